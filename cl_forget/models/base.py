@@ -1,0 +1,154 @@
+"""What the training loop, the mitigations and the evaluation need from a foundation model.
+
+Nothing outside `models/` knows images from text. A model turns raw `Data` into `Prepared` samples, runs a
+`Batch` of them, and answers with a `Forward`: logits and targets per *unit* (an image for CLIP, a response
+token for a language model), and features by depth. A mitigation written against these words works for both.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cl_forget.streams.base import Data, Experience
+
+
+@dataclass
+class Batch:
+    """Some samples of one experience, ready for the model.
+
+    Attributes:
+        inputs: whatever the model's `forward` takes (images (batch, 3, height, width), token ids, ...).
+        targets: (units,) int64.
+        indices: (batch,) int64, positions in `samples`; the key into cached frozen-model outputs.
+        samples: where the batch was drawn from.
+        sample_of_unit: (units,) int64, the batch row each unit belongs to; None when unit = sample.
+    """
+
+    inputs: Any
+    targets: Tensor
+    indices: Tensor
+    samples: Prepared
+    sample_of_unit: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class Prepared(ABC):
+    """The samples of one data set in a model's own input format.
+
+    Attributes:
+        experience: the experience they belong to (names the head).
+        split: "train", "validation", "test" or the name of a shifted set.
+        key: content hash of data and preprocessing.
+        deterministic: whether `batch` gives the same inputs every time; with random augmentation it does
+            not, and frozen-model outputs cannot be cached.
+    """
+
+    experience: Experience
+    split: str
+    key: str
+    deterministic: bool = True
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> Batch:
+        """The samples at `indices`; `generator` drives random augmentation, if there is any."""
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """All samples in order."""
+        for start in range(0, len(self), batch_size):
+            yield self.batch(torch.arange(start, min(start + batch_size, len(self))))
+
+
+@dataclass
+class Forward:
+    """What one pass of a model over a batch gives.
+
+    Attributes:
+        logits: (units, classes).
+        targets: (units,).
+        embedding: (batch, width), the final representation of each sample, before the head.
+        features: depth name -> (batch, tokens, width), only for the depths asked for.
+        sample_of_unit: (units,) or None, as in `Batch`.
+    """
+
+    logits: Tensor
+    targets: Tensor
+    embedding: Tensor
+    features: dict[str, Tensor] = field(default_factory=dict)
+    sample_of_unit: Tensor | None = None
+
+    def unit_losses(self, label_smoothing: float = 0.0) -> Tensor:
+        """(units,) cross-entropy."""
+        return nn.functional.cross_entropy(
+            self.logits, self.targets, reduction="none", label_smoothing=label_smoothing
+        )
+
+    def per_sample(self, per_unit: Tensor) -> Tensor:
+        """(batch,) mean of a per-unit quantity over the units of each sample."""
+        if self.sample_of_unit is None:
+            return per_unit
+        batch = len(self.embedding)
+        zeros = torch.zeros(batch, dtype=per_unit.dtype, device=per_unit.device)
+        total = zeros.index_add(0, self.sample_of_unit, per_unit)
+        count = zeros.index_add(0, self.sample_of_unit, torch.ones_like(per_unit))
+        return total / count.clamp_min(1)
+
+
+class FoundationModel(nn.Module, ABC):
+    """A pre-trained model under simulation.
+
+    Attributes:
+        spec: the name it was loaded by ("emoji-clip", "open_clip:ViT-B-32/openai", ...).
+        depths: names of the depths features can be read at, shallow to deep; LDIFS, CKA and drift use them.
+        default_depths: the slices LDIFS uses unless told otherwise.
+    """
+
+    spec: str
+    depths: tuple[str, ...]
+    default_depths: tuple[str, ...]
+
+    @abstractmethod
+    def prepare(self, data: Data, experience: Experience, split: str, augment: str = "none") -> Prepared:
+        """Data in this model's input format; done once per data set and reused."""
+
+    @abstractmethod
+    def add_task(self, experience: Experience) -> None:
+        """Make the model able to answer `experience` (CLIP: a zero-shot head from the class names).
+
+        Does nothing when the experience's head is there already.
+        """
+
+    @abstractmethod
+    def forward(self, batch: Batch, depths: Sequence[str] = (), embedding: Tensor | None = None) -> Forward:
+        """One pass. `embedding`, where given, replaces the trunk's output (probing on cached features)."""
+
+    @abstractmethod
+    def tunable(self, experience: Experience) -> list[str]:
+        """Names of the parameters that plain full fine-tuning on `experience` updates."""
+
+    @abstractmethod
+    def head_parameters(self, experience: Experience) -> list[str]:
+        """Names of the parameters that a linear probe on `experience` updates; empty where there is none."""
+
+    @abstractmethod
+    def block_of(self, parameter: str) -> int | None:
+        """Index of the transformer block (0 = shallowest) a parameter belongs to; None for the rest."""
+
+    @property
+    @abstractmethod
+    def blocks(self) -> int:
+        """Number of blocks `block_of` counts."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device

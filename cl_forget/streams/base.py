@@ -1,0 +1,166 @@
+"""What a stream is: experiences in order, each with data that a model can prepare for itself.
+
+The nouns are Avalanche's. A *stream* is a sequence of *experiences*; an experience is a task with its own
+train, validation and test data. A *suite* is an experience without training data: generality is measured
+on it. Class-incremental and domain-incremental streams need no special case: their experiences share one
+label space (the same head and the same classes) and differ in their data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cl_forget.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+DEFAULT_TEMPLATES = ("a photo of a {}.", "an image of a {}.")
+
+
+class Data:
+    """Labelled samples as their source holds them; a model turns them into its own inputs.
+
+    Attributes:
+        labels: (samples,) int64, positions in the label space's `classes`; for text data all zeros.
+        fingerprint: hash of the content, the key under which frozen-model outputs are cached.
+    """
+
+    labels: np.ndarray
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class ImageData(Data):
+    """Images with labels; either an array in memory or a function that opens one image.
+
+    Args:
+        labels: (samples,) integers.
+        array: (samples, 3, height, width) uint8 RGB, for small sets.
+        opener: position -> PIL image, for sets that stay on disk. Exactly one of `array` and `opener`.
+        fingerprint: content hash; computed from the array when not given, required with an opener.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[int] | np.ndarray,
+        array: np.ndarray | None = None,
+        opener: Callable[[int], Image] | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
+        import numpy as np
+
+        self.labels = np.asarray(labels, dtype=np.int64)
+        if (array is None) == (opener is None):
+            raise ValueError("give exactly one of array and opener")
+        if len(self.labels) == 0:
+            raise UserError("a data set is empty: check its path, its split and its filter.")
+        if array is not None:
+            if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1] != 3:
+                raise ValueError(f"array must be (samples, 3, height, width) uint8, not {array.shape}")
+            if len(array) != len(self.labels):
+                raise UserError(f"{len(array)} images but {len(self.labels)} labels: one label per image.")
+        self.array = array
+        self.opener = opener
+        if fingerprint is None:
+            if array is None:
+                raise ValueError("an opener needs a fingerprint")
+            fingerprint = hash_arrays(array, self.labels)
+        self.fingerprint = fingerprint
+
+    def image(self, position: int) -> Image:
+        """The image at `position` as RGB."""
+        if self.opener is not None:
+            return self.opener(position).convert("RGB")
+        from PIL import Image
+
+        assert self.array is not None
+        return Image.fromarray(self.array[position].transpose(1, 2, 0))
+
+    def subset(self, positions: Sequence[int] | np.ndarray) -> ImageData:
+        """The samples at `positions`, in that order."""
+        import numpy as np
+
+        positions = np.asarray(positions, dtype=np.int64)
+        digest = hashlib.sha256(self.fingerprint.encode() + positions.tobytes()).hexdigest()[:16]
+        if self.array is not None:
+            return ImageData(self.labels[positions], array=self.array[positions], fingerprint=digest)
+        opener = self.opener
+        assert opener is not None
+        return ImageData(
+            self.labels[positions], opener=lambda i: opener(int(positions[i])), fingerprint=digest
+        )
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The classes a task distinguishes; experiences with the same `head` share one classifier.
+
+    Attributes:
+        head: name of the classifier these labels belong to.
+        classes: human-readable class names; label k means `classes[k]`.
+        templates: prompt templates with one `{}` for the class name, ensembled for zero-shot weights.
+    """
+
+    head: str
+    classes: tuple[str, ...]
+    templates: tuple[str, ...] = DEFAULT_TEMPLATES
+
+    def prompts(self, index: int) -> list[str]:
+        """The prompts of class `index`, one per template."""
+        return [template.format(self.classes[index]) for template in self.templates]
+
+
+@dataclass(frozen=True)
+class Experience:
+    """One task of a stream, or (without `train`) one generality suite.
+
+    Attributes:
+        name: unique in its stream.
+        labels: the label space; None for text.
+        train: what fine-tuning sees; None for a suite.
+        validation: what selection (early stopping, sweeps) reads, and nothing else.
+        test: read once, for the report.
+        shifted: named out-of-distribution test sets with the same labels (unseen styles, unseen fonts).
+        metric: what "accuracy" means here, for tables.
+    """
+
+    name: str
+    labels: LabelSpace | None
+    train: Data | None
+    validation: Data
+    test: Data
+    shifted: dict[str, Data] = field(default_factory=dict)
+    metric: str = "top-1 accuracy"
+
+    def __post_init__(self) -> None:
+        if self.labels is None:
+            return
+        classes = len(self.labels.classes)
+        for split, data in self.splits().items():
+            low, high = int(data.labels.min()), int(data.labels.max())
+            if low < 0 or high >= classes:
+                raise UserError(
+                    f"experience '{self.name}', {split}: labels run from {low} to {high} but there are "
+                    f"{classes} class names; give one name per label."
+                )
+
+    def splits(self) -> dict[str, Data]:
+        """Every data set of the experience by name."""
+        named: dict[str, Any] = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {**{k: v for k, v in named.items() if v is not None}, **self.shifted}
+
+
+def hash_arrays(*arrays: Any) -> str:
+    """A short content hash of numpy arrays, shapes included."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(str((array.shape, str(array.dtype))).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,117 @@
+"""What the hooks of a mitigation are given: the task, the step, the trainable parameters, the edit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from cl_forget.models.base import Batch, FoundationModel, Forward, Prepared
+from cl_forget.streams.base import Experience
+from cl_forget.training.frozen import FrozenOutputs
+
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class Task:
+    """One training stage of a simulation.
+
+    Attributes:
+        model: the model being tuned.
+        stage: the experiences trained together (one, unless `joint`).
+        index: 0 for the first stage.
+        sources: the training data, one `Prepared` per experience of the stage.
+        validation: their validation data, in the same order.
+        past: the training data of all earlier stages (rehearsal draws from it).
+        pretrained: θ0, every tensor of the model's state by name; read-only.
+        start: the weights at the start of this task; read-only.
+        frozen: outputs of the frozen models ("pretrained", "previous") on any batch, cached.
+        seed: the run's seed.
+        steps: optimiser steps this task will take.
+        batch_size: samples per optimiser step.
+    """
+
+    model: FoundationModel
+    stage: tuple[Experience, ...]
+    index: int
+    sources: list[Prepared]
+    validation: list[Prepared]
+    past: list[Prepared]
+    pretrained: Weights
+    start: Weights
+    frozen: FrozenOutputs
+    seed: int
+    steps: int
+    batch_size: int
+
+    def anchor(self, which: str) -> Weights:
+        """θ* by name: "pretrained" or "previous" (the weights at the start of this task)."""
+        return self.pretrained if which == "pretrained" else self.start
+
+    def generator(self, purpose: str, number: int = 0) -> torch.Generator:
+        """A random generator of its own for (seed, task, purpose, number).
+
+        Nothing that draws from it moves any other random stream, so adding a method to a chain never
+        changes the order of the data, and a resumed run draws the same numbers.
+        """
+        digest = hashlib.sha256(f"{self.seed}/{self.index}/{purpose}/{number}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+@dataclass
+class Step:
+    """One forward pass of the student inside step `number` of a task."""
+
+    task: Task
+    batch: Batch
+    forward: Forward
+    number: int
+
+
+@dataclass
+class Trainable:
+    """The parameters being trained, as aligned lists for `torch._foreach_*`.
+
+    Attributes:
+        names: parameter names as in the model's state dict.
+        tensors: the parameters, in the same order.
+    """
+
+    names: list[str]
+    tensors: list[Tensor]
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """Their gradients, aligned; a parameter that got none contributes zeros (and keeps them)."""
+        for tensor in self.tensors:
+            if tensor.grad is None:
+                tensor.grad = torch.zeros_like(tensor)
+        return [tensor.grad for tensor in self.tensors if tensor.grad is not None]
+
+    def align(self, tensors: Weights) -> list[Tensor]:
+        """The entries of `tensors` (an anchor, a Fisher) for these parameters, in the same order."""
+        return [tensors[name] for name in self.names]
+
+
+@dataclass
+class Edit:
+    """What an edit of weights after a task may use.
+
+    Attributes:
+        model: the model, for the depth of a parameter; its own weights are those being edited.
+        pretrained: θ0.
+        start: the weights at the start of the task.
+        history: the tuned weights of each stage so far, this one included (task arithmetic, soups); each
+            entry loads its tensors when called.
+        task: the task just trained (data for Fisher weights or for fitting α); None in offline edits.
+    """
+
+    model: FoundationModel
+    pretrained: Weights
+    start: Weights
+    history: list[Callable[[], Weights]] = field(default_factory=list)
+    task: Task | None = None
