@@ -1,0 +1,148 @@
+"""Where tasks and suites come from: one file per source, found by name.
+
+A *spec* is what an experiment file says: a name (`digits`) or a name with its options
+(`{folder: {path: pets}}`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cl_forget.errors import UserError
+from cl_forget.registry import Registry, closest
+from cl_forget.streams.base import (
+    DEFAULT_TEMPLATES,
+    Data,
+    Experience,
+    ImageData,
+    LabelSpace,
+    hash_arrays,
+)
+
+__all__ = [
+    "DEFAULT_TEMPLATES",
+    "STREAMS",
+    "SUITES",
+    "Data",
+    "Experience",
+    "ImageData",
+    "LabelSpace",
+    "hash_arrays",
+    "load_stream",
+    "load_suite",
+]
+
+Spec = str | Mapping[str, Mapping[str, Any] | None]
+
+#: Functions that give a list of experiences.
+STREAMS = Registry(
+    "stream",
+    "cl_forget.streams",
+    {
+        "digits": "cl_forget.streams.digits:digits",
+        "letters": "cl_forget.streams.letters:letters",
+    },
+)
+
+#: Functions that give one experience, to measure generality on.
+SUITES = Registry("suite", "cl_forget.suites", {})
+
+_in_memory: dict[str, list[Experience]] = {}  # what is held in memory anyway is made once per process
+
+
+def load_stream(spec: Spec | Sequence[Spec]) -> list[Experience]:
+    """The experiences of a stream, in order.
+
+    Args:
+        spec: a registered name, `{name: options}`, or a list of these, whose experiences are concatenated.
+
+    Raises:
+        UserError: unknown name or option, an option of the wrong type, two experiences of one name, or data
+            that cannot be read.
+    """
+    specs = [spec] if isinstance(spec, (str, Mapping)) else list(spec)
+    experiences = [experience for one in specs for experience in _build(STREAMS, one)]
+    if not experiences:
+        raise UserError(f"the stream is empty: name at least one of {', '.join(STREAMS)}.")
+    names = [experience.name for experience in experiences]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(
+            f"two experiences of the stream are called '{twice}': list it once, or give one of them another name."
+        )
+    return experiences
+
+
+def load_suite(spec: Spec) -> Experience:
+    """One suite; a stream with a single experience (`digits`, a folder) serves as a suite, too.
+
+    Args:
+        spec: a registered name of a suite or a stream, or `{name: options}`.
+
+    Raises:
+        UserError: as `load_stream`, or a stream of several experiences.
+    """
+    name, _ = _parse(SUITES.kind, spec)
+    if name in SUITES or name not in STREAMS:
+        return _build(SUITES, spec)[0]
+    experiences = _build(STREAMS, spec)
+    if len(experiences) > 1:
+        raise UserError(
+            f"stream '{name}' has {len(experiences)} experiences and a suite is one: "
+            f"choose one of {', '.join(SUITES)}, or a stream of one task."
+        )
+    return experiences[0]
+
+
+def _parse(kind: str, spec: Spec) -> tuple[str, dict[str, Any]]:
+    """The name and the options of a spec."""
+    if isinstance(spec, str):
+        return spec, {}
+    if not isinstance(spec, Mapping) or len(spec) != 1:
+        raise UserError(f"a {kind} is written as a name, or as one name with its options, not as {spec!r}.")
+    name, options = next(iter(spec.items()))
+    if options is not None and not isinstance(options, Mapping):
+        raise UserError(
+            f"the options of {kind} '{name}' must be a mapping of names to values, not {options!r}."
+        )
+    return str(name), dict(options or {})
+
+
+def _build(registry: Registry, spec: Spec) -> list[Experience]:
+    name, options = _parse(registry.kind, spec)
+    function = registry.get(name)
+    key = json.dumps([registry.kind, name, options], sort_keys=True, default=str)
+    if key not in _in_memory:
+        built = _call(function, f"{registry.kind} '{name}'", options)
+        experiences = [built] if isinstance(built, Experience) else list(built)
+        if not all(_is_in_memory(experience) for experience in experiences):
+            return experiences  # files may change between two runs of one process
+        _in_memory[key] = experiences
+    return list(_in_memory[key])
+
+
+def _is_in_memory(experience: Experience) -> bool:
+    return all(getattr(data, "array", None) is not None for data in experience.splits().values())
+
+
+def _call(function: Callable[..., Any], what: str, options: dict[str, Any]) -> Any:
+    """`function(**options)` with names and types checked against its signature, in one line where wrong."""
+    from pydantic import ValidationError, validate_call
+
+    known = [parameter.name for parameter in inspect.signature(function).parameters.values()]
+    for option in options:
+        if option not in known:
+            raise UserError(
+                f"{what} has no option '{option}'.{closest(option, known)} Options: {', '.join(known)}."
+            )
+    try:
+        return validate_call(function)(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = ".".join(map(str, first["loc"]))
+        if first["type"].startswith("missing"):
+            raise UserError(f"{what} needs the option '{option}'. Options: {', '.join(known)}.") from None
+        raise UserError(f"{what}, option '{option}': {first['msg']}, not {first['input']!r}.") from None

@@ -1,0 +1,50 @@
+"""Arbitrary but fixed choices, made by hashing names.
+
+A hash depends on nothing but its text: the same split and the same jitter come out on every machine and with
+every version of every library, which random generators do not promise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def chance(*key: object) -> float:
+    """A number in [0, 1) that depends on `key` only."""
+    digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
+    return int.from_bytes(digest[:7], "big") / 2**56  # 56 bits: more would round up to 1.0
+
+
+def between(low: float, high: float, *key: object) -> float:
+    """A number in [low, high) that depends on `key` only."""
+    return low + (high - low) * chance(*key)
+
+
+def shuffled(items: Iterable[Key], *key: object) -> list[Key]:
+    """The items in an order that depends on the items and on `key` only, not on their present order."""
+    return sorted(items, key=lambda item: chance(*key, item))
+
+
+def by_class(labels: Sequence[int] | np.ndarray) -> dict[int, list[int]]:
+    """The positions of each label, labels ascending."""
+    positions: dict[int, list[int]] = {}
+    for position, label in enumerate(labels):
+        positions.setdefault(int(label), []).append(position)
+    return dict(sorted(positions.items()))
+
+
+def balanced(labels: Sequence[int] | np.ndarray, limit: int | None, *key: object) -> list[int]:
+    """Positions of at most `limit` samples, ascending, as evenly spread over the classes as can be."""
+    if limit is None or limit >= len(labels):
+        return list(range(len(labels)))
+    orders = [shuffled(positions, *key) for positions in by_class(labels).values()]
+    rounds = max(map(len, orders))
+    chosen = [order[turn] for turn in range(rounds) for order in orders if turn < len(order)]
+    return sorted(chosen[:limit])

@@ -1,0 +1,90 @@
+"""Printed letters in the fonts that matplotlib ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cl_forget.streams._choose import balanced, between, shuffled
+from cl_forget.streams.base import Experience, ImageData, LabelSpace
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.ImageFont import FreeTypeFont
+
+SEEN_FONTS = (
+    *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),
+    *("DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSansMono-BoldOblique"),
+    *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic"),
+    *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
+)
+#: Knuth's Computer Modern: roman, bold, italic, mathematical italic, sans serif, typewriter.
+UNSEEN_FONTS = ("cmr10", "cmb10", "cmti10", "cmmi10", "cmss10", "cmtt10")
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+TEMPLATES = ("the letter {}", "a printed letter {}", "the letter {} of the alphabet")
+VALIDATION_FONTS, TEST_FONTS = 2, 4  # of the 16 seen fonts, chosen anew for each glyph
+COPIES = 2  # jittered pictures of each glyph
+SIDE, SUPERSAMPLE = 32, 4  # pixels; drawn at 128 x 128, then averaged over 4 x 4 boxes
+
+
+def letters(limit: int | None = None) -> list[Experience]:
+    """One task: the 26 letters, upper and lower case alike, in 22 fonts, dark on white at 32 x 32.
+
+    A glyph (a letter, a case and a font) is in one split only: each of the 52 upper and lower case letters is
+    trained on in 10 of the 16 seen fonts (DejaVu Sans, Mono and Serif, STIX), validated in 2 others and tested
+    in the remaining 4; which ones changes from letter to letter. Every glyph is drawn twice, at slightly
+    different fixed sizes, places, angles and shades: 1,040 train, 208 validation, 416 test. Shifted:
+    `unseen-fonts`, 624 images of six fonts of the Computer Modern family, which no other split contains.
+
+    Args:
+        limit: at most this many images in each split, balanced over the classes; None keeps all.
+    """
+    glyphs: dict[str, list[tuple[str, str]]] = {"train": [], "validation": [], "test": [], "unseen-fonts": []}
+    for letter in ALPHABET + ALPHABET.lower():
+        fonts = shuffled(SEEN_FONTS, "letters", letter)
+        glyphs["validation"] += [(letter, font) for font in fonts[:VALIDATION_FONTS]]
+        glyphs["test"] += [(letter, font) for font in fonts[VALIDATION_FONTS:][:TEST_FONTS]]
+        glyphs["train"] += [(letter, font) for font in fonts[VALIDATION_FONTS + TEST_FONTS :]]
+        glyphs["unseen-fonts"] += [(letter, font) for font in UNSEEN_FONTS]
+    shifted = {"unseen-fonts": _draw_all(glyphs.pop("unseen-fonts"), limit)}
+    data = {split: _draw_all(members, limit) for split, members in glyphs.items()}
+    labels = LabelSpace("letters", tuple(ALPHABET), TEMPLATES)
+    return [Experience("letters", labels, **data, shifted=shifted)]
+
+
+def _draw_all(glyphs: list[tuple[str, str]], limit: int | None) -> ImageData:
+    import numpy as np
+
+    pictures = [(letter, font, copy) for letter, font in glyphs for copy in range(COPIES)]
+    labels = [ALPHABET.index(letter.upper()) for letter, _, _ in pictures]
+    kept = balanced(labels, limit, "letters")
+    return ImageData([labels[i] for i in kept], array=np.stack([_draw(*pictures[i]) for i in kept]))
+
+
+def _draw(letter: str, font_name: str, copy: int) -> np.ndarray:
+    """(3, 32, 32) uint8: one glyph, with jitter that depends on the three arguments only."""
+    import numpy as np
+    from PIL import Image, ImageDraw
+
+    def jitter(low: float, high: float, what: str) -> float:
+        return between(low, high, "letters", letter, font_name, copy, what)
+
+    side = SIDE * SUPERSAMPLE
+    font = _font(font_name, round(side * jitter(0.6, 0.8, "size")))
+    canvas = Image.new("L", (side, side), 0)
+    middle = (side * jitter(0.44, 0.56, "x"), side * jitter(0.44, 0.56, "y"))
+    left, top, right, bottom = font.getbbox(letter)
+    corner = (middle[0] - (left + right) / 2, middle[1] - (top + bottom) / 2)
+    ImageDraw.Draw(canvas).text(corner, letter, font=font, fill=255)
+    turned = canvas.rotate(jitter(-10, 10, "angle"), Image.Resampling.BICUBIC)
+    coverage = np.asarray(turned.reduce(SUPERSAMPLE), dtype=np.float64) / 255
+    ink, paper = jitter(0, 80, "ink"), jitter(235, 255, "paper")
+    grey = np.round(paper + (ink - paper) * coverage).astype(np.uint8)
+    return np.repeat(grey[None], 3, axis=0)
+
+
+def _font(name: str, size: int) -> FreeTypeFont:
+    import matplotlib
+    from PIL import ImageFont
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf", size)
