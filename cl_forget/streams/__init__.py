@@ -70,9 +70,7 @@ def load_stream(spec: Spec | Sequence[Spec]) -> list[Experience]:
     names = [experience.name for experience in experiences]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UserError(
-            f"two experiences of the stream are called '{twice}': list it once, or give one of them another name."
-        )
+        raise UserError(f"two experiences of the stream are called '{twice}': list it once, or rename one.")
     return experiences
 
 

@@ -30,17 +30,21 @@ def digits(limit: int | None = None) -> list[Experience]:
 
     bunch = load_digits()
     images, labels = _enlarge(bunch.images), bunch.target
-    splits: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    train: list[int] = []
+    validation: list[int] = []
+    test: list[int] = []
     for label, positions in by_class(labels).items():
         order = shuffled(positions, "digits", label)
-        splits["test"] += order[:TEST_PER_CLASS]
-        splits["train"] += order[TEST_PER_CLASS : TEST_PER_CLASS + TRAIN_PER_CLASS]
-        splits["validation"] += order[TEST_PER_CLASS + TRAIN_PER_CLASS :]
-    data = {}
-    for name, positions in splits.items():
+        test += order[:TEST_PER_CLASS]
+        train += order[TEST_PER_CLASS : TEST_PER_CLASS + TRAIN_PER_CLASS]
+        validation += order[TEST_PER_CLASS + TRAIN_PER_CLASS :]
+
+    def keep(positions: list[int]) -> ImageData:
         kept = [positions[index] for index in balanced(labels[positions], limit, "digits")]
-        data[name] = ImageData(labels[kept], array=images[kept])
-    return [Experience("digits", LabelSpace("digits", CLASSES, TEMPLATES), **data)]
+        return ImageData(labels[kept], array=images[kept])
+
+    space = LabelSpace("digits", CLASSES, TEMPLATES)
+    return [Experience("digits", space, keep(train), keep(validation), keep(test))]
 
 
 def _enlarge(ink: np.ndarray) -> np.ndarray:

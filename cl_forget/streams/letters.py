@@ -24,32 +24,38 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 TEMPLATES = ("the letter {}", "a printed letter {}", "the letter {} of the alphabet")
 VALIDATION_FONTS, TEST_FONTS = 2, 4  # of the 16 seen fonts, chosen anew for each glyph
 COPIES = 2  # jittered pictures of each glyph
-SIDE, SUPERSAMPLE = 32, 4  # pixels; drawn at 128 x 128, then averaged over 4 x 4 boxes
+SIDE, SUPERSAMPLE = 32, 2  # pixels; drawn at 64 x 64, then averaged over 2 x 2 boxes
 
 
 def letters(limit: int | None = None) -> list[Experience]:
     """One task: the 26 letters, upper and lower case alike, in 22 fonts, dark on white at 32 x 32.
 
     A glyph (a letter, a case and a font) is in one split only: each of the 52 upper and lower case letters is
-    trained on in 10 of the 16 seen fonts (DejaVu Sans, Mono and Serif, STIX), validated in 2 others and tested
-    in the remaining 4; which ones changes from letter to letter. Every glyph is drawn twice, at slightly
-    different fixed sizes, places, angles and shades: 1,040 train, 208 validation, 416 test. Shifted:
+    trained on in 10 of the 16 seen fonts (DejaVu Sans, Mono and Serif, STIX), validated in 2 others and
+    tested in the remaining 4; which ones changes from letter to letter. Every glyph is drawn twice, at
+    slightly different fixed sizes, places, angles and shades: 1,040 train, 208 validation, 416 test. Shifted:
     `unseen-fonts`, 624 images of six fonts of the Computer Modern family, which no other split contains.
 
     Args:
         limit: at most this many images in each split, balanced over the classes; None keeps all.
     """
-    glyphs: dict[str, list[tuple[str, str]]] = {"train": [], "validation": [], "test": [], "unseen-fonts": []}
+    train, validation, test, unseen = [], [], [], []
     for letter in ALPHABET + ALPHABET.lower():
         fonts = shuffled(SEEN_FONTS, "letters", letter)
-        glyphs["validation"] += [(letter, font) for font in fonts[:VALIDATION_FONTS]]
-        glyphs["test"] += [(letter, font) for font in fonts[VALIDATION_FONTS:][:TEST_FONTS]]
-        glyphs["train"] += [(letter, font) for font in fonts[VALIDATION_FONTS + TEST_FONTS :]]
-        glyphs["unseen-fonts"] += [(letter, font) for font in UNSEEN_FONTS]
-    shifted = {"unseen-fonts": _draw_all(glyphs.pop("unseen-fonts"), limit)}
-    data = {split: _draw_all(members, limit) for split, members in glyphs.items()}
-    labels = LabelSpace("letters", tuple(ALPHABET), TEMPLATES)
-    return [Experience("letters", labels, **data, shifted=shifted)]
+        validation += [(letter, font) for font in fonts[:VALIDATION_FONTS]]
+        test += [(letter, font) for font in fonts[VALIDATION_FONTS:][:TEST_FONTS]]
+        train += [(letter, font) for font in fonts[VALIDATION_FONTS + TEST_FONTS :]]
+        unseen += [(letter, font) for font in UNSEEN_FONTS]
+    return [
+        Experience(
+            "letters",
+            LabelSpace("letters", tuple(ALPHABET), TEMPLATES),
+            train=_draw_all(train, limit),
+            validation=_draw_all(validation, limit),
+            test=_draw_all(test, limit),
+            shifted={"unseen-fonts": _draw_all(unseen, limit)},
+        )
+    ]
 
 
 def _draw_all(glyphs: list[tuple[str, str]], limit: int | None) -> ImageData:
