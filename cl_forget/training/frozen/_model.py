@@ -1,0 +1,134 @@
+"""A frozen copy of a foundation model: what identifies it, and one pass of it over a batch."""
+
+from __future__ import annotations
+
+import copy as copying
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from cl_forget.models.base import Batch, Forward, FoundationModel
+from cl_forget.streams.base import Experience
+
+FIELDS = ("logits", "embedding", "losses", "unit_losses", "features/<depth>", "pooled/<depth>")
+"""What can be asked of a frozen model; `<depth>` is one of the model's `depths`.
+
+logits: (units, classes). embedding: (batch, width), the trunk's output before the head. losses: (batch,)
+mean unit cross-entropy of each sample, nats. unit_losses: (units,) nats. features/<depth>: (batch, tokens,
+width). pooled/<depth>: (batch, width), the mean of the features over the tokens.
+"""
+
+PER_UNIT = frozenset({"logits", "unit_losses"})
+_BY_DEPTH = ("features/", "pooled/")
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
+
+
+class FrozenModel:
+    """A frozen copy of a foundation model: eval mode, no gradients, weights that never change.
+
+    Args:
+        model: the model as it is now.
+        experiences: the experiences whose heads the model may carry. The outputs on one experience do not
+            depend on the heads of the others, so naming them lets streams and suites share cached outputs.
+        copy: False hands over a module that nobody else will touch, instead of a deep copy of it.
+
+    Attributes:
+        model: the frozen module.
+        samples_run: samples run through it so far, for cost accounting.
+    """
+
+    def __init__(
+        self, model: FoundationModel, experiences: Iterable[Experience] = (), copy: bool = True
+    ) -> None:
+        self.model = (copying.deepcopy(model) if copy else model).eval().requires_grad_(False)
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        self.samples_run = 0
+        self._experiences = tuple(experiences)
+        self._digests: dict[str, tuple[tuple[int, int], str]] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs, and where the outputs read from it lie."""
+        return self.model.device
+
+    def fingerprint(self, experience: Experience) -> str:
+        """Hash of what determines the outputs on `experience`: architecture, weights and buffers.
+
+        The heads of the other experiences named at construction are left out. Tensors are hashed once.
+        """
+        own = set(self.model.head_parameters(experience))
+        other = {name for e in self._experiences for name in self.model.head_parameters(e)} - own
+        digest = hashlib.sha256(f"{type(self.model).__qualname__} {self.model.spec}\n".encode())
+        for name, module in self.model.named_modules():
+            parameters = {f"{name}.{p}" if name else p for p, _ in module.named_parameters(recurse=False)}
+            if parameters.isdisjoint(other):
+                # Two models can share every weight and differ in an activation or an epsilon.
+                line = f"{name} {type(module).__qualname__} {module.extra_repr()}\n"
+                digest.update(_ADDRESS.sub("", line).encode())
+        tensors = {**dict(self.model.named_buffers()), **self.model.state_dict()}
+        for name in sorted(tensors.keys() - other):
+            digest.update(f"{name} {self._tensor_digest(name, tensors[name])}\n".encode())
+        return digest.hexdigest()[:32]
+
+    def _tensor_digest(self, name: str, tensor: Tensor) -> str:
+        stamp = (tensor.data_ptr(), tensor._version)  # changes when somebody writes to it all the same
+        known = self._digests.get(name)
+        if known is None or known[0] != stamp:
+            digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            digest.update(values.data)
+            known = self._digests[name] = (stamp, digest.hexdigest())
+        return known[1]
+
+    def run(self, batch: Batch, fields: Sequence[str]) -> dict[str, Tensor]:
+        """The online path: one pass of the model over `batch`.
+
+        Args:
+            batch: the samples.
+            fields: names from `FIELDS`.
+
+        Returns:
+            The fields, float32 (float64 if the model is), on the model's device, without gradients.
+
+        Raises:
+            ValueError: a field, or a depth, that the model does not have.
+        """
+        depths = self._depths(fields)
+        # Autocast would give the teacher other numbers inside the training step than outside it.
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            forward = self.model(batch, depths=depths)
+            self.samples_run += len(batch)
+            return {field: _full_precision(_value(forward, field)) for field in fields}
+
+    def _depths(self, fields: Sequence[str]) -> list[str]:
+        wanted = set()
+        for field in fields:
+            if field.startswith(_BY_DEPTH):
+                wanted.add(field.partition("/")[2])
+            elif field not in FIELDS:
+                raise ValueError(f"unknown field '{field}' of a frozen model; known: {', '.join(FIELDS)}")
+        unknown = sorted(wanted.difference(self.model.depths))
+        if unknown:
+            raise ValueError(f"no depth {', '.join(unknown)}; this model has {', '.join(self.model.depths)}")
+        return [depth for depth in self.model.depths if depth in wanted]
+
+
+def _value(forward: Forward, field: str) -> Tensor:
+    kind, _, depth = field.partition("/")
+    if kind == "features":
+        return forward.features[depth]
+    if kind == "pooled":
+        return forward.features[depth].mean(dim=1)
+    if kind == "losses":
+        return forward.per_sample(forward.unit_losses())
+    if kind == "unit_losses":
+        return forward.unit_losses()
+    return forward.logits if kind == "logits" else forward.embedding
+
+
+def _full_precision(value: Tensor) -> Tensor:
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value

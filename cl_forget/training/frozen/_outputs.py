@@ -1,0 +1,185 @@
+"""What the hooks of a task read the outputs of frozen models from."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from cl_forget.models.base import Batch, Prepared
+from cl_forget.training.frozen._cache import OFFSETS, FrozenCache, Progress
+from cl_forget.training.frozen._model import PER_UNIT, FrozenModel
+
+logger = logging.getLogger("cl_forget")
+
+
+@dataclass
+class _Table:
+    """The cached fields of one model on one data set, and the fields that must be computed online."""
+
+    values: dict[str, Tensor] = field(default_factory=dict)
+    online: set[str] = field(default_factory=set)
+
+    def lacks(self, fields: Sequence[str]) -> bool:
+        return any(name not in self.values and name not in self.online for name in fields)
+
+
+class FrozenOutputs:
+    """Outputs of the frozen models of a task on any batch: cached rows, or computed online.
+
+    Args:
+        cache: where whole data sets are kept.
+        models: anchor name -> model: "pretrained" and "previous", which may be the same object.
+        resident_bytes: how much of the cache to copy to the models' device; beyond it, rows are gathered
+            from the memory-mapped files.
+    """
+
+    def __init__(
+        self, cache: FrozenCache, models: Mapping[str, FrozenModel], resident_bytes: int = 512 * 2**20
+    ) -> None:
+        self._cache = cache
+        self._models = dict(models)
+        self._room = resident_bytes
+        self._requested: dict[str, list[str]] = {anchor: [] for anchor in self._models}
+        self._tables: dict[tuple[str, str, str], _Table] = {}
+        self._last: dict[str, tuple[weakref.ref[Batch], dict[str, Tensor]]] = {}
+        self._said: set[str] = set()
+
+    @property
+    def models(self) -> Mapping[str, FrozenModel]:
+        """Anchor name -> frozen model."""
+        return self._models
+
+    def request(self, anchor: str, fields: Sequence[str]) -> None:
+        """Declare what will be read, so that one pass over the data computes all of it.
+
+        Args:
+            anchor: "pretrained" or "previous".
+            fields: names from `FIELDS`.
+        """
+        requested = self._requested[self._owner(anchor)]
+        requested.extend(name for name in dict.fromkeys(fields) if name not in requested)
+
+    def prefetch(self, samples: Prepared, progress: Progress | None = None) -> None:
+        """Compute now everything requested for this data that is not cached yet.
+
+        Args:
+            samples: the data; nothing is done where random augmentation forbids caching.
+            progress: called with (samples done, samples in all).
+        """
+        if samples.deterministic:
+            for anchor, fields in self._requested.items():
+                if fields:
+                    self._table(samples, anchor, fields, progress)
+
+    def whole(self, samples: Prepared, anchor: str, field: str) -> Tensor:
+        """One field on a whole data set, (samples, ...) on the CPU, memory-mapped: treat it as read-only."""
+        return self._cache.outputs(self._models[self._owner(anchor)], samples, [field])[field]
+
+    def read(self, batch: Batch, anchor: str, fields: Sequence[str]) -> dict[str, Tensor]:
+        """Outputs of a frozen model on the samples of `batch`.
+
+        Args:
+            batch: the samples.
+            anchor: "pretrained" or "previous".
+            fields: names from `FIELDS`.
+
+        Returns:
+            The fields in the order of the batch's samples and units, on the model's device.
+
+        Raises:
+            ValueError: an unknown anchor, field or depth.
+        """
+        anchor = self._owner(anchor)
+        samples = batch.samples
+        if not samples.deterministic:
+            self._say_online(samples)
+            return self._online(batch, anchor, fields, self._requested[anchor])
+        table = self._table(samples, anchor, fields, None)
+        online = [name for name in fields if name in table.online]
+        found = self._online(batch, anchor, online, table.online) if online else {}
+        rows = units = None
+        for name in fields:
+            if name not in found:
+                values = table.values[name]
+                if name in PER_UNIT and OFFSETS in table.values:
+                    units = _unit_positions(batch, table.values[OFFSETS]) if units is None else units
+                    found[name] = _gather(values, units, self._models[anchor].device)
+                else:
+                    rows = batch.indices if rows is None else rows
+                    found[name] = _gather(values, rows, self._models[anchor].device)
+        return found
+
+    def _owner(self, anchor: str) -> str:
+        """The first anchor that stands for the same model."""
+        if anchor not in self._models:
+            raise ValueError(f"no frozen model '{anchor}'; there are {', '.join(self._models)}")
+        model = self._models[anchor]
+        return next(name for name, other in self._models.items() if other is model)
+
+    def _table(
+        self, samples: Prepared, anchor: str, fields: Sequence[str], progress: Progress | None
+    ) -> _Table:
+        table = self._tables.setdefault((anchor, samples.key, samples.experience.name), _Table())
+        if table.lacks(fields):
+            wanted = [*self._requested[anchor], *fields]
+            missing = [name for name in wanted if table.lacks([name])]
+            values, refused = self._cache.stored(self._models[anchor], samples, missing, progress=progress)
+            table.values.update({name: self._resident(value, anchor) for name, value in values.items()})
+            table.online.update(refused)
+        return table
+
+    def _resident(self, value: Tensor, anchor: str) -> Tensor:
+        size = value.numel() * value.element_size()
+        if size > self._room:
+            return value
+        self._room -= size
+        return value.to(self._models[anchor].device, copy=True)
+
+    def _online(
+        self, batch: Batch, anchor: str, fields: Sequence[str], together: Sequence[str] | set[str]
+    ) -> dict[str, Tensor]:
+        """One pass over a batch, shared by all that read it; `together` is what others will ask for."""
+        last = self._last.get(anchor)
+        if last is None or last[0]() is not batch or any(name not in last[1] for name in fields):
+            wanted = list(dict.fromkeys([*fields, *sorted(together)]))
+            last = self._last[anchor] = (weakref.ref(batch), self._models[anchor].run(batch, wanted))
+        return {name: last[1][name] for name in fields}
+
+    def _say_online(self, samples: Prepared) -> None:
+        if samples.key not in self._said:
+            self._said.add(samples.key)
+            logger.info(
+                "frozen models run online on '%s' (%s): its random augmentation leaves nothing to cache",
+                samples.experience.name,
+                samples.split,
+            )
+
+
+def _gather(values: Tensor, positions: Tensor, device: torch.device) -> Tensor:
+    return values.index_select(0, positions.to(values.device)).to(device)
+
+
+def _unit_positions(batch: Batch, offsets: Tensor) -> Tensor:
+    """(units,) row in the per-unit arrays of each unit of the batch.
+
+    Raises:
+        ValueError: the batch does not hold all units of its samples.
+    """
+    rows = batch.sample_of_unit
+    if rows is None:
+        rows = torch.arange(len(batch))
+    rows, indices = rows.to(offsets.device), batch.indices.to(offsets.device)
+    first = offsets[indices]  # (batch,)
+    counts = offsets[indices + 1] - first
+    if int(counts.sum()) != len(rows):
+        raise ValueError(f"the batch has {len(rows)} units, its samples had {int(counts.sum())} when cached")
+    order = torch.argsort(rows, stable=True)
+    before = torch.repeat_interleave(counts.cumsum(0) - counts, counts)  # units of earlier rows of the batch
+    position = torch.empty_like(rows)
+    position[order] = first[rows[order]] + torch.arange(len(rows), device=rows.device) - before
+    return position
