@@ -67,7 +67,7 @@ class Drift(_Record):
     """How far the model has moved from the pre-trained one.
 
     Attributes:
-        weight_distance: L2 distance ‖θ-θ0‖ over the shared parameters, all and by block name.
+        weight_distance: L2 distance ‖θ-θ0‖ of the trunk, without heads, all and by block name.
         feature_drift: by depth, mean squared distance of the token-averaged features over the mean squared
             norm of the pre-trained ones.
         cka: by depth, linear CKA with the pre-trained features (1 = same up to rotation and scale).
@@ -174,7 +174,9 @@ class Result(_Record):
         try:
             return cls.model_validate_json(file.read_text())
         except FileNotFoundError:
-            raise UserError(f"no result at {file}: the run has not finished; resume it with --resume.") from None
+            raise UserError(
+                f"no result at {file}: the run has not finished; resume it with --resume."
+            ) from None
         except ValueError as error:
             line = str(error).splitlines()
             raise UserError(

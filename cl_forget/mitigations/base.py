@@ -18,7 +18,8 @@ can be listed and checked at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -28,9 +29,9 @@ from cl_forget.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.models.base import Batch, FoundationModel
+    from cl_forget.models.base import FoundationModel
     from cl_forget.streams.base import Experience
-    from cl_forget.training.context import Edit, Step, Task, Trainable
+    from cl_forget.training.context import Edit, Extra, Step, Task, Update
 
     State = dict[str, Tensor]
     Weights = dict[str, Tensor]
@@ -117,12 +118,12 @@ class Mitigation(BaseModel):
         """(units,) factors on the units' losses (tokens of a language model), before the sample mean."""
         return None
 
-    def extra_batches(self, task: Task, number: int, state: State) -> list[tuple[Batch, float]]:
-        """Batches of other data for step `number`, each with the factor of its mean loss in the total."""
+    def extra_batches(self, task: Task, number: int, state: State) -> list[Extra]:
+        """Batches of other data for step `number` (replay, reference data), each with its term in the loss."""
         return []
 
     # -- loss ------------------------------------------------------------------------------------------
-    def depths(self, model: FoundationModel) -> Sequence[str]:
+    def feature_depths(self, model: FoundationModel) -> Sequence[str]:
         """Depths at which the student's features are needed in the loss."""
         return ()
 
@@ -135,24 +136,24 @@ class Mitigation(BaseModel):
         return None
 
     # -- gradient --------------------------------------------------------------------------------------
-    def add_gradient(self, parameters: Trainable, state: State) -> None:
-        """Add a penalty's closed-form gradient to `parameters.gradients`, in place, without autograd."""
+    def add_gradient(self, update: Update, state: State) -> None:
+        """Add a penalty's closed-form gradient to `update.parameters.gradients`, in place, no autograd."""
 
     # -- step ------------------------------------------------------------------------------------------
-    def around_gradient(
-        self, gradient: Callable[[], Tensor], parameters: Trainable, number: int, state: State
-    ) -> Tensor:
-        """Take the gradient of step `number`; `gradient()` fills `.grad` afresh and returns the loss."""
+    def around_gradient(self, update: Update, gradient: Callable[[], Tensor], state: State) -> Tensor:
+        """Take the step's gradient; `gradient()` fills `.grad` afresh, at the weights as they then are.
+
+        It covers the whole objective (every micro-batch, every penalty, closed-form ones included) and
+        returns the loss.
+        """
         return gradient()
 
-    def around_update(
-        self, update: Callable[[], None], parameters: Trainable, optimizer: Any, state: State
-    ) -> None:
-        """Take the optimiser's step; `update()` does it."""
-        update()
+    def around_update(self, update: Update, apply: Callable[[], None], state: State) -> None:
+        """Take the optimiser's step; `apply()` does it."""
+        apply()
 
-    def after_step(self, task: Task, parameters: Trainable, number: int, state: State) -> None:
-        """After the update of step `number` (path integrals, running averages)."""
+    def after_step(self, update: Update, state: State) -> None:
+        """After the update (path integrals, running averages)."""
 
     def learning_rate_factor(self, model: FoundationModel, parameter: str) -> float:
         """Factor on the learning rate of one parameter."""
@@ -189,7 +190,7 @@ class Chain:
         )
         self.state: dict[str, State] = {m.name: {} for m in self.mitigations}
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Mitigation]:
         return iter(self.mitigations)
 
     def __contains__(self, name: str) -> bool:
@@ -221,10 +222,11 @@ class Chain:
         for m in self.using(hook):
             getattr(m, hook)(*arguments, self.state[m.name])
 
-    def depths(self, model: FoundationModel) -> tuple[str, ...]:
-        """All depths the members need, shallow to deep, each once."""
-        wanted = {depth for m in self.using("depths") for depth in m.depths(model)}
-        return tuple(depth for depth in model.depths if depth in wanted)
+    def feature_depths(self, model: FoundationModel) -> tuple[str, ...]:
+        """All depths the members need, in a fixed order, each once."""
+        wanted = {depth for m in self.using("feature_depths") for depth in m.feature_depths(model)}
+        known = [depth for depth in model.depths if depth in wanted]
+        return (*known, *sorted(wanted.difference(known)))  # an unknown depth is the model's to refuse
 
     def factor(self, hook: str, step: Step) -> Tensor | None:
         """The product of the members' `sample_weights` or `unit_weights`; None if there are none."""
@@ -246,25 +248,19 @@ class Chain:
         terms = {m.name: m.penalty(step, self.state[m.name]) for m in self.using("penalty")}
         return {name: term for name, term in terms.items() if term is not None}
 
-    def extra_batches(self, task: Task, number: int) -> list[tuple[Batch, float]]:
-        """Replayed or reference batches of step `number`, with their factors."""
+    def extra_batches(self, task: Task, number: int) -> list[Extra]:
+        """Replayed or reference batches of step `number`."""
         return [
-            pair
+            extra
             for m in self.using("extra_batches")
-            for pair in m.extra_batches(task, number, self.state[m.name])
+            for extra in m.extra_batches(task, number, self.state[m.name])
         ]
 
-    def gradient(self, gradient: Callable[[], Tensor], parameters: Trainable, number: int) -> Tensor:
-        """The step's gradient, through every member that wraps it."""
-        for m in self.using("around_gradient"):
-            gradient = _bind_gradient(m, gradient, parameters, number, self.state[m.name])
-        return gradient()
-
-    def update(self, update: Callable[[], None], parameters: Trainable, optimizer: Any) -> None:
-        """The optimiser's step, through every member that wraps it."""
-        for m in self.using("around_update"):
-            update = _bind_update(m, update, parameters, optimizer, self.state[m.name])
-        update()
+    def around(self, hook: str, update: Update, inner: Callable[[], Any]) -> Any:
+        """Call `inner` (the step's gradient, or its update) through every member that wraps it."""
+        for m in self.using(hook):
+            inner = partial(getattr(m, hook), update, inner, self.state[m.name])
+        return inner()
 
     def learning_rate_factor(self, model: FoundationModel, parameter: str) -> float:
         """The product of the members' learning-rate factors for one parameter."""
@@ -286,18 +282,6 @@ class Chain:
                 continue
             weights = m.edit_weights(edit, weights)
         return weights
-
-
-def _bind_gradient(
-    m: Mitigation, inner: Callable[[], Tensor], parameters: Trainable, number: int, state: State
-) -> Callable[[], Tensor]:
-    return lambda: m.around_gradient(inner, parameters, number, state)
-
-
-def _bind_update(
-    m: Mitigation, inner: Callable[[], None], parameters: Trainable, optimizer: Any, state: State
-) -> Callable[[], None]:
-    return lambda: m.around_update(inner, parameters, optimizer, state)
 
 
 def _check(mitigations: Sequence[Mitigation]) -> None:

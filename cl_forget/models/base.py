@@ -49,12 +49,14 @@ class Prepared(ABC):
         key: content hash of data and preprocessing.
         deterministic: whether `batch` gives the same inputs every time; with random augmentation it does
             not, and frozen-model outputs cannot be cached.
+        targets: (samples,) int64 labels where unit = sample; None for text.
     """
 
     experience: Experience
     split: str
     key: str
     deterministic: bool = True
+    targets: Tensor | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -62,6 +64,10 @@ class Prepared(ABC):
     @abstractmethod
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> Batch:
         """The samples at `indices`; `generator` drives random augmentation, if there is any."""
+
+    def plain(self) -> Prepared:
+        """The same samples without random augmentation."""
+        return self
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """All samples in order."""

@@ -1,0 +1,1 @@
+"""Where results go besides the return value: files always, Weights & Biases when asked."""

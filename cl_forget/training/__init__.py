@@ -1,0 +1,1 @@
+"""The training loop, what its hooks are given, frozen models and checkpoints."""

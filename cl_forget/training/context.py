@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from cl_forget.models.base import Batch, FoundationModel, Forward, Prepared
+from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared
 from cl_forget.streams.base import Experience
 from cl_forget.training.frozen import FrozenOutputs
 
@@ -73,6 +73,21 @@ class Step:
 
 
 @dataclass
+class Extra:
+    """A batch of other data in a step, and the term it adds to the loss.
+
+    Attributes:
+        batch: replayed or reference samples.
+        factor: the term's factor in the total loss.
+        loss: what the term is; None for the mean cross-entropy on the batch's own targets.
+    """
+
+    batch: Batch
+    factor: float = 1.0
+    loss: Callable[[Step], Tensor] | None = None
+
+
+@dataclass
 class Trainable:
     """The parameters being trained, as aligned lists for `torch._foreach_*`.
 
@@ -85,6 +100,11 @@ class Trainable:
     tensors: list[Tensor]
 
     @property
+    def values(self) -> list[Tensor]:
+        """The parameters detached from autograd: same memory, safe for in-place arithmetic."""
+        return [tensor.detach() for tensor in self.tensors]
+
+    @property
     def gradients(self) -> list[Tensor]:
         """Their gradients, aligned; a parameter that got none contributes zeros (and keeps them)."""
         for tensor in self.tensors:
@@ -95,6 +115,23 @@ class Trainable:
     def align(self, tensors: Weights) -> list[Tensor]:
         """The entries of `tensors` (an anchor, a Fisher) for these parameters, in the same order."""
         return [tensors[name] for name in self.names]
+
+
+@dataclass
+class Update:
+    """One optimiser step.
+
+    Attributes:
+        task: the task it belongs to.
+        parameters: what it moves.
+        optimizer: the optimiser that will apply it (AdamW, with one group per learning-rate factor).
+        number: 0 for the first step of the task.
+    """
+
+    task: Task
+    parameters: Trainable
+    optimizer: torch.optim.Optimizer
+    number: int
 
 
 @dataclass

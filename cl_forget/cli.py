@@ -1,0 +1,152 @@
+"""The command line: cl-forget run | report | list | pretrain."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cl_forget.errors import UserError
+
+app = typer.Typer(
+    help="What did the model forget? Fine-tune foundation models on streams of tasks under any combination of "
+    "mitigations, and see what each keeps.\n\nStart with: cl-forget run experiments/quickstart.yaml",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Fields to change, as field=value: train.lr=1e-4 train.epochs=2 'stream=[digits]'"),
+]
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="The experiment, a YAML file.", show_default=False)],
+    overrides: Overrides = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Run these seeds instead of the file's; repeatable.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Results folder [default: runs/<name>].")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from what the results folder holds.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything, estimate steps, time and memory; train nothing."),
+    ] = False,
+) -> None:
+    """Fine-tune on the stream with every method and seed of an experiment, then report.
+
+    Writes one folder per run (configuration, events, checkpoints, result.json, matrices as CSV) and, for all
+    of them, report.html, tradeoff.png and table.csv. A run killed at any instant goes on with --resume.
+    """
+    from cl_forget.config import load_experiment
+
+    experiment = load_experiment(file, [*(overrides or []), *([f"seeds={seed}"] if seed else [])])
+    folder = output or Path("runs") / experiment.name
+    if dry_run:
+        from cl_forget.plan import plan
+
+        _print(plan(experiment))
+        return
+    _quiet_libraries()
+    from cl_forget.experiment import run_experiment
+    from cl_forget.reporting import report as render
+    from cl_forget.reporting import terminal_table
+
+    results = run_experiment(experiment, folder, resume, on_start=_announce)
+    rendered = render(results, folder, title=experiment.name)
+    _print(terminal_table(results))
+    for path in (rendered.html, rendered.picture, rendered.table):
+        typer.echo(f"  {path}")
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
+    output: Annotated[Path | None, typer.Option(help="Where to write [default: the first folder].")] = None,
+    title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
+) -> None:
+    """Render finished runs as one HTML page, a picture and tables."""
+    from cl_forget.reporting import load_results, terminal_table
+    from cl_forget.reporting import report as render
+
+    results = load_results(folders)
+    rendered = render(results, output or folders[0], title=title)
+    _print(terminal_table(results))
+    for path in (rendered.html, rendered.picture, rendered.table):
+        typer.echo(f"  {path}")
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[
+        str | None, typer.Argument(help="models, streams, mitigations or suites [default: all of them]")
+    ] = None,
+) -> None:
+    """List models, streams, mitigations with their knobs, and suites."""
+    from cl_forget.catalogue import tables
+
+    for table in tables(what):
+        _print(table)
+
+
+@app.command()
+def pretrain(
+    model: Annotated[str, typer.Argument(help="The embedded model to make again: emoji-clip.")],
+    output: Annotated[Path, typer.Option(help="Folder for the model and its checkpoints.")] = Path("build"),
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data [default: the recipe's].")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of initial weights and data order.")] = 0,
+    threads: Annotated[int | None, typer.Option(help="CPU threads [default: all].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch in --output.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A variant of under a minute, to see it work.")
+    ] = False,
+) -> None:
+    """Pre-train an embedded model from its recipe."""
+    from cl_forget.models import RECIPES
+
+    RECIPES.get(model)(output / model, epochs=epochs, seed=seed, threads=threads, resume=resume, quick=quick)
+
+
+def _announce(run: Any, number: int, total: int) -> None:
+    typer.secho(f"[{number}/{total}] {run.method}, seed {run.seed}", err=True, dim=True)
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    # A table sent to a file keeps its columns; on a terminal it takes the width there is.
+    Console(width=None if sys.stdout.isatty() else 160).print(renderable)
+
+
+def _quiet_libraries() -> None:
+    """Keep other packages' start-up chatter off the terminal; our own messages stay."""
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore", module=r"(?!cl_forget)")
+    logging.basicConfig(level=logging.ERROR)
+    logging.getLogger("cl_forget").setLevel(logging.INFO)
+
+
+def main() -> None:
+    """Entry point: a mistake of the user is one line and exit code 2, an interrupt leaves a resumable run."""
+    try:
+        app()
+    except UserError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command with --resume goes on from here.", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,390 @@
+"""The typed experiment file: load, override, validate, explain.
+
+An experiment names a model, a stream, one or more methods (each a list of mitigations), how to train, what
+generality is measured on, and the seeds. `Experiment.runs()` takes it apart into `Run`s: one method, one
+seed. Everything is checked before anything is loaded, and a mistake is answered with the file, the line,
+the field and the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+
+from cl_forget.errors import UserError
+from cl_forget.mitigations import MITIGATIONS, Chain, Mitigation
+from cl_forget.registry import closest
+
+PLAIN = "full fine-tuning"
+"""The name of the arm without any mitigation: the control every other arm is compared with."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Training(_Section):
+    """How one task is fine-tuned.
+
+    Attributes:
+        epochs: passes over the task's training data.
+        batch_size: samples per optimiser step.
+        micro_batch_size: samples per forward pass; smaller than `batch_size` means gradient accumulation.
+        lr: peak learning rate of AdamW.
+        weight_decay: AdamW's own decay, towards 0 and not towards the pre-trained weights.
+        betas: AdamW's decay rates of the first and second moment.
+        warmup: fraction of the steps over which the learning rate rises linearly.
+        schedule: what it does afterwards.
+        clip: largest gradient norm; null for no clipping.
+        label_smoothing: of the task's cross-entropy.
+        augment: random augmentation of training images; with any, frozen models run on every batch instead
+            of once per sample.
+        checkpoint_seconds: how often a run saves its state inside a task.
+    """
+
+    epochs: int = Field(5, ge=1, le=10_000)
+    batch_size: int = Field(64, ge=1)
+    micro_batch_size: int | None = Field(None, ge=1)
+    lr: float = Field(3e-4, gt=0, le=10)
+    weight_decay: float = Field(0.0, ge=0, le=10)
+    betas: tuple[float, float] = (0.9, 0.999)
+    warmup: float = Field(0.1, ge=0, le=1)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    clip: float | None = Field(1.0, gt=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    augment: Literal["none", "shift", "shift-flip"] = "none"
+    checkpoint_seconds: float = Field(30.0, gt=0)
+
+    @model_validator(mode="after")
+    def _micro_batches_divide(self) -> Training:
+        if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of micro_batch_size ({self.micro_batch_size})"
+            )
+        return self
+
+
+class Evaluation(_Section):
+    """How a model is measured after each task.
+
+    Attributes:
+        batch_size: samples per forward pass.
+        curves: whether a post-hoc method (WiSE-FT, LiNeS, ...) is also evaluated at every value of its knob.
+    """
+
+    batch_size: int = Field(256, ge=1)
+    curves: bool = True
+
+
+def parse_mitigation(item: Any) -> Mitigation:
+    """A mitigation from what an experiment file may say: `name`, `{name: knob value}`, `{name: {field: value}}`.
+
+    Raises:
+        ValueError: unknown method or field, or a value out of range; the message is one line with the cure.
+    """
+    if isinstance(item, Mitigation):
+        return item
+    if isinstance(item, str):
+        item = {item: {}}
+    if not isinstance(item, dict) or len(item) != 1:
+        raise ValueError("a mitigation is written as `name`, `{name: strength}` or `{name: {field: value}}`")
+    name, fields = next(iter(item.items()))
+    try:
+        cls: type[Mitigation] = MITIGATIONS.get(str(name))
+    except UserError as error:
+        raise ValueError(str(error)) from None
+    if fields is None:
+        fields = {}
+    if not isinstance(fields, dict):
+        if cls.knob is None:
+            raise ValueError(f"'{name}' has no knob to set to {fields!r}; write `{name}` alone")
+        fields = {cls.knob: fields}
+    try:
+        return cls(**fields)
+    except ValidationError as error:
+        raise ValueError(f"{name}: {explain(error, cls)[1]}") from None
+
+
+MitigationItem = Annotated[SerializeAsAny[Mitigation], BeforeValidator(parse_mitigation)]
+
+
+class _Shared(_Section):
+    """What an experiment and each of its runs have in common."""
+
+    model: str = Field(min_length=1)
+    stream: str | dict[str, Any] | list[str | dict[str, Any]]
+    train: Training = Training()
+    suites: list[str | dict[str, Any]] = []
+    probes: list[str | dict[str, Any]] = []
+    evaluate: Evaluation = Evaluation()
+
+
+class Run(_Shared):
+    """One method, one seed: what `simulate` takes.
+
+    Attributes:
+        method: the arm's name in tables and legends.
+        model: "emoji-clip", "open_clip:<architecture>/<tag>", ...
+        stream: a stream's name, `{name: {option: value}}`, or a list of these.
+        mitigations: the methods composed in this arm; none is plain full fine-tuning.
+        train: how each task is fine-tuned.
+        suites: what generality is measured on.
+        probes: tasks, never tuned on, whose linear-probe accuracy is followed (Δ_LP).
+        evaluate: how the model is measured.
+        seed: fixes the order of the data and every random number.
+    """
+
+    method: str = PLAIN
+    mitigations: list[MitigationItem] = []
+    seed: int = Field(0, ge=0)
+
+    @model_serializer(mode="wrap")
+    def _plain(self, handler: Any) -> dict[str, Any]:
+        plain: dict[str, Any] = handler(self)
+        plain["mitigations"] = [{m.name: m.model_dump(mode="json")} for m in self.mitigations]
+        return plain
+
+    @classmethod
+    def parse(cls, fields: dict[str, Any]) -> Run:
+        """A run from plain values; raises `UserError` with one line where pydantic would list several."""
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            path, message = explain(error, cls)
+            raise UserError(f"{path}: {message}" if path else message) from None
+
+    def chain(self) -> Chain:
+        """The mitigations composed; raises `UserError` if they do not go together."""
+        return Chain(self.mitigations)
+
+    def training_key(self) -> str:
+        """Equal for two runs whose fine-tuning is the same to the bit; post-hoc methods do not count."""
+        fields = self.model_dump(mode="json")
+        trained = [{m.name: m.model_dump(mode="json")} for m in self.chain().trained]
+        kept = {key: fields[key] for key in ("model", "stream", "train", "seed")}
+        return _digest({**kept, "mitigations": trained})
+
+    def key(self) -> str:
+        """Equal for two runs that ask for the same result."""
+        fields = self.model_dump(mode="json")
+        fields["mitigations"].sort(key=lambda item: next(iter(item)))
+        return _digest(fields)
+
+
+class Experiment(_Shared):
+    """The experiment file.
+
+    Attributes:
+        name: of the folder its results go to.
+        methods: arm name -> list of mitigations; or `mitigations` for a single arm.
+        seeds: each method is run once per seed, paired.
+    """
+
+    name: str = Field("experiment", pattern=r"^[\w.-]+$")
+    mitigations: list[MitigationItem] | None = None
+    methods: dict[str, list[MitigationItem]] | None = None
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+
+    @model_validator(mode="after")
+    def _one_way_to_name_methods(self) -> Experiment:
+        if self.mitigations is not None and self.methods is not None:
+            raise ValueError("choose one of `mitigations` (a single arm) and `methods` (named arms)")
+        if self.methods is not None and not self.methods:
+            raise ValueError("`methods` is empty; name at least one, for instance `full fine-tuning: []`")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("`seeds` names a seed twice")
+        for arm, mitigations in self._arms().items():
+            try:
+                Chain(mitigations)
+            except UserError as error:
+                raise ValueError(f"method '{arm}': {error}") from None
+        return self
+
+    def _arms(self) -> dict[str, list[Mitigation]]:
+        if self.methods is not None:
+            return {arm: list(mitigations) for arm, mitigations in self.methods.items()}
+        mitigations = list(self.mitigations or [])
+        return {" + ".join(m.name for m in Chain(mitigations)) or PLAIN: mitigations}
+
+    def runs(self) -> list[Run]:
+        """One run per method and seed; all methods of a seed stand together."""
+        shared = {field: getattr(self, field) for field in _Shared.model_fields}
+        return [
+            Run(method=arm, mitigations=mitigations, seed=seed, **shared)
+            for seed in self.seeds
+            for arm, mitigations in self._arms().items()
+        ]
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment file and apply `key=value` overrides.
+
+    Args:
+        path: YAML file.
+        overrides: "train.lr=1e-4", "seeds=[0,1]", "methods.LDIFS.0.ldifs.strength=2"; values are YAML.
+
+    Raises:
+        UserError: one line with file, line, field, what is wrong and the nearest valid name.
+    """
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise UserError(
+            f"no experiment file at {path}; experiments/quickstart.yaml is one to start from."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}. Give a YAML text file.") from None
+    fields, lines = _read_yaml(text, path)
+    for override in overrides:
+        _override(fields, override)
+    try:
+        experiment = Experiment(**fields)
+    except ValidationError as error:
+        location = error.errors()[0]["loc"]
+        where, message = explain(error, Experiment)
+        raise UserError(
+            f"{path}, line {_line(lines, location)}: {where + ': ' if where else ''}{message}"
+        ) from None
+    if "name" not in fields:
+        experiment = experiment.model_copy(update={"name": path.stem})
+    return experiment
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
+    """The first mistake as (dotted field, one plain line that names the cure)."""
+    first = error.errors()[0]
+    location = [part for part in first["loc"] if not _is_type_tag(part)]
+    dotted = ".".join(str(part) for part in location)
+    given = first.get("input")
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(model, location[:-1])
+        return dotted, f"unknown field.{closest(str(location[-1]), known)} Known: {', '.join(known)}."
+    if first["type"] == "missing":
+        return dotted, "is required; add it to the experiment."
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    shown = "" if first["type"] == "value_error" else f" (got {given!r})"
+    return dotted, f"{message}{shown}".rstrip(".") + "."
+
+
+def _is_type_tag(part: Any) -> bool:
+    # pydantic names the branch of a union in the location ("list[...]", "str"); users never wrote that.
+    return isinstance(part, str) and (part in ("str", "int", "float") or "[" in part)
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[Any]) -> list[str]:
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if (
+            field is None
+            or not isinstance(field.annotation, type)
+            or not issubclass(field.annotation, BaseModel)
+        ):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def _read_yaml(text: str, path: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
+    """The file's values, and for each path into them the line it stands on."""
+    lines: dict[tuple[Any, ...], int] = {}
+
+    def walk(node: yaml.Node, where: tuple[Any, ...]) -> None:
+        lines[where] = node.start_mark.line + 1
+        if isinstance(node, yaml.MappingNode):
+            seen = set()
+            for key, value in node.value:
+                if key.value in seen:
+                    raise UserError(
+                        f"{path}, line {key.start_mark.line + 1}: '{key.value}' is given twice; keep one."
+                    )
+                seen.add(key.value)
+                walk(value, (*where, key.value))
+                lines[(*where, key.value)] = key.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                walk(value, (*where, index))
+
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        fields = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UserError(
+            f"{path}{line}: not YAML: {getattr(error, 'problem', error)}; check indentation and quotes."
+        ) from None
+    if root is None or not isinstance(fields, dict):
+        raise UserError(
+            f"{path}: an experiment is a mapping with `model:` and `stream:`; the file holds none."
+        )
+    walk(root, ())
+    return fields, lines
+
+
+def _line(lines: dict[tuple[Any, ...], int], location: Sequence[Any]) -> int:
+    """The line of the deepest part of `location` that stands in the file."""
+    where = tuple(part for part in location if not _is_type_tag(part))
+    while where and where not in lines:
+        where = where[:-1]
+    return lines.get(where, 1)
+
+
+def _override(fields: dict[str, Any], override: str) -> None:
+    """Set one dotted field, in place."""
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise UserError(f"'{override}' is not an override; write field=value, for instance train.lr=1e-4.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(
+            f"the value of '{override}' is not YAML; quote it if it holds special signs."
+        ) from None
+    *parents, last = dotted.split(".")
+    here: Any = fields
+    for part in parents:
+        here = _enter(here, part, override)
+    if isinstance(here, list):
+        here[_position(here, last, override)] = value
+    elif isinstance(here, dict):
+        here[last] = value
+    else:
+        raise UserError(f"'{override}': nothing can be set below {'.'.join(parents)}, which is {here!r}.")
+
+
+def _enter(here: Any, part: str, override: str) -> Any:
+    if isinstance(here, list):
+        index = _position(here, part, override)
+        if isinstance(here[index], str):  # `- ldifs` is short for `- ldifs: {}`
+            here[index] = {here[index]: {}}
+        return here[index]
+    if isinstance(here, dict):
+        if here.get(part) is None:
+            here[part] = {}
+        return here[part]
+    raise UserError(f"'{override}': '{part}' is below {here!r}, which has no fields.")
+
+
+def _position(here: list[Any], part: str, override: str) -> int:
+    if not part.isdigit() or int(part) >= len(here):
+        raise UserError(f"'{override}': '{part}' is not a position in a list of {len(here)}; count from 0.")
+    return int(part)
+
+
+def _digest(fields: Any) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,77 @@
+"""Where a run took place: versions, commit, machine, threads, folders."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGES = (
+    "cl-forget",
+    "torch",
+    "torchvision",
+    "open_clip_torch",
+    "transformers",
+    "peft",
+    "ray",
+    "avalanche-lib",
+)
+
+
+def describe() -> dict[str, Any]:
+    """Versions, commit of the working directory's repository, processor and threads; for `result.json`."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "commit": _commit(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "command": " ".join(Path(sys.argv[0]).name if i == 0 else a for i, a in enumerate(sys.argv)),
+    }
+
+
+def cache_folder() -> Path:
+    """Where outputs of frozen models are kept: $CL_FORGET_CACHE, or the user's cache folder."""
+    import platformdirs
+
+    return Path(os.environ.get("CL_FORGET_CACHE") or platformdirs.user_cache_path("cl_forget")) / "frozen"
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Largest memory so far, MiB: of the device if it is a GPU, else resident memory of the process."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**10 if sys.platform != "darwin" else peak / 2**20
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True, text=True, timeout=5, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

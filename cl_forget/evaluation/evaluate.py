@@ -1,0 +1,192 @@
+"""The only evaluation path: one pass per data set, every number from that pass.
+
+The pre-trained model's outputs come from the frozen-model cache, so row 0 and everything measured against
+it (KL to base, drift, the hardest decile) cost one pass of that model per data set, ever.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cl_forget.evaluation import metrics
+from cl_forget.evaluation.drift import feature_drift, weight_distance
+from cl_forget.evaluation.probes import probe_accuracy
+from cl_forget.models.base import FoundationModel, Prepared
+from cl_forget.progress import bar
+from cl_forget.result import Cost, Drift, ProbeScores, Row, Scores, TaskScores
+from cl_forget.streams.base import Experience
+from cl_forget.training.frozen import FrozenCache, FrozenModel
+
+DRIFT_SAMPLES = 512
+"""Feature drift and CKA are taken on at most this many samples of the first suite (or task)."""
+
+
+@dataclass
+class Outputs:
+    """A model on one data set.
+
+    Attributes:
+        logits: (samples, classes).
+        losses: (samples,) cross-entropy.
+        embedding: (samples, width).
+    """
+
+    logits: Tensor
+    losses: Tensor
+    embedding: Tensor
+
+
+class Evaluator:
+    """Measures a model on every task, suite and probe, against the pre-trained model.
+
+    Args:
+        model: the model under simulation; it knows every task's head.
+        base: the frozen pre-trained model.
+        cache: where the base's outputs are kept.
+        tasks, suites, probes: the experiences; all tasks of the stream, also future ones.
+        batch_size: samples per forward pass.
+    """
+
+    def __init__(
+        self,
+        model: FoundationModel,
+        base: FrozenModel,
+        cache: FrozenCache,
+        tasks: Sequence[Experience],
+        suites: Sequence[Experience],
+        probes: Sequence[Experience],
+        batch_size: int = 256,
+    ) -> None:
+        self.model, self.base, self.cache, self.batch_size = model, base, cache, batch_size
+        self.tasks, self.suites, self.probes = list(tasks), list(suites), list(probes)
+        self._prepared: dict[tuple[str, str], Prepared] = {}
+        self._pretrained_weights = {n: p.detach() for n, p in base.model.state_dict().items()}
+
+    def prepared(self, experience: Experience, split: str) -> Prepared:
+        """A data set of an experience in the model's format, without augmentation; made once."""
+        key = (experience.name, split)
+        if key not in self._prepared:
+            self._prepared[key] = self.model.prepare(experience.splits()[split], experience, split)
+        return self._prepared[key]
+
+    def row(self, after: str | None, untuned: Sequence[str], cost: Cost, probing: bool = True) -> Row:
+        """Evaluate the model as it is.
+
+        Args:
+            after: the stage trained last; None for the pre-trained model, whose outputs are read from the
+                cache instead of being computed.
+            untuned: tasks of the stream that were not tuned on yet; they are probed too.
+            cost: what training has cost so far.
+            probing: whether to fit linear probes.
+        """
+        started = time.perf_counter()
+        pretrained = after is None
+        probed = [*self.probes, *(task for task in self.tasks if task.name in untuned)] if probing else []
+        total = len(self.tasks) + len(self.suites) + len(probed)
+        with bar(f"evaluating {'row 0' if pretrained else after}", total) as advance, torch.no_grad():
+            self.model.eval()
+            scores = {}
+            for experience in [*self.tasks, *self.suites]:
+                scores[experience.name] = self._scores(experience, pretrained)
+                advance(1, experience.name)
+            probes = {}
+            for experience in probed:
+                probes[experience.name] = self._probe(experience, pretrained)
+                advance(1, f"probe {experience.name}")
+        row = Row(
+            after=after,
+            tasks={task.name: scores[task.name] for task in self.tasks},
+            suites={suite.name: scores[suite.name] for suite in self.suites},
+            probes=probes,
+            drift=self._drift(pretrained),
+        )
+        cost.evaluation_seconds += time.perf_counter() - started
+        return row.model_copy(update={"cost": cost.model_copy()})
+
+    def _scores(self, experience: Experience, pretrained: bool) -> TaskScores:
+        by_split = {
+            split: self._split_scores(self.prepared(experience, split), pretrained)
+            for split in experience.splits()
+            if split != "train"
+        }
+        return TaskScores(
+            validation=by_split["validation"],
+            test=by_split["test"],
+            shifted={name: by_split[name] for name in experience.shifted},
+        )
+
+    def _split_scores(self, samples: Prepared, pretrained: bool) -> Scores:
+        base = self._base_outputs(samples)
+        now = base if pretrained else self._outputs(samples)
+        assert samples.targets is not None
+        correct = (now.logits.argmax(1).cpu() == samples.targets).numpy()
+        confidence = now.logits.softmax(1).amax(1).cpu().numpy()
+        return Scores(
+            accuracy=float(correct.mean()),
+            loss=float(now.losses.double().mean()),
+            ece=metrics.expected_calibration_error(confidence, correct),
+            hardest_decile_accuracy=metrics.hardest_decile_accuracy(base.losses.cpu().numpy(), correct),
+            kl_to_base=float(kl_to_base(base.logits, now.logits.cpu())),
+            samples=len(samples),
+        )
+
+    def _probe(self, experience: Experience, pretrained: bool) -> ProbeScores:
+        train, test = self.prepared(experience, "train"), self.prepared(experience, "test")
+        outputs = self._base_outputs if pretrained else self._outputs
+        assert train.targets is not None and test.targets is not None and experience.labels is not None
+        return probe_accuracy(
+            outputs(train).embedding,
+            train.targets,
+            outputs(test).embedding,
+            test.targets,
+            len(experience.labels.classes),
+        )
+
+    def _base_outputs(self, samples: Prepared) -> Outputs:
+        found = self.cache.outputs(self.base, samples, ["logits", "losses", "embedding"], self.batch_size)
+        return Outputs(found["logits"], found["losses"], found["embedding"])
+
+    def _outputs(self, samples: Prepared) -> Outputs:
+        passes = [self.model(batch) for batch in samples.batches(self.batch_size)]
+        return Outputs(
+            torch.cat([out.logits for out in passes]),
+            torch.cat([out.per_sample(out.unit_losses()) for out in passes]),
+            torch.cat([out.embedding for out in passes]).cpu(),
+        )
+
+    def _drift(self, pretrained: bool) -> Drift:
+        """Distances from the pre-trained model; none to measure for itself."""
+        if pretrained:
+            return Drift()
+        probe_set = (self.suites or self.tasks)[0]
+        samples = self.prepared(probe_set, "validation")
+        depths = list(self.model.depths)
+        fields = [f"pooled/{depth}" for depth in depths]
+        reference = self.cache.outputs(self.base, samples, fields, self.batch_size)
+        count = min(len(samples), DRIFT_SAMPLES)
+        pooled: dict[str, list[Tensor]] = {depth: [] for depth in depths}
+        with torch.no_grad():
+            for part in torch.arange(count).split(self.batch_size):
+                features = self.model(samples.batch(part), depths).features
+                for depth in depths:
+                    pooled[depth].append(features[depth].mean(1).cpu())
+        moved = feature_drift(
+            {depth: torch.cat(parts) for depth, parts in pooled.items()},
+            {depth: reference[f"pooled/{depth}"][:count] for depth in depths},
+        )
+        heads = {name for task in self.tasks for name in self.model.head_parameters(task)}
+        state = self.model.state_dict()
+        weights = {name: tensor.detach() for name, tensor in state.items() if name not in heads}
+        distance = weight_distance(weights, self._pretrained_weights, self.model.block_of)
+        return moved.model_copy(update={"weight_distance": distance})
+
+
+def kl_to_base(base: Tensor, now: Tensor) -> Tensor:
+    """Mean KL(p_θ0 ‖ p_θ) over samples, nats; `base` and `now` are (samples, classes) logits."""
+    reference, log_p = base.log_softmax(1), now.log_softmax(1)
+    return (reference.exp() * (reference - log_p)).sum(1).mean()

@@ -1,0 +1,28 @@
+"""Joint training: every task at once, the upper bound."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from cl_forget.streams.base import Experience
+
+
+class Joint(Mitigation):
+    """Trains on the union of all tasks' data in one stage: what a sequence could reach without forgetting.
+
+    The number of samples seen is that of the sequence. A matrix has then only row 0 and the last row.
+    """
+
+    name = "joint"
+    place = "stages"
+    needs_trunk = False
+    title = "Joint training"
+    formula = "loss over the union of all tasks"
+    source = "the usual upper bound; Li & Hoiem 2017, arXiv:1606.09282"
+
+    def arrange(self, stages: list[tuple[Experience, ...]]) -> list[tuple[Experience, ...]]:
+        """One stage that holds every experience."""
+        return [tuple(experience for stage in stages for experience in stage)]

@@ -1,0 +1,45 @@
+"""L2-SP: stay near the starting point in weight space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from cl_forget._lazy import torch
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from cl_forget.mitigations.base import State
+    from cl_forget.training.context import Update
+
+
+class L2SP(Mitigation):
+    """Adds `λ·Σ(θ-θ*)²`, a sum over every trainable parameter, not a mean.
+
+    The gradient `2λ(θ-θ*)` is added in closed form; no autograd graph over the parameters is built. AdamW's
+    own weight decay pulls towards 0 and stays a separate setting.
+
+    Attributes:
+        strength: λ; useful values span many decades.
+        anchor: θ*: the pre-trained weights, or the weights at the start of the current task.
+    """
+
+    name = "l2_sp"
+    place = "gradient"
+    knob = "strength"
+    grid = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    absent = 0.0
+    needs_full_weights = True
+    title = "L2-SP"
+    formula = "loss + λ·Σ(θ-θ*)²"
+    source = "Li et al. 2018, arXiv:1802.01483, eq. 3; Lin et al., arXiv:2309.06256"
+
+    strength: float = Field(1e-2, ge=0, description="λ")
+    anchor: Literal["pretrained", "previous"] = Field("pretrained", description="θ*")
+
+    def add_gradient(self, update: Update, state: State) -> None:
+        """`grad += 2λ(θ-θ*)`."""
+        parameters = update.parameters
+        difference = torch._foreach_sub(parameters.values, parameters.align(update.task.anchor(self.anchor)))
+        torch._foreach_add_(parameters.gradients, difference, alpha=2 * self.strength)

@@ -1,0 +1,76 @@
+"""LDIFS: keep the features at several depths where they were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from cl_forget._lazy import torch
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl_forget.mitigations.base import State
+    from cl_forget.models.base import FoundationModel
+    from cl_forget.training.context import Step, Task
+
+
+class LDIFS(Mitigation):
+    """Adds `λ·(1/N)·Σ‖Φθ(x)-Φθ*(x)‖²`, Φ = the features at several depths, all tokens, each slice scaled.
+
+    The student's features come from the same forward pass as its loss, the frozen model's from the cache.
+
+    Attributes:
+        strength: λ; its scale belongs to `normalise`.
+        depths: which depths Φ is read at; null takes the model's default (for a ViT: after ln_pre and after
+            each quarter of the blocks).
+        normalise: "token" divides each slice by its norm over the tokens, channel by channel, and takes the
+            mean squared difference, as the authors' released code does (λ = 10 there); "channel" divides
+            each token's vector by its norm; "none" takes the features as they are.
+        anchor: the frozen model: the pre-trained one, or the model at the start of the current task (which
+            is what the authors' code does in sequences).
+    """
+
+    name = "ldifs"
+    place = "loss"
+    knob = "strength"
+    grid = (0.1, 1.0, 10.0, 100.0, 1000.0)
+    absent = 0.0
+    title = "LDIFS"
+    formula = "loss + λ·mean‖Φθ(x)-Φθ*(x)‖²"
+    source = "Mukhoti et al. 2023, arXiv:2308.13320, eq. 4"
+
+    strength: float = Field(10.0, ge=0, description="λ")
+    depths: tuple[str, ...] | None = Field(None, description="where Φ is read")
+    normalise: Literal["token", "channel", "none"] = Field("token", description="how slices are scaled")
+    anchor: Literal["pretrained", "previous"] = Field("pretrained", description="θ*")
+
+    def feature_depths(self, model: FoundationModel) -> Sequence[str]:
+        """Where Φ is read."""
+        return self.depths or model.default_depths
+
+    def start_task(self, task: Task, state: State) -> None:
+        """Ask for the frozen features."""
+        task.frozen.request(self.anchor, self._fields(task.model))
+
+    def _fields(self, model: FoundationModel) -> list[str]:
+        return [f"features/{depth}" for depth in self.feature_depths(model)]
+
+    def penalty(self, step: Step, state: State) -> Tensor:
+        """λ times the mean over slices of the mean squared difference."""
+        fields = self._fields(step.task.model)
+        frozen = step.task.frozen.read(step.batch, self.anchor, fields)
+        terms = [
+            (self._scaled(step.forward.features[depth]) - self._scaled(frozen[field])).square().mean()
+            for depth, field in zip(self.feature_depths(step.task.model), fields, strict=True)
+        ]
+        return self.strength * torch.stack(terms).mean()
+
+    def _scaled(self, features: Tensor) -> Tensor:
+        # (batch, tokens, width): dimension 1 is the tokens, dimension 2 the channels
+        if self.normalise == "none":
+            return features
+        return torch.nn.functional.normalize(features, dim=1 if self.normalise == "token" else 2)

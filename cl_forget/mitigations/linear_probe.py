@@ -1,0 +1,36 @@
+"""Linear probe: leave the trunk alone, fit the head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from cl_forget.mitigations.base import State
+    from cl_forget.training.context import Task
+
+
+class LinearProbe(Mitigation):
+    """Fits each task's head on the frozen trunk's features and trains nothing else: no forgetting at all.
+
+    The head is the solution of regularised multinomial logistic regression on cached, normalised features
+    (regularisation chosen on a tenth of the training data), so no image passes the trunk twice.
+    """
+
+    name = "linear_probe"
+    place = "parameters"
+    claims = frozenset({"trunk stays frozen", "head initialisation"})
+    title = "Linear probe"
+    formula = "min over the head only"
+    source = "Radford et al. 2021, arXiv:2103.00020, §3.2"
+
+    def shape_parameters(self, task: Task, state: State) -> None:
+        """Nothing is trained by gradient steps."""
+        task.model.requires_grad_(False)
+
+    def finish_training(self, task: Task, state: State) -> None:
+        """Fit the head of every experience of the stage."""
+        from cl_forget.training.head import fit_heads
+
+        fit_heads(task)

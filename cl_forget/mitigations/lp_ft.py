@@ -1,0 +1,34 @@
+"""LP-FT: fit the head first, then fine-tune everything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cl_forget._lazy import torch
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from cl_forget.mitigations.base import State
+    from cl_forget.training.context import Task
+
+
+class LinearProbeThenFineTune(Mitigation):
+    """Starts fine-tuning from the linear-probe head instead of the zero-shot one.
+
+    A head that already fits the features sends small gradients into the trunk, which distorts them less.
+    """
+
+    name = "lp_ft"
+    place = "parameters"
+    claims = frozenset({"head initialisation"})
+    title = "LP-FT"
+    formula = "linear probe, then full fine-tuning from it"
+    source = "Kumar et al. 2022, arXiv:2202.10054"
+
+    def start_task(self, task: Task, state: State) -> None:
+        """Fit the head once; a resumed task finds it in its weights."""
+        from cl_forget.training.head import fit_heads
+
+        if int(state.get("fitted", torch.tensor(-1))) != task.index:
+            fit_heads(task)
+            state["fitted"] = torch.tensor(task.index)

@@ -1,0 +1,448 @@
+"""CLIP models of open_clip as foundation models.
+
+Each task of a stream gets a linear head on the normalised image embedding, initialised with the zero-shot
+classifier made from its class names (the `zs` initialisation of LDIFS and of WiSE-FT), so row 0 of every
+matrix is the zero-shot accuracy. Plain fine-tuning updates the image tower and the head of the task; the
+text tower stays. A suite has no head of its own: it is answered zero-shot, by the text tower as it stands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cl_forget.errors import UserError
+from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared
+from cl_forget.registry import closest
+from cl_forget.streams.base import Data, Experience, ImageData, LabelSpace
+
+IN_MEMORY_BYTES = 4 * 2**30
+AUGMENTATIONS = ("none", "shift", "shift-flip")
+
+
+class ClipModel(FoundationModel):
+    """An open_clip model with one linear head per task.
+
+    Args:
+        clip: any open_clip model with `visual`, `encode_text` and `logit_scale`.
+        preprocess: open_clip's evaluation transform for it.
+        tokenizer: texts -> (texts, context) int64.
+    """
+
+    def __init__(self, clip: nn.Module, preprocess: Any, tokenizer: Callable[[list[str]], Tensor]) -> None:
+        super().__init__()
+        self.clip = clip
+        self.heads = nn.ModuleDict()
+        self._preprocess = ImagePreprocess(preprocess)
+        self._tokenizer = tokenizer
+        self._zero_shot: dict[tuple[Any, ...], nn.Linear] = {}
+        visual: Any = clip.visual
+        self._resblocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
+        if self._resblocks is not None:
+            layers = len(self._resblocks)
+            self.depths = ("ln_pre", *(f"block {i + 1}" for i in range(layers)))
+            quarters = {round(layers * q / 4) - 1 for q in (1, 2, 3, 4)}
+            self.default_depths = ("ln_pre", *(f"block {i + 1}" for i in sorted(quarters) if i >= 0))
+        else:
+            self.depths = tuple(n for n in ("layer1", "layer2", "layer3", "layer4") if hasattr(visual, n))
+            self.default_depths = self.depths
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+
+    # -- data ------------------------------------------------------------------------------------------
+    def prepare(
+        self, data: Data, experience: Experience, split: str, augment: str = "none"
+    ) -> PreparedImages:
+        """Images at the model's resolution as uint8, normalised batch by batch."""
+        if not isinstance(data, ImageData):
+            raise UserError(
+                f"experience '{experience.name}' holds {type(data).__name__}, but '{self.spec}' reads images; "
+                "choose an image stream or a language model."
+            )
+        return PreparedImages(data, experience, split, self._preprocess, augment, self)
+
+    # -- heads -----------------------------------------------------------------------------------------
+    def add_task(self, experience: Experience) -> None:
+        """Give the experience's label space a head, initialised zero-shot."""
+        labels = _labels(experience)
+        name = _module_name(labels.head)
+        if name in self.heads:
+            known = self.heads[name].out_features
+            if known != len(labels.classes):
+                raise UserError(
+                    f"experience '{experience.name}' shares head '{labels.head}' but has {len(labels.classes)} "
+                    f"classes where the head has {known}; give it a head of its own."
+                )
+            return
+        head = self.zero_shot_head(labels)
+        self.heads[name] = _copy_linear(head)
+
+    def zero_shot_head(self, labels: LabelSpace) -> nn.Linear:
+        """The classifier the text tower makes from class names and templates.
+
+        Weights are `exp(logit_scale) * normalise(mean of normalised prompt embeddings)`, the bias is 0 (or
+        the model's own logit bias); memoised as long as the text tower does not change.
+        """
+        key = (labels, self._text_fingerprint())
+        if key not in self._zero_shot:
+            self._zero_shot = {k: v for k, v in self._zero_shot.items() if k[1] == key[1]}
+            self._zero_shot[key] = self._make_zero_shot(labels)
+        return self._zero_shot[key]
+
+    def _make_zero_shot(self, labels: LabelSpace) -> nn.Linear:
+        clip: Any = self.clip
+        prompts = [prompt for index in range(len(labels.classes)) for prompt in labels.prompts(index)]
+        with torch.no_grad(), _evaluating(self):
+            embedded = torch.cat(
+                [
+                    clip.encode_text(self._tokenizer(prompts[i : i + 256]).to(self.device), normalize=True)
+                    for i in range(0, len(prompts), 256)
+                ]
+            )
+            per_class = embedded.view(len(labels.classes), len(labels.templates), -1).mean(1)
+            weight = nn.functional.normalize(per_class, dim=-1) * clip.logit_scale.exp()
+            head = _linear(weight)
+            if getattr(clip, "logit_bias", None) is not None:
+                head.bias.fill_(float(clip.logit_bias))
+        return head
+
+    def _text_fingerprint(self) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        for name, tensor in self.clip.state_dict().items():
+            if not name.startswith("visual."):
+                digest.update(tensor.detach().cpu().contiguous().view(-1).numpy().data)
+        return digest.hexdigest()
+
+    def _head(self, experience: Experience) -> nn.Module:
+        labels = _labels(experience)
+        name = _module_name(labels.head)
+        return self.heads[name] if name in self.heads else self.zero_shot_head(labels)
+
+    # -- forward ---------------------------------------------------------------------------------------
+    def forward(self, batch: Batch, depths: Sequence[str] = (), embedding: Tensor | None = None) -> Forward:
+        """Image tower (unless `embedding` is given) and the head of the batch's experience."""
+        features: dict[str, Tensor] = {}
+        if embedding is None:
+            embedding, features = self.encode(batch.inputs, depths)
+        logits = self._head(batch.samples.experience)(nn.functional.normalize(embedding, dim=-1))
+        return Forward(logits, batch.targets, embedding, features)
+
+    def encode(self, images: Tensor, depths: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+        """The image tower's output (batch, width) and its features (batch, tokens, width) at `depths`."""
+        visual: Any = self.clip.visual
+        if not depths:
+            return visual(images), {}
+        unknown = [depth for depth in depths if depth not in self.depths]
+        if unknown:
+            raise UserError(
+                f"'{self.spec}' has no depth '{unknown[0]}'.{closest(unknown[0], list(self.depths))} "
+                f"Known: {', '.join(self.depths) or 'none for this image tower'}."
+            )
+        if self._resblocks is None:
+            return _encode_with_hooks(visual, images, {depth: getattr(visual, depth) for depth in depths})
+        return _encode_transformer(visual, images, depths)
+
+    # -- parameters ------------------------------------------------------------------------------------
+    def tunable(self, experience: Experience) -> list[str]:
+        """The image tower and the head of the task."""
+        tower = [f"clip.visual.{name}" for name, _ in self.clip.visual.named_parameters()]  # type: ignore[union-attr]
+        return tower + self.head_parameters(experience)
+
+    def head_parameters(self, experience: Experience) -> list[str]:
+        """Weight and bias of the task's head."""
+        name = _module_name(_labels(experience).head)
+        return [f"heads.{name}.weight", f"heads.{name}.bias"]
+
+    def block_of(self, parameter: str) -> int | None:
+        """Transformer block of the image tower, 0 = the first."""
+        prefix = "clip.visual.transformer.resblocks."
+        return int(parameter.removeprefix(prefix).split(".")[0]) if parameter.startswith(prefix) else None
+
+    @property
+    def blocks(self) -> int:
+        return 0 if self._resblocks is None else len(self._resblocks)
+
+
+class ImagePreprocess:
+    """open_clip's evaluation transform, split where it turns into numbers.
+
+    The geometric part (resize, crop, RGB) works on 8-bit images, so its result can be kept as uint8 without
+    changing a bit; scaling and normalisation are done per batch.
+    """
+
+    def __init__(self, transform: Any) -> None:
+        steps = list(transform.transforms)
+        to_tensor = next(i for i, step in enumerate(steps) if type(step).__name__.endswith("ToTensor"))
+        self.geometric = steps[:to_tensor]
+        normalise = steps[to_tensor + 1]
+        self.mean = torch.tensor(normalise.mean).view(3, 1, 1)
+        self.std = torch.tensor(normalise.std).view(3, 1, 1)
+        sizes = [step.size for step in self.geometric if hasattr(step, "size")]
+        size = sizes[-1]
+        self.size: tuple[int, int] = (size, size) if isinstance(size, int) else (size[0], size[-1])
+        description = f"{transform}".encode()
+        self.key = hashlib.sha256(description).hexdigest()[:12]
+
+    def to_uint8(self, image: Any) -> np.ndarray:
+        """A PIL image as (3, height, width) uint8 at the model's size."""
+        for step in self.geometric:
+            image = step(image)
+        return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)
+
+    def normalise(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
+        """(batch, 3, height, width) uint8 -> the float input of the image tower."""
+        mean, std = self.mean.to(pixels.device), self.std.to(pixels.device)
+        return ((pixels.float().div_(255.0)).sub_(mean).div_(std)).to(dtype)
+
+
+class PreparedImages(Prepared):
+    """Images of one data set, resized once; small sets are kept in memory, large ones decoded per batch."""
+
+    def __init__(
+        self,
+        data: ImageData,
+        experience: Experience,
+        split: str,
+        preprocess: ImagePreprocess,
+        augment: str,
+        model: nn.Module,
+    ) -> None:
+        if augment not in AUGMENTATIONS:
+            raise UserError(f"unknown augmentation '{augment}'. Known: {', '.join(AUGMENTATIONS)}.")
+        self.experience = experience
+        self.split = split
+        self.deterministic = augment == "none"
+        self.key = f"{data.fingerprint}-{preprocess.key}"
+        self.targets: Tensor = torch.from_numpy(data.labels)
+        self._preprocess = preprocess
+        self._augment = augment
+        self._data = data
+        self._parameter = next(model.parameters())  # says the device and dtype inputs must have
+        self._pixels = self._load()
+
+    def _load(self) -> Tensor | None:
+        data, size = self._data, self._preprocess.size
+        if data.array is not None and data.array.shape[2:] == size:
+            return torch.from_numpy(np.ascontiguousarray(data.array))
+        if len(data) * 3 * size[0] * size[1] > IN_MEMORY_BYTES:
+            return None
+        return torch.from_numpy(self._decode(range(len(data)), progress=len(data) > 2000))
+
+    def _decode(self, positions: Sequence[int], progress: bool = False) -> np.ndarray:
+        from cl_forget.progress import track
+
+        with ThreadPoolExecutor(max_workers=4) as pool:  # decoding and resizing release the GIL
+            images = pool.map(lambda i: self._preprocess.to_uint8(self._data.image(i)), positions)
+            name = f"reading {self.experience.name} ({self.split})"
+            return np.stack(list(track(images, name, total=len(positions)) if progress else images))
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def plain(self) -> PreparedImages:
+        """The same images without random augmentation."""
+        if self.deterministic:
+            return self
+        twin = copy.copy(self)
+        twin._augment, twin.deterministic = "none", True
+        return twin
+
+    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> Batch:
+        """Normalised images (batch, 3, height, width) on the model's device."""
+        if self._pixels is None:
+            pixels = torch.from_numpy(self._decode(indices.tolist()))
+        else:
+            pixels = self._pixels[indices]
+        device, dtype = self._parameter.device, self._parameter.dtype
+        images = self._preprocess.normalise(pixels.to(device), dtype)
+        if self._augment != "none":
+            images = _shift(images, generator, flip=self._augment == "shift-flip")
+        return Batch(images, self.targets[indices].to(device), indices, self)
+
+
+def _shift(images: Tensor, generator: torch.Generator | None, flip: bool) -> Tensor:
+    """Shift each image by up to an eighth of its side (edges repeated) and, if asked, mirror half of them."""
+    batch, _, height, width = images.shape
+    reach = max(1, height // 8)
+    padded = nn.functional.pad(images, (reach,) * 4, mode="replicate")
+    down = torch.randint(0, 2 * reach + 1, (batch, 1), generator=generator)
+    right = torch.randint(0, 2 * reach + 1, (batch, 1), generator=generator)
+    rows, columns = (
+        down + torch.arange(height),
+        right + torch.arange(width),
+    )  # (batch, height), (batch, width)
+    if flip:
+        mirrored = torch.rand(batch, 1, generator=generator) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    picked = padded[torch.arange(batch)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2).contiguous()  # (batch, height, width, 3) -> (batch, 3, height, width)
+
+
+def _encode_transformer(
+    visual: Any, images: Tensor, depths: Sequence[str]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """One pass of a VisionTransformer, all tokens of the blocks asked for, class token first."""
+    features: dict[str, Tensor] = {}
+    hook = None
+    if "ln_pre" in depths:
+        # ln_pre's output is (batch, tokens, width) in every open_clip version; the blocks' order is not.
+        hook = visual.ln_pre.register_forward_hook(lambda _m, _i, out: features.__setitem__("ln_pre", out))
+    indices = [int(depth.split()[1]) - 1 for depth in depths if depth != "ln_pre"]
+    try:
+        out = visual.forward_intermediates(
+            images, indices=indices or [0], output_fmt="NLC", output_extra_tokens=True
+        )
+    finally:
+        if hook is not None:
+            hook.remove()
+    pairs = zip(out["image_intermediates_prefix"], out["image_intermediates"], strict=True)
+    blocks = [torch.cat(pair, dim=1) for pair in pairs]
+    features.update({f"block {i + 1}": tokens for i, tokens in zip(indices, blocks, strict=False)})
+    return out["image_features"], {depth: features[depth] for depth in depths}
+
+
+def _encode_with_hooks(
+    visual: Any, images: Tensor, modules: dict[str, nn.Module]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """One pass of a convolutional tower; feature maps become (batch, positions, channels)."""
+    features: dict[str, Tensor] = {}
+
+    def keep(depth: str) -> Any:
+        return lambda _m, _i, out: features.__setitem__(depth, out.flatten(2).transpose(1, 2))
+
+    hooks = [module.register_forward_hook(keep(depth)) for depth, module in modules.items()]
+    try:
+        return visual(images), features
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def load_emoji_clip() -> ClipModel:
+    """The embedded CLIP model, pre-trained on emoji (its model card is in `models/zoo/emoji_clip`)."""
+    return load_open_clip(f"local-dir:{Path(__file__).parent / 'zoo' / 'emoji_clip'}")
+
+
+def load_open_clip(what: str = "") -> ClipModel:
+    """`<architecture>/<tag, checkpoint file or "none">` or `local-dir:<folder in open_clip's format>`.
+
+    "none" gives random weights, the same ones every time.
+
+    Raises:
+        UserError: unknown architecture or tag, missing or unreadable file, hub out of reach.
+    """
+    import open_clip
+
+    if what.startswith("local-dir:"):
+        folder = Path(what.removeprefix("local-dir:")).expanduser()
+        if not (folder / "open_clip_config.json").is_file():
+            raise UserError(
+                f"no open_clip model in {folder}: it must hold open_clip_config.json and weights."
+            )
+        name, pretrained = f"local-dir:{folder}", None
+    else:
+        name, pretrained = _architecture_and_weights(what)
+    try:
+        # The initial weights are drawn from a seed of their own, so "none" is one model, not many.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            clip, _, preprocess = open_clip.create_model_and_transforms(
+                name, pretrained=pretrained, force_patch_dropout=0.0
+            )
+        tokenizer = open_clip.get_tokenizer(name)
+    except Exception as error:
+        raise UserError(_why_not_loaded(what, error)) from error
+    return ClipModel(clip, preprocess, tokenizer)
+
+
+def _architecture_and_weights(what: str) -> tuple[str, str | None]:
+    import open_clip
+
+    architecture, _, weights = what.partition("/")
+    known = open_clip.list_models()
+    if architecture not in known:
+        raise UserError(
+            f"open_clip has no architecture '{architecture}'.{closest(architecture, known)} "
+            "Write open_clip:<architecture>/<tag, checkpoint file or none>."
+        )
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if weights == "none":
+        return architecture, None
+    if weights in tags or Path(weights).expanduser().is_file():
+        return architecture, weights if weights in tags else str(Path(weights).expanduser())
+    if "/" in weights or weights.endswith((".pt", ".bin", ".safetensors")):
+        raise UserError(f"no checkpoint file at '{weights}': give a path that exists, a tag, or 'none'.")
+    raise UserError(
+        f"'{architecture}' has no weights '{weights}'.{closest(weights, tags)} Known tags: "
+        f"{', '.join(tags) or 'none'}; or a checkpoint file, or 'none' for random weights."
+    )
+
+
+def _why_not_loaded(what: str, error: Exception) -> str:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    chain = f"{type(error).__name__} {error} {error.__cause__} {error.__context__}".lower()
+    signs = (
+        "connect",
+        "resolve",
+        "offline",
+        "timed out",
+        "timeout",
+        "huggingface.co",
+        "hub",
+        "urlopen",
+        "proxy",
+    )
+    if any(sign in chain for sign in signs):
+        return (
+            f"the weights of 'open_clip:{what}' could not be downloaded ({type(error).__name__}); download them "
+            "elsewhere and name the local file: open_clip:<architecture>/<path to checkpoint>."
+        )
+    return (
+        f"'open_clip:{what}' cannot be loaded: {first}. Check that the file is a whole open_clip checkpoint."
+    )
+
+
+def _labels(experience: Experience) -> LabelSpace:
+    if experience.labels is None:
+        raise UserError(
+            f"experience '{experience.name}' has no class names; CLIP needs them for its zero-shot head."
+        )
+    return experience.labels
+
+
+def _module_name(head: str) -> str:
+    return head.replace(".", "_")
+
+
+def _linear(weight: Tensor) -> nn.Linear:
+    head = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device, dtype=weight.dtype)
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.zero_()
+    return head.requires_grad_(False)
+
+
+def _copy_linear(head: nn.Linear) -> nn.Linear:
+    twin = _linear(head.weight.detach())
+    with torch.no_grad():
+        twin.bias.copy_(head.bias)
+    return twin
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    was = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was)

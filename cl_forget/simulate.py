@@ -1,0 +1,321 @@
+"""The main job: fine-tune a foundation model on a stream of tasks and see what it forgets."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl_forget.config import Run
+from cl_forget.environment import cache_folder, describe, peak_memory_mb
+from cl_forget.errors import UserError
+from cl_forget.evaluation.evaluate import Evaluator
+from cl_forget.evaluation.metrics import summary
+from cl_forget.mitigations.base import Mitigation
+from cl_forget.models import load_model
+from cl_forget.result import Cost, Curve, CurvePoint, Result, Row
+from cl_forget.streams import load_stream, load_suite
+from cl_forget.streams.base import Experience
+from cl_forget.tracking.files import EventLog, write_result
+from cl_forget.training.checkpoints import RunFolder
+from cl_forget.training.context import Edit, Task, Weights
+from cl_forget.training.frozen import FrozenCache, FrozenModel, FrozenOutputs
+from cl_forget.training.loop import fine_tune, restore_state, steps_of
+
+
+def simulate(run: Run, output: Path | None = None, resume: bool = False, donor: Path | None = None) -> Result:
+    """Fine-tune on every experience in turn, evaluating everything after each.
+
+    Args:
+        run: model, stream, mitigations, training, suites, seed.
+        output: the run's folder (checkpoints, events, result); None keeps nothing.
+        resume: go on from what the folder holds; a finished run is read, not repeated.
+        donor: the finished folder of a run with the same `training_key`, whose fine-tuning is taken over
+            instead of repeated (one fine-tune serves every post-hoc method).
+
+    Raises:
+        UserError: the run cannot be done as asked; one line with the cure.
+    """
+    with _folder(output) as folder:
+        simulation = Simulation(run, folder, resume, donor)
+        if simulation.finished is not None:
+            return simulation.finished
+        simulation.evaluate(after=None)
+        for stage in simulation.stages:
+            simulation.fine_tune(stage)
+            simulation.evaluate(after=stage)
+        return simulation.finish()
+
+
+class Simulation:
+    """One run under way: the model, its chain of mitigations, and the rows measured so far.
+
+    `simulate` is the way to use it; the pieces are public for those who write their own sequence.
+    """
+
+    def __init__(self, run: Run, folder: RunFolder, resume: bool = False, donor: Path | None = None) -> None:
+        self.run, self.folder = run, folder
+        self.chain = run.chain()
+        self.state = _saved_state(run, folder, resume)
+        self.finished = Result.load(folder.path) if self.state.get("finished") else None
+        if self.finished is not None:
+            return
+        self.donor = _donor(donor, run)
+        torch.manual_seed(run.seed)
+        self.experiences = load_stream(run.stream)
+        self.stages = self.chain.arrange(self.experiences)
+        suites = [load_suite(spec) for spec in run.suites]
+        probes = load_stream(run.probes) if run.probes else []
+        _unique_names(self.experiences, suites, probes)
+        self.model = load_model(run.model)
+        for experience in self.experiences:
+            self.model.add_task(experience)
+        self.cache = FrozenCache(cache_folder())
+        self.pretrained = self._weights()
+        self.base = FrozenModel(self.model, self.experiences)
+        self.evaluator = Evaluator(
+            self.model, self.base, self.cache, self.experiences, suites, probes, run.evaluate.batch_size
+        )
+        self.cost = Cost(**self.state["cost"])
+        self.rows = [Row(**row) for row in self.state["rows"]]
+        self.log = EventLog(folder.path / "events.jsonl", self.state["events"])
+        self.past: list[tuple[Experience, ...]] = []
+
+    # -- one stage -------------------------------------------------------------------------------------
+    def fine_tune(self, stage: tuple[Experience, ...]) -> None:
+        """Train on one stage, or take it over from what is on disk."""
+        index = len(self.past)
+        task = self._task(index, stage)
+        if index < len(self.state["stages"]):
+            self._take_over(self.folder.load(self.state["stages"][index]))
+        elif self.donor is not None:
+            folder, state = self.donor
+            entry = state["stages"][index]
+            self._take_over(folder.load(entry))
+            self.cost = Cost(**{**entry["cost"], "evaluation_seconds": self.cost.evaluation_seconds})
+            self._commit_stage(index)
+        else:
+            self._train(task)
+            self._commit_stage(index)
+        self.past.append(stage)
+        self._edit = Edit(self.model, self.pretrained, task.start, self._history(), task)
+
+    def _train(self, task: Task) -> None:
+        frozen = set(task.frozen.models.values())
+        before = sum(model.samples_run for model in frozen)
+        step = self.state.get("step")
+        groups = self.folder.load(step) if step else None
+        if groups:
+            restore_state(self.chain, groups)
+        fine_tune(
+            task,
+            self.chain,
+            self.run.train,
+            self.cost,
+            resume=groups,
+            save=partial(self._commit_step, task.index),
+            log=lambda record: self.log.write({"stage": _stage_name(task.stage), **record}),
+        )
+        self.cost.frozen_samples += sum(model.samples_run for model in frozen) - before
+        self.cost.peak_memory_mb = peak_memory_mb(self.model.device)
+
+    def _task(self, index: int, stage: tuple[Experience, ...]) -> Task:
+        augment = self.run.train.augment
+        sources = [self._training_data(experience, augment) for experience in stage]
+        previous = self.base if index == 0 else FrozenModel(self.model, self.experiences)
+        return Task(
+            model=self.model,
+            stage=stage,
+            index=index,
+            sources=sources,
+            validation=[self.evaluator.prepared(experience, "validation") for experience in stage],
+            past=[self._training_data(e, augment) for earlier in self.past for e in earlier],
+            pretrained=self.pretrained,
+            start=self._weights(),
+            frozen=FrozenOutputs(self.cache, {"pretrained": self.base, "previous": previous}),
+            seed=self.run.seed,
+            steps=steps_of(sources, self.run.train),
+            batch_size=self.run.train.batch_size,
+        )
+
+    def _training_data(self, experience: Experience, augment: str) -> Any:
+        if experience.train is None:
+            raise UserError(f"'{experience.name}' has no training data: use it as a suite, not in a stream.")
+        if augment == "none":
+            return self.evaluator.prepared(experience, "train")
+        return self.model.prepare(experience.train, experience, "train", augment)
+
+    def _take_over(self, groups: dict[str, dict[str, Tensor]]) -> None:
+        self.model.load_state_dict(groups["model"])
+        restore_state(self.chain, groups)
+
+    # -- weights ---------------------------------------------------------------------------------------
+    def _weights(self) -> Weights:
+        return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+
+    def _history(self) -> list[Callable[[], Weights]]:
+        """The tuned weights of each stage so far, read from disk when called."""
+        return [partial(lambda entry: self.folder.load(entry)["model"], e) for e in self.state["stages"]]
+
+    @contextlib.contextmanager
+    def _edited(self, replacement: Mitigation | None = None) -> Iterator[None]:
+        """The model with every edit of the chain applied; the tuned weights are put back afterwards."""
+        members = [replacement if replacement and m.name == replacement.name else m for m in self.chain]
+        if replacement and replacement.name not in self.chain:
+            members.append(replacement)
+        editors = [m for m in members if type(m).edit_weights is not Mitigation.edit_weights]
+        if not editors:
+            yield
+            return
+        tuned = self._weights()
+        weights = tuned
+        with torch.no_grad():
+            for m in editors:
+                weights = m.edit_weights(self._edit, weights)
+        self.model.load_state_dict(weights)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(tuned)
+
+    # -- evaluation ------------------------------------------------------------------------------------
+    def evaluate(self, after: tuple[Experience, ...] | None) -> None:
+        """Measure everything; a row that is on disk already is not measured again."""
+        number = 0 if after is None else len(self.past)
+        if number < len(self.rows):
+            self._feed_back(after)
+            return
+        with contextlib.nullcontext() if after is None else self._edited():
+            self.rows.append(self.evaluator.row(_stage_name(after), self._untuned(), self.cost))
+        self._commit(rows=[row.model_dump(mode="json") for row in self.rows], cost=self.cost.model_dump())
+        self.log.write({"row": number, "after": _stage_name(after)})
+        self._feed_back(after)
+
+    def _feed_back(self, after: tuple[Experience, ...] | None) -> None:
+        """Go on from the edited weights where a method asks for it."""
+        if after is not None and any(m not in self.chain.post_hoc for m in self.chain.using("edit_weights")):
+            with torch.no_grad():
+                self.model.load_state_dict(
+                    self.chain.edit_weights(self._edit, self._weights(), feed_back=True)
+                )
+
+    def _untuned(self) -> list[str]:
+        tuned = {experience.name for stage in self.past for experience in stage}
+        return [experience.name for experience in self.experiences if experience.name not in tuned]
+
+    def _curves(self) -> list[Curve]:
+        """Each post-hoc method at every value of its knob: one evaluation per value, no training."""
+        curves = []
+        for m in self.run.mitigations:
+            if not m.post_hoc or m.knob is None or getattr(m, "feed_back", False):
+                continue
+            points = []
+            for value in m.grid:
+                with self._edited(m.with_knob(value)):
+                    cost = self.cost.model_copy()
+                    row = self.evaluator.row(_stage_name(self.past[-1]), [], cost, probing=False)
+                points.append(CurvePoint(value=value, row=row))
+            curves.append(Curve(mitigation=m.name, knob=m.knob, formula=m.formula, points=points))
+        return curves
+
+    # -- what is on disk -------------------------------------------------------------------------------
+    def _commit(self, **changes: Any) -> None:
+        self.state.update(changes, events=self.log.written)
+        self.folder.commit(self.state)
+
+    def _commit_stage(self, index: int) -> None:
+        groups = {
+            "model": self._weights(),
+            **{f"state/{name}": state for name, state in self.chain.state.items()},
+        }
+        entry = {**self.folder.save(f"stage-{index + 1}", groups), "cost": self.cost.model_dump()}
+        self._commit(stages=[*self.state["stages"], entry], step=None, cost=self.cost.model_dump())
+
+    def _commit_step(self, index: int, done: int, groups: dict[str, dict[str, Tensor]]) -> None:
+        entry = self.folder.save(f"stage-{index + 1}-step-{done}", groups)
+        self._commit(step=entry, cost=self.cost.model_dump())
+
+    def finish(self) -> Result:
+        """The result, written to the run's folder."""
+        tasks = [experience.name for experience in self.experiences]
+        suites = [suite.name for suite in self.evaluator.suites]
+        probes = [probe.name for probe in self.evaluator.probes]
+        curves = self._curves() if self.run.evaluate.curves else []
+        result = Result(
+            method=self.run.method,
+            seed=self.run.seed,
+            model=self.run.model,
+            run=self.run.model_dump(mode="json"),
+            tasks=tasks,
+            suites=suites,
+            probes=probes,
+            rows=self.rows,
+            curves=curves,
+            metrics={
+                split: summary(self.rows, tasks, suites, [*probes, *tasks], split)
+                for split in ("test", "validation")
+            },
+            environment=describe(),
+        )
+        write_result(self.folder.path, result)
+        self._commit(finished=True)
+        return result
+
+
+def _saved_state(run: Run, folder: RunFolder, resume: bool) -> dict[str, Any]:
+    """What the folder holds of this run, or a fresh start."""
+    fresh: dict[str, Any] = {
+        "key": run.key(), "training_key": run.training_key(), "stages": [], "step": None, "rows": [],
+        "cost": Cost().model_dump(), "events": 0, "finished": False,
+    }  # fmt: skip
+    saved = folder.state
+    if not saved:
+        return fresh
+    if not resume:
+        folder.clear()
+        return fresh
+    if saved.get("key") != run.key():
+        raise UserError(
+            f"{folder.path} holds a run with other settings; choose another --output, or start over without "
+            "--resume."
+        )
+    return saved
+
+
+def _donor(path: Path | None, run: Run) -> tuple[RunFolder, dict[str, Any]] | None:
+    if path is None:
+        return None
+    folder = RunFolder(path)
+    state = folder.state
+    if state.get("training_key") != run.training_key() or not state.get("finished"):
+        raise UserError(f"{path} does not hold a finished run with the same fine-tuning; run without it.")
+    return folder, state
+
+
+@contextlib.contextmanager
+def _folder(output: Path | None) -> Iterator[RunFolder]:
+    if output is not None:
+        yield RunFolder(Path(output))
+        return
+    with tempfile.TemporaryDirectory(prefix="cl_forget_run_") as temporary:
+        yield RunFolder(Path(temporary))
+
+
+def _stage_name(stage: tuple[Experience, ...] | None) -> str | None:
+    return None if stage is None else " + ".join(experience.name for experience in stage)
+
+
+def _unique_names(*groups: list[Experience]) -> None:
+    seen: set[str] = set()
+    for experience in (experience for group in groups for experience in group):
+        if experience.name in seen:
+            raise UserError(
+                f"'{experience.name}' is named twice among stream, suites and probes; give one another name."
+            )
+        seen.add(experience.name)

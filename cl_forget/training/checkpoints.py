@@ -1,0 +1,137 @@
+"""Checkpoints: one safetensors file and its checksum, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from cl_forget.errors import UserError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole: under a temporary name, flushed to disk, then renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
+    """Write tensors as safetensors, whole or not at all; returns the file's sha256."""
+    from safetensors.torch import save_file
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Tied parameters and views are stored once each, as tensors of their own.
+    save_file(
+        {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary
+    )
+    digest = _sha256(temporary)
+    os.replace(temporary, path)
+    return digest
+
+
+def load_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Read a file that `save_tensors` wrote.
+
+    Raises:
+        UserError: it is missing, truncated or altered; names the file.
+    """
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} is missing; run again without --resume to start over.")
+    if _sha256(path) != sha256:
+        raise UserError(
+            f"checkpoint {path} is truncated or altered (its checksum differs); restore it from a copy, or run "
+            "again without --resume to start over."
+        )
+    return load_file(path)
+
+
+def flatten(groups: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Named groups of tensors as one flat dict: "group\\tname" -> tensor."""
+    return {
+        f"{group}\t{name}": tensor for group, tensors in groups.items() for name, tensor in tensors.items()
+    }
+
+
+def unflatten(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The inverse of `flatten`; empty groups are not remembered."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        group, _, name = key.partition("\t")
+        groups.setdefault(group, {})[name] = tensor
+    return groups
+
+
+class RunFolder:
+    """The folder of one run: what it has done so far, and what it will need to go on.
+
+    `state.json` is the single source of truth and is replaced whole; it names the checkpoint files in use
+    with their checksums, so a run killed at any instant finds either the old state or the new one.
+
+    Args:
+        path: the folder; made if missing.
+
+    Raises:
+        UserError: it cannot be written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            probe = path / f".writable.{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UserError(f"cannot write to {path}: {error.strerror}; choose another --output.") from None
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What `state.json` holds; empty for a new run."""
+        file = self.path / "state.json"
+        if not file.exists():
+            return {}
+        try:
+            return dict(json.loads(file.read_text()))
+        except ValueError:
+            raise UserError(f"{file} is not whole; run again without --resume to start over.") from None
+
+    def commit(self, state: dict[str, Any]) -> None:
+        """Replace the state; checkpoint files it no longer names are deleted."""
+        write_text(self.path / "state.json", json.dumps(state, indent=1))
+        named = {entry["file"] for entry in [*state.get("stages", []), state.get("step")] if entry}
+        for file in (self.path / "checkpoints").iterdir():
+            if file.name not in named:
+                file.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Forget everything: a run that starts over."""
+        for file in [
+            *(self.path / "checkpoints").iterdir(),
+            self.path / "state.json",
+            self.path / "events.jsonl",
+        ]:
+            file.unlink(missing_ok=True)
+
+    def save(self, name: str, groups: dict[str, dict[str, Tensor]]) -> dict[str, str]:
+        """Write a checkpoint; the entry returned goes into the state."""
+        file = f"{name}.safetensors"
+        return {"file": file, "sha256": save_tensors(self.path / "checkpoints" / file, flatten(groups))}
+
+    def load(self, entry: dict[str, str]) -> dict[str, dict[str, Tensor]]:
+        """Read the checkpoint that an entry of the state names."""
+        return unflatten(load_tensors(self.path / "checkpoints" / entry["file"], entry["sha256"]))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

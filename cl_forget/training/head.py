@@ -1,0 +1,36 @@
+"""Heads fitted on frozen features: the linear probe, and the start of LP-FT and FLOW."""
+
+from __future__ import annotations
+
+import torch
+
+from cl_forget.errors import UserError
+from cl_forget.evaluation.probes import fit_linear_probe
+from cl_forget.training.context import Task
+
+
+def fit_heads(task: Task, anchor: str = "previous") -> None:
+    """Set the head of each experience of the stage to the linear probe on frozen embeddings.
+
+    Args:
+        task: the stage; its model's heads are changed in place.
+        anchor: whose embeddings: "previous" is the trunk as it stands at the start of the task.
+
+    Raises:
+        UserError: the model has no head (a language model).
+    """
+    for source in task.sources:
+        names = task.model.head_parameters(source.experience)
+        labels = source.experience.labels
+        if not names or labels is None or source.targets is None:
+            raise UserError(
+                f"'{task.model.spec}' has no classification head to fit on '{source.experience.name}'; "
+                "linear_probe and lp_ft are for models with one."
+            )
+        embedding = task.frozen.whole(source.plain(), anchor, "embedding")
+        probe = fit_linear_probe(embedding, source.targets, len(labels.classes))
+        present = source.targets.unique()  # a shared head keeps its rows for classes this task lacks
+        with torch.no_grad():
+            for name, fitted in zip(names, (probe.weight, probe.bias), strict=True):
+                parameter = task.model.get_parameter(name)
+                parameter[present] = fitted[present].to(parameter)

@@ -1,0 +1,265 @@
+"""The only training loop: one task, one chain of mitigations.
+
+Every step is the same few lines, whatever is composed: take the gradient of the whole objective (through
+SAM, if it is there), clip it, update (through MoFO, if it is there). All randomness is drawn from
+generators named after (seed, task, purpose, step), so a run continued from a checkpoint is the run itself.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl_forget.config import Training
+from cl_forget.errors import TrainingDiverged
+from cl_forget.mitigations.base import Chain
+from cl_forget.models.base import Batch, Prepared
+from cl_forget.progress import bar
+from cl_forget.result import Cost
+from cl_forget.training.context import Step, Task, Trainable, Update
+
+Groups = dict[str, dict[str, Tensor]]
+
+
+def steps_of(sources: list[Prepared], train: Training) -> int:
+    """Optimiser steps of a task: every epoch takes each source's batches once, the last one short."""
+    return train.epochs * sum(math.ceil(len(source) / train.batch_size) for source in sources)
+
+
+def fine_tune(
+    task: Task,
+    chain: Chain,
+    train: Training,
+    cost: Cost,
+    resume: Groups | None = None,
+    save: Callable[[int, Groups], None] | None = None,
+    log: Callable[[dict[str, Any]], None] | None = None,
+) -> None:
+    """Train `task.model` on one stage, in place.
+
+    Args:
+        task: the stage; its model holds the weights to start from.
+        chain: the mitigations; their state is carried on.
+        train: epochs, batch size, optimiser.
+        cost: added to, in place.
+        resume: what `save` was last given in this stage, to go on from.
+        save: called now and then with the number of steps done and everything needed to go on.
+        log: called with a record per step.
+
+    Raises:
+        TrainingDiverged: a loss or gradient is NaN or infinite; names the step, the term and the cure.
+    """
+    _FineTune(task, chain, train, cost, log or (lambda record: None)).run(resume, save)
+
+
+class _FineTune:
+    """The state of one call of `fine_tune`."""
+
+    def __init__(
+        self, task: Task, chain: Chain, train: Training, cost: Cost, log: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self.task, self.chain, self.train, self.cost, self.log = task, chain, train, cost, log
+        self.terms: dict[str, Tensor] = {}
+
+    def run(self, resume: Groups | None, save: Callable[[int, Groups], None] | None) -> None:
+        task, chain = self.task, self.chain
+        done = int(resume["loop"]["steps"]) if resume else 0
+        chain.each("start_task", task)
+        self.parameters, self.optimizer = self._prepare()
+        if resume:
+            self._restore(resume)
+        self.depths = chain.feature_depths(task.model)
+        for source in task.sources:
+            task.frozen.prefetch(source)
+        if self.parameters.tensors:
+            self._steps(done, save)
+        chain.each("finish_training", task)
+        chain.each("restore_parameters", task)
+        task.model.requires_grad_(False).eval()
+        chain.each("end_task", task)
+
+    def _prepare(self) -> tuple[Trainable, torch.optim.Optimizer]:
+        task, chain, train = self.task, self.chain, self.train
+        names = {name for experience in task.stage for name in task.model.tunable(experience)}
+        for name, parameter in task.model.named_parameters():
+            parameter.requires_grad_(name in names)
+        chain.each("shape_parameters", task)
+        named = [(n, p) for n, p in task.model.named_parameters() if p.requires_grad]
+        self.cost.trainable_parameters = sum(p.numel() for _, p in named)
+        groups: dict[float, list[Tensor]] = {}
+        for name, parameter in named:
+            groups.setdefault(chain.learning_rate_factor(task.model, name), []).append(parameter)
+        optimizer = torch.optim.AdamW(
+            [{"params": parameters, "factor": factor} for factor, parameters in groups.items()]
+            or [{"params": [torch.zeros(1)], "factor": 1.0}],
+            lr=train.lr,
+            betas=train.betas,
+            weight_decay=train.weight_decay,
+            fused=True,
+        )
+        return Trainable([n for n, _ in named], [p for _, p in named]), optimizer
+
+    # -- steps -----------------------------------------------------------------------------------------
+    def _steps(self, done: int, save: Callable[[int, Groups], None] | None) -> None:
+        task, last_save = self.task, time.monotonic()
+        task.model.train()
+        with bar(f"training {' + '.join(e.name for e in task.stage)}", task.steps, "steps") as advance:
+            advance(done, "")
+            for number, batch in _batches(task, self.train, done):
+                started = time.perf_counter()
+                loss = self._step(number, batch)
+                self.cost.train_seconds += time.perf_counter() - started
+                advance(1, f"loss {loss:.3f}")
+                due = time.monotonic() - last_save >= self.train.checkpoint_seconds
+                if save and due and number + 1 < task.steps:
+                    save(number + 1, self._snapshot(number + 1))
+                    last_save = time.monotonic()
+
+    def _step(self, number: int, batch: tuple[Prepared, Tensor]) -> float:
+        task, train = self.task, self.train
+        update = Update(task, self.parameters, self.optimizer, number)
+        rate = train.lr * learning_rate(number, task.steps, train)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+
+        loss = self.chain.around("around_gradient", update, lambda: self._gradient(update, batch))
+        norm = torch.nn.utils.get_total_norm(self.parameters.gradients)
+        self._check(number, loss, norm)
+        if train.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters.tensors, train.clip, norm)
+        self.chain.around("around_update", update, self.optimizer.step)
+        self.chain.each("after_step", update)
+
+        self.cost.steps += 1
+        self.cost.samples_seen += len(batch[1])
+        terms = {name: float(term) for name, term in self.terms.items()}
+        self.log({"step": number, "loss": float(loss), "terms": terms, "lr": rate, "norm": float(norm)})
+        return float(loss)
+
+    def _gradient(self, update: Update, batch: tuple[Prepared, Tensor]) -> Tensor:
+        """Fill `.grad` with the gradient of the whole objective at the weights as they are."""
+        task, number = self.task, update.number
+        source, indices = batch
+        # The same dropout masks at every call within a step: SAM's two passes must see one function.
+        torch.manual_seed(task.generator("dropout", number).initial_seed())
+        augmentation = task.generator("augmentation", number)
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=task.model.device)
+        for part in indices.split(self.train.micro_batch_size or len(indices)):
+            share = len(part) / len(indices)
+            loss = self._loss(source.batch(part, augmentation), number) * share
+            loss.backward()
+            total += loss.detach()
+        for extra in self.chain.extra_batches(task, number):
+            step = self._forward(extra.batch, number)
+            term = extra.loss(step) if extra.loss else self._cross_entropy(step).mean()
+            (extra.factor * term).backward()
+            total += extra.factor * term.detach()
+        with torch.no_grad():
+            self.chain.each("add_gradient", update)
+        return total
+
+    def _forward(self, batch: Batch, number: int) -> Step:
+        self.cost.forward_samples += len(batch)
+        self.cost.backward_samples += len(batch)
+        return Step(self.task, batch, self.task.model(batch, self.depths), number)
+
+    def _loss(self, batch: Batch, number: int) -> Tensor:
+        """Mean task loss of a batch, weighted where a method asks for it, plus every penalty."""
+        step = self._forward(batch, number)
+        losses = self.chain.objective(step)
+        if losses is None:
+            losses = self._cross_entropy(step)
+        weights = self.chain.factor("sample_weights", step)
+        task_loss = (losses if weights is None else losses * weights).mean()
+        penalties = self.chain.penalties(step)
+        self.terms = {"task": task_loss.detach(), **{name: term.detach() for name, term in penalties.items()}}
+        return sum(penalties.values(), task_loss)
+
+    def _cross_entropy(self, step: Step) -> Tensor:
+        units = step.forward.unit_losses(self.train.label_smoothing)
+        weights = self.chain.factor("unit_weights", step)
+        return step.forward.per_sample(units if weights is None else units * weights)
+
+    def _check(self, number: int, loss: Tensor, norm: Tensor) -> None:
+        if bool(torch.isfinite(loss) & torch.isfinite(norm)):
+            return
+        bad = [name for name, term in self.terms.items() if not bool(torch.isfinite(term))]
+        what = f"the {bad[0]} loss" if bad else "the gradient"
+        methods = [m.name for m in self.chain.using("add_gradient") or self.chain.using("penalty")]
+        cause = next((name for name in bad if name != "task"), None) or (methods[0] if methods else None)
+        cure = f"lower {cause}'s strength or train.lr" if cause else "lower train.lr or set train.clip"
+        raise TrainingDiverged(
+            f"step {number + 1} of {self.task.steps} on '{self.task.stage[0].name}': {what} is not finite; "
+            f"{cure} (lr {self.train.lr:g}). The last good state is kept: mend the setting, or --resume."
+        )
+
+    # -- checkpoints -----------------------------------------------------------------------------------
+    def _snapshot(self, done: int) -> Groups:
+        """Everything that changes inside a task."""
+        moments: dict[str, Tensor] = {}
+        for name, parameter in zip(self.parameters.names, self.parameters.tensors, strict=True):
+            moments.update(
+                {f"{name}\t{key}": value for key, value in self.optimizer.state[parameter].items()}
+            )
+        tuned = dict(zip(self.parameters.names, self.parameters.tensors, strict=True))
+        return {
+            "loop": {"steps": torch.tensor(done)},
+            "tuned": tuned,
+            "buffers": dict(self.task.model.named_buffers()),
+            "moments": moments,
+            **{f"state/{name}": state for name, state in self.chain.state.items()},
+        }
+
+    def _restore(self, groups: Groups) -> None:
+        model = self.task.model
+        with torch.no_grad():
+            for name, value in {**groups["tuned"], **groups.get("buffers", {})}.items():
+                (model.get_parameter(name) if name in groups["tuned"] else model.get_buffer(name)).copy_(
+                    value
+                )
+        named = dict(zip(self.parameters.names, self.parameters.tensors, strict=True))
+        for key, value in groups.get("moments", {}).items():
+            name, _, moment = key.rpartition("\t")
+            self.optimizer.state[named[name]][moment] = value.to(named[name].device).clone()
+
+
+def restore_state(chain: Chain, groups: Groups) -> None:
+    """Put the mitigations' tensors of a checkpoint back into the chain."""
+    for name in chain.state:
+        chain.state[name] = dict(groups.get(f"state/{name}", {}))
+
+
+def learning_rate(number: int, steps: int, train: Training) -> float:
+    """The factor on the peak learning rate at step `number` (0-based): linear warm-up, then the schedule."""
+    warmup = round(train.warmup * steps)
+    if number < warmup:
+        return (number + 1) / warmup
+    if train.schedule == "constant":
+        return 1.0
+    progress = (number - warmup) / max(1, steps - warmup)
+    return 1.0 - progress if train.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def _batches(task: Task, train: Training, done: int) -> Iterator[tuple[int, tuple[Prepared, Tensor]]]:
+    """(step number, (source, indices)) from step `done` on; a batch never mixes experiences."""
+    number = 0
+    for epoch in range(train.epochs):
+        generator = task.generator("order", epoch)
+        batches = [
+            (source, part)
+            for source in task.sources
+            for part in torch.randperm(len(source), generator=generator).split(train.batch_size)
+        ]
+        if len(task.sources) > 1:
+            order = torch.randperm(len(batches), generator=generator)
+            batches = [batches[i] for i in order.tolist()]
+        for batch in batches:
+            if number >= done:
+                yield number, batch
+            number += 1

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_forget.config import Run
+from cl_forget.models import MODELS
+from cl_forget.streams import STREAMS, SUITES
+
+MODELS.add("tiny-clip", "tiny:tiny_clip")
+STREAMS.add("squares", "tiny:squares")
+STREAMS.add("colour-probe", "tiny:colour_probe")
+SUITES.add("colours", "tiny:colours")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests share one frozen-model cache among themselves and with nobody else."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("CL_FORGET_CACHE", str(folder))
+
+
+@pytest.fixture
+def tiny_run() -> Callable[..., Run]:
+    """A run of three tiny tasks on the tiny CLIP model; keyword arguments replace fields."""
+
+    def make(**fields: Any) -> Run:
+        base: dict[str, Any] = {
+            "model": "tiny-clip",
+            "stream": "squares",
+            "suites": ["colours"],
+            "probes": ["colour-probe"],
+            "train": {"epochs": 2, "batch_size": 8, "lr": 1e-3},
+            "evaluate": {"curves": False},
+        }
+        return Run.parse({**base, **fields})
+
+    return make
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
