@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from cl_forget.models.base import Batch, Prepared
+from cl_forget.progress import bar
 from cl_forget.training.frozen._cache import OFFSETS, FrozenCache, Progress
 from cl_forget.training.frozen._model import PER_UNIT, FrozenModel
 
@@ -26,6 +28,27 @@ class _Table:
 
     def lacks(self, fields: Sequence[str]) -> bool:
         return any(name not in self.values and name not in self.online for name in fields)
+
+    def units(self, batch: Batch) -> Tensor:
+        """(units,) row in the per-unit arrays of each unit of the batch.
+
+        Raises:
+            ValueError: the batch does not hold all units of its samples.
+        """
+        assert batch.sample_of_unit is not None
+        indices = batch.indices.cpu()
+        rows = batch.sample_of_unit.cpu()
+        offsets = self.values.get(OFFSETS)
+        first = indices if offsets is None else offsets[indices]  # (batch,)
+        counts = torch.ones_like(indices) if offsets is None else offsets[indices + 1] - first
+        units = int(counts.sum())
+        if units != len(rows):
+            raise ValueError(f"the batch has {len(rows)} units, its samples had {units} when cached")
+        order = torch.argsort(rows, stable=True)
+        before = torch.repeat_interleave(counts.cumsum(0) - counts, counts)  # units of earlier rows
+        positions = torch.empty_like(rows)
+        positions[order] = first[rows[order]] + torch.arange(units) - before
+        return positions
 
 
 class FrozenOutputs:
@@ -69,12 +92,14 @@ class FrozenOutputs:
 
         Args:
             samples: the data; nothing is done where random augmentation forbids caching.
-            progress: called with (samples done, samples in all).
+            progress: called with (samples done, samples in all); a bar on the terminal unless given.
         """
-        if samples.deterministic:
-            for anchor, fields in self._requested.items():
-                if fields:
-                    self._table(samples, anchor, fields, progress)
+        if not samples.deterministic:
+            return
+        for anchor, fields in self._requested.items():
+            with contextlib.ExitStack() as stack:
+                name = f"{anchor} model on {samples.experience.name}"
+                self._table(samples, anchor, fields, progress or _bar_when_needed(stack, name))
 
     def whole(self, samples: Prepared, anchor: str, field: str) -> Tensor:
         """One field on a whole data set, (samples, ...) on the CPU, memory-mapped: treat it as read-only."""
@@ -102,17 +127,14 @@ class FrozenOutputs:
         table = self._table(samples, anchor, fields, None)
         online = [name for name in fields if name in table.online]
         found = self._online(batch, anchor, online, table.online) if online else {}
-        rows = units = None
+        positions: dict[bool, Tensor] = {}  # per unit or per sample -> rows of the cached arrays
         for name in fields:
             if name not in found:
-                values = table.values[name]
-                if name in PER_UNIT and OFFSETS in table.values:
-                    units = _unit_positions(batch, table.values[OFFSETS]) if units is None else units
-                    found[name] = _gather(values, units, self._models[anchor].device)
-                else:
-                    rows = batch.indices if rows is None else rows
-                    found[name] = _gather(values, rows, self._models[anchor].device)
-        return found
+                per_unit = name in PER_UNIT and batch.sample_of_unit is not None
+                if per_unit not in positions:
+                    positions[per_unit] = table.units(batch) if per_unit else batch.indices
+                found[name] = _gather(table.values[name], positions[per_unit], self._models[anchor].device)
+        return {name: found[name] for name in fields}
 
     def _owner(self, anchor: str) -> str:
         """The first anchor that stands for the same model."""
@@ -129,7 +151,8 @@ class FrozenOutputs:
             wanted = [*self._requested[anchor], *fields]
             missing = [name for name in wanted if table.lacks([name])]
             values, refused = self._cache.stored(self._models[anchor], samples, missing, progress=progress)
-            table.values.update({name: self._resident(value, anchor) for name, value in values.items()})
+            for name, value in values.items():
+                table.values[name] = value if name == OFFSETS else self._resident(value, anchor)
             table.online.update(refused)
         return table
 
@@ -164,22 +187,16 @@ def _gather(values: Tensor, positions: Tensor, device: torch.device) -> Tensor:
     return values.index_select(0, positions.to(values.device)).to(device)
 
 
-def _unit_positions(batch: Batch, offsets: Tensor) -> Tensor:
-    """(units,) row in the per-unit arrays of each unit of the batch.
+def _bar_when_needed(stack: contextlib.ExitStack, description: str) -> Progress:
+    """A progress callback that opens its bar when there is something to compute."""
+    advance: list[Callable[[int, str], None]] = []
+    shown = 0
 
-    Raises:
-        ValueError: the batch does not hold all units of its samples.
-    """
-    rows = batch.sample_of_unit
-    if rows is None:
-        rows = torch.arange(len(batch))
-    rows, indices = rows.to(offsets.device), batch.indices.to(offsets.device)
-    first = offsets[indices]  # (batch,)
-    counts = offsets[indices + 1] - first
-    if int(counts.sum()) != len(rows):
-        raise ValueError(f"the batch has {len(rows)} units, its samples had {int(counts.sum())} when cached")
-    order = torch.argsort(rows, stable=True)
-    before = torch.repeat_interleave(counts.cumsum(0) - counts, counts)  # units of earlier rows of the batch
-    position = torch.empty_like(rows)
-    position[order] = first[rows[order]] + torch.arange(len(rows), device=rows.device) - before
-    return position
+    def show(done: int, total: int) -> None:
+        nonlocal shown
+        if not advance:
+            advance.append(stack.enter_context(bar(description, total, "samples")))
+        advance[0](done - shown, "")
+        shown = done
+
+    return show

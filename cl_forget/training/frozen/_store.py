@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import secrets
@@ -104,6 +105,7 @@ class Store:
         self.max_bytes = max_bytes
         # (entry, field, sha256) -> the mapped array, as long as somebody in this process uses it
         self._held: WeakValueDictionary[tuple[str, str, str], np.ndarray] = WeakValueDictionary()
+        self._verified: set[tuple[str, int, int, int]] = set()  # path, inode, size, time of change
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -117,7 +119,7 @@ class Store:
 
     # -- reading ---------------------------------------------------------------------------------------
     def read(self, folder: Path, fields: list[str], say: bool = True) -> dict[str, np.ndarray]:
-        """Those of `fields` that the entry holds, memory-mapped; each is verified when it is mapped.
+        """Those of `fields` that the entry holds, memory-mapped; each is verified once per process.
 
         A field whose file is damaged counts as absent, with one log line if `say`.
         """
@@ -148,12 +150,16 @@ class Store:
         with path.open("rb") as file:
             if file.read(HEADER) != _header(about["dtype"], shape):
                 raise ValueError("wrong header")
-        if path.stat().st_size != HEADER + int(np.prod(shape)) * np.dtype(about["dtype"]).itemsize:
+        stat = path.stat()
+        if stat.st_size != HEADER + math.prod(shape) * np.dtype(about["dtype"]).itemsize:
             raise ValueError("wrong length")
         # Mode "c" keeps the file read-only while torch, which knows no read-only tensors, sees no difference.
         array = np.memmap(path, about["dtype"], mode="c", offset=HEADER, shape=shape)
-        if hashlib.sha256(_bytes(array)).hexdigest() != about["sha256"]:
-            raise ValueError("wrong checksum")
+        state = (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        if state not in self._verified:
+            if hashlib.sha256(_bytes(array)).hexdigest() != about["sha256"]:
+                raise ValueError("wrong checksum")
+            self._verified.add(state)
         self._held[key] = array
         return array
 
@@ -182,6 +188,8 @@ class Store:
                     stale.unlink(missing_ok=True)
             yield
         finally:
+            if lock != NO_LOCK and not folder.exists():  # nothing was kept
+                _lock(folder).unlink(missing_ok=True)
             _release(lock)
 
     def commit(self, folder: Path, writers: list[Writer]) -> None:
