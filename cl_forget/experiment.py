@@ -30,7 +30,7 @@ def run_experiment(
     Returns:
         One result per run, in order.
     """
-    from cl_forget.simulate import simulate
+    from cl_forget.simulation import simulate
 
     runs = experiment.runs()
     results: list[Result] = []

@@ -1,0 +1,42 @@
+# The two commands of the README: `make demo` and `make test`. Both set up what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test lint format docs benchmarks clean
+
+help:
+	@echo "make demo        set up, then fine-tune a CLIP model on three tasks and see what it forgets"
+	@echo "make test        set up, then run the tests"
+	@echo "make lint        formatting, lint and types"
+	@echo "make benchmarks  the speed ratios of the README, in one run"
+	@echo "make clean       remove the environment and all results"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/cl-forget run experiments/quickstart.yaml --seed 0 --output runs/demo
+	@echo "Open runs/demo/report.html in a browser."
+
+test: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+benchmarks: setup
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) runs build

@@ -1,0 +1,67 @@
+"""cl_forget: what did the model forget, and which mitigation keeps the most generality?
+
+    import cl_forget
+
+    run = cl_forget.Run(model="emoji-clip", stream=["digits"], suites=["emoji"], mitigations=["ldifs"])
+    result = cl_forget.simulate(run)
+    result.metrics["test"]["generality"]
+
+Everything public is imported on first use, so importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cl_forget.config import Evaluation as Evaluation
+    from cl_forget.config import Experiment as Experiment
+    from cl_forget.config import Run as Run
+    from cl_forget.config import Training as Training
+    from cl_forget.config import load_experiment as load_experiment
+    from cl_forget.errors import TrainingDiverged as TrainingDiverged
+    from cl_forget.errors import UserError as UserError
+    from cl_forget.experiment import run_experiment as run_experiment
+    from cl_forget.mitigations.base import Chain as Chain
+    from cl_forget.mitigations.base import Mitigation as Mitigation
+    from cl_forget.models import load_model as load_model
+    from cl_forget.reporting import report as report
+    from cl_forget.result import Result as Result
+    from cl_forget.simulation import simulate as simulate
+    from cl_forget.streams import load_stream as load_stream
+    from cl_forget.streams import load_suite as load_suite
+
+_HOMES = {
+    "Evaluation": "config",
+    "Experiment": "config",
+    "Run": "config",
+    "Training": "config",
+    "load_experiment": "config",
+    "TrainingDiverged": "errors",
+    "UserError": "errors",
+    "run_experiment": "experiment",
+    "Chain": "mitigations.base",
+    "Mitigation": "mitigations.base",
+    "load_model": "models",
+    "report": "reporting",
+    "Result": "result",
+    "simulate": "simulation",
+    "load_stream": "streams",
+    "load_suite": "streams",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cl_forget' has no attribute '{name}'")
+    # A submodule of the same name is set on the package by its import; the public object replaces it.
+    value = getattr(importlib.import_module(f"cl_forget.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
