@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import logging
 import multiprocessing
+import os
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from torch import Tensor, nn
 from cl_forget.errors import UserError
 from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared
 from cl_forget.streams.base import Data, Experience, ImageData, LabelSpace
-from cl_forget.training.frozen import FrozenCache, FrozenModel, FrozenOutputs, _store
+from cl_forget.training.frozen import FrozenCache, FrozenModel, FrozenOutputs, _outputs, _store
 
 SAMPLES = 40
 IMAGE_FIELDS = ["logits", "embedding", "losses", "unit_losses", "features/one", "pooled/two"]
@@ -101,13 +104,15 @@ class Texts(Prepared):
         self.experience, self.split, self.key = experience, "train", "texts"
         self.tokens = torch.randint(0, 11, (SAMPLES, 6), generator=torch.Generator().manual_seed(0))
         self.shuffle_units = False
+        self.asked: int | None = None  # the same number of units for every sample
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> Batch:
         tokens = self.tokens[indices]
-        asked = torch.arange(6) >= 6 - (indices % 4)[:, None]
+        units = indices % 4 if self.asked is None else torch.full_like(indices, self.asked)
+        asked = torch.arange(6) >= 6 - units[:, None]
         rows, columns = asked.nonzero(as_tuple=True)
         if self.shuffle_units:  # interleaved rows, the order within a row kept
             order = torch.argsort(columns, stable=True)
@@ -283,6 +288,34 @@ def test_ragged_units_are_gathered_in_batch_order(tmp_path: Path, shuffle: bool)
         done = frozen.samples_run
 
 
+def test_one_unit_per_sample_in_another_order_is_no_exception(tmp_path: Path) -> None:
+    frozen, samples = text_world()
+    samples.asked = 1
+    outputs = FrozenOutputs(FrozenCache(tmp_path), {"pretrained": frozen})
+    batch = samples.batch(torch.tensor([3, 0]))
+    (tokens, rows, columns), backwards = batch.inputs, torch.tensor([1, 0])
+    batch.inputs, batch.sample_of_unit = (tokens, rows[backwards], columns[backwards]), rows[backwards]
+    batch.targets = batch.targets[backwards]
+    read_and_compare(outputs, frozen, batch, TOKEN_FIELDS, 1e-6)
+
+
+def test_features_whose_length_changes_go_online(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    frozen, samples = text_world()
+    forward, lengths = frozen.model.forward, iter([6, 5])
+
+    def padded(batch: Batch, depths: Sequence[str] = ()) -> Forward:
+        out, length = forward(batch, depths), next(lengths)
+        out.features = {depth: value[:, :length] for depth, value in out.features.items()}
+        return out
+
+    frozen.model.forward = padded
+    found, refused = FrozenCache(tmp_path).stored(
+        frozen, samples, ["features/embed", "logits"], batch_size=20
+    )
+    assert list(refused) == ["features/embed"] and "logits" in found
+    assert "its shape changes from batch to batch" in caplog.text
+
+
 def test_whole_set_outputs_of_ragged_data_come_with_offsets(tmp_path: Path) -> None:
     frozen, samples = text_world()
     kept = FrozenCache(tmp_path).outputs(frozen, samples, ["logits"], batch_size=9)
@@ -329,6 +362,24 @@ def test_one_pass_computes_everything_requested(tmp_path: Path) -> None:
     assert frozen.samples_run == 2 * SAMPLES  # the missing field only
     read = FrozenCache(tmp_path).outputs(FrozenModel(frozen.model), samples, ["embedding", "logits"])
     assert frozen.samples_run == 2 * SAMPLES and read["logits"].shape == (SAMPLES, 5)
+
+
+def test_prefetch_shows_a_bar_only_while_it_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+
+    @contextlib.contextmanager
+    def bar(description: str, total: int, unit: str) -> Any:
+        shown.append((description, total, unit))
+        yield lambda advance, text: shown.append(advance)
+
+    monkeypatch.setattr(_outputs, "bar", bar)
+    frozen, samples = image_world()
+    cache = FrozenCache(tmp_path)
+    for _ in range(2):
+        outputs = FrozenOutputs(cache, {"pretrained": frozen})
+        outputs.request("pretrained", ["logits"])
+        outputs.prefetch(samples)
+    assert shown == [("pretrained model on digits", SAMPLES, "samples"), SAMPLES]
 
 
 def test_another_model_data_set_or_label_space_is_another_entry(tmp_path: Path) -> None:
@@ -489,9 +540,6 @@ def test_the_entry_used_longest_ago_is_evicted(tmp_path: Path) -> None:
 
 
 def _set_age(path: Path, seconds: float) -> None:
-    import os
-    import time
-
     os.utime(path, (time.time() - seconds,) * 2)
 
 
@@ -531,9 +579,8 @@ def test_what_does_not_fit_goes_online_and_says_so(tmp_path: Path, caplog: pytes
     batch = samples.batch(torch.tensor([2, 9]))
     read_and_compare(outputs, frozen, batch, ["features/one", "logits"], 1e-6)
     assert frozen.samples_run == done + 2 + 2  # online in `read`, and for the comparison
-    assert (
-        caplog.text.count("computed online, not cached") == 1 and "more than the cache's limit" in caplog.text
-    )
+    assert caplog.text.count("computed online, not cached") == 1
+    assert "more than the cache's limit" in caplog.text
     outputs.read(batch, "pretrained", ["logits"])
     assert frozen.samples_run == done + 4  # small fields are cached all the same
 
@@ -549,6 +596,12 @@ def test_a_full_disk_goes_online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for field in out:
         torch.testing.assert_close(out[field], online[field])
     assert not list(tmp_path.rglob("*.tmp")) and not list(tmp_path.rglob("*.npy"))
+
+
+def test_an_entry_of_which_nothing_fits_leaves_nothing(tmp_path: Path) -> None:
+    frozen, samples = image_world()
+    FrozenCache(tmp_path, max_bytes=100).outputs(frozen, samples, ["logits"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_error_of_the_model_leaves_nothing_half_written(tmp_path: Path) -> None:
