@@ -17,6 +17,29 @@ def clusters(samples=200, width=16, classes=4, spread=1.0, seed=0, centres_seed=
     return centres[labels] + spread * torch.randn(samples, width, generator=generator), labels
 
 
+def correlated(samples=600, width=32, classes=5):
+    """Features as models make them: a large common direction and a spectrum that falls by decades."""
+    spectrum = torch.arange(1, width + 1).float() ** -1.5
+    features, labels = clusters(samples, width, classes, spread=1.5)
+    return features * spectrum + 3.0, labels
+
+
+@pytest.mark.parametrize("c", [1.0, 100.0, 1e4, 1e5])
+def test_the_default_tolerance_reaches_the_minimum_on_correlated_features(c):
+    features, labels = correlated()
+    x = F.normalize(features, dim=1).double()
+    probe = fit_linear_probe(features, labels, 5, grid=[c])
+    centred = (x - x.mean(0)).numpy()
+    reference = LogisticRegression(C=c, tol=1e-10, max_iter=100_000).fit(centred, labels.numpy())
+    logits = torch.from_numpy(reference.decision_function(centred))
+
+    def loss(logits, weight):
+        return F.cross_entropy(logits, labels) + weight.square().sum() / (2 * c * len(labels))
+
+    found = loss(probe.logits(features).double(), probe.weight.double())
+    assert found.item() == pytest.approx(loss(logits, torch.from_numpy(reference.coef_)).item(), abs=2e-4)
+
+
 @pytest.mark.parametrize("c", [0.1, 10.0, 1000.0])
 def test_the_solution_is_scikit_learns(c, monkeypatch):
     monkeypatch.setattr(probes, "TOLERANCE", 1e-9)
