@@ -43,12 +43,24 @@ STREAMS = Registry(
     "cl_forget.streams",
     {
         "digits": "cl_forget.streams.digits:digits",
+        "clocks": "cl_forget.streams.clocks:clocks",
         "letters": "cl_forget.streams.letters:letters",
+        "styles": "cl_forget.streams.styles:styles",
+        "categories": "cl_forget.streams.categories:categories",
     },
 )
 
 #: Functions that give one experience, to measure generality on.
-SUITES = Registry("suite", "cl_forget.suites", {})
+SUITES = Registry(
+    "suite",
+    "cl_forget.suites",
+    {
+        "emoji": "cl_forget.streams.emoji_suites:emoji",
+        "emoji-unseen-styles": "cl_forget.streams.emoji_suites:emoji_unseen_styles",
+        "emoji-held-out-concepts": "cl_forget.streams.emoji_suites:emoji_held_out_concepts",
+        "emoji-groups": "cl_forget.streams.emoji_suites:emoji_groups",
+    },
+)
 
 _in_memory: dict[str, list[Experience]] = {}  # what is held in memory anyway is made once per process
 

@@ -44,7 +44,14 @@ def balanced(labels: Sequence[int] | np.ndarray, limit: int | None, *key: object
     """Positions of at most `limit` samples, ascending, as evenly spread over the classes as can be."""
     if limit is None or limit >= len(labels):
         return list(range(len(labels)))
-    orders = [shuffled(positions, *key) for positions in by_class(labels).values()]
+    members = by_class(labels)
+    orders = [shuffled(members[label], *key) for label in shuffled(members, *key)]
     rounds = max(map(len, orders))
     chosen = [order[turn] for turn in range(rounds) for order in orders if turn < len(order)]
     return sorted(chosen[:limit])
+
+
+def capped(labels: Sequence[int] | np.ndarray, per_class: int, *key: object) -> list[int]:
+    """Positions of at most `per_class` samples of each class, ascending."""
+    orders = [shuffled(positions, *key) for positions in by_class(labels).values()]
+    return sorted(position for order in orders for position in order[:per_class])
