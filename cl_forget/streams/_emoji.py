@@ -1,8 +1,8 @@
 """What the emoji-based streams and suites share: who may be trained on, and how pictures become data.
 
 Seen concepts (those that pre-training meets) are divided once, for all of them: streams train on pictures of
-the *train* part only, and the suites test concepts of the other two, or drawings that nothing trains on. So no
-picture of a generality suite is ever fine-tuned on, whatever the stream.
+the *train* part only, and the suites measure concepts of the other two, or drawings that nothing trains on.
+So no picture of a generality suite is ever fine-tuned on, whatever the stream.
 """
 
 from __future__ import annotations

@@ -79,11 +79,12 @@ PER_CLASS = {"train": 40, "validation": 8, "test": 16, "unseen-styles": 8}
 def categories(order: tuple[str, ...] = tuple(CATEGORIES), limit: int | None = None) -> list[Experience]:
     """Six experiences, `categories-<theme>`, that add 6 to 10 of 50 classes each: what kind of thing is it?
 
-    All experiences share one label space of all the classes, and each has pictures of its own classes only. A
-    class is one or more Unicode subgroups ("a bird", "a tool"). Concepts are split: those of train, validation
-    and test differ, and none is held out of pre-training; train, validation and test are drawn in the seven
-    seen styles, and pictures that the `emoji` suite tests are left out of training. Shifted: `unseen-styles`,
-    test concepts in the two styles that pre-training does not see.
+    All experiences share one label space of all the classes, and each has pictures of its own classes only.
+    A class is one or more Unicode subgroups ("a bird", "a tool"). Concepts are split: those of train,
+    validation and test differ, and none is held out of pre-training. The three are drawn in the seven seen
+    styles, and pictures of the `emoji` suite are left out of training. Together 1,958 train, 398 validation,
+    786 test. Shifted: `unseen-styles`, 356 pictures of test concepts in the two styles that pre-training does
+    not see.
 
     Args:
         order: the experiences, in order: people, nature, food, places, objects, symbols.

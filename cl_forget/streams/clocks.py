@@ -24,11 +24,11 @@ SIDE = 32  # pixels
 def clocks(limit: int | None = None) -> list[Experience]:
     """One task: tell the time, to the half hour, from a 32 x 32 clock face.
 
-    The 24 clock faces of the emoji set are held out of the embedded model's pre-training. Each style is in one
-    split only, so no drawing is in two: 720 train images of five styles, 96 validation images of a sixth, 96
-    test images of a seventh. Shifted: `unseen-styles`, 192 images of the two styles that pre-training does
-    not see either. Every drawing is shown several times (six in train, four elsewhere), at slightly different
-    fixed sizes, places and light background tints.
+    The 24 clock faces of the emoji set are held out of the embedded model's pre-training. Each style is in
+    one split only, so no drawing is in two: 720 train images of five styles, 96 validation images of a sixth,
+    96 test images of a seventh. Shifted: `unseen-styles`, 192 images of the two styles in which pre-training
+    sees nothing at all. Every drawing is shown several times (six in train, four elsewhere), at slightly
+    different fixed sizes, places and light background tints.
 
     Args:
         limit: at most this many images in each split, balanced over the classes; None keeps all.

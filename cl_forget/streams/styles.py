@@ -14,8 +14,9 @@ def styles(order: tuple[str, ...] = ORDER, limit: int | None = None) -> list[Exp
     """One experience per drawing style, `styles-<style>`: which of eight Unicode groups does an emoji show?
 
     All experiences share one label space and the same concepts, and differ in style only. Concepts are split:
-    those of train, validation and test differ, and none is held out of pre-training. Pictures that the `emoji`
-    suite tests are left out of training.
+    those of train, validation and test differ, and none is held out of pre-training. Pictures of the `emoji`
+    suite are left out of training. In the default order, each style has 452 train, 96 validation and 196
+    test pictures, and the second and the fourth style are the two that pre-training never sees.
 
     Args:
         order: the styles, in order; any of the nine of the emoji set.
@@ -47,6 +48,12 @@ def styles(order: tuple[str, ...] = ORDER, limit: int | None = None) -> list[Exp
 
     space = LabelSpace("styles", tuple(GROUPS.values()), TEMPLATES)
     return [
-        Experience(f"styles-{style}", space, *(pick(style, part) for part in ("train", "validation", "test")))
+        Experience(
+            f"styles-{style}",
+            space,
+            train=pick(style, "train"),
+            validation=pick(style, "validation"),
+            test=pick(style, "test"),
+        )
         for style in order
     ]
