@@ -30,7 +30,9 @@ def test_the_default_tolerance_reaches_the_minimum_on_correlated_features(c):
     x = F.normalize(features, dim=1).double()
     probe = fit_linear_probe(features, labels, 5, grid=[c])
     centred = (x - x.mean(0)).numpy()
-    reference = LogisticRegression(C=c, tol=1e-10, max_iter=100_000).fit(centred, labels.numpy())
+    reference = LogisticRegression(C=c, solver="newton-cg", tol=1e-8, max_iter=1000).fit(
+        centred, labels.numpy()
+    )
     logits = torch.from_numpy(reference.decision_function(centred))
 
     def loss(logits, weight):
