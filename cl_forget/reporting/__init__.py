@@ -1,0 +1,22 @@
+"""From results to something people read: a table on the terminal, a picture, and one self-contained page."""
+
+from __future__ import annotations
+
+from cl_forget.reporting._build import specify
+from cl_forget.reporting._load import load_results
+from cl_forget.reporting._report import Report, report
+from cl_forget.reporting.specification import Figure, Specification, Table
+from cl_forget.reporting.styles import method_styles
+from cl_forget.reporting.terminal import terminal_table
+
+__all__ = [
+    "Figure",
+    "Report",
+    "Specification",
+    "Table",
+    "load_results",
+    "method_styles",
+    "report",
+    "specify",
+    "terminal_table",
+]

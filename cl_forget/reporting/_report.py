@@ -1,0 +1,83 @@
+"""The report on disk: page, picture, tables; every file appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cl_forget.errors import UserError
+from cl_forget.reporting._build import specify
+from cl_forget.reporting.specification import Specification, Table
+from cl_forget.reporting.tables import table_csv, table_markdown
+from cl_forget.result import Result
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written.
+
+    Attributes:
+        page: `report.html`, self-contained.
+        picture: `tradeoff.png`; None if neither generality, Δ_LP nor backward transfer was measured.
+        csv, markdown: the results table, `table.csv` (fractions, with intervals) and `table.md`.
+        specification: what they show.
+    """
+
+    page: Path
+    picture: Path | None
+    csv: Path
+    markdown: Path
+    specification: Specification
+
+
+def report(results: Sequence[Result], output: Path, title: str | None = None) -> Report:
+    """Write the report on `results` into the folder `output`.
+
+    Args:
+        results: one per method and seed, of the same model, stream and suites.
+        output: folder, made if need be; files of an earlier report are replaced.
+        title: of the page.
+
+    Raises:
+        UserError: the results cannot be compared, or `output` cannot be written.
+    """
+    from cl_forget.reporting.html import page
+    from cl_forget.reporting.pictures import tradeoff_png
+
+    specification = specify(results, title)
+    table = specification.item("results")
+    assert isinstance(table, Table)
+    picture = tradeoff_png(specification)
+    contents = {
+        "report.html": page(specification, picture).encode(),
+        "table.csv": table_csv(table).encode(),
+        "table.md": table_markdown(table).encode(),
+    }
+    if picture is not None:
+        contents["tradeoff.png"] = picture
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            _write_whole(output / name, content)
+    except OSError as error:
+        raise UserError(
+            f"the report cannot be written to {output}: {error.strerror}. Choose another folder."
+        ) from error
+    return Report(
+        page=output / "report.html",
+        picture=output / "tradeoff.png" if picture is not None else None,
+        csv=output / "table.csv",
+        markdown=output / "table.md",
+        specification=specification,
+    )
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

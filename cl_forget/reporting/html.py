@@ -1,0 +1,98 @@
+"""One self-contained page: the specification, plotly.js and a small script that draws the one with the other.
+
+The page fetches nothing, works from a file, and is readable without JavaScript (tables, matrices and the
+trade-off picture). What is drawn by script is drawn from the specification embedded in the page, which is
+also what the CSV buttons write.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from importlib.resources import files
+from itertools import groupby
+from typing import Any
+
+from cl_forget.reporting._observations import lookup
+from cl_forget.reporting.numbers import MISSING, SUFFIX, half_width, number, scale, with_interval
+from cl_forget.reporting.specification import Cell, Figure, Measure, Specification, Table
+from cl_forget.reporting.tables import table_csv
+
+# Markers in a box from -10 to 10, by plotly name; chips and tables show the marker the figures use.
+PATHS = {
+    "circle": "M-8,0a8,8 0 1,0 16,0a8,8 0 1,0 -16,0Z",
+    "square": "M-7,-7H7V7H-7Z",
+    "diamond": "M0,-10L10,0L0,10L-10,0Z",
+    "triangle-up": "M0,-9L9,7H-9Z",
+    "triangle-down": "M0,9L9,-7H-9Z",
+    "pentagon": "M0,-9L8.6,-2.8L5.3,7.3H-5.3L-8.6,-2.8Z",
+    "hexagon": "M0,-9L7.8,-4.5V4.5L0,9L-7.8,4.5V-4.5Z",
+    "cross": "M-3,-9H3V-3H9V3H3V9H-3V3H-9V-3H-3Z",
+    "x": "M0,-4.2L4.7,-9L9,-4.7L4.2,0L9,4.7L4.7,9L0,4.2L-4.7,9L-9,4.7L-4.2,0L-9,-4.7L-4.7,-9Z",
+    "star": "M0,-10L2.5,-3.4L9.5,-3.1L4,1.3L5.9,8.1L0,4.2L-5.9,8.1L-4,1.3L-9.5,-3.1L-2.5,-3.4Z",
+}
+
+
+def page(specification: Specification, picture: bytes | None = None) -> str:
+    """The report as HTML.
+
+    Args:
+        specification: what to show.
+        picture: the trade-off as PNG, for readers without JavaScript.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    own = files("cl_forget.reporting")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["groupby_order"] = _grouped
+    return environment.from_string(own.joinpath("page.html").read_text()).render(
+        report=specification,
+        many_seeds=any(len(method.seeds) > 1 for method in specification.methods),
+        picture=base64.b64encode(picture).decode() if picture else None,
+        kind=_kind,
+        grid=_grid,
+        number=number,
+        half_width=half_width,
+        with_interval=with_interval,
+        suffix=SUFFIX,
+        missing=MISSING,
+        paths=PATHS,
+        css=Markup(own.joinpath("page.css").read_text()),
+        script=Markup(own.joinpath("page.js").read_text()),
+        plotly=Markup(get_plotlyjs()),
+        payload=Markup(_payload(specification)),
+    )
+
+
+def _kind(item: Figure | Table) -> str:
+    return "table" if isinstance(item, Table) else item.kind
+
+
+def _grouped(measures: Sequence[Measure], key: str) -> Iterable[dict[str, Any]]:
+    """Neighbours of the same group, in order; jinja's own `groupby` would sort them."""
+    for group, members in groupby(measures, key=lambda measure: getattr(measure, key)):
+        yield {"grouper": group, "list": list(members)}
+
+
+def _grid(figure: Figure, method: str) -> dict[tuple[str, str], Cell]:
+    cells = lookup(figure.folded, "method", "row", "column")
+    return {(row, column): cell for (name, row, column), cell in cells.items() if name == method}
+
+
+def _payload(specification: Specification) -> str:
+    """What the script draws from, as JSON that cannot end the script element it stands in."""
+    items = [item for section in specification.sections for item in section.items]
+    content = {
+        "methods": [asdict(method) for method in specification.methods],
+        "figures": {item.name: asdict(item) for item in items if isinstance(item, Figure)},
+        "tables": {item.name: table_csv(item) for item in items if isinstance(item, Table)},
+        "units": {unit: {"scale": scale(unit), "suffix": suffix} for unit, suffix in SUFFIX.items()},
+        "runs": [asdict(run) for run in specification.runs],
+    }
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, default=str).replace("<", "\\u003c")

@@ -1,0 +1,73 @@
+"""How numbers are written, the same in every medium: units, digits, intervals, and a dash for what is missing."""
+
+from __future__ import annotations
+
+from cl_forget.reporting.specification import Cell, Unit
+
+MISSING = "–"
+SUFFIX: dict[Unit, str] = {
+    "percent": "%",
+    "points": "points",
+    "change": "points",
+    "nats": "nats",
+    "seconds": "s",
+    "ratio": "×",
+    "count": "",
+    "megabytes": "MB",
+    "number": "",
+}
+"""What the numbers of a unit are, for headings and axes."""
+
+
+def scale(unit: Unit) -> float:
+    """The factor from a stored value to the shown one."""
+    return 100.0 if unit in ("percent", "points", "change") else 1.0
+
+
+def number(value: float | None, unit: Unit) -> str:
+    """`value` as it is shown, without its unit; a dash if it is missing."""
+    return MISSING if value is None else _write(value, unit, like=value)
+
+
+def half_width(cell: Cell, unit: Unit) -> str:
+    """`0.4` of `98.2 ± 0.4`, with as many decimals as the mean; the empty string without an interval."""
+    if cell.mean is None or cell.low is None or cell.high is None:
+        return ""
+    return _write((cell.high - cell.low) / 2, unit, like=cell.mean).lstrip("+")
+
+
+def with_interval(cell: Cell, unit: Unit) -> str:
+    """`98.2 ± 0.4`, or the mean alone without an interval."""
+    half = half_width(cell, unit)
+    return f"{number(cell.mean, unit)} ± {half}" if half else number(cell.mean, unit)
+
+
+def _write(value: float, unit: Unit, like: float) -> str:
+    """`value` in `unit`, rounded as `like` is."""
+    shown, model = value * scale(unit), abs(like * scale(unit))
+    if unit in ("percent", "points", "change"):
+        return _minus(f"{shown:+.1f}" if unit == "change" else f"{shown:.1f}")
+    if unit == "ratio":
+        return f"{shown:.2f}"
+    if unit != "count":
+        return _minus(f"{shown:,.{_decimals(model)}f}")
+    for threshold, size, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if model >= threshold:
+            return f"{shown / size:,.{_decimals(model / size)}f} {letter}"
+    return f"{shown:,.0f}"
+
+
+def _decimals(size: float) -> int:
+    """For three significant digits, and at most three decimals."""
+    if size >= 100:
+        return 0
+    if size >= 10:
+        return 1
+    return 2 if size >= 1 or size == 0 else 3
+
+
+def _minus(text: str) -> str:
+    # A rounded "-0.0" is zero; a true minus is as wide as the plus it is compared with.
+    if not text.strip("-+0.,"):
+        text = text.lstrip("-+")
+    return text.replace("-", "−")

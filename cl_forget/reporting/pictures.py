@@ -1,0 +1,277 @@
+"""The trade-off as a picture, for a README or a paper."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from math import hypot
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+from cl_forget.reporting._labels import Box, place_labels
+from cl_forget.reporting._observations import lookup
+from cl_forget.reporting.numbers import SUFFIX, scale
+from cl_forget.reporting.specification import PRETRAINED, Cell, Figure, Measure, Method, Specification
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+INK, MUTED, FAINT = "#1F2328", "#6B7280", "#E5E7EB"
+MARKERS = {
+    "circle": "o",
+    "square": "s",
+    "diamond": "D",
+    "triangle-up": "^",
+    "triangle-down": "v",
+    "pentagon": "p",
+    "hexagon": "h",
+    "cross": "P",
+    "x": "X",
+    "star": "*",
+}
+"""Marker by its plotly name -> the same for matplotlib."""
+
+Points = list[tuple[float, float]]
+Curve = list[tuple[float, tuple[float, float]]]
+"""(knob value, point) in the order of the knob."""
+Label = tuple[tuple[float, float], str, str, dict[str, Any]]
+"""Point, text, colour and font."""
+
+
+def tradeoff_png(specification: Specification, dpi: int = 200) -> bytes | None:
+    """The trade-off figure as a PNG of about 1,700 by 1,150 pixels; None if the report has no such figure."""
+    try:
+        figure = specification.item("tradeoff")
+    except KeyError:
+        return None
+    assert isinstance(figure, Figure)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(8.6, 5.8), dpi=dpi, facecolor="white")
+    FigureCanvasAgg(canvas)
+    axes = canvas.add_axes((0.075, 0.15, 0.905, 0.72))
+    _frame(canvas, axes, specification, figure)
+    _draw(axes, specification, figure)
+    buffer = io.BytesIO()
+    canvas.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _frame(canvas: Canvas, axes: Axes, specification: Specification, figure: Figure) -> None:
+    canvas.text(0.02, 0.955, figure.title, size=14, weight="bold", color=INK, va="center")
+    canvas.text(0.02, 0.905, specification.subtitle, size=9, color=MUTED, va="center")
+    seeds = max((len(method.seeds) for method in specification.methods), default=1)
+    legend = f"Large markers: mean over {seeds} seeds with 95 % interval; dots: seeds. " if seeds > 1 else ""
+    formulas = " ".join(dict.fromkeys(note.split(" are ", 1)[1] + "." for note in figure.notes))
+    lines = f" Lines: one fine-tune, knob turned; numbers are {formulas}" if formulas else ""
+    canvas.text(
+        0.02, 0.02, fill(f"{legend}Grey stair: Pareto front.{lines}", 140), size=7.5, color=MUTED, va="bottom"
+    )
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#B6BCC4")
+    axes.grid(color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=MUTED, labelsize=9, length=0)
+    axes.set_xlabel(_axis_title(figure.measure(figure.x)), size=10, color=INK)
+    axes.set_ylabel(_axis_title(figure.measure(figure.y)), size=10, color=INK)
+
+
+def _axis_title(measure: Measure) -> str:
+    unit = SUFFIX[measure.unit]
+    arrow = {"higher": "  → better", "lower": "  ← better", None: ""}[measure.better]
+    return f"{measure.title}{', ' + unit if unit else ''}{arrow}"
+
+
+def _draw(axes: Axes, specification: Specification, figure: Figure) -> None:
+    means = _means(figure)
+    curves = {method.name: _curve(figure, method.name) for method in specification.methods}
+    front = [point for points in curves.values() for _, point in points]
+    front += [(x.mean, y.mean) for x, y in means.values()]  # type: ignore[misc]
+    obstacles: Points = []
+    for method in specification.methods:
+        line = [point for _, point in curves[method.name]]
+        if line:
+            axes.plot(
+                *zip(*line, strict=True), ".-", color=method.color, linewidth=1.3, markersize=4, alpha=0.75
+            )
+        obstacles += _seed_dots(axes, figure, method)
+        if method.name in means:
+            _mean_marker(axes, method, *means[method.name])
+    axes.margins(0.06, 0.07)
+    axes.autoscale_view()
+    _front_stair(axes, front)
+    _label(axes, specification, means, curves, obstacles)
+
+
+def _means(figure: Figure) -> dict[str, tuple[Cell, Cell]]:
+    """Method -> its folded values on the two axes, for methods that have both."""
+    cells = lookup(figure.folded, "method", "measure", "knob")
+    x, y, factors = figure.x, figure.y, [scale(figure.measure(name).unit) for name in (figure.x, figure.y)]
+    return {
+        method: (_scaled(cells[method, x, None], factors[0]), _scaled(cells[method, y, None], factors[1]))
+        for method in dict.fromkeys(figure.folded["method"])
+        if (method, x, None) in cells and (method, y, None) in cells
+    }
+
+
+def _scaled(cell: Cell, factor: float) -> Cell:
+    return Cell(*(None if value is None else value * factor for value in (cell.mean, cell.low, cell.high)))
+
+
+def _curve(figure: Figure, method: str) -> Curve:
+    """(knob value, point) along the method's curve, in the order of the knob."""
+    cells = lookup(figure.folded, "method", "measure", "setting")
+    settings = sorted({key[2] for key in cells if key[0] == method and key[2] is not None})
+    points = []
+    for setting in settings:
+        pair = [cells.get((method, name, setting)) for name in (figure.x, figure.y)]
+        if (
+            pair[0] is not None
+            and pair[1] is not None
+            and pair[0].mean is not None
+            and pair[1].mean is not None
+        ):
+            factors = [scale(figure.measure(name).unit) for name in (figure.x, figure.y)]
+            points.append((setting, (pair[0].mean * factors[0], pair[1].mean * factors[1])))
+    return points
+
+
+def _seed_dots(axes: Axes, figure: Figure, method: Method) -> Points:
+    if len(method.seeds) < 2 or method.name == PRETRAINED:
+        return []
+    columns = [figure.data[name] for name in ("method", "knob", "measure", "seed", "value")]
+    value = {
+        (measure, seed): number
+        for name, knob, measure, seed, number in zip(*columns, strict=True)
+        if name == method.name and knob is None
+    }
+    factors = [scale(figure.measure(name).unit) for name in (figure.x, figure.y)]
+    points = [
+        (value[figure.x, seed] * factors[0], value[figure.y, seed] * factors[1])
+        for seed in method.seeds
+        if (figure.x, seed) in value and (figure.y, seed) in value
+    ]
+    if points:
+        axes.plot(*zip(*points, strict=True), "o", color=method.color, markersize=3, alpha=0.4, mew=0)
+    return points
+
+
+def _mean_marker(axes: Axes, method: Method, x: Cell, y: Cell) -> None:
+    assert x.mean is not None and y.mean is not None
+    bars = {
+        f"{name}err": [[cell.mean - cell.low], [cell.high - cell.mean]]
+        for name, cell in (("x", x), ("y", y))
+        if cell.mean is not None and cell.low is not None and cell.high is not None
+    }
+    axes.errorbar(
+        x.mean,
+        y.mean,
+        **bars,  # type: ignore[arg-type]
+        marker=MARKERS[method.symbol],
+        markersize=13 if method.symbol == "star" else 8,
+        color=method.color,
+        markeredgecolor="white",
+        markeredgewidth=0.9,
+        elinewidth=1,
+        capsize=0,
+        zorder=4,
+    )
+
+
+def _front_stair(axes: Axes, points: Points) -> None:
+    """The border of what is attainable: left of and below it, some point is at least as good on both axes."""
+    from cl_forget.evaluation.metrics import pareto_front
+
+    front = [points[k] for k in pareto_front(points)]
+    limits = axes.get_xlim(), axes.get_ylim()
+    left, bottom = limits[0][0], limits[1][0]
+    stair = [(left, front[0][1])]
+    for k, (x, y) in enumerate(front):
+        stair += [(x, y), (x, front[k + 1][1] if k + 1 < len(front) else bottom)]
+    axes.plot(*zip(*stair, strict=True), color="#D3D7DD", linewidth=3, zorder=1, solid_joinstyle="round")
+    axes.set_xlim(*limits[0])
+    axes.set_ylim(*limits[1])
+
+
+def _label(
+    axes: Axes,
+    specification: Specification,
+    means: dict[str, tuple[Cell, Cell]],
+    curves: dict[str, Curve],
+    dots: Points,
+) -> None:
+    """Method names beside their markers, then knob values beside the curves where there is room."""
+    pixel = axes.figure.dpi / 72  # per point
+
+    def box(point: tuple[float, float], radius: float) -> Box:
+        x, y = axes.transData.transform(point)
+        return (x - radius * pixel, y - radius * pixel, x + radius * pixel, y + radius * pixel)
+
+    shown = [method for method in specification.methods if method.name in means]
+    points: Points = [(means[m.name][0].mean, means[m.name][1].mean) for m in shown]  # type: ignore[misc]
+    lines = [[point for _, point in curve] for curve in curves.values()]
+    obstacles = [box(point, 6) for point in points] + [box(dot, 2) for dot in dots]
+    bars = [bar for name in means for bar in _bars(*means[name])]
+    obstacles += [box(point, 1.5) for line in (*lines, *bars) for point in _dense(axes, line)]
+    bold = {"size": 9, "weight": "bold"}
+    names = [(point, m.name, m.color, bold) for point, m in zip(points, shown, strict=True)]
+    taken = _write(axes, names, obstacles, allowed=float("inf"))
+    small = {"size": 6.5}
+    values = [
+        (point, f"{setting:g}", method.color, small)
+        for method in specification.methods
+        for setting, point in curves[method.name][1:-1]
+    ]
+    _write(axes, values, obstacles + taken, allowed=16)
+
+
+def _write(axes: Axes, labels: Sequence[Label], obstacles: list[Box], allowed: float) -> list[Box]:
+    """Write the labels that find a place of at most `allowed` cost, with a thin line to a distant point."""
+    pixel = axes.figure.dpi / 72
+    texts = [
+        axes.text(*point, text, color=color, ha="center", va="center", zorder=6, **look)
+        for point, text, color, look in labels
+    ]
+    extents = [text.get_window_extent() for text in texts]
+    anchors = [tuple(map(float, axes.transData.transform(point))) for point, *_ in labels]
+    bounds = tuple(map(float, axes.get_window_extent().extents))
+    sizes = [(extent.width, extent.height) for extent in extents]
+    places = place_labels(anchors, sizes, obstacles, bounds, pixel)  # type: ignore[arg-type]
+    kept = []
+    for text, anchor, place in zip(texts, anchors, places, strict=True):
+        if place.cost > allowed:
+            text.remove()
+            continue
+        kept.append(place.box)
+        text.set_position(axes.transData.inverted().transform(place.centre))
+        near = (
+            min(max(a, low), high) for a, low, high in zip(anchor, place.box[:2], place.box[2:], strict=True)
+        )
+        end = tuple(near)
+        if hypot(end[0] - anchor[0], end[1] - anchor[1]) > 14 * pixel:
+            ends = axes.transData.inverted().transform([anchor, end])
+            axes.plot(*ends.T, color=text.get_color(), linewidth=0.6, alpha=0.6, zorder=3)
+    return kept
+
+
+def _bars(x: Cell, y: Cell) -> list[Points]:
+    """The error bars of a point as lines."""
+    ends = [(x.low, y.mean), (x.high, y.mean)], [(x.mean, y.low), (x.mean, y.high)]
+    return [line for line in ends if None not in (*line[0], *line[1])]  # type: ignore[misc]
+
+
+def _dense(axes: Axes, line: Points) -> Points:
+    """Points along a polyline a few pixels apart, in data coordinates."""
+    if not line:
+        return []
+    import numpy as np
+
+    pixels = axes.transData.transform(line)
+    lengths = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(pixels, axis=0).T))])
+    along = np.arange(0, lengths[-1], 8)
+    x, y = (np.interp(along, lengths, pixels[:, k]) for k in (0, 1))
+    return [tuple(point) for point in axes.transData.inverted().transform(np.column_stack([x, y]))]

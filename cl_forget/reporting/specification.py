@@ -1,0 +1,176 @@
+"""What a report shows, as pure data: sections of figures and tables, each with its numbers and how to read it.
+
+Nothing here knows how a figure is drawn. Terminal, picture and page (and any other medium) are renderings of
+the same `Specification`, so they can never disagree. Values are as in `Result`: accuracies are fractions,
+missing is None; a `Measure` says in which unit they are shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Frame = dict[str, list[Any]]
+"""A table by columns of equal length, one entry per observation."""
+
+Unit = Literal["percent", "points", "change", "nats", "seconds", "ratio", "count", "megabytes", "number"]
+
+PRETRAINED = "pre-trained"
+"""How the untouched model (row 0) is called in every figure and table."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One quantity.
+
+    Attributes:
+        name: its key in frames and CSV files.
+        title: its name for people.
+        unit: how it is shown: "percent" and "points" (a loss in percentage points) are fractions times 100,
+            "change" is the same with its sign always written.
+        definition: one line that says exactly what was computed.
+        better: which direction is better; None if neither is.
+        group: what it belongs to, for the headings above a table's columns.
+    """
+
+    name: str
+    title: str
+    unit: Unit
+    definition: str
+    better: Literal["higher", "lower"] | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One arm of the comparison.
+
+    Attributes:
+        name: as in `Result.method`, or `PRETRAINED`.
+        role: "control" is plain fine-tuning, "reference" the pre-trained model.
+        seeds: the seeds there is a result for.
+        color, color_dark: on light and on dark ground, as "#rrggbb"; told apart under colour blindness.
+        symbol: marker, by its plotly name.
+    """
+
+    name: str
+    role: Literal["reference", "control", "method"]
+    seeds: tuple[int, ...]
+    color: str
+    color_dark: str
+    symbol: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: what it shows, not how.
+
+    Attributes:
+        name: unique in the report; names its CSV file.
+        title, how_to_read: for people; the second says what to look for, and which direction is good.
+        kind: "tradeoff": one measure against another, a point per method, knob curves, Pareto front.
+            "matrix": per method a grid of `row` by `column`. "lines": per measure, values along `x`.
+            "bars": per measure, one value per method.
+        measures: what the values are; those of `x` and `y` are the default axes of a trade-off.
+        data: every observation: columns `method`, `seed`, `measure`, `value`, and `x`, or `row` and `column`,
+            or `knob` and `setting` (None where the method was run as it is) as the kind needs.
+        folded: the same over seeds: `mean`, `low`, `high` (95 % interval), `count` instead of seed and value.
+        x, y: trade-off: names of the default measures; lines: `x` is the title of the horizontal axis.
+        order: the categories along `x` by measure, or the rows of a matrix under "row", columns under "column".
+        notes: sentences to print with the figure, such as what a knob does.
+    """
+
+    name: str
+    title: str
+    how_to_read: str
+    kind: Literal["tradeoff", "matrix", "lines", "bars"]
+    measures: tuple[Measure, ...]
+    data: Frame
+    folded: Frame
+    x: str = ""
+    y: str = ""
+    order: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def measure(self, name: str) -> Measure:
+        """The measure called `name`; raises `KeyError` for another name."""
+        return {measure.name: measure for measure in self.measures}[name]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A mean over seeds.
+
+    Attributes:
+        mean: None if no seed has the value.
+        low, high: its 95 % interval; None below two seeds.
+        best: whether no other method shows a better value, to the digits shown.
+    """
+
+    mean: float | None
+    low: float | None = None
+    high: float | None = None
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """One line per method; `rows[method][measure]` is a `Cell`. The order of `rows` is the order shown."""
+
+    name: str
+    title: str
+    how_to_read: str
+    measures: tuple[Measure, ...]
+    rows: dict[str, dict[str, Cell]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it."""
+
+    name: str
+    title: str
+    items: tuple[Figure | Table, ...]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Where one run's numbers come from.
+
+    Attributes:
+        method, seed: which run.
+        configuration: the resolved configuration.
+        environment: versions, commit, machine.
+    """
+
+    method: str
+    seed: int
+    configuration: dict[str, Any]
+    environment: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Specification:
+    """A whole report.
+
+    Attributes:
+        title: of the page.
+        subtitle: model, stream and seeds in one line.
+        findings: the result in sentences, with its numbers.
+        methods: every arm in the order shown; the pre-trained model first, then the control.
+        sections: figures and tables.
+        runs: configuration and versions of each run.
+        definitions: metric name -> one line, for all metrics the report uses.
+    """
+
+    title: str
+    subtitle: str
+    findings: tuple[str, ...]
+    methods: tuple[Method, ...]
+    sections: tuple[Section, ...]
+    runs: tuple[RunRecord, ...]
+    definitions: dict[str, str]
+
+    def item(self, name: str) -> Figure | Table:
+        """The figure or table called `name`; raises `KeyError` if there is none."""
+        return {item.name: item for section in self.sections for item in section.items}[name]
