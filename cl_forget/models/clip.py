@@ -46,7 +46,6 @@ class ClipModel(FoundationModel):
         self._tokenizer = tokenizer
         self._zero_shot: dict[tuple[Any, ...], nn.Linear] = {}
         visual: Any = clip.visual
-        self._resblocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
         if self._resblocks is not None:
             layers = len(self._resblocks)
             self.depths = ("ln_pre", *(f"block {i + 1}" for i in range(layers)))
@@ -170,6 +169,11 @@ class ClipModel(FoundationModel):
     @property
     def blocks(self) -> int:
         return 0 if self._resblocks is None else len(self._resblocks)
+
+    @property
+    def _resblocks(self) -> Any:
+        # Not an attribute: torch would register the blocks a second time, under a second name.
+        return getattr(getattr(self.clip.visual, "transformer", None), "resblocks", None)
 
 
 class ImagePreprocess:
