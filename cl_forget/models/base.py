@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cl_forget.errors import UserError
 from cl_forget.streams.base import Data, Experience
 
 
@@ -28,6 +29,8 @@ class Batch:
         indices: (batch,) int64, positions in `samples`; the key into cached frozen-model outputs.
         samples: where the batch was drawn from.
         sample_of_unit: (units,) int64, the batch row each unit belongs to; None when unit = sample.
+        headless: whether only the embedding is wanted, as of reference data that have no task of their own;
+            the logits are then left empty.
     """
 
     inputs: Any
@@ -35,6 +38,7 @@ class Batch:
     indices: Tensor
     samples: Prepared
     sample_of_unit: Tensor | None = None
+    headless: bool = False
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -145,6 +149,44 @@ class FoundationModel(nn.Module, ABC):
     @abstractmethod
     def head_parameters(self, experience: Experience) -> list[str]:
         """Names of the parameters that a linear probe on `experience` updates; empty where there is none."""
+
+    def head_logits(self, experience: Experience, embedding: Tensor) -> Tensor:
+        """(batch, classes) what the head of any `experience` says about (batch, width) embeddings.
+
+        Raises:
+            UserError: the model has no heads.
+        """
+        raise UserError(f"'{self.spec}' has no heads of its own for each task; use a CLIP model.")
+
+    # -- classifiers made from class names -------------------------------------------------------------
+    def class_weights(self, experience: Experience) -> Tensor:
+        """(classes, width) zero-shot classifier on normalised embeddings, differentiable.
+
+        Raises:
+            UserError: the model does not make classifiers from class names; so do the next three.
+        """
+        raise self._no_text_tower()
+
+    def caption_weights(self, experience: Experience, classes: Tensor, templates: Tensor) -> Tensor:
+        """(captions, width) one caption each, differentiable, scaled like `class_weights`.
+
+        Args:
+            experience: whose class names and templates.
+            classes: (captions,) int64, class of each caption.
+            templates: (captions,) int64, template of each caption.
+        """
+        raise self._no_text_tower()
+
+    def text_parameters(self) -> list[str]:
+        """Names of the parameters that `class_weights` depends on."""
+        raise self._no_text_tower()
+
+    def rebuild_heads(self) -> None:
+        """Set every head to what `class_weights` now gives for it."""
+        raise self._no_text_tower()
+
+    def _no_text_tower(self) -> UserError:
+        return UserError(f"'{self.spec}' has no text tower to read class names with; use a CLIP model.")
 
     @abstractmethod
     def block_of(self, parameter: str) -> int | None:

@@ -45,6 +45,7 @@ class ClipModel(FoundationModel):
         self._preprocess = ImagePreprocess(preprocess)
         self._tokenizer = tokenizer
         self._zero_shot: dict[tuple[Any, ...], nn.Linear] = {}
+        self._label_spaces: dict[str, LabelSpace] = {}  # of each head, by module name
         visual: Any = clip.visual
         if self._resblocks is not None:
             layers = len(self._resblocks)
@@ -82,8 +83,13 @@ class ClipModel(FoundationModel):
                     f"classes where the head has {known}; give it a head of its own."
                 )
             return
-        head = self.zero_shot_head(labels)
-        self.heads[name] = _copy_linear(head)
+        self.heads[name] = _copy_linear(self.zero_shot_head(labels))
+        self._label_spaces[name] = labels
+
+    def rebuild_heads(self) -> None:
+        """Make every head anew from the text tower as it stands."""
+        for name, labels in self._label_spaces.items():
+            self.heads[name].load_state_dict(self.zero_shot_head(labels).state_dict())
 
     def zero_shot_head(self, labels: LabelSpace) -> nn.Linear:
         """The classifier the text tower makes from class names and templates.
@@ -99,20 +105,49 @@ class ClipModel(FoundationModel):
 
     def _make_zero_shot(self, labels: LabelSpace) -> nn.Linear:
         clip: Any = self.clip
-        prompts = [prompt for index in range(len(labels.classes)) for prompt in labels.prompts(index)]
         with torch.no_grad(), _evaluating(self):
-            embedded = torch.cat(
-                [
-                    clip.encode_text(self._tokenizer(prompts[i : i + 256]).to(self.device), normalize=True)
-                    for i in range(0, len(prompts), 256)
-                ]
-            )
-            per_class = embedded.view(len(labels.classes), len(labels.templates), -1).mean(1)
-            weight = nn.functional.normalize(per_class, dim=-1) * clip.logit_scale.exp()
-            head = _linear(weight)
+            head = _linear(self._class_weights(labels))
             if getattr(clip, "logit_bias", None) is not None:
                 head.bias.fill_(float(clip.logit_bias))
         return head
+
+    # -- the text tower --------------------------------------------------------------------------------
+    def class_weights(self, experience: Experience) -> Tensor:
+        """(classes, width) the zero-shot classifier's weights, with gradients into the text tower."""
+        return self._class_weights(_labels(experience))
+
+    def _class_weights(self, labels: LabelSpace) -> Tensor:
+        prompts = [prompt for index in range(len(labels.classes)) for prompt in labels.prompts(index)]
+        per_class = self._embed_texts(prompts).view(len(labels.classes), len(labels.templates), -1).mean(1)
+        return nn.functional.normalize(per_class, dim=-1) * self._logit_scale()
+
+    def caption_weights(self, experience: Experience, classes: Tensor, templates: Tensor) -> Tensor:
+        """(captions, width) normalised caption embeddings times the logit scale; equal captions run once."""
+        labels = _labels(experience)
+        pairs = zip(classes.tolist(), templates.tolist(), strict=True)
+        prompts = [labels.prompts(index)[template] for index, template in pairs]
+        distinct = list(dict.fromkeys(prompts))
+        rows = torch.tensor([distinct.index(prompt) for prompt in prompts], device=self.device)
+        return self._embed_texts(distinct)[rows] * self._logit_scale()
+
+    def text_parameters(self) -> list[str]:
+        """Everything of the CLIP model outside the image tower that logits depend on."""
+        return [
+            f"clip.{name}"
+            for name, _ in self.clip.named_parameters()
+            if not name.startswith("visual.") and name != "logit_bias"
+        ]
+
+    def _embed_texts(self, texts: list[str]) -> Tensor:
+        clip: Any = self.clip
+        parts = [texts[i : i + 256] for i in range(0, len(texts), 256)]
+        return torch.cat(
+            [clip.encode_text(self._tokenizer(part).to(self.device), normalize=True) for part in parts]
+        )
+
+    def _logit_scale(self) -> Tensor:
+        clip: Any = self.clip
+        return clip.logit_scale.exp()
 
     def _text_fingerprint(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
@@ -132,8 +167,14 @@ class ClipModel(FoundationModel):
         features: dict[str, Tensor] = {}
         if embedding is None:
             embedding, features = self.encode(batch.inputs, depths)
-        logits = self._head(batch.samples.experience)(nn.functional.normalize(embedding, dim=-1))
+        if batch.headless:
+            return Forward(embedding.new_empty(len(batch), 0), batch.targets, embedding, features)
+        logits = self.head_logits(batch.samples.experience, embedding)
         return Forward(logits, batch.targets, embedding, features)
+
+    def head_logits(self, experience: Experience, embedding: Tensor) -> Tensor:
+        """(batch, classes) the experience's head, or its zero-shot classifier where it has none."""
+        return self._head(experience)(nn.functional.normalize(embedding, dim=-1))
 
     def encode(self, images: Tensor, depths: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
         """The image tower's output (batch, width) and its features (batch, tokens, width) at `depths`."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared
+from cl_forget.streams import load_suite
 from cl_forget.streams.base import Experience
 from cl_forget.training.frozen import FrozenOutputs
 
@@ -33,6 +36,7 @@ class Task:
         seed: the run's seed.
         steps: optimiser steps this task will take.
         batch_size: samples per optimiser step.
+        label_smoothing: of the task's cross-entropy, for methods that compute it themselves.
     """
 
     model: FoundationModel
@@ -47,6 +51,27 @@ class Task:
     seed: int
     steps: int
     batch_size: int
+    label_smoothing: float = 0.0
+    _references: dict[str, Prepared] = field(default_factory=dict, repr=False)
+
+    def reference(self, spec: str | dict[str, Any]) -> Prepared:
+        """Data from outside the stream, prepared for the model once per task and not augmented.
+
+        Its training data, or its validation data where it has none (a suite): then it should not be a suite
+        that the run measures generality on.
+
+        Args:
+            spec: a suite or a stream of one task, as an experiment file names it.
+
+        Raises:
+            UserError: there is no such source, or the model cannot read it.
+        """
+        key = json.dumps(spec, sort_keys=True)
+        if key not in self._references:
+            experience = load_suite(spec)
+            split = "train" if experience.train is not None else "validation"
+            self._references[key] = self.model.prepare(experience.splits()[split], experience, split)
+        return self._references[key]
 
     def anchor(self, which: str) -> Weights:
         """θ* by name: "pretrained" or "previous" (the weights at the start of this task)."""
