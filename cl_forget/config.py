@@ -174,14 +174,14 @@ class Run(_Shared):
 
     def training_key(self) -> str:
         """Equal for two runs whose fine-tuning is the same to the bit; post-hoc methods do not count."""
-        fields = self.model_dump(mode="json")
+        fields = _without_bookkeeping(self.model_dump(mode="json"))
         trained = [{m.name: m.model_dump(mode="json")} for m in self.chain().trained]
         kept = {key: fields[key] for key in ("model", "stream", "train", "seed")}
         return _digest({**kept, "mitigations": trained})
 
     def key(self) -> str:
         """Equal for two runs that ask for the same result."""
-        fields = self.model_dump(mode="json")
+        fields = _without_bookkeeping(self.model_dump(mode="json"))
         fields["mitigations"].sort(key=lambda item: next(iter(item)))
         return _digest(fields)
 
@@ -384,6 +384,12 @@ def _position(here: list[Any], part: str, override: str) -> int:
     if not part.isdigit() or int(part) >= len(here):
         raise UserError(f"'{override}': '{part}' is not a position in a list of {len(here)}; count from 0.")
     return int(part)
+
+
+def _without_bookkeeping(fields: dict[str, Any]) -> dict[str, Any]:
+    """A run's fields without those that change no number."""
+    del fields["train"]["checkpoint_seconds"]
+    return fields
 
 
 def _digest(fields: Any) -> str:

@@ -42,8 +42,7 @@ def simulate(run: Run, output: Path | None = None, resume: bool = False, donor: 
     Raises:
         UserError: the run cannot be done as asked; one line with the cure.
     """
-    with _folder(output) as folder:
-        simulation = Simulation(run, folder, resume, donor)
+    with _folder(output) as folder, Simulation(run, folder, resume, donor) as simulation:
         if simulation.finished is not None:
             return simulation.finished
         simulation.evaluate(after=None)
@@ -72,7 +71,7 @@ class Simulation:
         self.stages = self.chain.arrange(self.experiences)
         suites = [load_suite(spec) for spec in run.suites]
         probes = load_stream(run.probes) if run.probes else []
-        _unique_names(self.experiences, suites, probes)
+        check_names(self.experiences, suites, probes)
         self.model = load_model(run.model)
         for experience in self.experiences:
             self.model.add_task(experience)
@@ -86,6 +85,13 @@ class Simulation:
         self.rows = [Row(**row) for row in self.state["rows"]]
         self.log = EventLog(folder.path / "events.jsonl", self.state["events"])
         self.past: list[tuple[Experience, ...]] = []
+
+    def __enter__(self) -> Simulation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.finished is None:
+            self.log.close()
 
     # -- one stage -------------------------------------------------------------------------------------
     def fine_tune(self, stage: tuple[Experience, ...]) -> None:
@@ -142,6 +148,7 @@ class Simulation:
             seed=self.run.seed,
             steps=steps_of(sources, self.run.train),
             batch_size=self.run.train.batch_size,
+            label_smoothing=self.run.train.label_smoothing,
         )
 
     def _training_data(self, experience: Experience, augment: str) -> Any:
@@ -311,7 +318,8 @@ def _stage_name(stage: tuple[Experience, ...] | None) -> str | None:
     return None if stage is None else " + ".join(experience.name for experience in stage)
 
 
-def _unique_names(*groups: list[Experience]) -> None:
+def check_names(*groups: list[Experience]) -> None:
+    """Refuse an experience that is named twice, in whatever roles."""
     seen: set[str] = set()
     for experience in (experience for group in groups for experience in group):
         if experience.name in seen:

@@ -5,15 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny  # noqa: F401  registers the tiny model and streams
 
 from cl_forget.config import Run
-from cl_forget.models import MODELS
-from cl_forget.streams import STREAMS, SUITES
-
-MODELS.add("tiny-clip", "tiny:tiny_clip")
-STREAMS.add("squares", "tiny:squares")
-STREAMS.add("colour-probe", "tiny:colour_probe")
-SUITES.add("colours", "tiny:colours")
 
 
 @pytest.fixture(autouse=True)

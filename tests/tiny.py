@@ -5,8 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from cl_forget.models import MODELS
 from cl_forget.models.clip import ClipModel
+from cl_forget.streams import STREAMS, SUITES
 from cl_forget.streams.base import Experience, ImageData, LabelSpace
+
+MODELS.add("tiny-clip", "tiny:tiny_clip")
+STREAMS.add("squares", "tiny:squares")
+STREAMS.add("colour-probe", "tiny:colour_probe")
+SUITES.add("colours", "tiny:colours")
 
 SIDE = 16
 COLOURS = {"red": (200, 40, 40), "green": (40, 180, 60), "blue": (40, 60, 200), "grey": (128, 128, 128)}

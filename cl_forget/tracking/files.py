@@ -35,6 +35,10 @@ class EventLog:
         self._file.flush()
         self.written += 1
 
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
 
 def write_result(folder: Path, result: Result) -> None:
     """Write `config.yaml`, `environment.json`, the matrices as CSV, and last `result.json`."""
