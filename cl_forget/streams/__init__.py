@@ -47,6 +47,8 @@ STREAMS = Registry(
         "letters": "cl_forget.streams.letters:letters",
         "styles": "cl_forget.streams.styles:styles",
         "categories": "cl_forget.streams.categories:categories",
+        "folder": "cl_forget.streams.folder:folder",
+        "torchvision": "cl_forget.streams.torchvision_sets:torchvision",
     },
 )
 
@@ -152,7 +154,7 @@ def _call(function: Callable[..., Any], what: str, options: dict[str, Any]) -> A
         return validate_call(function)(**options)
     except ValidationError as error:
         first = error.errors()[0]
-        option = ".".join(map(str, first["loc"]))
+        option = str(first["loc"][0])
         if first["type"].startswith("missing"):
             raise UserError(f"{what} needs the option '{option}'. Options: {', '.join(known)}.") from None
         raise UserError(f"{what}, option '{option}': {first['msg']}, not {first['input']!r}.") from None

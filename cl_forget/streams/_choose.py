@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from cl_forget.errors import UserError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -42,6 +44,8 @@ def by_class(labels: Sequence[int] | np.ndarray) -> dict[int, list[int]]:
 
 def balanced(labels: Sequence[int] | np.ndarray, limit: int | None, *key: object) -> list[int]:
     """Positions of at most `limit` samples, ascending, as evenly spread over the classes as can be."""
+    if limit is not None and limit < 1:
+        raise UserError(f"limit is a number of images, at least 1, not {limit}.")
     if limit is None or limit >= len(labels):
         return list(range(len(labels)))
     members = by_class(labels)
