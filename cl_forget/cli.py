@@ -63,7 +63,7 @@ def run(
     results = run_experiment(experiment, folder, resume, on_start=_announce)
     rendered = render(results, folder, title=experiment.name)
     _print(terminal_table(results))
-    for path in (rendered.html, rendered.picture, rendered.table):
+    for path in (rendered.page, rendered.picture, rendered.csv):
         typer.echo(f"  {path}")
 
 
@@ -80,7 +80,7 @@ def report(
     results = load_results(folders)
     rendered = render(results, output or folders[0], title=title)
     _print(terminal_table(results))
-    for path in (rendered.html, rendered.picture, rendered.table):
+    for path in (rendered.page, rendered.picture, rendered.csv):
         typer.echo(f"  {path}")
 
 

@@ -117,7 +117,8 @@ def parse_mitigation(item: Any) -> Mitigation:
     try:
         return cls(**fields)
     except ValidationError as error:
-        raise ValueError(f"{name}: {explain(error, cls)[1]}") from None
+        field, message = explain(error, cls)
+        raise ValueError(f"{name}: {field}: {message}" if field else f"{name}: {message}") from None
 
 
 MitigationItem = Annotated[SerializeAsAny[Mitigation], BeforeValidator(parse_mitigation)]

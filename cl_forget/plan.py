@@ -37,6 +37,8 @@ def plan(experiment: Experiment) -> Table:
     probes = load_stream(first.probes) if first.probes else []
     check_names(tasks, suites, probes)
     model = load_model(first.model)
+    for run in runs:
+        run.chain().feature_depths(model)
     for task in tasks:
         model.add_task(task)
     measured = _measure(model, first, tasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,7 +18,7 @@ from cl_forget.environment import cache_folder, describe, peak_memory_mb
 from cl_forget.errors import UserError
 from cl_forget.evaluation.evaluate import Evaluator
 from cl_forget.evaluation.metrics import summary
-from cl_forget.mitigations.base import Mitigation
+from cl_forget.mitigations.base import Chain, Mitigation
 from cl_forget.models import load_model
 from cl_forget.result import Cost, Curve, CurvePoint, Result, Row
 from cl_forget.streams import load_stream, load_suite
@@ -73,6 +74,7 @@ class Simulation:
         probes = load_stream(run.probes) if run.probes else []
         check_names(self.experiences, suites, probes)
         self.model = load_model(run.model)
+        self.chain.feature_depths(self.model)  # refuses unknown depths before anything is trained
         for experience in self.experiences:
             self.model.add_task(experience)
         self.cache = FrozenCache(cache_folder())
@@ -105,12 +107,12 @@ class Simulation:
             entry = state["stages"][index]
             self._take_over(folder.load(entry))
             self.cost = Cost(**{**entry["cost"], "evaluation_seconds": self.cost.evaluation_seconds})
-            self._commit_stage(index)
+            self._commit_stage(task)
         else:
             self._train(task)
-            self._commit_stage(index)
+            self._commit_stage(task)
         self.past.append(stage)
-        self._edit = Edit(self.model, self.pretrained, task.start, self._history(), task)
+        self._edit = Edit(self.model, self.pretrained, task.start, self._history(), self._starts(), task)
 
     def _train(self, task: Task) -> None:
         frozen = set(task.frozen.models.values())
@@ -168,23 +170,31 @@ class Simulation:
 
     def _history(self) -> list[Callable[[], Weights]]:
         """The tuned weights of each stage so far, read from disk when called."""
-        return [partial(lambda entry: self.folder.load(entry)["model"], e) for e in self.state["stages"]]
+        stages = self.state["stages"][: len(self.past)]  # a resumed run finds later ones on disk, too
+        return [partial(lambda entry: self.folder.load(entry)["model"], e) for e in stages]
+
+    def _starts(self) -> list[Callable[[], Weights]]:
+        """The weights each stage so far started from, read from disk when called."""
+
+        def start(before: dict[str, str], entry: dict[str, str]) -> Weights:
+            return self.folder.load(entry).get("start") or self.folder.load(before)["model"]
+
+        stages = self.state["stages"][: len(self.past)]
+        later = [partial(start, before, entry) for before, entry in itertools.pairwise(stages)]
+        return [lambda: self.pretrained, *later]
 
     @contextlib.contextmanager
     def _edited(self, replacement: Mitigation | None = None) -> Iterator[None]:
         """The model with every edit of the chain applied; the tuned weights are put back afterwards."""
-        members = [replacement if replacement and m.name == replacement.name else m for m in self.chain]
-        if replacement and replacement.name not in self.chain:
-            members.append(replacement)
-        editors = [m for m in members if type(m).edit_weights is not Mitigation.edit_weights]
-        if not editors:
+        chain = Chain(
+            replacement if replacement and m.name == replacement.name else m for m in self.run.mitigations
+        )
+        if not chain.using("edit_weights"):
             yield
             return
         tuned = self._weights()
-        weights = tuned
         with torch.no_grad():
-            for m in editors:
-                weights = m.edit_weights(self._edit, weights)
+            weights = chain.edit_weights(self._edit, tuned)
         self.model.load_state_dict(weights)
         try:
             yield
@@ -205,12 +215,10 @@ class Simulation:
         self._feed_back(after)
 
     def _feed_back(self, after: tuple[Experience, ...] | None) -> None:
-        """Go on from the edited weights where a method asks for it."""
-        if after is not None and any(m not in self.chain.post_hoc for m in self.chain.using("edit_weights")):
+        """Go on from other weights than the tuned ones where a method asks for it."""
+        if after is not None and len(self.past) < len(self.stages) and self.chain.feeds_back:
             with torch.no_grad():
-                self.model.load_state_dict(
-                    self.chain.edit_weights(self._edit, self._weights(), feed_back=True)
-                )
+                self.model.load_state_dict(self.chain.next_start(self._edit, self._weights()))
 
     def _untuned(self) -> list[str]:
         tuned = {experience.name for stage in self.past for experience in stage}
@@ -236,12 +244,13 @@ class Simulation:
         self.state.update(changes, events=self.log.written)
         self.folder.commit(self.state)
 
-    def _commit_stage(self, index: int) -> None:
+    def _commit_stage(self, task: Task) -> None:
         groups = {
             "model": self._weights(),
+            **({"start": task.start} if task.index and self.chain.feeds_back else {}),
             **{f"state/{name}": state for name, state in self.chain.state.items()},
         }
-        entry = {**self.folder.save(f"stage-{index + 1}", groups), "cost": self.cost.model_dump()}
+        entry = {**self.folder.save(f"stage-{task.index + 1}", groups), "cost": self.cost.model_dump()}
         self._commit(stages=[*self.state["stages"], entry], step=None, cost=self.cost.model_dump())
 
     def _commit_step(self, index: int, done: int, groups: dict[str, dict[str, Tensor]]) -> None:

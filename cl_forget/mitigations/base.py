@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from cl_forget.errors import UserError
+from cl_forget.registry import closest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,6 +56,7 @@ class Mitigation(BaseModel):
             and name while training, which adapters (LoRA) do not have.
         post_hoc: whether the method only edits weights after the task, so that one fine-tune serves every
             value of its knob.
+        order: among the methods of one place, a lower number acts first; equal numbers act in order of name.
         title, formula, source: for tables and docs.
     """
 
@@ -70,6 +72,7 @@ class Mitigation(BaseModel):
     needs_trunk: ClassVar[bool] = True
     needs_full_weights: ClassVar[bool] = False
     post_hoc: ClassVar[bool] = False
+    order: ClassVar[int] = 0
     title: ClassVar[str]
     formula: ClassVar[str]
     source: ClassVar[str]
@@ -155,6 +158,10 @@ class Mitigation(BaseModel):
     def after_step(self, update: Update, state: State) -> None:
         """After the update (path integrals, running averages)."""
 
+    def should_stop(self, update: Update, state: State) -> bool:
+        """Whether this task ends with the step just taken; the other hooks after training are called as ever."""
+        return False
+
     def learning_rate_factor(self, model: FoundationModel, parameter: str) -> float:
         """Factor on the learning rate of one parameter."""
         return 1.0
@@ -162,6 +169,10 @@ class Mitigation(BaseModel):
     # -- weights ---------------------------------------------------------------------------------------
     def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
         """New weights from the tuned ones; `edit` holds the pre-trained and the task-start weights."""
+        return weights
+
+    def next_start(self, edit: Edit, weights: Weights) -> Weights:
+        """The weights that the next task starts from, given those it would start from otherwise."""
         return weights
 
 
@@ -186,7 +197,10 @@ class Chain:
         listed = list(mitigations)
         _check(listed)
         self.mitigations: tuple[Mitigation, ...] = tuple(
-            sorted((m for m in listed if not m.is_absent), key=lambda m: (PLACES.index(m.place), m.name))
+            sorted(
+                (m for m in listed if not m.is_absent),
+                key=lambda m: (PLACES.index(m.place), m.order, m.name),
+            )
         )
         self.state: dict[str, State] = {m.name: {} for m in self.mitigations}
 
@@ -223,10 +237,15 @@ class Chain:
             getattr(m, hook)(*arguments, self.state[m.name])
 
     def feature_depths(self, model: FoundationModel) -> tuple[str, ...]:
-        """All depths the members need, in a fixed order, each once."""
+        """All depths the members need, shallow to deep; refuses those the model does not have."""
         wanted = {depth for m in self.using("feature_depths") for depth in m.feature_depths(model)}
         known = [depth for depth in model.depths if depth in wanted]
-        return (*known, *sorted(wanted.difference(known)))  # an unknown depth is the model's to refuse
+        if unknown := sorted(wanted.difference(known)):
+            raise UserError(
+                f"the model has no depth '{unknown[0]}'.{closest(unknown[0], list(model.depths))} "
+                f"Known: {', '.join(model.depths) or 'none for this architecture'}."
+            )
+        return tuple(known)
 
     def factor(self, hook: str, step: Step) -> Tensor | None:
         """The product of the members' `sample_weights` or `unit_weights`; None if there are none."""
@@ -262,6 +281,10 @@ class Chain:
             inner = partial(getattr(m, hook), update, inner, self.state[m.name])
         return inner()
 
+    def should_stop(self, update: Update) -> bool:
+        """Whether any member ends the task here; each is asked, since each may keep count."""
+        return any([m.should_stop(update, self.state[m.name]) for m in self.using("should_stop")])
+
     def learning_rate_factor(self, model: FoundationModel, parameter: str) -> float:
         """The product of the members' learning-rate factors for one parameter."""
         product = 1.0
@@ -281,6 +304,19 @@ class Chain:
             if feed_back and m in self.post_hoc:
                 continue
             weights = m.edit_weights(edit, weights)
+        return weights
+
+    @property
+    def feeds_back(self) -> bool:
+        """Whether a task may start from other weights than the last one ended with."""
+        edits = self.using("edit_weights")
+        return any(m not in self.post_hoc for m in edits) or bool(self.using("next_start"))
+
+    def next_start(self, edit: Edit, weights: Weights) -> Weights:
+        """The weights the next task starts from, given the tuned ones."""
+        weights = self.edit_weights(edit, weights, feed_back=True)
+        for m in self.using("next_start"):
+            weights = m.next_start(edit, weights)
         return weights
 
 

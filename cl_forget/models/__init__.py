@@ -13,8 +13,8 @@ MODELS = Registry(
     "model",
     "cl_forget.models",
     {
-        "emoji-clip": "cl_forget.models.clip:load_emoji_clip",
-        "open_clip": "cl_forget.models.clip:load_open_clip",
+        "emoji-clip": "cl_forget.models.sources:load_emoji_clip",
+        "open_clip": "cl_forget.models.sources:load_open_clip",
     },
 )
 

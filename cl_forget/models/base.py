@@ -18,6 +18,12 @@ from torch import Tensor, nn
 from cl_forget.errors import UserError
 from cl_forget.streams.base import Data, Experience
 
+BEFORE_BLOCKS = frozenset(
+    {"conv1", "patch_embed", "class_embedding", "positional_embedding", "cls_token", "pos_embed", "ln_pre"}
+    | {"token_embedding", "embed_tokens", "wte", "wpe"}
+)
+"""How open_clip, timm and transformers name what lies between the input and the first block."""
+
 
 @dataclass
 class Batch:
@@ -196,6 +202,13 @@ class FoundationModel(nn.Module, ABC):
     @abstractmethod
     def blocks(self) -> int:
         """Number of blocks `block_of` counts."""
+
+    def layer_of(self, parameter: str) -> int:
+        """Depth of any parameter: 0 before the blocks, 1 to `blocks` in them, `blocks` + 1 after them."""
+        block = self.block_of(parameter)
+        if block is not None:
+            return block + 1
+        return 0 if BEFORE_BLOCKS.intersection(parameter.split(".")) else self.blocks + 1
 
     @property
     def device(self) -> torch.device:

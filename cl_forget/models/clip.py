@@ -13,7 +13,6 @@ import copy
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from torch import Tensor, nn
 
 from cl_forget.errors import UserError
 from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared
-from cl_forget.registry import closest
 from cl_forget.streams.base import Data, Experience, ImageData, LabelSpace
 
 IN_MEMORY_BYTES = 4 * 2**30
@@ -181,12 +179,6 @@ class ClipModel(FoundationModel):
         visual: Any = self.clip.visual
         if not depths:
             return visual(images), {}
-        unknown = [depth for depth in depths if depth not in self.depths]
-        if unknown:
-            raise UserError(
-                f"'{self.spec}' has no depth '{unknown[0]}'.{closest(unknown[0], list(self.depths))} "
-                f"Known: {', '.join(self.depths) or 'none for this image tower'}."
-            )
         if self._resblocks is None:
             return _encode_with_hooks(visual, images, {depth: getattr(visual, depth) for depth in depths})
         return _encode_transformer(visual, images, depths)
@@ -370,90 +362,6 @@ def _encode_with_hooks(
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def load_emoji_clip() -> ClipModel:
-    """The embedded CLIP model, pre-trained on emoji (its model card is in `models/zoo/emoji_clip`)."""
-    return load_open_clip(f"local-dir:{Path(__file__).parent / 'zoo' / 'emoji_clip'}")
-
-
-def load_open_clip(what: str = "") -> ClipModel:
-    """`<architecture>/<tag, checkpoint file or "none">` or `local-dir:<folder in open_clip's format>`.
-
-    "none" gives random weights, the same ones every time.
-
-    Raises:
-        UserError: unknown architecture or tag, missing or unreadable file, hub out of reach.
-    """
-    import open_clip
-
-    if what.startswith("local-dir:"):
-        folder = Path(what.removeprefix("local-dir:")).expanduser()
-        if not (folder / "open_clip_config.json").is_file():
-            raise UserError(
-                f"no open_clip model in {folder}: it must hold open_clip_config.json and weights."
-            )
-        name, pretrained = f"local-dir:{folder}", None
-    else:
-        name, pretrained = _architecture_and_weights(what)
-    try:
-        # The initial weights are drawn from a seed of their own, so "none" is one model, not many.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            clip, _, preprocess = open_clip.create_model_and_transforms(
-                name, pretrained=pretrained, force_patch_dropout=0.0
-            )
-        tokenizer = open_clip.get_tokenizer(name)
-    except Exception as error:
-        raise UserError(_why_not_loaded(what, error)) from error
-    return ClipModel(clip, preprocess, tokenizer)
-
-
-def _architecture_and_weights(what: str) -> tuple[str, str | None]:
-    import open_clip
-
-    architecture, _, weights = what.partition("/")
-    known = open_clip.list_models()
-    if architecture not in known:
-        raise UserError(
-            f"open_clip has no architecture '{architecture}'.{closest(architecture, known)} "
-            "Write open_clip:<architecture>/<tag, checkpoint file or none>."
-        )
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
-    if weights == "none":
-        return architecture, None
-    if weights in tags or Path(weights).expanduser().is_file():
-        return architecture, weights if weights in tags else str(Path(weights).expanduser())
-    if "/" in weights or weights.endswith((".pt", ".bin", ".safetensors")):
-        raise UserError(f"no checkpoint file at '{weights}': give a path that exists, a tag, or 'none'.")
-    raise UserError(
-        f"'{architecture}' has no weights '{weights}'.{closest(weights, tags)} Known tags: "
-        f"{', '.join(tags) or 'none'}; or a checkpoint file, or 'none' for random weights."
-    )
-
-
-def _why_not_loaded(what: str, error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    chain = f"{type(error).__name__} {error} {error.__cause__} {error.__context__}".lower()
-    signs = (
-        "connect",
-        "resolve",
-        "offline",
-        "timed out",
-        "timeout",
-        "huggingface.co",
-        "hub",
-        "urlopen",
-        "proxy",
-    )
-    if any(sign in chain for sign in signs):
-        return (
-            f"the weights of 'open_clip:{what}' could not be downloaded ({type(error).__name__}); download them "
-            "elsewhere and name the local file: open_clip:<architecture>/<path to checkpoint>."
-        )
-    return (
-        f"'open_clip:{what}' cannot be loaded: {first}. Check that the file is a whole open_clip checkpoint."
-    )
 
 
 def _labels(experience: Experience) -> LabelSpace:

@@ -1,0 +1,132 @@
+"""Where CLIP models come from: the embedded one, open_clip's tags, local files and folders."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from cl_forget.errors import UserError
+from cl_forget.registry import closest
+
+if TYPE_CHECKING:
+    from cl_forget.models.clip import ClipModel
+
+
+def load_emoji_clip() -> ClipModel:
+    """The embedded CLIP model, pre-trained on emoji: small enough to fine-tune in seconds on a CPU."""
+    return load_open_clip(f"local-dir:{Path(__file__).parent / 'zoo' / 'emoji_clip'}")
+
+
+def load_open_clip(what: str = "") -> ClipModel:
+    """open_clip:<architecture>/<tag, checkpoint file or none>, or open_clip:local-dir:<folder>.
+
+    A folder is one in open_clip's own format: configuration, weights, tokenizer. "none" gives random
+    weights, the same ones every time.
+
+    Raises:
+        UserError: unknown architecture or tag, missing or unreadable file, hub out of reach.
+    """
+    import open_clip
+    import torch
+
+    from cl_forget.models.clip import ClipModel
+
+    if what.startswith("local-dir:"):
+        folder = Path(what.removeprefix("local-dir:")).expanduser()
+        if not (folder / "open_clip_config.json").is_file():
+            raise UserError(
+                f"no open_clip model in {folder}: it must hold open_clip_config.json and weights."
+            )
+        name, pretrained = f"local-dir:{folder}", None
+    else:
+        name, pretrained = _architecture_and_weights(what)
+    try:
+        # The initial weights are drawn from a seed of their own, so "none" is one model, not many.
+        with torch.random.fork_rng(devices=[]), _hub_offline_if_unreachable():
+            torch.manual_seed(0)
+            clip, _, preprocess = open_clip.create_model_and_transforms(
+                name, pretrained=pretrained, force_patch_dropout=0.0
+            )
+        tokenizer = open_clip.get_tokenizer(name)
+    except Exception as error:
+        raise UserError(_why_not_loaded(what, error)) from error
+    return ClipModel(clip, preprocess, tokenizer)
+
+
+def _architecture_and_weights(what: str) -> tuple[str, str | None]:
+    import open_clip
+
+    architecture, _, weights = what.partition("/")
+    known = open_clip.list_models()
+    if architecture not in known:
+        raise UserError(
+            f"open_clip has no architecture '{architecture}'.{closest(architecture, known)} "
+            "Write open_clip:<architecture>/<tag, checkpoint file or none>."
+        )
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if weights == "none":
+        return architecture, None
+    if weights in tags or Path(weights).expanduser().is_file():
+        return architecture, weights if weights in tags else str(Path(weights).expanduser())
+    if "/" in weights or weights.endswith((".pt", ".bin", ".safetensors")):
+        raise UserError(f"no checkpoint file at '{weights}': give a path that exists, a tag, or 'none'.")
+    raise UserError(
+        f"'{architecture}' has no weights '{weights}'.{closest(weights, tags)} Known tags: "
+        f"{', '.join(tags) or 'none'}; or a checkpoint file, or 'none' for random weights."
+    )
+
+
+def _why_not_loaded(what: str, error: Exception) -> str:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    chain = f"{type(error).__name__} {error} {error.__cause__} {error.__context__}".lower()
+    signs = (
+        "connect",
+        "resolve",
+        "offline",
+        "timed out",
+        "timeout",
+        "huggingface.co",
+        "hub",
+        "urlopen",
+        "proxy",
+    )
+    if any(sign in chain for sign in signs):
+        return (
+            f"the weights of 'open_clip:{what}' could not be downloaded ({type(error).__name__}); download them "
+            "elsewhere and name the local file: open_clip:<architecture>/<path to checkpoint>."
+        )
+    return (
+        f"'open_clip:{what}' cannot be loaded: {first}. Check that the file is a whole open_clip checkpoint."
+    )
+
+
+@contextlib.contextmanager
+def _hub_offline_if_unreachable() -> Iterator[None]:
+    """Use downloaded weights only where the hub cannot be reached, instead of a minute of retries."""
+    from huggingface_hub import constants
+
+    was = constants.HF_HUB_OFFLINE
+    proxied = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"))
+    url = urlsplit(constants.ENDPOINT)
+    try:
+        if not proxied:
+            with socket.create_connection((url.hostname or "", url.port or 443), timeout=5):
+                pass
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    loggers = [logging.getLogger(), logging.getLogger("huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:  # what goes wrong is said once, by us
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = was
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

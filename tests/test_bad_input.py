@@ -1,0 +1,336 @@
+"""Every mistake a user can make here gets one line that names the cure, exit code 2, and leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cl_forget import cli
+
+GOOD = """\
+model: tiny-clip
+stream: squares
+suites: [colours]
+methods:
+  plain: []
+  regularised: [l2_sp]
+train: {epochs: 1, batch_size: 8}
+seeds: [0]
+"""
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], workspace: Path) -> Command:
+    """Run `cl-forget ...` in an empty folder; gives exit code, standard output, standard error."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cl-forget", *arguments])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def refused(outcome: tuple[int, str, str], *words: str) -> None:
+    code, _, error = outcome
+    lines = [line for line in error.strip().splitlines() if not line.startswith("[")]  # progress notes
+    assert code == 2, error
+    assert len(lines) == 1, error
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0], f"{word!r} is not in {lines[0]!r}"
+
+
+def nothing_left(workspace: Path, *allowed: str) -> None:
+    """No result, no half-written file."""
+    left = [str(p.relative_to(workspace)) for p in workspace.rglob("*") if p.is_file()]
+    assert [name for name in left if name not in allowed] == []
+
+
+FILES = {
+    "unknown top-level field": ("modle: x\n" + GOOD, ["line 1", "modle", "Did you mean 'model'?"]),
+    "unknown training field": (
+        GOOD.replace("epochs: 1", "epoch: 1"),
+        ["line 7", "train.epoch", "Did you mean 'epochs'?"],
+    ),
+    "missing model": (GOOD.replace("model: tiny-clip\n", ""), ["model", "is required"]),
+    "missing stream": (GOOD.replace("stream: squares\n", ""), ["stream", "is required"]),
+    "wrong type": (GOOD.replace("epochs: 1", "epochs: many"), ["train.epochs", "integer", "many"]),
+    "negative learning rate": (
+        GOOD.replace("epochs: 1", "epochs: 1, lr: -1"),
+        ["line 7", "train.lr", "greater than 0", "-1"],
+    ),
+    "zero epochs": (GOOD.replace("epochs: 1", "epochs: 0"), ["train.epochs", "greater than or equal to 1"]),
+    "unknown schedule": (
+        GOOD.replace("epochs: 1", "epochs: 1, schedule: cosin"),
+        ["train.schedule", "'cosine'", "cosin"],
+    ),
+    "micro batches that do not divide": (
+        GOOD.replace("epochs: 1", "epochs: 1, micro_batch_size: 3"),
+        ["multiple of micro_batch_size"],
+    ),
+    "unknown augmentation": (
+        GOOD.replace("epochs: 1", "epochs: 1, augment: blur"),
+        ["train.augment", "blur"],
+    ),
+    "unknown mitigation": (GOOD.replace("l2_sp", "l2sp"), ["line 6", "l2sp", "Did you mean 'l2_sp'?"]),
+    "unknown field of a mitigation": (
+        GOOD.replace("[l2_sp]", "[{l2_sp: {strenght: 1}}]"),
+        ["line 6", "l2_sp: strenght", "Did you mean 'strength'?"],
+    ),
+    "strength out of range": (
+        GOOD.replace("[l2_sp]", "[{l2_sp: -1}]"),
+        ["l2_sp: strength", "greater than or equal to 0", "-1"],
+    ),
+    "α above one": (
+        GOOD.replace("[l2_sp]", "[{wise_ft: 1.5}]"),
+        ["wise_ft: alpha", "less than or equal to 1"],
+    ),
+    "a knob where there is none": (GOOD.replace("[l2_sp]", "[{joint: 3}]"), ["'joint' has no knob"]),
+    "the same method twice": (
+        GOOD.replace("[l2_sp]", "[l2_sp, {l2_sp: 1}]"),
+        ["'l2_sp' is listed 2 times"],
+    ),
+    "methods that contradict each other": (
+        GOOD.replace("[l2_sp]", "[linear_probe, ldifs]"),
+        ["'ldifs' cannot be combined with 'linear_probe'", "never trains the trunk"],
+    ),
+    "two head initialisations": (
+        GOOD.replace("[l2_sp]", "[linear_probe, lp_ft]"),
+        ["cannot be combined", "both decide the head initialisation"],
+    ),
+    "methods and mitigations": (GOOD + "mitigations: [ldifs]\n", ["choose one of"]),
+    "no methods": (
+        GOOD.replace("methods:\n  plain: []\n  regularised: [l2_sp]", "methods: {}"),
+        ["`methods` is empty"],
+    ),
+    "a mitigation that is a number": (GOOD.replace("[l2_sp]", "[3]"), ["a mitigation is written as"]),
+    "a seed twice": (GOOD.replace("[0]", "[1, 1]"), ["names a seed twice"]),
+    "no seeds": (GOOD.replace("[0]", "[]"), ["seeds", "at least 1"]),
+    "negative seed": (GOOD.replace("[0]", "[-1]"), ["seeds", "greater than or equal to 0"]),
+    "not YAML": (GOOD + "  : [", ["not YAML", "line"]),
+    "a key twice": (GOOD + "model: other\n", ["'model' is given twice", "line 9"]),
+    "an empty file": ("", ["an experiment is a mapping"]),
+    "a list": ("- model\n", ["an experiment is a mapping"]),
+    "unknown model": (
+        GOOD.replace("tiny-clip", "emoji-clop"),
+        ["unknown model", "Did you mean 'emoji-clip'?"],
+    ),
+    "unknown architecture": (
+        GOOD.replace("tiny-clip", "open_clip:ViT-B-33/none"),
+        ["no architecture 'ViT-B-33'", "Did you mean 'ViT-B-32'?"],
+    ),
+    "unknown tag": (
+        GOOD.replace("tiny-clip", "open_clip:ViT-B-32/openia"),
+        ["no weights 'openia'", "Did you mean 'openai'?"],
+    ),
+    "missing checkpoint": (
+        GOOD.replace("tiny-clip", "open_clip:ViT-B-32/weights/mine.pt"),
+        ["no checkpoint file at 'weights/mine.pt'"],
+    ),
+    "missing model folder": (
+        GOOD.replace("tiny-clip", "open_clip:local-dir:nowhere"),
+        ["no open_clip model in nowhere", "open_clip_config.json"],
+    ),
+    "unknown stream": (GOOD.replace("squares", "digts"), ["digts", "Did you mean 'digits'?"]),
+    "unknown suite": (GOOD.replace("[colours]", "[colors]"), ["colors", "Did you mean 'colours'?"]),
+    "unknown option of a stream": (
+        GOOD.replace("stream: squares", "stream: {squares: {task: 2}}"),
+        ["task", "Did you mean 'tasks'?"],
+    ),
+    "the same task twice": (
+        GOOD.replace("stream: squares", "stream: [squares, squares]"),
+        ["squares-1", "list it once"],
+    ),
+    "a suite in the stream's place": (GOOD.replace("stream: squares", "stream: colours"), ["colours"]),
+    "a folder that is not there": (
+        GOOD.replace("stream: squares", "stream: {folder: {path: nowhere}}"),
+        ["nowhere"],
+    ),
+    "an unknown depth": (
+        GOOD.replace("[l2_sp]", "[{ldifs: {depths: [block 7]}}]"),
+        ["no depth 'block 7'", "block 1"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_mistake_in_the_file(command: Command, workspace: Path, case: str) -> None:
+    text, words = FILES[case]
+    Path("bad.yaml").write_text(text)
+    refused(
+        command("run", "bad.yaml", "--dry-run") if case != "an unknown depth" else command("run", "bad.yaml"),
+        *words,
+    )
+    if case != "an unknown depth":  # found when the first loss is taken; the first arm is finished by then
+        nothing_left(workspace, "bad.yaml")
+
+
+OVERRIDES = {
+    "an unknown field": (["train.epoch=2"], ["train.epoch", "Did you mean 'epochs'?"]),
+    "no equals sign": (["train.epochs"], ["is not an override"]),
+    "a value out of range": (["train.lr=0"], ["train.lr", "greater than 0"]),
+    "a position that is not there": (["methods.regularised.4=l2_sp"], ["not a position in a list of 1"]),
+    "below a number": (["train.epochs.x=1"], ["nothing can be set below train.epochs"]),
+    "not YAML": (["seeds=[0"], ["is not YAML"]),
+}
+
+
+@pytest.mark.parametrize("case", OVERRIDES)
+def test_a_mistake_in_an_override(command: Command, workspace: Path, case: str) -> None:
+    Path("good.yaml").write_text(GOOD)
+    overrides, words = OVERRIDES[case]
+    refused(command("run", "good.yaml", *overrides), *words)
+    nothing_left(workspace, "good.yaml")
+
+
+def test_a_good_file_passes(command: Command, workspace: Path) -> None:
+    Path("good.yaml").write_text(GOOD)
+    code, out, err = command("run", "good.yaml", "--dry-run", "methods.regularised.0.l2_sp.strength=2")
+    assert code == 0, err
+    assert "regularised" in out
+    assert "nothing was trained" in out
+    nothing_left(workspace, "good.yaml")
+
+
+def test_a_missing_file(command: Command) -> None:
+    refused(command("run", "nowhere.yaml"), "no experiment file at nowhere.yaml", "quickstart")
+
+
+def test_a_binary_file(command: Command) -> None:
+    Path("picture.yaml").write_bytes(bytes(range(256)))
+    refused(command("run", "picture.yaml"), "picture.yaml cannot be read")
+
+
+def test_an_output_that_cannot_be_written(command: Command) -> None:
+    Path("good.yaml").write_text(GOOD)
+    Path("taken").write_text("a file, not a folder")
+    refused(command("run", "good.yaml", "--output", "taken"), "cannot write to taken", "--output")
+
+
+def test_resuming_another_experiment(command: Command) -> None:
+    Path("good.yaml").write_text(GOOD)
+    assert command("run", "good.yaml", "methods={plain: []}", "--output", "runs")[0] == 0
+    refused(
+        command("run", "good.yaml", "methods={plain: []}", "train.epochs=2", "--output", "runs", "--resume"),
+        "other settings",
+        "--output",
+    )
+
+
+def test_a_half_written_state(command: Command) -> None:
+    Path("good.yaml").write_text(GOOD)
+    assert command("run", "good.yaml", "methods={plain: []}", "--output", "runs")[0] == 0
+    state = Path("runs/plain-seed0/state.json")
+    state.write_text(state.read_text()[:50])
+    refused(command("run", "good.yaml", "methods={plain: []}", "--output", "runs", "--resume"), "not whole")
+
+
+def test_reporting_a_folder_without_results(command: Command, workspace: Path) -> None:
+    Path("empty").mkdir()
+    refused(command("report", "empty"), "empty")
+    refused(command("report", "nowhere"), "nowhere")
+
+
+def test_reporting_a_corrupt_result(command: Command) -> None:
+    Path("broken").mkdir()
+    Path("broken/result.json").write_text('{"schema_version": 1, "method"')
+    refused(command("report", "broken"), "broken/result.json")
+    Path("broken/result.json").write_text(json.dumps({"schema_version": 99}))
+    refused(command("report", "broken"), "broken/result.json")
+
+
+def test_listing_something_unknown(command: Command) -> None:
+    refused(command("list", "stream"), "Did you mean 'streams'?")
+
+
+def test_pretraining_something_unknown(command: Command) -> None:
+    refused(command("pretrain", "emoji-clop"), "Did you mean 'emoji-clip'?")
+
+
+def picture(path: Path, colour: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((12, 12, 3), colour, dtype=np.uint8)).save(path)
+
+
+def test_a_class_without_images(command: Command) -> None:
+    for i in range(10):
+        picture(Path(f"pets/cat/{i}.png"), i)
+    Path("pets/dog").mkdir()
+    Path("good.yaml").write_text(GOOD.replace("stream: squares", "stream: {folder: {path: pets}}"))
+    refused(command("run", "good.yaml", "--dry-run"), "dog")
+
+
+def test_class_names_that_do_not_match(command: Command) -> None:
+    for name in ("cat", "dog"):
+        for i in range(10):
+            picture(Path(f"pets/{name}/{i}.png"), i)
+    spec = "stream: {folder: {path: pets, classes: [a cat, a dog, a cow]}}"
+    Path("good.yaml").write_text(GOOD.replace("stream: squares", spec))
+    refused(command("run", "good.yaml", "--dry-run"), "3", "2")
+
+
+def test_a_corrupt_image_is_named(command: Command) -> None:
+    for name in ("cat", "dog"):
+        for i in range(10):
+            picture(Path(f"pets/{name}/{i}.png"), i)
+    Path("pets/dog/3.png").write_bytes(b"not a picture")
+    Path("good.yaml").write_text(GOOD.replace("stream: squares", "stream: {folder: {path: pets}}"))
+    refused(command("run", "good.yaml", "methods={plain: []}"), "3.png")
+
+
+def test_a_corrupt_model_folder(command: Command) -> None:
+    Path("model").mkdir()
+    Path("model/open_clip_config.json").write_text("{}")
+    Path("good.yaml").write_text(GOOD.replace("tiny-clip", "open_clip:local-dir:model"))
+    refused(command("run", "good.yaml", "--dry-run"), "cannot be loaded")
+
+
+def test_a_corrupt_checkpoint(command: Command) -> None:
+    Path("weights.pt").write_bytes(b"not weights")
+    Path("good.yaml").write_text(GOOD.replace("tiny-clip", "open_clip:ViT-B-32/weights.pt"))
+    refused(command("run", "good.yaml", "--dry-run"), "weights.pt", "cannot be loaded")
+
+
+def test_an_unreachable_hub(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
+    Path("good.yaml").write_text(GOOD.replace("tiny-clip", "open_clip:ViT-B-32/laion2b_s34b_b79k"))
+    refused(command("run", "good.yaml", "--dry-run"), "could not be downloaded", "name the local file")
+
+
+def test_help_and_list_answer_at_once() -> None:
+    """No heavy package is imported for them: that is what makes them answer in under a second."""
+    code = (
+        "import sys; from cl_forget import cli\n"
+        "sys.argv = ['cl-forget', *sys.argv[1:]]\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'open_clip', 'transformers', 'ray', 'avalanche'} & set(sys.modules)"
+    )
+    for arguments in (["--help"], ["run", "--help"], ["list"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            capture_output=True,
+            text=True,
+            env={**os.environ},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "cl-forget" in done.stdout or "Mitigations" in done.stdout
