@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from cl_forget._lazy import torch
+from cl_forget.errors import UserError
 from cl_forget.mitigations.base import Mitigation
+from cl_forget.registry import closest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,8 +45,8 @@ class LDIFS(Mitigation):
     formula = "loss + λ·mean‖Φθ(x)-Φθ*(x)‖²"
     source = "Mukhoti et al. 2023, arXiv:2308.13320, eq. 4"
 
-    strength: float = Field(10.0, ge=0, description="λ")
-    depths: tuple[str, ...] | None = Field(None, description="where Φ is read")
+    strength: float = Field(10.0, ge=0, allow_inf_nan=False, description="λ")
+    depths: tuple[str, ...] | None = Field(None, min_length=1, description="where Φ is read")
     normalise: Literal["token", "channel", "none"] = Field("token", description="how slices are scaled")
     anchor: Literal["pretrained", "previous"] = Field("pretrained", description="θ*")
 
@@ -53,7 +55,20 @@ class LDIFS(Mitigation):
         return self.depths or model.default_depths
 
     def start_task(self, task: Task, state: State) -> None:
-        """Ask for the frozen features."""
+        """Ask for the frozen features.
+
+        Raises:
+            UserError: the model has no such depth.
+        """
+        known = list(task.model.depths)
+        depths = self.feature_depths(task.model)
+        for depth in depths:
+            if depth not in known:
+                raise UserError(
+                    f"ldifs.depths: no '{depth}'.{closest(depth, known)} Known: {', '.join(known)}."
+                )
+        if not depths:
+            raise UserError(f"'{task.model.spec}' shows no features by depth, which ldifs compares; use lfl.")
         task.frozen.request(self.anchor, self._fields(task.model))
 
     def _fields(self, model: FoundationModel) -> list[str]:

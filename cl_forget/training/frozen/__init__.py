@@ -7,6 +7,6 @@ hands the rows of a batch to the hooks of a task.
 
 from cl_forget.training.frozen._cache import FrozenCache
 from cl_forget.training.frozen._model import FIELDS, FrozenModel
-from cl_forget.training.frozen._outputs import FrozenOutputs
+from cl_forget.training.frozen._outputs import FrozenOutputs, unit_rows
 
-__all__ = ["FIELDS", "FrozenCache", "FrozenModel", "FrozenOutputs"]
+__all__ = ["FIELDS", "FrozenCache", "FrozenModel", "FrozenOutputs", "unit_rows"]

@@ -29,26 +29,31 @@ class _Table:
     def lacks(self, fields: Sequence[str]) -> bool:
         return any(name not in self.values and name not in self.online for name in fields)
 
-    def units(self, batch: Batch) -> Tensor:
-        """(units,) row in the per-unit arrays of each unit of the batch.
 
-        Raises:
-            ValueError: the batch does not hold all units of its samples.
-        """
-        assert batch.sample_of_unit is not None
-        indices = batch.indices.cpu()
-        rows = batch.sample_of_unit.cpu()
-        offsets = self.values.get(OFFSETS)
-        first = indices if offsets is None else offsets[indices]  # (batch,)
-        counts = torch.ones_like(indices) if offsets is None else offsets[indices + 1] - first
-        units = int(counts.sum())
-        if units != len(rows):
-            raise ValueError(f"the batch has {len(rows)} units, its samples had {units} when cached")
-        order = torch.argsort(rows, stable=True)
-        before = torch.repeat_interleave(counts.cumsum(0) - counts, counts)  # units of earlier rows
-        positions = torch.empty_like(rows)
-        positions[order] = first[rows[order]] + torch.arange(units) - before
-        return positions
+def unit_rows(batch: Batch, offsets: Tensor | None) -> Tensor:
+    """(units,) row of each unit of the batch in an array that holds the units of all samples in order.
+
+    Args:
+        batch: all units of some samples, in any order of the samples.
+        offsets: (samples + 1,) int64, sample i owns the rows offsets[i] to offsets[i + 1]; None for one each.
+
+    Raises:
+        ValueError: the batch does not hold all units of its samples.
+    """
+    indices = batch.indices.cpu()
+    if batch.sample_of_unit is None:
+        return indices if offsets is None else offsets[indices]
+    rows = batch.sample_of_unit.cpu()
+    first = indices if offsets is None else offsets[indices]  # (batch,)
+    counts = torch.ones_like(indices) if offsets is None else offsets[indices + 1] - first
+    units = int(counts.sum())
+    if units != len(rows):
+        raise ValueError(f"the batch has {len(rows)} units, its samples had {units} when cached")
+    order = torch.argsort(rows, stable=True)
+    before = torch.repeat_interleave(counts.cumsum(0) - counts, counts)  # units of earlier rows
+    positions = torch.empty_like(rows)
+    positions[order] = first[rows[order]] + torch.arange(units) - before
+    return positions
 
 
 class FrozenOutputs:
@@ -105,6 +110,11 @@ class FrozenOutputs:
         """One field on a whole data set, (samples, ...) on the CPU, memory-mapped: treat it as read-only."""
         return self._cache.outputs(self._models[self._owner(anchor)], samples, [field])[field]
 
+    def whole_units(self, samples: Prepared, anchor: str, field: str) -> tuple[Tensor, Tensor]:
+        """A per-unit field on a whole data set, (units, ...), and the (samples + 1,) offsets of samples."""
+        found = self._cache.outputs(self._models[self._owner(anchor)], samples, [field])
+        return found[field], found.get(OFFSETS, torch.arange(len(samples) + 1))
+
     def read(self, batch: Batch, anchor: str, fields: Sequence[str]) -> dict[str, Tensor]:
         """Outputs of a frozen model on the samples of `batch`.
 
@@ -132,7 +142,8 @@ class FrozenOutputs:
             if name not in found:
                 per_unit = name in PER_UNIT and batch.sample_of_unit is not None
                 if per_unit not in positions:
-                    positions[per_unit] = table.units(batch) if per_unit else batch.indices
+                    offsets = table.values.get(OFFSETS)
+                    positions[per_unit] = unit_rows(batch, offsets) if per_unit else batch.indices
                 found[name] = _gather(table.values[name], positions[per_unit], self._models[anchor].device)
         return {name: found[name] for name in fields}
 

@@ -1,0 +1,141 @@
+"""FLOW: weight each sample by how easy the model finds it before fine-tuning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from cl_forget._lazy import torch
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl_forget.mitigations.base import State
+    from cl_forget.models.base import Prepared
+    from cl_forget.training.context import Step, Task
+
+
+class FLOW(Mitigation):
+    """Multiplies losses by `w_i = exp(-ℓ_i/τ)`, fixed before training and not normalised.
+
+    ℓ_i is the loss of sample i under the model that the task starts from, in eval mode; τ is the median of
+    ℓ over the stage's data, so the median sample gets e⁻¹ = .37 and the mean step is shorter than without.
+    Where the model has heads, ℓ is read after a linear probe, training starts from it, and the head is
+    fitted again, with plain cross-entropy, on the tuned trunk. The cost of FLOW sits on hard samples.
+
+    There is no value of the knob at which the method is absent: as τ grows, what remains is LP-FT with its
+    head fitted again, which is the control "uniform".
+
+    Attributes:
+        temperature: factor on the median that gives τ; small values use the easiest samples only.
+        level: "sample" weights whole samples (mean loss of a response), "unit" each token by itself. With one
+            unit per sample, as in classification, they are the same.
+        control: what FLOW must be compared with. "uniform": all weights 1; "uniform_mean": all weights the
+            mean of w, which shortens the step as FLOW does; "shuffled": the same weights on other samples;
+            "inverse": the same weights in the opposite order, the largest on the hardest sample.
+        probe: whether to start from the linear probe and to fit the head again; nothing where no heads are.
+    """
+
+    name = "flow"
+    place = "data"
+    knob = "temperature"
+    grid = (0.25, 0.5, 1.0, 2.0, 4.0)
+    claims = frozenset({"head initialisation"})
+    title = "FLOW"
+    formula = "Σ w_i·ℓ_i(θ), w_i = exp(-ℓ_i(θ0)/τ), τ = temperature · median ℓ(θ0)"
+    source = "Sanyal et al. 2025, arXiv:2502.02797, eq. 3, algorithm 1"
+
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False, description="τ / median loss")
+    level: Literal["sample", "unit"] = Field("sample", description="what is weighted")
+    control: Literal["none", "uniform", "uniform_mean", "shuffled", "inverse"] = Field(
+        "none", description="a control in FLOW's place"
+    )
+    probe: bool = Field(True, description="LP first, head again last")
+
+    def start_task(self, task: Task, state: State) -> None:
+        """Fit the head, read the losses, fix the weights of every source."""
+        if int(state.get("task", torch.tensor(-1))) == task.index:
+            return
+        if self.probe and self._has_heads(task):
+            from cl_forget.training.head import fit_heads
+
+            fit_heads(task)
+        measured = [self._losses(task, source.plain()) for source in task.sources]
+        weights = self._weigh(torch.cat([losses for losses, _ in measured]), task)
+        parts = weights.split([len(losses) for losses, _ in measured])
+        state.clear()
+        state["task"] = torch.tensor(task.index)
+        for index, ((_, offsets), part) in enumerate(zip(measured, parts, strict=True)):
+            state[f"weights/{index}"] = part.clone()
+            state[f"offsets/{index}"] = offsets
+
+    def _has_heads(self, task: Task) -> bool:
+        return all(task.model.head_parameters(experience) for experience in task.stage)
+
+    def _losses(self, task: Task, samples: Prepared) -> tuple[Tensor, Tensor]:
+        """Losses before training, (samples,) or (units,), and the first unit of each sample."""
+        one_each = torch.arange(len(samples) + 1)
+        if self._has_heads(task):
+            embedding = task.frozen.whole(samples, "previous", "embedding").to(task.model.device)
+            assert samples.targets is not None
+            with torch.no_grad():
+                logits = task.model.head_logits(samples.experience, embedding)
+                targets = samples.targets.to(logits.device)
+                losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+            return losses.cpu(), one_each
+        if self.level == "sample":
+            return task.frozen.whole(samples, "previous", "losses").clone(), one_each
+        return task.frozen.whole_units(samples, "previous", "unit_losses")
+
+    def _weigh(self, losses: Tensor, task: Task) -> Tensor:
+        """The weights of all samples (or units) of the stage."""
+        import numpy as np
+
+        # a median of 0 (a probe that fits perfectly) leaves exp(-0) = 1 and nothing else
+        tau = max(self.temperature * float(np.median(losses.numpy())), torch.finfo(losses.dtype).tiny)
+        weights = (-losses / tau).exp()
+        if self.control == "uniform":
+            return torch.ones_like(weights)
+        if self.control == "uniform_mean":
+            return torch.full_like(weights, float(weights.mean()))
+        if self.control == "shuffled":
+            return weights[torch.randperm(len(weights), generator=task.generator("flow shuffled"))]
+        if self.control == "inverse":
+            hardest_first = losses.argsort(descending=True, stable=True)
+            return torch.empty_like(weights).index_copy(
+                0, hardest_first, weights.sort(descending=True).values
+            )
+        return weights
+
+    def sample_weights(self, step: Step, state: State) -> Tensor | None:
+        """(batch,) weights of samples of the task's own data."""
+        return self._look_up(step, state) if self._per_sample(step) else None
+
+    def unit_weights(self, step: Step, state: State) -> Tensor | None:
+        """(units,) weights of units of the task's own data; replayed batches are left alone."""
+        return None if self._per_sample(step) else self._look_up(step, state)
+
+    def _per_sample(self, step: Step) -> bool:
+        return self.level == "sample" or step.batch.sample_of_unit is None
+
+    def _look_up(self, step: Step, state: State) -> Tensor | None:
+        batch, sources = step.batch, step.task.sources
+        index = next((i for i, source in enumerate(sources) if source is batch.samples), None)
+        if index is None:
+            return None
+        if self._per_sample(step):
+            rows = batch.indices.cpu()
+        else:
+            from cl_forget.training.frozen import unit_rows
+
+            rows = unit_rows(batch, state[f"offsets/{index}"])
+        return state[f"weights/{index}"][rows].to(step.forward.logits)
+
+    def restore_parameters(self, task: Task, state: State) -> None:
+        """Fit the head again, on the tuned trunk with its adapters merged."""
+        if self.probe and self._has_heads(task):
+            from cl_forget.training.head import fit_heads
+
+            fit_heads(task, "current")

@@ -1,0 +1,73 @@
+"""FLYP: fine-tune the way CLIP was pre-trained, with captions made from class names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cl_forget._lazy import torch
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl_forget.mitigations.base import State
+    from cl_forget.training.context import Step, Task
+
+HEAD_NOT_TRAINED = dict.fromkeys(
+    ("flyp", "flyp_ce"),
+    "it compares logits of the task's head, which is not trained there; use lfl, ldifs or zscl",
+)
+"""Conflicts of the methods that read the logits of heads."""
+
+
+class FLYP(Mitigation):
+    """The task loss becomes CLIP's contrastive loss between images and captions of their classes.
+
+    Each sample's caption is its class name in a template drawn at random; every other caption of the batch
+    is a negative, also those of the same class, as in the paper. Both towers and the logit scale are
+    trained; heads are made anew from the text tower afterwards, those of all tasks, since the two towers
+    are the model. With micro-batches, the negatives are those of the micro-batch.
+    """
+
+    name = "flyp"
+    place = "loss"
+    claims = frozenset({"task loss", "head initialisation"})
+    title = "FLYP"
+    formula = "½·[CE(s·I·Tᵀ) + CE(s·T·Iᵀ)], I = image, T = caption embeddings of the batch"
+    source = "Goyal et al. 2023, arXiv:2212.00638, eq. 1"
+
+    def shape_parameters(self, task: Task, state: State) -> None:
+        """Train the text tower, and not the heads that will be made from it."""
+        train_text_tower(task)
+
+    def objective(self, step: Step, state: State) -> Tensor:
+        """(batch,) mean of the image-to-text and the text-to-image cross-entropy."""
+        experience, targets = step.batch.samples.experience, step.batch.targets
+        assert experience.labels is not None
+        draw = step.task.generator("flyp templates", step.number)
+        templates = torch.randint(len(experience.labels.templates), (len(targets),), generator=draw)
+        captions = step.task.model.caption_weights(experience, targets, templates)
+        logits = torch.nn.functional.normalize(step.forward.embedding, dim=-1) @ captions.T
+        partner = torch.arange(len(targets), device=logits.device)
+        cross_entropy = torch.nn.functional.cross_entropy
+        smoothing = step.task.label_smoothing
+        to_text = cross_entropy(logits, partner, reduction="none", label_smoothing=smoothing)
+        to_image = cross_entropy(logits.T, partner, reduction="none", label_smoothing=smoothing)
+        return (to_text + to_image) / 2
+
+    def restore_parameters(self, task: Task, state: State) -> None:
+        """The text tower as tuned (adapters merged, averages taken) gives the heads."""
+        task.model.rebuild_heads()
+
+
+def train_text_tower(task: Task) -> None:
+    """Let the text tower train, and stop the heads of the stage.
+
+    Raises:
+        UserError: the model has no text tower.
+    """
+    for name in task.model.text_parameters():
+        task.model.get_parameter(name).requires_grad_(True)
+    for experience in task.stage:
+        for name in task.model.head_parameters(experience):
+            task.model.get_parameter(name).requires_grad_(False)

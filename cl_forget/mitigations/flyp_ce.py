@@ -1,0 +1,46 @@
+"""FLYP-CE: cross-entropy, with the head made from the live text tower in every step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cl_forget._lazy import torch
+from cl_forget.mitigations.base import Mitigation
+from cl_forget.mitigations.flyp import train_text_tower
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl_forget.mitigations.base import State
+    from cl_forget.training.context import Step, Task
+
+
+class FLYPCrossEntropy(Mitigation):
+    """The task loss stays cross-entropy, but the head is what the text tower says of the class names.
+
+    Gradients reach the text tower and the logit scale through the head. The paper's ablation of FLYP, and
+    how ZSCL trains its tasks. Heads, those of all tasks, are made anew from the text tower afterwards.
+    """
+
+    name = "flyp_ce"
+    place = "loss"
+    claims = frozenset({"task loss", "head initialisation"})
+    title = "FLYP-CE"
+    formula = "CE(I·W(θ_text)ᵀ), W = zero-shot head of the live text tower"
+    source = "Goyal et al. 2023, arXiv:2212.00638, §5"
+
+    def shape_parameters(self, task: Task, state: State) -> None:
+        """Train the text tower, and not the heads that will be made from it."""
+        train_text_tower(task)
+
+    def objective(self, step: Step, state: State) -> Tensor:
+        """(batch,) cross-entropy under the head of this step."""
+        weight = step.task.model.class_weights(step.batch.samples.experience)
+        logits = torch.nn.functional.normalize(step.forward.embedding, dim=-1) @ weight.T
+        return torch.nn.functional.cross_entropy(
+            logits, step.batch.targets, reduction="none", label_smoothing=step.task.label_smoothing
+        )
+
+    def restore_parameters(self, task: Task, state: State) -> None:
+        """The text tower as tuned (adapters merged, averages taken) gives the heads."""
+        task.model.rebuild_heads()

@@ -1,0 +1,51 @@
+"""KD: keep the logits on the task's own data where they were."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from cl_forget.mitigations.base import Mitigation
+from cl_forget.mitigations.flyp import HEAD_NOT_TRAINED
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl_forget.mitigations.base import State
+    from cl_forget.training.context import Step, Task
+
+
+class KnowledgeDistillation(Mitigation):
+    """Adds `λ·mean‖fθ(x)-fθ*(x)‖²`, f = the logits of the task's head.
+
+    It is summed over classes and averaged over samples. The squared form has no temperature and no direction;
+    `lwf` and `kl_to_base` are the forms with them.
+
+    Attributes:
+        strength: λ; CLIP's logits are cosines times about 100, so useful values start low.
+        anchor: the teacher: the pre-trained model, or the model at the start of the current task.
+    """
+
+    name = "kd"
+    place = "loss"
+    knob = "strength"
+    grid = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    absent = 0.0
+    conflicts = HEAD_NOT_TRAINED
+    title = "KD (squared logits)"
+    formula = "loss + λ·mean‖fθ(x)-fθ*(x)‖²"
+    source = "Lin et al. 2023, arXiv:2309.06256, §3; Hinton et al. 2015, arXiv:1503.02531"
+
+    strength: float = Field(1e-2, ge=0, allow_inf_nan=False, description="λ")
+    anchor: Literal["pretrained", "previous"] = Field("pretrained", description="the teacher")
+
+    def start_task(self, task: Task, state: State) -> None:
+        """Ask for the teacher's logits."""
+        task.frozen.request(self.anchor, ["logits"])
+
+    def penalty(self, step: Step, state: State) -> Tensor:
+        """λ times the mean over samples of the squared distance between logit vectors."""
+        teacher = step.task.frozen.read(step.batch, self.anchor, ["logits"])["logits"]
+        distance = (step.forward.logits - teacher).square().sum(-1)  # (units,)
+        return self.strength * step.forward.per_sample(distance).mean()

@@ -1,0 +1,53 @@
+"""KL to base: keep the predictions on the task's own data close to the pre-trained model's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from cl_forget.mitigations.base import Mitigation
+from cl_forget.mitigations.flyp import HEAD_NOT_TRAINED
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl_forget.mitigations.base import State
+    from cl_forget.training.context import Step, Task
+
+
+class KLToBase(Mitigation):
+    """Adds `λ·mean KL(p_θ*‖p_θ)` on the task's own batch, in nats; no old data are needed.
+
+    Attributes:
+        strength: λ.
+        direction: "forward" is KL(p_θ*‖p_θ), which asks the model to cover everything the base held possible;
+            "reverse" is KL(p_θ‖p_θ*), which forbids it what the base held impossible.
+        anchor: the base θ*: the pre-trained model, or the model at the start of the current task.
+    """
+
+    name = "kl_to_base"
+    place = "loss"
+    knob = "strength"
+    grid = (0.01, 0.1, 1.0, 10.0, 100.0)
+    absent = 0.0
+    conflicts = HEAD_NOT_TRAINED
+    title = "KL to base"
+    formula = "loss + λ·mean KL(p_θ*‖p_θ)"
+    source = "Shenfeld et al. 2025, arXiv:2509.04259 (KL to base predicts forgetting)"
+
+    strength: float = Field(1.0, ge=0, allow_inf_nan=False, description="λ")
+    direction: Literal["forward", "reverse"] = Field("forward", description="forward = KL(p_θ*‖p_θ)")
+    anchor: Literal["pretrained", "previous"] = Field("pretrained", description="the base θ*")
+
+    def start_task(self, task: Task, state: State) -> None:
+        """Ask for the base's logits."""
+        task.frozen.request(self.anchor, ["logits"])
+
+    def penalty(self, step: Step, state: State) -> Tensor:
+        """λ times the mean over samples of the divergence between the two predictions."""
+        logits = step.task.frozen.read(step.batch, self.anchor, ["logits"])["logits"]
+        base, now = logits.log_softmax(-1), step.forward.logits.log_softmax(-1)
+        p, q = (base, now) if self.direction == "forward" else (now, base)
+        divergence = (p.exp() * (p - q)).sum(-1)  # (units,)
+        return self.strength * step.forward.per_sample(divergence).mean()

@@ -1,0 +1,111 @@
+"""ZSCL: distil the pre-trained model on reference data, and hold the weights together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from cl_forget._lazy import torch
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl_forget.mitigations.base import State
+    from cl_forget.training.context import Extra, Step, Task, Update
+
+
+class ZSCL(Mitigation):
+    """Adds, on a reference batch, `λ·T²·[CE(p_img*, p_img) + CE(p_txt*, p_txt)]`, p = softmax(s·I·T*ᵀ/T).
+
+    T* are the pre-trained text tower's embeddings of the reference class names, I the image embeddings (of
+    the pre-trained model where starred); p_img runs over texts, p_txt over the images of the batch. The
+    labels of the reference data are not read. To this come `Σ(θ-θ_previous)²` in closed form, and the
+    average of the weights at the task's start, after every k steps and after the last one, which is the
+    task's result. The authors train both towers with the live zero-shot head and label smoothing .2: list
+    `flyp_ce` beside it and set `train.label_smoothing`. Strength 0 leaves out the weight terms, too.
+
+    Attributes:
+        reference: suite or stream of one task with the reference data: its training data, or its validation
+            data where it has none. It should not be a suite that the run is measured on.
+        strength: λ.
+        temperature: T of the distillation.
+        l2: factor of the distance to the weights at the start of the task, a sum over parameters.
+        average_every: k, steps between the weights averaged; null for no averaging.
+        batch_size: reference samples in a step; null for as many as the task's.
+    """
+
+    name = "zscl"
+    place = "loss"
+    knob = "strength"
+    grid = (0.1, 0.3, 1.0, 3.0, 10.0)
+    absent = 0.0
+    needs_full_weights = True
+    title = "ZSCL"
+    formula = "loss + λ·T²·[CE(p_img*,p_img)+CE(p_txt*,p_txt)] + l2·Σ(θ-θ_prev)², weights averaged"
+    source = "Zheng et al. 2023, arXiv:2303.06628, eq. 3-8"
+
+    reference: str | dict[str, Any] = Field(description="suite or stream of the reference data")
+    strength: float = Field(1.0, ge=0, allow_inf_nan=False, description="λ")
+    temperature: float = Field(2.0, gt=0, allow_inf_nan=False, description="T")
+    l2: float = Field(1.0, ge=0, allow_inf_nan=False, description="factor of Σ(θ-θ_prev)²")
+    average_every: int | None = Field(100, ge=1, description="k, steps")
+    batch_size: int | None = Field(None, ge=2, description="reference samples in a step")
+
+    def start_task(self, task: Task, state: State) -> None:
+        """The pre-trained classifier of the reference classes, and a fresh average."""
+        samples = task.reference(self.reference)
+        task.frozen.request("pretrained", ["embedding"])
+        if int(state.get("task", torch.tensor(-1))) != task.index:
+            base = task.frozen.models["pretrained"].model
+            with torch.no_grad():
+                head = base.class_weights(samples.experience)
+            state.clear()
+            state.update({"task": torch.tensor(task.index), "head": head, "count": torch.tensor(1)})
+
+    def extra_batches(self, task: Task, number: int, state: State) -> list[Extra]:
+        """A random reference batch with its distillation term."""
+        from cl_forget.training.context import Extra
+
+        samples = task.reference(self.reference)
+        size = min(len(samples), self.batch_size or task.batch_size)
+        chosen = torch.randperm(len(samples), generator=task.generator("zscl", number))[:size]
+        batch = replace(samples.batch(chosen), headless=True)
+        return [Extra(batch, self.strength, partial(self._distil, head=state["head"]))]
+
+    def _distil(self, step: Step, head: Tensor) -> Tensor:
+        teacher = step.task.frozen.read(step.batch, "pretrained", ["embedding"])["embedding"]
+        normalize = torch.nn.functional.normalize
+        now = normalize(step.forward.embedding, dim=-1) @ head.T / self.temperature  # (images, texts)
+        base = normalize(teacher, dim=-1) @ head.T / self.temperature
+        to_text = -(base.softmax(1) * now.log_softmax(1)).sum(1).mean()
+        to_image = -(base.softmax(0) * now.log_softmax(0)).sum(0).mean()
+        return self.temperature**2 * (to_text + to_image)
+
+    def add_gradient(self, update: Update, state: State) -> None:
+        """`grad += 2·l2·(θ-θ_prev)`."""
+        parameters = update.parameters
+        difference = torch._foreach_sub(parameters.values, parameters.align(update.task.start))
+        torch._foreach_add_(parameters.gradients, difference, alpha=2 * self.l2)
+
+    def shape_parameters(self, task: Task, state: State) -> None:
+        """The average starts from the weights that training starts from."""
+        trained = {f"average/{n}": p for n, p in task.model.named_parameters() if p.requires_grad}
+        if self.average_every is not None and not any(name in state for name in trained):
+            state.update({name: parameter.detach().clone() for name, parameter in trained.items()})
+
+    def after_step(self, update: Update, state: State) -> None:
+        """Every k steps, and after the last, the weights enter the average."""
+        done, last, k = update.number + 1, update.task.steps, self.average_every
+        if k is not None and (done % k == 0 or done == last):
+            state["count"] = state["count"] + 1
+            average = [state[f"average/{name}"] for name in update.parameters.names]
+            torch._foreach_lerp_(average, update.parameters.values, 1 / int(state["count"]))
+
+    def finish_training(self, task: Task, state: State) -> None:
+        """The average is the task's result."""
+        for name in [name for name in state if name.startswith("average/")]:
+            task.model.get_parameter(name.removeprefix("average/")).data.copy_(state.pop(name))
