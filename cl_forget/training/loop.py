@@ -54,34 +54,40 @@ def fine_tune(
     Raises:
         TrainingDiverged: a loss or gradient is NaN or infinite; names the step, the term and the cure.
     """
-    _FineTune(task, chain, train, cost, log or (lambda record: None)).run(resume, save)
+    FineTune(task, chain, train, cost, log or (lambda record: None)).run(resume, save)
 
 
-class _FineTune:
-    """The state of one call of `fine_tune`."""
+class FineTune:
+    """One call of `fine_tune` under way: `run` does it all; `set_up` and `step` serve who drives it by hand."""
 
     def __init__(
         self, task: Task, chain: Chain, train: Training, cost: Cost, log: Callable[[dict[str, Any]], None]
     ) -> None:
         self.task, self.chain, self.train, self.cost, self.log = task, chain, train, cost, log
         self.terms: dict[str, Tensor] = {}
+        task.cost = cost
 
     def run(self, resume: Groups | None, save: Callable[[int, Groups], None] | None) -> None:
+        """Train the stage to its end."""
         task, chain = self.task, self.chain
         done = int(resume["loop"]["steps"]) if resume else 0
-        chain.each("start_task", task)
-        self.parameters, self.optimizer = self._prepare()
-        if resume:
-            self._restore(resume)
-        self.depths = chain.feature_depths(task.model)
-        for source in task.sources:
-            task.frozen.prefetch(source)
+        self.set_up(resume)
         if self.parameters.tensors:
             self._steps(done, save)
         chain.each("finish_training", task)
         chain.each("restore_parameters", task)
         task.model.requires_grad_(False).eval()
         chain.each("end_task", task)
+
+    def set_up(self, resume: Groups | None = None) -> None:
+        """Everything before the first step: state, trainable parameters, optimiser, frozen outputs."""
+        self.chain.each("start_task", self.task)
+        self.parameters, self.optimizer = self._prepare()
+        if resume:
+            self._restore(resume)
+        self.depths = self.chain.feature_depths(self.task.model)
+        for source in self.task.sources:
+            self.task.frozen.prefetch(source)
 
     def _prepare(self) -> tuple[Trainable, torch.optim.Optimizer]:
         task, chain, train = self.task, self.chain, self.train
@@ -107,20 +113,24 @@ class _FineTune:
     # -- steps -----------------------------------------------------------------------------------------
     def _steps(self, done: int, save: Callable[[int, Groups], None] | None) -> None:
         task, last_save = self.task, time.monotonic()
-        task.model.train()
+        training_mode(task.model)
         with bar(f"training {' + '.join(e.name for e in task.stage)}", task.steps, "steps") as advance:
             advance(done, "")
             for number, batch in _batches(task, self.train, done):
                 started = time.perf_counter()
-                loss = self._step(number, batch)
+                loss = self.step(number, batch)
+                stop = self.chain.should_stop(Update(task, self.parameters, self.optimizer, number))
                 self.cost.train_seconds += time.perf_counter() - started
                 advance(1, f"loss {loss:.3f}")
+                if stop:
+                    break
                 due = time.monotonic() - last_save >= self.train.checkpoint_seconds
                 if save and due and number + 1 < task.steps:
                     save(number + 1, self._snapshot(number + 1))
                     last_save = time.monotonic()
 
-    def _step(self, number: int, batch: tuple[Prepared, Tensor]) -> float:
+    def step(self, number: int, batch: tuple[Prepared, Tensor]) -> float:
+        """One optimiser step on (source, indices); returns the loss."""
         task, train = self.task, self.train
         update = Update(task, self.parameters, self.optimizer, number)
         rate = train.lr * learning_rate(number, task.steps, train)
@@ -227,6 +237,20 @@ class _FineTune:
         for key, value in groups.get("moments", {}).items():
             name, _, moment = key.rpartition("\t")
             self.optimizer.state[named[name]][moment] = value.to(named[name].device).clone()
+
+
+def training_mode(model: torch.nn.Module) -> None:
+    """Training mode, except for normalisation whose own parameters are frozen.
+
+    BatchNorm's running statistics are part of what the model knows: where its weight is not trained, they
+    must not drift either.
+    """
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            parameters = list(module.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
 
 
 def restore_state(chain: Chain, groups: Groups) -> None:
