@@ -169,6 +169,7 @@ class Edit:
         start: the weights at the start of the task.
         history: the tuned weights of each stage so far, this one included (task arithmetic, soups); each
             entry loads its tensors when called.
+        starts: the weights each of these stages started from, in the same way.
         task: the task just trained (data for Fisher weights or for fitting α); None in offline edits.
     """
 
@@ -176,4 +177,20 @@ class Edit:
     pretrained: Weights
     start: Weights
     history: list[Callable[[], Weights]] = field(default_factory=list)
+    starts: list[Callable[[], Weights]] = field(default_factory=list)
     task: Task | None = None
+    _known: list[tuple[str, Weights, Weights]] = field(default_factory=list, repr=False)
+
+    def once(self, what: str, at: Weights, make: Callable[[], Weights]) -> Weights:
+        """`make()`, computed once per task: a curve asks again at every value of its knob.
+
+        Args:
+            what: a name for the result that holds every setting it depends on.
+            at: the weights it depends on.
+            make: computes it.
+        """
+        for name, weights, result in self._known:
+            if name == what and all(torch.equal(weights[key], tensor) for key, tensor in at.items()):
+                return result
+        self._known.append((what, at, make()))
+        return self._known[-1][2]
