@@ -60,7 +60,7 @@ class Mitigation(BaseModel):
         title, formula, source: for tables and docs.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     name: ClassVar[str]
     place: ClassVar[str]
@@ -159,7 +159,7 @@ class Mitigation(BaseModel):
         """After the update (path integrals, running averages)."""
 
     def should_stop(self, update: Update, state: State) -> bool:
-        """Whether this task ends with the step just taken; the other hooks after training are called as ever."""
+        """Whether the task ends with the step just taken; what follows training is done as ever."""
         return False
 
     def learning_rate_factor(self, model: FoundationModel, parameter: str) -> float:
@@ -283,7 +283,8 @@ class Chain:
 
     def should_stop(self, update: Update) -> bool:
         """Whether any member ends the task here; each is asked, since each may keep count."""
-        return any([m.should_stop(update, self.state[m.name]) for m in self.using("should_stop")])
+        answers = [m.should_stop(update, self.state[m.name]) for m in self.using("should_stop")]
+        return any(answers)
 
     def learning_rate_factor(self, model: FoundationModel, parameter: str) -> float:
         """The product of the members' learning-rate factors for one parameter."""

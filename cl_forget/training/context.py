@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared
+from cl_forget.result import Cost
 from cl_forget.streams import load_suite
 from cl_forget.streams.base import Experience
 from cl_forget.training.frozen import FrozenOutputs
@@ -37,6 +38,7 @@ class Task:
         steps: optimiser steps this task will take.
         batch_size: samples per optimiser step.
         label_smoothing: of the task's cross-entropy, for methods that compute it themselves.
+        cost: what training has cost so far; a hook that runs the tuned model itself adds its passes.
     """
 
     model: FoundationModel
@@ -52,6 +54,7 @@ class Task:
     steps: int
     batch_size: int
     label_smoothing: float = 0.0
+    cost: Cost = field(default_factory=Cost)
     _references: dict[str, Prepared] = field(default_factory=dict, repr=False)
 
     def reference(self, spec: str | dict[str, Any]) -> Prepared:

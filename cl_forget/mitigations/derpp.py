@@ -1,0 +1,127 @@
+"""DER++: replay old samples with the labels *and* the logits they had."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from cl_forget._lazy import torch
+from cl_forget.mitigations import _memory
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl_forget.mitigations.base import State
+    from cl_forget.models.base import Batch, Prepared
+    from cl_forget.training.context import Extra, Step, Task
+
+
+class DarkExperienceReplayPlus(Mitigation):
+    """Adds `α·mean‖f(x') - z'‖² + β·CE(f(x''), y'')` on two separate draws from the memory.
+
+    z' are the logits of x' at the end of the task it belongs to; the squared difference is averaged over
+    classes and samples. The memory has a fixed size, split evenly among the experiences so far. Each sample
+    is answered by its own experience's head, which is trained along. β = 0 is DER.
+
+    Attributes:
+        alpha: α, of the logits.
+        beta: β, of the labels.
+        share: samples of each draw per new sample.
+        memory: samples kept in all.
+    """
+
+    name = "derpp"
+    place = "data"
+    knob = "alpha"
+    grid = (0.1, 0.3, 1.0, 3.0, 10.0)
+    conflicts = {"joint": "joint training already sees every task's data"}  # noqa: RUF012
+    title = "DER++"
+    formula = "loss + α·mean‖f(x') - z'‖² + β·CE(f(x''), y'')"
+    source = "Buzzega et al. 2020, arXiv:2004.07211, eq. 6"
+
+    alpha: float = Field(0.5, ge=0, description="α, of the logits")
+    beta: float = Field(0.5, ge=0, description="β, of the labels")
+    share: float = Field(1.0, gt=0, le=100, description="samples of each draw per new sample")
+    memory: int = Field(500, ge=1, description="samples kept in all")
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether neither term counts."""
+        return self.alpha == 0 and self.beta == 0
+
+    def shape_parameters(self, task: Task, state: State) -> None:
+        """Old heads are trained with the trunk."""
+        _memory.train_past_heads(task)
+
+    def extra_batches(self, task: Task, number: int, state: State) -> list[Extra]:
+        """A draw for the logits and one for the labels, one batch per experience drawn from."""
+        from cl_forget.training.context import Extra
+
+        count = max(1, round(self.share * task.batch_size))
+        drawn = _memory.recallable(task, count, state)
+        augmentation = task.generator("derpp augmentation", number)
+        extras = []
+        if self.alpha:
+            for draw in _memory.recall(task, count, "derpp logits", number, state):
+                batch = draw.source.batch(draw.indices, augmentation)
+                loss = partial(_distance, _stored(draw.source, draw.slots, batch, state))
+                extras.append(Extra(batch, self.alpha * len(batch) / drawn, loss))
+        if self.beta:
+            for draw in _memory.recall(task, count, "derpp labels", number, state):
+                batch = draw.source.batch(draw.indices, augmentation)
+                extras.append(Extra(batch, self.beta * len(batch) / drawn))
+        return extras
+
+    def end_task(self, task: Task, state: State) -> None:
+        """Make room for this task's samples, and keep what the model says about them now."""
+        _memory.remember(task, self.memory, state)
+        for source in task.past:
+            _trim(source, state)
+        with torch.no_grad():
+            for source in task.sources:
+                _store(task, source.plain(), state)
+
+
+def _distance(stored: Tensor, step: Step) -> Tensor:
+    """Mean over samples of the mean squared difference of their units' logits."""
+    forward = step.forward
+    return forward.per_sample((forward.logits - stored.to(forward.logits)).square().mean(1)).mean()
+
+
+def _store(task: Task, source: Prepared, state: State) -> None:
+    """Keep logits unit by unit in the order of the samples, and how many units each sample has."""
+    logits, counts = [], []
+    for part in state[_memory.key(source)].split(64):
+        batch = source.batch(part)
+        forward = task.model(batch)
+        task.cost.forward_samples += len(batch)
+        rows = _sample_of_unit(batch)
+        logits.append(forward.logits[torch.argsort(rows, stable=True)].cpu())
+        counts.append(torch.bincount(rows, minlength=len(batch)).cpu())
+    name = source.experience.name
+    state[f"logits/{name}"], state[f"units/{name}"] = torch.cat(logits), torch.cat(counts)
+
+
+def _trim(source: Prepared, state: State) -> None:
+    """Drop what is kept of samples that have left the memory."""
+    name, kept = source.experience.name, len(state[_memory.key(source)])
+    state[f"units/{name}"] = state[f"units/{name}"][:kept].clone()
+    state[f"logits/{name}"] = state[f"logits/{name}"][: int(state[f"units/{name}"].sum())].clone()
+
+
+def _stored(source: Prepared, slots: Tensor, batch: Batch, state: State) -> Tensor:
+    """(units, classes) the kept logits of a batch whose samples are at `slots` of the memory."""
+    name = source.experience.name
+    counts = state[f"units/{name}"]
+    first = counts.cumsum(0) - counts
+    rows = torch.cat([torch.arange(int(first[s]), int(first[s] + counts[s])) for s in slots.tolist()])
+    units = torch.empty_like(rows)
+    units[torch.argsort(_sample_of_unit(batch).cpu(), stable=True)] = rows
+    return state[f"logits/{name}"][units]
+
+
+def _sample_of_unit(batch: Batch) -> Tensor:
+    return torch.arange(len(batch)) if batch.sample_of_unit is None else batch.sample_of_unit

@@ -1,0 +1,94 @@
+"""Early stopping: end a task when its validation data say so, and keep the best weights."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from cl_forget._lazy import torch
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl_forget.mitigations.base import State
+    from cl_forget.training.context import Task, Update
+
+
+class EarlyStopping(Mitigation):
+    """Checks the task's *validation* data now and then; stops after `patience` checks without a new best.
+
+    The task ends with the weights of the best check, adapters and BatchNorm statistics included. The
+    learning-rate schedule stays that of the whole task. The passes count as forward passes of training.
+
+    Attributes:
+        patience: checks without a new best before training stops.
+        every: optimiser steps between checks; null checks once an epoch. The last step is always checked.
+        measure: what is compared: accuracy (higher is better) or loss (lower is better).
+    """
+
+    name = "early_stopping"
+    place = "parameters"
+    knob = "patience"
+    grid = (1, 2, 3, 5, 10)
+    needs_trunk = False
+    title = "Early stopping"
+    formula = "θ at the best check on the task's validation data"
+    source = "Prechelt 1998, doi:10.1007/3-540-49430-8_3"
+
+    patience: int = Field(2, ge=1, le=10_000, description="checks without a new best")
+    every: int | None = Field(None, ge=1, description="steps between checks; null: once an epoch")
+    measure: Literal["accuracy", "loss"] = Field("accuracy", description="what is compared")
+
+    def should_stop(self, update: Update, state: State) -> bool:
+        """Check if it is time to; keep the weights of a new best."""
+        task, done = update.task, update.number + 1
+        if done % self._interval(task) and done < task.steps:
+            return False
+        score = self._score(task)
+        if "score" not in state or bool(score > state["score"]):
+            state["score"], state["stale"] = score, torch.tensor(0)
+            for name, value in _kept(update).items():
+                state[f"best/{name}"] = value.detach().clone()
+        else:
+            state["stale"] = state["stale"] + 1
+        return int(state["stale"]) >= self.patience
+
+    def _interval(self, task: Task) -> int:
+        return self.every or sum(math.ceil(len(source) / task.batch_size) for source in task.sources)
+
+    def _score(self, task: Task) -> Tensor:
+        """Mean over the stage's experiences of accuracy or minus the loss, in eval mode."""
+        training = [module for module in task.model.modules() if module.training]
+        task.model.eval()
+        scores = []
+        with torch.no_grad():
+            for samples in task.validation:
+                parts = []
+                for batch in samples.batches(256):
+                    forward = task.model(batch)
+                    right = (forward.logits.argmax(1) == forward.targets).double()
+                    unit = right if self.measure == "accuracy" else -forward.unit_losses().double()
+                    parts.append(forward.per_sample(unit))
+                task.cost.forward_samples += len(samples)
+                scores.append(torch.cat(parts).mean())
+        for module in training:
+            module.training = True
+        return torch.stack(scores).mean()
+
+    def finish_training(self, task: Task, state: State) -> None:
+        """Go back to the best weights."""
+        tensors = {**dict(task.model.named_parameters()), **dict(task.model.named_buffers())}
+        with torch.no_grad():
+            for name, value in state.items():
+                if name.startswith("best/"):
+                    tensors[name.removeprefix("best/")].copy_(value)
+        state.clear()
+
+
+def _kept(update: Update) -> dict[str, Tensor]:
+    """What changes in training: the trainable parameters and the buffers."""
+    parameters = dict(zip(update.parameters.names, update.parameters.tensors, strict=True))
+    return {**parameters, **dict(update.task.model.named_buffers())}

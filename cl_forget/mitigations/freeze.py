@@ -1,0 +1,62 @@
+"""Freeze the first blocks."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from cl_forget.errors import UserError
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from cl_forget.mitigations.base import State
+    from cl_forget.models.base import FoundationModel
+    from cl_forget.training.context import Task
+
+
+class Freeze(Mitigation):
+    """Leaves the first n blocks, and what comes before them, as they are.
+
+    Patterns can name more to freeze, or parameters that are trained whatever else is said
+    (`train: ["*bias"]` with all blocks frozen is BitFit). A BatchNorm whose weight is frozen keeps its
+    running statistics too.
+
+    Attributes:
+        blocks: n; as many as the model has freezes all of them.
+        also: patterns of parameter names to freeze as well ("*ln_post*").
+        train: patterns of parameter names to train nevertheless; they win.
+    """
+
+    name = "freeze"
+    place = "parameters"
+    knob = "blocks"
+    grid = (0, 1, 2, 4, 8)
+    title = "Frozen blocks"
+    formula = "min over the blocks from n on, and the head"
+    source = "Yosinski et al. 2014, arXiv:1411.1792; Ben Zaken et al. 2021, arXiv:2106.10199"
+
+    blocks: int = Field(0, ge=0, le=1000, description="how many blocks, from the input")
+    also: tuple[str, ...] = Field((), description="patterns of parameters to freeze as well")
+    train: tuple[str, ...] = Field((), description="patterns of parameters to train nevertheless")
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether nothing is frozen."""
+        return self.blocks == 0 and not self.also
+
+    def shape_parameters(self, task: Task, state: State) -> None:
+        """Freeze what is trainable and asked for."""
+        model = task.model
+        if self.blocks and not model.blocks:
+            raise UserError(f"'{model.spec}' has no transformer blocks to count; name them in freeze.also.")
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and self._is_frozen(model, name):
+                parameter.requires_grad_(False)
+
+    def _is_frozen(self, model: FoundationModel, name: str) -> bool:
+        if any(fnmatch(name, pattern) for pattern in self.train):
+            return False
+        early = self.blocks > 0 and model.layer_of(name) <= self.blocks
+        return early or any(fnmatch(name, pattern) for pattern in self.also)

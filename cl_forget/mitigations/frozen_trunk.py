@@ -1,0 +1,34 @@
+"""Frozen trunk: train the head by gradient steps and nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cl_forget.errors import UserError
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from cl_forget.mitigations.base import State
+    from cl_forget.training.context import Task
+
+
+class FrozenTrunk(Mitigation):
+    """The head is trained as in full fine-tuning, with the run's own optimiser; the trunk stays to the bit.
+
+    `linear_probe` solves for the same head in closed form; this is what the training loop makes of it.
+    """
+
+    name = "frozen_trunk"
+    place = "parameters"
+    claims = frozenset({"trunk stays frozen"})
+    title = "Frozen trunk"
+    formula = "min over the head only, by gradient steps"
+    source = "Kumar et al. 2022, arXiv:2202.10054, §2"
+
+    def shape_parameters(self, task: Task, state: State) -> None:
+        """Everything but the stage's heads is frozen."""
+        heads = {name for experience in task.stage for name in task.model.head_parameters(experience)}
+        if not heads:
+            raise UserError(f"'{task.model.spec}' has no head beside its trunk; use freeze instead.")
+        for name, parameter in task.model.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and name in heads)

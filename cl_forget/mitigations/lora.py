@@ -1,0 +1,52 @@
+"""LoRA: train low-rank changes of the linear maps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from cl_forget.mitigations.base import State
+    from cl_forget.training.context import Task
+
+
+class LoRA(Mitigation):
+    """Every linear map of the blocks becomes `W0 + (a/r)·B·A`; A, B and the head are trained, W0 is not.
+
+    That includes attention's input projection, also where it is a bare `in_proj_weight`. A starts uniform in
+    ±1/√in, B at zero, so training starts from W0. After each task B·A is merged, and the next task gets
+    adapters of its own. Biases, norms, embeddings and the output projection stay as they are.
+
+    Attributes:
+        rank: r.
+        alpha: a; the update is scaled by a/r.
+        placement: which maps; those of the MLPs alone often forget less.
+    """
+
+    name = "lora"
+    place = "parameters"
+    knob = "rank"
+    grid = (4, 8, 16, 32, 64)
+    claims = frozenset({"adapter"})
+    title = "LoRA"
+    formula = "W0 + (a/r)·B·A"
+    source = "Hu et al. 2021, arXiv:2106.09685, eq. 3"
+
+    rank: int = Field(8, ge=1, le=1024, description="r")
+    alpha: float = Field(16.0, gt=0, le=4096, description="a, the update is scaled by a/r")
+    placement: Literal["all", "attention", "mlp"] = Field("all", description="which linear maps")
+
+    def shape_parameters(self, task: Task, state: State) -> None:
+        """Insert the adapters."""
+        from cl_forget.mitigations import _lora
+
+        _lora.insert(task, self.rank, self.alpha, self.placement, _lora.random_start(task))
+
+    def restore_parameters(self, task: Task, state: State) -> None:
+        """Merge them."""
+        from cl_forget.mitigations import _lora
+
+        _lora.merge(task.model)

@@ -1,0 +1,109 @@
+"""LoRA-Null: start the low-rank update where the frozen model's activations have no room to notice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from cl_forget._lazy import torch
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl_forget.mitigations._lora import Adapter
+    from cl_forget.mitigations.base import State
+    from cl_forget.training.context import Task
+
+
+class LoRANull(Mitigation):
+    """LoRA whose A starts in the null space of the inputs that each linear map sees.
+
+    U holds the r directions in which the inputs vary least (the last left singular vectors). The part of
+    W0 that acts there, `W0·U·Uᵀ = P·S·Qᵀ`, is split into `B = P·√S`, `A = √S·Qᵀ` and taken out of the frozen
+    weight, `W0' = W0 - B·A`, so training starts from W0; changes of B stay unseen by those inputs.
+
+    Attributes:
+        rank: r.
+        alpha: a; the update is scaled by a/r, and A and B by the inverse root of that at the start.
+        placement: which maps.
+        reference: a suite or stream whose data show what the model should keep; null takes the task's own,
+            and then `freeze_down` leaves little to learn.
+        samples: how many samples the inputs are collected on.
+        freeze_down: whether A stays as it starts, so that the whole update stays in the null space.
+    """
+
+    name = "lora_null"
+    place = "parameters"
+    knob = "rank"
+    grid = (4, 8, 16, 32, 64)
+    claims = frozenset({"adapter"})
+    title = "LoRA-Null"
+    formula = "W0 - BA + BA, A ⊥ inputs: W0·U·Uᵀ = P·S·Qᵀ, B = P·√S, A = √S·Qᵀ"
+    source = "Tang et al. 2025, arXiv:2503.02659"
+
+    rank: int = Field(8, ge=1, le=1024, description="r")
+    alpha: float = Field(8.0, gt=0, le=4096, description="a, the update is scaled by a/r")
+    placement: Literal["all", "attention", "mlp"] = Field("all", description="which linear maps")
+    reference: str | dict[str, Any] | None = Field(None, description="whose inputs; null: the task's own")
+    samples: int = Field(256, ge=1, description="samples the inputs are collected on")
+    freeze_down: bool = Field(False, description="keep A as it starts")
+
+    def start_task(self, task: Task, state: State) -> None:
+        """Forget the last task's directions; a resumed task keeps its own."""
+        if int(state.get("task", torch.tensor(-1))) != task.index:
+            state.clear()
+            state["task"] = torch.tensor(task.index)
+
+    def shape_parameters(self, task: Task, state: State) -> None:
+        """Insert adapters in the null space; their first values are kept, to resume with the same bits."""
+        from cl_forget.mitigations import _lora
+
+        names = _lora.linear_maps(task.model, self.placement)
+        if not any(name.startswith("A/") for name in state):
+            for name, second_moment in self._inputs(task, names).items():
+                weight = _lora.out_by_in(task.model, name)
+                state[f"A/{name}"], state[f"B/{name}"] = self._factors(weight, second_moment)
+
+        def start(name: str, adapter: Adapter) -> tuple[Tensor, Tensor]:
+            down, up = state[f"A/{name}"], state[f"B/{name}"]
+            part = (self.alpha / self.rank) * (up @ down)
+            adapter.weight.sub_(part.T if adapter.transposed else part)
+            return down, up
+
+        _lora.insert(task, self.rank, self.alpha, self.placement, start)
+        if self.freeze_down:
+            for adapter in _lora.adapters(task.model).values():
+                adapter.down.requires_grad_(False)
+
+    def _inputs(self, task: Task, names: list[str]) -> dict[str, Tensor]:
+        from cl_forget.mitigations._inputs import second_moments
+
+        samples = task.reference(self.reference) if self.reference else task.sources[0].plain()
+        drawn = torch.randperm(len(samples), generator=task.generator("lora_null"))[: self.samples]
+        return second_moments(task.frozen.models["previous"], samples, drawn, names)
+
+    def _factors(self, weight: Tensor, second_moment: Tensor) -> tuple[Tensor, Tensor]:
+        """(rank, in) and (out, rank) with `(a/r)·B·A = W0·U·Uᵀ`; eigenvalues come in rising order."""
+        least = torch.linalg.eigh(second_moment).eigenvectors[:, : self.rank]
+        seen = weight.detach().double() @ least  # W0·U; its SVD times Uᵀ is that of W0·U·Uᵀ
+        p, s, q = torch.linalg.svd(seen, full_matrices=False)
+        root = (s * self.rank / self.alpha).sqrt()
+        down, up = (root[:, None] * q) @ least.T, p * root
+        return _padded(down, self.rank, 0).to(weight), _padded(up, self.rank, 1).to(weight)
+
+    def restore_parameters(self, task: Task, state: State) -> None:
+        """Merge the adapters."""
+        from cl_forget.mitigations import _lora
+
+        _lora.merge(task.model)
+        state.clear()
+
+
+def _padded(factor: Tensor, rank: int, dim: int) -> Tensor:
+    """Zeros where a map is smaller than the rank."""
+    missing = rank - factor.shape[dim]
+    shape = list(factor.shape)
+    shape[dim] = missing
+    return torch.cat([factor, factor.new_zeros(shape)], dim) if missing else factor

@@ -1,0 +1,68 @@
+"""O-LoRA: each task's low-rank update in directions the earlier ones did not use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from cl_forget._lazy import torch
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from cl_forget.mitigations.base import State
+    from cl_forget.training.context import Task, Update
+
+
+class OLoRA(Mitigation):
+    """LoRA plus `λ·Σ_layers Σ_earlier tasks ‖A_old·Aᵀ‖₁`: new rows of A are pushed off the old ones.
+
+    The first task is plain LoRA. After each task B·A is merged and A is kept. The penalty's gradient
+    `λ·sign(A·A_oldᵀ)·A_old` is added in closed form.
+
+    Attributes:
+        strength: λ.
+        rank: r of each task's adapters.
+        alpha: a; the update is scaled by a/r.
+        placement: which maps.
+    """
+
+    name = "o_lora"
+    place = "parameters"
+    knob = "strength"
+    grid = (0.05, 0.5, 1.0, 2.0, 5.0)
+    claims = frozenset({"adapter"})
+    title = "O-LoRA"
+    formula = "LoRA; loss + λ·Σ‖A_old·Aᵀ‖₁"
+    source = "Wang et al. 2023, arXiv:2310.14152, eq. 7-8"
+
+    strength: float = Field(0.5, ge=0, description="λ")
+    rank: int = Field(8, ge=1, le=1024, description="r")
+    alpha: float = Field(16.0, gt=0, le=4096, description="a, the update is scaled by a/r")
+    placement: Literal["all", "attention", "mlp"] = Field("all", description="which linear maps")
+
+    def shape_parameters(self, task: Task, state: State) -> None:
+        """Insert new adapters, started as in LoRA."""
+        from cl_forget.mitigations import _lora
+
+        _lora.insert(task, self.rank, self.alpha, self.placement, _lora.random_start(task))
+
+    def add_gradient(self, update: Update, state: State) -> None:
+        """`A.grad += λ·sign(A·A_oldᵀ)·A_old`."""
+        from cl_forget.mitigations import _lora
+
+        gradients = dict(zip(map(id, update.parameters.tensors), update.parameters.gradients, strict=True))
+        for name, adapter in _lora.adapters(update.task.model).items():
+            old = state.get(name)  # (rank * earlier tasks, in)
+            if old is not None:
+                overlap = (adapter.down @ old.T).sign()
+                gradients[id(adapter.down)].addmm_(overlap, old, alpha=self.strength)
+
+    def restore_parameters(self, task: Task, state: State) -> None:
+        """Keep every A for the tasks to come, then merge."""
+        from cl_forget.mitigations import _lora
+
+        for name, adapter in _lora.adapters(task.model).items():
+            rows = adapter.down.detach().clone()
+            state[name] = torch.cat([state[name], rows]) if name in state else rows
+        _lora.merge(task.model)
