@@ -49,6 +49,7 @@ STREAMS = Registry(
         "categories": "cl_forget.streams.categories:categories",
         "folder": "cl_forget.streams.folder:folder",
         "torchvision": "cl_forget.streams.torchvision_sets:torchvision",
+        "avalanche": "cl_forget.streams.avalanche:avalanche",
     },
 )
 
@@ -157,4 +158,5 @@ def _call(function: Callable[..., Any], what: str, options: dict[str, Any]) -> A
         option = str(first["loc"][0])
         if first["type"].startswith("missing"):
             raise UserError(f"{what} needs the option '{option}'. Options: {', '.join(known)}.") from None
-        raise UserError(f"{what}, option '{option}': {first['msg']}, not {first['input']!r}.") from None
+        message = first["msg"].removeprefix("Input ").replace("valid tuple", "list")  # YAML's word
+        raise UserError(f"{what}, option '{option}' {message}, not {first['input']!r}.") from None
