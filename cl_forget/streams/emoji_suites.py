@@ -43,7 +43,7 @@ def emoji_unseen_styles(styles: tuple[str, ...] = UNSEEN_STYLES, limit: int | No
     """Zero-shot: which of the 1,587 concepts of pre-training is it, in a style that pre-training never sees?
 
     Half of the pictures have a 3-D look (fluent-emoji), half are black lines (fluent-emoji-high-contrast).
-    Concepts of validation (438 pictures) and test (739) differ, and no stream trains on them.
+    Concepts of validation (437 pictures) and test (740) differ, and no stream trains on them.
 
     Args:
         styles: which of the two unseen styles to draw from.

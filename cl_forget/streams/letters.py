@@ -76,7 +76,7 @@ def _draw(letter: str, font_name: str, copy: int) -> np.ndarray:
         return between(low, high, "letters", letter, font_name, copy, what)
 
     side = SIDE * SUPERSAMPLE
-    font = _font(font_name, round(side * jitter(0.6, 0.8, "size")))
+    font = load_font(font_name, round(side * jitter(0.6, 0.8, "size")))
     canvas = Image.new("L", (side, side), 0)
     middle = (side * jitter(0.44, 0.56, "x"), side * jitter(0.44, 0.56, "y"))
     left, top, right, bottom = font.getbbox(letter)
@@ -89,7 +89,8 @@ def _draw(letter: str, font_name: str, copy: int) -> np.ndarray:
     return np.repeat(grey[None], 3, axis=0)
 
 
-def _font(name: str, size: int) -> FreeTypeFont:
+def load_font(name: str, size: int) -> FreeTypeFont:
+    """One of the fonts that matplotlib ships, `size` pixels high."""
     import matplotlib
     from PIL import ImageFont
 

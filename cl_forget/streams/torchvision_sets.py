@@ -158,7 +158,7 @@ def _construct(what: str, kind: Any, arguments: dict[str, Any], root: Path) -> A
     except ValueError as error:
         raise _UnknownSplitError(str(error)) from None
     except (RuntimeError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0].partition(". You can use download=True")[0]
         if arguments.get("download"):
             cure = f"check the network, or put the files under '{root}'"
         else:
