@@ -30,6 +30,7 @@ from cl_forget.registry import closest
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cl_forget.config import Training
     from cl_forget.models.base import FoundationModel
     from cl_forget.streams.base import Experience
     from cl_forget.training.context import Edit, Extra, Step, Task, Update
@@ -111,6 +112,16 @@ class Mitigation(BaseModel):
 
     def end_task(self, task: Task, state: State) -> None:
         """After training, on the tuned weights: collect what the next task needs (Fisher, memory, ...)."""
+
+    def train_task(self, task: Task, train: Training, live: dict[str, Any]) -> None:
+        """Trains the stage instead of the step loop. Claims "training loop".
+
+        Args:
+            task: the stage; parameters are chosen already; passes and steps are counted in `task.cost`.
+            train: epochs, batch size, optimiser.
+            live: objects kept as long as the simulation runs in this process. They are not checkpointed, so
+                what is missing after a restart must be made again from `task` and `state`.
+        """
 
     # -- data ------------------------------------------------------------------------------------------
     def sample_weights(self, step: Step, state: State) -> Tensor | None:
@@ -203,6 +214,7 @@ class Chain:
             )
         )
         self.state: dict[str, State] = {m.name: {} for m in self.mitigations}
+        self.live: dict[str, Any] = {}
 
     def __iter__(self) -> Iterator[Mitigation]:
         return iter(self.mitigations)
@@ -346,6 +358,13 @@ def _check(mitigations: Sequence[Mitigation]) -> None:
                     f"'{m.name}' cannot be combined with '{frozen_by}': {frozen_by} never trains the trunk, "
                     f"so {m.name} has nothing to act on."
                 )
+    if "training loop" in owners:
+        for m in mitigations:
+            if m.name != owners["training loop"] and _acts_in_training(m):
+                raise UserError(
+                    f"'{m.name}' cannot be combined with '{owners['training loop']}': that runs a training loop "
+                    f"of its own, in which {m.name} has no place."
+                )
     if "adapter" in owners:
         for m in mitigations:
             if m.needs_full_weights:
@@ -353,3 +372,17 @@ def _check(mitigations: Sequence[Mitigation]) -> None:
                     f"'{m.name}' cannot be combined with '{owners['adapter']}': {m.name} compares full weights "
                     "with earlier ones, and adapters have no earlier values."
                 )
+
+
+_STEP_HOOKS = (
+    "sample_weights", "unit_weights", "extra_batches", "objective", "penalty", "add_gradient",
+    "around_gradient", "around_update", "after_step", "should_stop", "learning_rate_factor",
+)  # fmt: skip
+
+
+def _acts_in_training(mitigation: Mitigation) -> bool:
+    """Whether it has a say in the steps, or in the weights that the next task starts from."""
+    if any(_overrides(mitigation, hook) for hook in _STEP_HOOKS):
+        return True
+    feeds_back = not mitigation.post_hoc or getattr(mitigation, "feed_back", False)
+    return _overrides(mitigation, "edit_weights") and feeds_back

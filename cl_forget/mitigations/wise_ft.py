@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from cl_forget._lazy import torch
+from cl_forget.errors import UserError
 from cl_forget.mitigations.base import Mitigation
 
 if TYPE_CHECKING:
     from cl_forget.mitigations.base import Weights
     from cl_forget.training.context import Edit
 
+FLOOR = 1e-8  # of the Fisher information, so that no weight divides by zero
+
 
 class WiseFT(Mitigation):
     """`θ(α) = (1-α)·θ0 + α·θ`: α multiplies the *tuned* model, so α = 0 is pre-trained and α = 1 is tuned.
 
-    Every key takes part, heads included. BatchNorm running statistics are averaged like weights, not
-    re-estimated. One fine-tune serves every α: by default the average is what is evaluated and saved, and
-    training of the next task goes on from the tuned weights.
+    Every key takes part, heads included; integer buffers keep the tuned value. BatchNorm running statistics
+    are averaged like weights, not re-estimated: add `batch_norm` for that. One fine-tune serves every α: by
+    default the average is what is evaluated, and training of the next task goes on from the tuned weights.
+
+    With `weighting: fisher` each parameter has its own average, `(c0·θ0 + c1·θ) / (c0 + c1)` with
+    `c0 = (1-α)·max(F0, 1e-8)` and `c1 = α·max(F, 1e-8)`; F0 and F are the diagonal Fisher information of θ0
+    and of θ on the task's training data, from per-sample gradients, computed once per task for every α.
+    Where there is no Fisher information (buffers, what is not tuned) the average is the plain one.
+
+    Composition: `lines` acts first, since both scale the way from θ0 to θ, and the Fisher information is
+    taken at the weights that are averaged; `task_arithmetic` and `model_soup` make the tuned end.
 
     Attributes:
         alpha: α, the share of the tuned model.
         anchor: θ0: the pre-trained weights, or the weights at the start of the current task.
+        weighting: "uniform", or "fisher" for an average per parameter.
+        samples: how many samples the Fisher information is estimated from; null takes all.
         feed_back: whether the next task starts from the average instead of the tuned weights.
     """
 
@@ -32,20 +46,48 @@ class WiseFT(Mitigation):
     knob = "alpha"
     grid = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     absent = 1.0
+    claims = frozenset({"average with the pre-trained weights"})
     post_hoc = True
     title = "WiSE-FT"
     formula = "θ(α) = (1-α)·θ0 + α·θ"
-    source = "Wortsman et al. 2022, arXiv:2109.01903, eq. 1"
+    source = (
+        "Wortsman et al. 2022, arXiv:2109.01903, eq. 1; Fisher weights: Matena & Raffel, arXiv:2111.09832"
+    )
 
     alpha: float = Field(0.5, ge=0, le=1, description="α, the share of the tuned model")
     anchor: Literal["pretrained", "previous"] = Field("pretrained", description="θ0")
+    weighting: Literal["uniform", "fisher"] = Field("uniform", description="one α, or one per parameter")
+    samples: int | None = Field(1000, ge=1, description="samples for the Fisher information; null for all")
     feed_back: bool = Field(False, description="start the next task from the average")
 
     def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
-        """The interpolated weights; integer buffers keep the tuned value."""
+        """The interpolated weights."""
         anchor = edit.pretrained if self.anchor == "pretrained" else edit.start
         names = [name for name, tensor in weights.items() if tensor.is_floating_point()]
         mixed = torch._foreach_lerp(
             [anchor[name] for name in names], [weights[name] for name in names], self.alpha
         )
-        return {**weights, **dict(zip(names, mixed, strict=True))}
+        edited = {**weights, **dict(zip(names, mixed, strict=True))}
+        if self.weighting == "fisher":
+            before, after = self._fisher(edit, anchor), self._fisher(edit, weights)
+            for name in before:
+                c0 = (1 - self.alpha) * before[name].clamp_min(FLOOR)
+                c1 = self.alpha * after[name].clamp_min(FLOOR)
+                edited[name] = torch.lerp(anchor[name], weights[name], c1 / (c0 + c1))
+        return edited
+
+    def _fisher(self, edit: Edit, weights: Weights) -> Weights:
+        from cl_forget.mitigations._quadratic import trained_names
+        from cl_forget.training.per_sample import fisher
+
+        task = edit.task
+        if task is None:
+            raise UserError(
+                "Fisher-weighted wise_ft needs the task's data; use `weighting: uniform` offline."
+            )
+        names = trained_names(task, task.sources)
+        generator = task.generator("wise_ft fisher")
+        compute = partial(
+            fisher, task.model, task.sources, names, "empirical", self.samples, generator, weights
+        )
+        return edit.once(f"fisher {self.samples}", weights, compute)

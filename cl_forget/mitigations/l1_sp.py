@@ -1,0 +1,47 @@
+"""L1-SP: stay near the starting point in weight space, and leave most weights where they were."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from cl_forget._lazy import torch
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from cl_forget.mitigations.base import State
+    from cl_forget.training.context import Update
+
+
+class L1SP(Mitigation):
+    """Adds `λ·Σ|θ-θ*|`, a sum over every trainable parameter, not a mean.
+
+    The subgradient `λ·sign(θ-θ*)`, 0 where θ = θ*, is added in closed form. AdamW rescales it with the rest
+    of the gradient, so weights hover around θ* instead of standing on it. AdamW's own weight decay pulls
+    towards 0 and stays a separate setting.
+
+    Attributes:
+        strength: λ.
+        anchor: θ*: the pre-trained weights, or the weights at the start of the current task.
+    """
+
+    name = "l1_sp"
+    place = "gradient"
+    knob = "strength"
+    grid = (0.04, 0.1, 0.4, 0.6, 1.0)
+    absent = 0.0
+    needs_full_weights = True
+    title = "L1-SP"
+    formula = "loss + λ·Σ|θ-θ*|"
+    source = "Lin et al. 2024, arXiv:2309.06256v4 (penalty and grid); Li et al. 2018, arXiv:1802.01483"
+
+    strength: float = Field(0.1, ge=0, description="λ")
+    anchor: Literal["pretrained", "previous"] = Field("pretrained", description="θ*")
+
+    def add_gradient(self, update: Update, state: State) -> None:
+        """`grad += λ·sign(θ-θ*)`."""
+        parameters = update.parameters
+        difference = torch._foreach_sub(parameters.values, parameters.align(update.task.anchor(self.anchor)))
+        torch._foreach_sign_(difference)
+        torch._foreach_add_(parameters.gradients, difference, alpha=self.strength)

@@ -1,0 +1,64 @@
+"""LiNeS: keep the tuned change of deep layers, shrink that of shallow ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from cl_forget._lazy import torch
+from cl_forget.errors import UserError
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from cl_forget.mitigations.base import Weights
+    from cl_forget.training.context import Edit
+
+
+class LiNeS(Mitigation):
+    """`θ0 + λ_l·(θ-θ0)` with `λ_l = a + b·l/(L-1)` in block l of L, b = 1-a: linear in depth, 1 at the top.
+
+    What lies outside the blocks (embeddings, final projection, heads) uses a, as do BatchNorm running
+    statistics, which are not re-estimated (add `batch_norm` for that); a single block uses 1. a = 1 is the
+    tuned model. Integer buffers keep the tuned value. One fine-tune serves every a.
+
+    Attributes:
+        a: scale of the shallowest block.
+        anchor: θ0: the pre-trained weights, or the weights at the start of the current task.
+    """
+
+    name = "lines"
+    place = "weights"
+    knob = "a"
+    grid = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    absent = 1.0
+    claims = frozenset({"scale of each depth"})
+    post_hoc = True
+    title = "LiNeS"
+    formula = "θ = θ0 + λ_l·(θ-θ0), λ_l = a + (1-a)·l/(L-1)"
+    source = "Wang et al. 2024, arXiv:2410.17146"
+
+    a: float = Field(0.5, ge=0, le=1, description="scale of the shallowest block")
+    anchor: Literal["pretrained", "previous"] = Field("pretrained", description="θ0")
+
+    def scale(self, block: int | None, blocks: int) -> float:
+        """λ of a block; None is what lies outside the blocks."""
+        if block is None:
+            return self.a
+        return self.a + (1 - self.a) * (block / (blocks - 1) if blocks > 1 else 1.0)
+
+    def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
+        """The tuned weights with the change of each block scaled.
+
+        Raises:
+            UserError: the model has no sequence of blocks.
+        """
+        anchor, blocks = edit.pretrained if self.anchor == "pretrained" else edit.start, edit.model.blocks
+        if not blocks:
+            raise UserError(f"lines scales by block, and '{edit.model.spec}' has none; use wise_ft.")
+        return {
+            name: torch.lerp(anchor[name], tensor, self.scale(edit.model.block_of(name), blocks))
+            if tensor.is_floating_point()
+            else tensor
+            for name, tensor in weights.items()
+        }

@@ -1,0 +1,91 @@
+"""MAS: stay near the weights of earlier tasks where the outputs are sensitive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from cl_forget._lazy import torch
+from cl_forget.mitigations import _quadratic
+from cl_forget.mitigations.base import Mitigation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl_forget.mitigations.base import State, Weights
+    from cl_forget.models.base import Forward, Prepared
+    from cl_forget.training.context import Task, Update
+
+
+class MAS(Mitigation):
+    """Adds `λ·Σ Ω(θ-θ*)²`, Ω = the mean over samples of `|∂‖f(x)‖² / ∂θ|`, f = the logits.
+
+    Ω needs no labels. It is the mean of absolute *per-sample* gradients and is summed over tasks; all tasks
+    together are one quadratic, added in closed form. Nothing is protected in the first task unless `prior`
+    says on which data the pre-trained outputs are to be kept. A parameter without importance, such as the
+    head of a new task, is free.
+
+    Attributes:
+        strength: λ; useful values span many decades.
+        samples: how many samples Ω is estimated from, drawn at random; null takes all.
+        centre: "latest" moves all importances to the weights after the last task, as published; "each" keeps
+            every task's own weights.
+        prior: data for Ω at θ0 before the first task: null for none, "task" for the first task's own training
+            data, or the name of a suite or stream that generality is not measured on.
+    """
+
+    name = "mas"
+    place = "gradient"
+    knob = "strength"
+    grid = (1e-2, 1e-1, 1.0, 10.0, 100.0)
+    absent = 0.0
+    needs_full_weights = True
+    title = "MAS"
+    formula = "loss + λ·Σ Ω(θ-θ*)², Ω = Σ_t mean|∂‖f(x)‖²/∂θ|"
+    source = "Aljundi et al. 2018, arXiv:1711.09601, §4.1"
+
+    strength: float = Field(1.0, ge=0, description="λ")
+    samples: int | None = Field(1000, ge=1, description="samples Ω is estimated from; null for all")
+    centre: Literal["each", "latest"] = Field("latest", description="θ* of each task or of the latest")
+    prior: str | dict[str, Any] | None = Field(None, description="data for Ω at θ0: null, task, or a suite")
+
+    def start_task(self, task: Task, state: State) -> None:
+        """Before the first task: the sensitivities at θ0, if a prior is asked for."""
+        _quadratic.to_device(task, state)
+        if self.prior is not None and task.index == 0 and not state:
+            data = _quadratic.prior_data(task, self.prior)
+            _quadratic.merge(
+                state, self._sensitivity(task, data, task.pretrained), task.pretrained, self.centre
+            )
+
+    def add_gradient(self, update: Update, state: State) -> None:
+        """`grad += 2λ(Ωθ - Ωθ*)`."""
+        _quadratic.add_gradient(update, state, self.strength)
+
+    def end_task(self, task: Task, state: State) -> None:
+        """Merge this task's quadratic into the others."""
+        weights = task.model.state_dict()
+        _quadratic.merge(state, self._sensitivity(task, task.sources, weights), weights, self.centre)
+
+    def _sensitivity(self, task: Task, sources: list[Prepared], weights: Weights) -> Weights:
+        from cl_forget.training.per_sample import mean_per_sample
+
+        names = _quadratic.trained_names(task, sources)
+        generator = task.generator("mas samples")
+        return mean_per_sample(
+            task.model,
+            sources,
+            names,
+            _squared_norm,
+            torch.abs,
+            self.samples,
+            generator,
+            weights,
+            cost=task.cost,
+        )
+
+
+def _squared_norm(forward: Forward) -> Tensor:
+    """(batch,) squared norm of the logits, the mean over a sample's units."""
+    return forward.per_sample(forward.logits.square().sum(-1))
