@@ -15,7 +15,7 @@ Box = tuple[float, float, float, float]
 _DISTANCES = (5, 8, 12, 18, 27, 40, 58, 84)
 _ANGLES = 16
 _LEADER_POINTS = 16
-# Cost per square pixel of overlap, per label a leader line crosses, per pixel of distance, for leaving the frame.
+# Costs: per square point of overlap, per label a leader line crosses, per point of distance, outside.
 _OVERLAP, _CROSSING, _DISTANCE, _OUTSIDE = 4.0, 60.0, 1.0, 1e5
 
 
@@ -81,12 +81,11 @@ def _best(
     centres = np.array(anchor) + direction * (distance[:, None] + half)
     boxes = np.column_stack([centres - half, centres + half])  # (candidates, 4)
     taken = _within(taken, boxes.min(axis=0)[:2], boxes.max(axis=0)[2:])
-    outside = (boxes[:, :2] < np.array(bounds[:2])).any(axis=1) | (boxes[:, 2:] > np.array(bounds[2:])).any(
-        axis=1
-    )
+    inner = np.clip(boxes, np.tile(bounds[:2], 2), np.tile(bounds[2:], 2))
+    outside = np.abs(boxes - inner).sum(axis=1) > 0
     on_leader = _leaders(anchor, centres)[:, :, None, :]  # (candidates, points, 1, 2)
-    inside = (on_leader > labels[:, :2]).all(axis=3) & (on_leader < labels[:, 2:]).all(axis=3)
-    crossings = inside.any(axis=1).sum(axis=1)
+    inside = np.all(on_leader > labels[:, :2], axis=3) & np.all(on_leader < labels[:, 2:], axis=3)
+    crossings = np.any(inside, axis=1).sum(axis=1)
     cost = (
         _OVERLAP * _overlap(boxes, taken) / unit**2
         + _CROSSING * crossings

@@ -41,5 +41,6 @@ def _refuse_twins(found: dict[Path, Result]) -> None:
         other = places.setdefault((result.method, result.seed), file)
         if other != file:
             raise UserError(
-                f"'{result.method}' seed {result.seed} is in both {other.parent} and {file.parent}: give one of them."
+                f"'{result.method}' seed {result.seed} is in both {other.parent} and {file.parent}: give "
+                "one of them."
             )

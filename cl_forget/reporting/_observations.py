@@ -1,4 +1,4 @@
-"""From results to observations: which quantities a report shows, and their values for each method and seed."""
+"""From results to observations: which quantities a report shows, and their values for each run."""
 
 from __future__ import annotations
 
@@ -133,7 +133,8 @@ def _final_values(result: Result, final: Row) -> Values:
 
 
 def _values(result: Result, rows: Sequence[Row]) -> Values:
-    metrics = summary(rows, result.tasks, result.suites, result.probes)
+    probes = list(dict.fromkeys([*result.probes, *result.tasks]))
+    metrics = summary(rows, result.tasks, result.suites, probes)
     values: Values = {name: value for name, value in metrics.items() if not isinstance(value, dict)}
     for prefix, name in (
         ("task", "speciality_by_task"),
@@ -195,8 +196,8 @@ def check_comparable(results: Sequence[Result]) -> None:
         for other in results[1:]:
             if read(other) != read(first):
                 raise UserError(
-                    f"results with different {what} cannot stand in one report: {_label(first)} has {read(first)}, "
-                    f"{_label(other)} has {read(other)}. Report them separately."
+                    f"results with different {what} cannot stand in one report: {_label(first)} has "
+                    f"{read(first)}, {_label(other)} has {read(other)}. Report them separately."
                 )
     _check_names(results)
 

@@ -57,6 +57,7 @@ def page(specification: Specification, picture: bytes | None = None) -> str:
         picture=base64.b64encode(picture).decode() if picture else None,
         kind=_kind,
         grid=_grid,
+        frames=_frames,
         number=number,
         half_width=half_width,
         with_interval=with_interval,
@@ -83,6 +84,14 @@ def _grouped(measures: Sequence[Measure], key: str) -> Iterable[dict[str, Any]]:
 def _grid(figure: Figure, method: str) -> dict[tuple[str, str], Cell]:
     cells = lookup(figure.folded, "method", "row", "column")
     return {(row, column): cell for (name, row, column), cell in cells.items() if name == method}
+
+
+def _frames(figure: Figure, cells: dict[tuple[str, str], Cell]) -> set[tuple[str, str]]:
+    """The cells of the task just trained; none where tasks were trained together."""
+    rows, tasks = figure.order["row"], figure.order["tasks"]
+    if any((row, task) not in cells for row in rows for task in tasks):
+        return set()
+    return set(zip(rows[1:], tasks, strict=True))
 
 
 def _payload(specification: Specification) -> str:

@@ -1,6 +1,8 @@
-"""How numbers are written, the same in every medium: units, digits, intervals, and a dash for what is missing."""
+"""How numbers are written in every medium: units, digits, intervals, and a dash for what is missing."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from cl_forget.reporting.specification import Cell, Unit
 
@@ -40,6 +42,11 @@ def with_interval(cell: Cell, unit: Unit) -> str:
     """`98.2 ± 0.4`, or the mean alone without an interval."""
     half = half_width(cell, unit)
     return f"{number(cell.mean, unit)} ± {half}" if half else number(cell.mean, unit)
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _write(value: float, unit: Unit, like: float) -> str:

@@ -40,6 +40,9 @@ const withInterval = (entry, measure) => {
   return `${text} ± ${half}`;
 };
 
+// Plotly reads tags in its texts; names are to be shown as they are.
+const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+
 const csv = (name) => {
   if (name in spec.tables) return spec.tables[name];
   const { data } = spec.figures[name];
@@ -56,6 +59,7 @@ const color = (name) => {
   return getComputedStyle(probe).color;
 };
 const methodColor = (name) => color(`m${methods.get(name).index}`);
+const textColor = (name) => color(`t${methods.get(name).index}`);
 const faded = (rgb, alpha) => rgb.replace("rgb(", "rgba(").replace(")", `, ${alpha})`);
 const FONT = getComputedStyle(document.body).fontFamily;
 const CONFIG = { displayModeBar: false, responsive: false };
@@ -92,6 +96,11 @@ function placeLabels(labels, obstacles, bounds) {
     labels.forEach((label, k) => {
       const others = placed.filter((_, i) => i !== k);
       const leaders = others.flatMap(({ anchor, x, y }) => along(anchor, [x, y], 12).map(([px, py]) => [px - 1, py - 1, px + 1, py + 1]));
+      const reach = [label.width, label.height].map((length) => length + DISTANCES.at(-1));
+      const near = ([left, top, right, bottom]) =>
+        right > label.anchor[0] - reach[0] && left < label.anchor[0] + reach[0] &&
+        bottom > label.anchor[1] - reach[1] && top < label.anchor[1] + reach[1];
+      const boxes = [...obstacles, ...leaders, ...others.map((other) => other.box)].filter(near);
       let best = null;
       for (const distance of DISTANCES) {
         for (let a = 0; a < 16; a++) {
@@ -101,15 +110,14 @@ function placeLabels(labels, obstacles, bounds) {
           const box = [x - label.width / 2, y - label.height / 2, x + label.width / 2, y + label.height / 2];
           let cost = distance + 1 - dx;
           if (box[0] < bounds[0] || box[1] < bounds[1] || box[2] > bounds[2] || box[3] > bounds[3]) cost += 1e5;
-          if (best && cost >= best.cost) continue;
-          for (const taken of obstacles) cost += 4 * overlap(box, taken);
-          for (const taken of leaders) cost += 4 * overlap(box, taken);
+          const limit = best ? best.cost : Infinity;
+          for (const taken of boxes) if ((cost += 4 * overlap(box, taken)) >= limit) break;
+          if (cost >= limit) continue;
           const path = along(label.anchor, [x, y], 12);
-          for (const other of others) {
-            cost += 4 * overlap(box, other.box);
-            if (path.some(([px, py]) => px > other.box[0] && px < other.box[2] && py > other.box[1] && py < other.box[3])) cost += 60;
+          for (const { box: [left, top, right, bottom] } of others) {
+            if (path.some(([px, py]) => px > left && px < right && py > top && py < bottom)) cost += 60;
           }
-          if (!best || cost < best.cost) best = { ...label, x, y, box, cost };
+          if (cost < limit) best = { ...label, x, y, box, cost };
         }
       }
       placed[k] = best;
@@ -154,7 +162,8 @@ function tradeoffData(figure) {
     xMeasure, yMeasure, signs, points,
     front: paretoFront(points, signs).map((k) => points[k]),
     means: folded.filter((pair) => pair.setting === null),
-    curve: folded.filter((pair) => pair.setting !== null).sort((a, b) => a.setting - b.setting),
+    curve: folded.filter((pair) => pair.setting !== null)
+      .sort((a, b) => a.method.localeCompare(b.method) || a.setting - b.setting),
     seeds: joined(shown(figure.dataLines), xMeasure, yMeasure, "seed").filter((pair) => pair.setting === null && pair.seed !== null),
     value,
   };
@@ -182,8 +191,7 @@ function stair(front, signs, ranges) {
   return path;
 }
 
-function drawTradeoff(figure, article) {
-  const plot = article.querySelector(".plot");
+function drawTradeoff(figure, plot) {
   const data = tradeoffData(figure), { xMeasure, yMeasure } = data;
   if (!data.points.length) return clear(plot);
   const width = plot.clientWidth, height = Math.max(400, Math.min(600, 0.58 * width));
@@ -198,7 +206,7 @@ function drawTradeoff(figure, article) {
   for (const name of methods.keys()) if (!hidden.has(name)) traces.push(...methodTraces(name, data));
   const bounds = [margin.l, margin.t, width - margin.r, height - margin.b];
   const arrow = (measure) => ({ higher: "  → better", lower: "  ← better" })[measure.better] ?? "";
-  const title = (measure) => ({ text: `${measure.title}${spec.units[measure.unit].suffix ? ", " + spec.units[measure.unit].suffix : ""}${arrow(measure)}`, standoff: 8, font: { size: 12, color: color("muted") } });
+  const title = (measure) => ({ text: `${plain(measure.title)}${spec.units[measure.unit].suffix ? ", " + spec.units[measure.unit].suffix : ""}${arrow(measure)}`, standoff: 8, font: { size: 12, color: color("muted") } });
   const zoomable = matchMedia("(pointer: fine)").matches;
   return Plotly.react(plot, traces, layoutOf({
     width, height, margin, annotations: tradeoffLabels(data, pixel, bounds), dragmode: zoomable ? "zoom" : false,
@@ -210,17 +218,17 @@ function drawTradeoff(figure, article) {
 function methodTraces(name, data) {
   const ink = methodColor(name), { xMeasure, yMeasure, value } = data;
   const of = (pairs) => pairs.filter((pair) => pair.method === name);
-  const text = (pair) => `${xMeasure.title} ${withInterval(pair.x, xMeasure)}<br>${yMeasure.title} ${withInterval(pair.y, yMeasure)}`;
+  const text = (pair) => `${plain(xMeasure.title)} ${withInterval(pair.x, xMeasure)}<br>${plain(yMeasure.title)} ${withInterval(pair.y, yMeasure)}`;
   const traces = [];
   const curve = of(data.curve), seeds = of(data.seeds), means = of(data.means);
   if (curve.length) traces.push({
     x: curve.map((p) => value(p)[0]), y: curve.map((p) => value(p)[1]), mode: "lines+markers", opacity: 0.8,
     line: { color: ink, width: 1.5 }, marker: { size: 5, color: ink }, name,
-    text: curve.map((p) => `<b>${name}</b>, ${p.knob} = ${p.setting}<br>${text(p)}`), hovertemplate: "%{text}<extra></extra>",
+    text: curve.map((p) => `<b>${plain(name)}</b>, ${plain(p.knob)} = ${p.setting}<br>${text(p)}`), hovertemplate: "%{text}<extra></extra>",
   });
   if (showSeeds && seeds.length > 1) traces.push({
     x: seeds.map((p) => p.x.value * scaleOf(xMeasure)), y: seeds.map((p) => p.y.value * scaleOf(yMeasure)), mode: "markers", name,
-    marker: { size: 5, color: ink, opacity: 0.4 }, text: seeds.map((p) => `${name}, seed ${p.seed}`), hovertemplate: "%{text}<extra></extra>",
+    marker: { size: 5, color: ink, opacity: 0.4 }, text: seeds.map((p) => `${plain(name)}, seed ${p.seed}`), hovertemplate: "%{text}<extra></extra>",
   });
   const bars = (which, measure) => known(means[0][which].low)
     ? { type: "data", symmetric: false, thickness: 1.2, width: 0, color: ink,
@@ -231,7 +239,7 @@ function methodTraces(name, data) {
     x: means.map((p) => value(p)[0]), y: means.map((p) => value(p)[1]), mode: "markers", name,
     error_x: bars("x", xMeasure), error_y: bars("y", yMeasure),
     marker: { size: methods.get(name).symbol === "star" ? 15 : 11, color: ink, symbol: methods.get(name).symbol, line: { color: color("ground"), width: 1 } },
-    text: means.map((p) => `<b>${name}</b><br>${text(p)}`), hovertemplate: "%{text}<extra></extra>",
+    text: means.map((p) => `<b>${plain(name)}</b><br>${text(p)}`), hovertemplate: "%{text}<extra></extra>",
   });
   return traces;
 }
@@ -250,23 +258,25 @@ function tradeoffLabels(data, pixel, bounds) {
     if (known(y.low)) obstacles.push(...path([pixel([x.mean * sx, y.low * sy]), pixel([x.mean * sx, y.high * sy])]));
   }
   const label = (pair, text, size, weight) => ({
-    pair, text, size, weight, anchor: pixel(data.value(pair)), width: textWidth(text, size, weight) + 4, height: size * 1.25,
+    pair, text, size, weight, anchor: pixel(data.value(pair)), width: textWidth(text, size, weight) + 10, height: size * 1.25,
   });
   const size = bounds[2] < 520 ? 11 : 12.5;
   const names = placeLabels(data.means.map((pair) => label(pair, pair.method, size, 600)), obstacles, bounds);
-  const values = data.curve.map((pair) => label(pair, `${+pair.setting.toPrecision(3)}`, 10, 400));
+  // The ends of a curve lie on other points, which have names.
+  const inner = data.curve.filter((p, k, all) => all[k - 1]?.method === p.method && all[k + 1]?.method === p.method);
+  const values = inner.map((pair) => label(pair, `${+pair.setting.toPrecision(3)}`, 10, 400));
   const placed = placeLabels(values, [...obstacles, ...names.map((place) => place.box)], bounds).filter((place) => place.cost < 16);
   return [...names, ...placed].map((place) => annotation(place, data));
 }
 
 function annotation(place, data) {
-  const [x, y] = data.value(place.pair), ink = methodColor(place.pair.method);
+  const [x, y] = data.value(place.pair), ink = textColor(place.pair.method);
   const near = [0, 1].map((i) => Math.min(Math.max(place.anchor[i], place.box[i]), place.box[i + 2]));
   const far = Math.hypot(near[0] - place.anchor[0], near[1] - place.anchor[1]) > 16;
   return {
     x, y, ax: place.x - place.anchor[0], ay: place.y - place.anchor[1], showarrow: true, arrowhead: 0, standoff: 6,
     arrowwidth: 0.8, arrowcolor: far ? faded(ink, 0.6) : "rgba(0,0,0,0)", borderpad: 0,
-    text: place.weight > 400 ? `<b>${place.text}</b>` : place.text, font: { size: place.size, color: ink },
+    text: place.weight > 400 ? `<b>${plain(place.text)}</b>` : place.text, font: { size: place.size, color: ink },
   };
 }
 
@@ -284,18 +294,18 @@ function drawBars(figure, plot) {
       array: folded.map((entry) => (known(entry.high) ? entry.high - entry.mean : 0) * scale),
       arrayminus: folded.map((entry) => (known(entry.low) ? entry.mean - entry.low : 0) * scale),
     } : undefined,
-    text: folded.map((entry) => `<b>${entry.method}</b> ${withInterval(entry, measure)} ${spec.units[measure.unit].suffix}`), hovertemplate: "%{text}<extra></extra>", textposition: "none",
+    text: folded.map((entry) => `<b>${plain(entry.method)}</b> ${withInterval(entry, measure)} ${spec.units[measure.unit].suffix}`), hovertemplate: "%{text}<extra></extra>", textposition: "none",
   }];
   const seeds = shown(figure.dataLines.filter((entry) => entry.measure === measure.name));
   if (showSeeds && seeds.length > folded.length) traces.push({
     type: "scatter", mode: "markers", y: seeds.map((entry) => entry.method), x: seeds.map((entry) => entry.value * scale),
     marker: { size: 5, color: seeds.map((entry) => methodColor(entry.method)), line: { color: color("ground"), width: 0.8 } },
-    text: seeds.map((entry) => `${entry.method}, seed ${entry.seed}: ${format(entry.value, measure)}`), hovertemplate: "%{text}<extra></extra>",
+    text: seeds.map((entry) => `${plain(entry.method)}, seed ${entry.seed}: ${format(entry.value, measure)}`), hovertemplate: "%{text}<extra></extra>",
   });
   return Plotly.react(plot, traces, layoutOf({
     width: plot.clientWidth, height: 23 * names.length + 34, margin: { l: left, r: 56, t: 4, b: 26 },
     xaxis: axis({ zeroline: true, zerolinecolor: color("muted"), zerolinewidth: 1, nticks: 5, rangemode: "tozero" }),
-    yaxis: axis({ autorange: "reversed", showgrid: false, tickmode: "array", tickvals: names, ticktext: names.map((name) => shorten(name, left - 10)), tickfont: { color: color("ink"), size: 12 } }),
+    yaxis: axis({ autorange: "reversed", showgrid: false, tickmode: "array", tickvals: names, ticktext: names.map((name) => plain(shorten(name, left - 10))), tickfont: { color: color("ink"), size: 12 } }),
     annotations: folded.map((entry) => ({
       xref: "paper", x: 1, xanchor: "left", xshift: 6, y: entry.method, showarrow: false, text: format(entry.mean, measure), font: { size: 12, color: color("muted") },
     })),
@@ -330,7 +340,7 @@ function drawLines(figure, plot) {
     traces.push({
       x: entries.map((entry) => position[entry.x]), y: entries.map((entry) => entry.mean * scale), mode: "lines+markers", name,
       line: { color: ink, width: 1.8 }, marker: { size: 7, color: ink, symbol: methods.get(name).symbol, line: { color: color("ground"), width: 0.8 } },
-      text: entries.map((entry) => `<b>${name}</b>, ${entry.x}<br>${withInterval(entry, measure)} ${spec.units[measure.unit].suffix}`), hovertemplate: "%{text}<extra></extra>",
+      text: entries.map((entry) => `<b>${plain(name)}</b>, ${plain(entry.x)}<br>${withInterval(entry, measure)} ${spec.units[measure.unit].suffix}`), hovertemplate: "%{text}<extra></extra>",
     });
   }
   const values = folded.flatMap((entry) => [entry.mean, entry.low, entry.high]).filter(known).map((value) => value * scale);
@@ -340,7 +350,7 @@ function drawLines(figure, plot) {
   margin.r = labels.room;
   return Plotly.react(plot, traces, layoutOf({
     width: plot.clientWidth, height, margin, annotations: labels.annotations,
-    xaxis: axis({ range: [-0.15, order.length - 0.85], tickvals: order.map((_, k) => k), ticktext: order.map((name) => shorten(name, 90, 11)), showgrid: false, title: { text: figure.x, standoff: 6, font: { size: 11, color: color("muted") } } }),
+    xaxis: axis({ range: [-0.15, order.length - 0.85], tickvals: order.map((_, k) => k), ticktext: order.map((name) => plain(shorten(name, 90, 11))), showgrid: false, title: { text: figure.x, standoff: 6, font: { size: 11, color: color("muted") } } }),
     yaxis: axis({ range, nticks: 6 }),
   }), CONFIG);
 }
@@ -360,7 +370,7 @@ function endLabels(groups, position, scale, range, height) {
     room,
     annotations: ends.map((end) => ({
       xref: "paper", x: 1, xanchor: "left", xshift: 8, yref: "paper", y: 1 - end.y / height, yanchor: "middle", showarrow: false,
-      text: shorten(end.name, room - 14, size), font: { size, color: methodColor(end.name) },
+      text: plain(shorten(end.name, room - 14, size)), font: { size, color: textColor(end.name) },
     })),
   };
 }
@@ -371,22 +381,34 @@ function clear(plot) {
   plot.textContent = "";
 }
 
-function draw(figure) {
-  const article = byId(figure.name);
-  if (figure.kind === "tradeoff") return drawTradeoff(figure, article);
-  const renderer = { bars: drawBars, lines: drawLines }[figure.kind];
-  if (renderer) article.querySelectorAll(".plot").forEach((plot) => renderer(figure, plot));
-}
+const RENDERERS = { tradeoff: drawTradeoff, bars: drawBars, lines: drawLines };
+const plots = figures.flatMap((figure) =>
+  [...byId(figure.name).querySelectorAll(".plot")].map((plot) => ({ figure, plot })));
+const stale = new Set();
+let drawing = false;
 
-let turn = 0;
-// One figure at a time, so that the page answers while the ones below are still to come.
-async function drawAll() {
-  const mine = ++turn;
-  for (const figure of figures) {
-    draw(figure);
+const nearest = (entries) => {
+  const distance = ({ plot }) => {
+    const { top, bottom } = plot.getBoundingClientRect();
+    return Math.max(0, top - innerHeight, -bottom);
+  };
+  return [...entries].map((entry) => [distance(entry), entry]).sort((a, b) => a[0] - b[0])[0][1];
+};
+
+// One plot at a time, those in sight first, so that the page answers while the others are still to come.
+// Each is awaited: plotly does not survive being called on a plot it is still busy with.
+async function redraw(entries = plots) {
+  entries.forEach((entry) => stale.add(entry));
+  delete document.documentElement.dataset.ready;
+  if (drawing) return;
+  drawing = true;
+  while (stale.size) {
+    const entry = nearest(stale);
+    stale.delete(entry);
+    await RENDERERS[entry.figure.kind](entry.figure, entry.plot);
     await new Promise((resume) => setTimeout(resume));
-    if (mine !== turn) return;
   }
+  drawing = false;
   document.documentElement.dataset.ready = "true";
 }
 
@@ -402,7 +424,7 @@ function toggleMethod(button) {
   document.querySelectorAll("tr[data-method], table[data-method]").forEach((element) => {
     element.hidden = hidden.has(element.dataset.method);
   });
-  drawAll();
+  redraw();
 }
 
 function define(button) {
@@ -437,16 +459,16 @@ function download(name) {
 
 const system = matchMedia("(prefers-color-scheme: dark)");
 setTheme(system.matches);
-system.addEventListener("change", () => { setTheme(system.matches); drawAll(); });
+system.addEventListener("change", () => { setTheme(system.matches); redraw(); });
 byId("theme").addEventListener("click", () => {
   setTheme(document.documentElement.style.colorScheme !== "dark");
-  drawAll();
+  redraw();
 });
-byId("seeds")?.addEventListener("change", (event) => { showSeeds = event.target.checked; drawAll(); });
+byId("seeds")?.addEventListener("change", (event) => { showSeeds = event.target.checked; redraw(plots.filter(({ figure }) => figure.kind !== "lines")); });
 document.querySelectorAll("[data-axis]").forEach((select) => select.addEventListener("change", () => {
   const figure = spec.figures[select.closest("article").id];
   figure[select.dataset.axis] = select.value;
-  draw(figure);
+  redraw(plots.filter((entry) => entry.figure === figure));
 }));
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
@@ -463,8 +485,8 @@ let width = innerWidth;
 addEventListener("resize", () => {
   if (innerWidth === width) return;  // a phone's address bar changes the height only
   width = innerWidth;
-  drawAll();
+  redraw();
 });
 window.clForget = { csv, paretoFront };
-drawAll();
+redraw();
 })();

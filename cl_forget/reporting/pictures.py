@@ -60,15 +60,12 @@ def tradeoff_png(specification: Specification, dpi: int = 200) -> bytes | None:
 
 
 def _frame(canvas: Canvas, axes: Axes, specification: Specification, figure: Figure) -> None:
-    canvas.text(0.02, 0.955, figure.title, size=14, weight="bold", color=INK, va="center")
-    canvas.text(0.02, 0.905, specification.subtitle, size=9, color=MUTED, va="center")
-    seeds = max((len(method.seeds) for method in specification.methods), default=1)
-    legend = f"Large markers: mean over {seeds} seeds with 95 % interval; dots: seeds. " if seeds > 1 else ""
-    formulas = " ".join(dict.fromkeys(note.split(" are ", 1)[1] + "." for note in figure.notes))
-    lines = f" Lines: one fine-tune, knob turned; numbers are {formulas}" if formulas else ""
-    canvas.text(
-        0.02, 0.02, fill(f"{legend}Grey stair: Pareto front.{lines}", 140), size=7.5, color=MUTED, va="bottom"
-    )
+    canvas.text(0.02, 0.955, figure.title, size=14, weight="bold", color=INK, va="center", parse_math=False)
+    canvas.text(0.02, 0.905, specification.subtitle, size=9, color=MUTED, va="center", parse_math=False)
+    seeds = max(len(method.seeds) for method in specification.methods)
+    means = f"Large markers: mean over {seeds} seeds with 95 % interval; dots: seeds. " if seeds > 1 else ""
+    caption = " ".join([f"{means}Grey stair: Pareto front.", *figure.notes])
+    canvas.text(0.02, 0.02, fill(caption, 140), size=7.5, color=MUTED, va="bottom", parse_math=False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -119,7 +116,10 @@ def _means(figure: Figure) -> dict[str, tuple[Cell, Cell]]:
 
 
 def _scaled(cell: Cell, factor: float) -> Cell:
-    return Cell(*(None if value is None else value * factor for value in (cell.mean, cell.low, cell.high)))
+    mean, low, high = (
+        None if value is None else value * factor for value in (cell.mean, cell.low, cell.high)
+    )
+    return Cell(mean, low, high)
 
 
 def _curve(figure: Figure, method: str) -> Curve:
@@ -218,22 +218,28 @@ def _label(
     bars = [bar for name in means for bar in _bars(*means[name])]
     obstacles += [box(point, 1.5) for line in (*lines, *bars) for point in _dense(axes, line)]
     bold = {"size": 9, "weight": "bold"}
-    names = [(point, m.name, m.color, bold) for point, m in zip(points, shown, strict=True)]
+    names = [(point, m.name, _text_color(m.color), bold) for point, m in zip(points, shown, strict=True)]
     taken = _write(axes, names, obstacles, allowed=float("inf"))
     small = {"size": 6.5}
     values = [
-        (point, f"{setting:g}", method.color, small)
+        (point, f"{setting:g}", _text_color(method.color), small)
         for method in specification.methods
         for setting, point in curves[method.name][1:-1]
     ]
     _write(axes, values, obstacles + taken, allowed=16)
 
 
+def _text_color(color: str) -> str:
+    """A quarter of ink in it: text needs more contrast than a marker."""
+    pairs = [(int(color[k : k + 2], 16), int(INK[k : k + 2], 16)) for k in (1, 3, 5)]
+    return "#" + "".join(f"{round(0.75 * own + 0.25 * ink):02x}" for own, ink in pairs)
+
+
 def _write(axes: Axes, labels: Sequence[Label], obstacles: list[Box], allowed: float) -> list[Box]:
     """Write the labels that find a place of at most `allowed` cost, with a thin line to a distant point."""
     pixel = axes.figure.dpi / 72
     texts = [
-        axes.text(*point, text, color=color, ha="center", va="center", zorder=6, **look)
+        axes.text(*point, text, color=color, ha="center", va="center", zorder=6, parse_math=False, **look)
         for point, text, color, look in labels
     ]
     extents = [text.get_window_extent() for text in texts]
@@ -247,7 +253,7 @@ def _write(axes: Axes, labels: Sequence[Label], obstacles: list[Box], allowed: f
             text.remove()
             continue
         kept.append(place.box)
-        text.set_position(axes.transData.inverted().transform(place.centre))
+        text.set_position(tuple(axes.transData.inverted().transform(place.centre)))
         near = (
             min(max(a, low), high) for a, low, high in zip(anchor, place.box[:2], place.box[2:], strict=True)
         )

@@ -1,4 +1,4 @@
-"""What a report shows, as pure data: sections of figures and tables, each with its numbers and how to read it.
+"""What a report shows, as pure data: figures and tables, each with its numbers and how to read it.
 
 Nothing here knows how a figure is drawn. Terminal, picture and page (and any other medium) are renderings of
 the same `Specification`, so they can never disagree. Values are as in `Result`: accuracies are fractions,
@@ -76,7 +76,7 @@ class Figure:
             or `knob` and `setting` (None where the method was run as it is) as the kind needs.
         folded: the same over seeds: `mean`, `low`, `high` (95 % interval), `count` instead of seed and value.
         x, y: trade-off: names of the default measures; lines: `x` is the title of the horizontal axis.
-        order: the categories along `x` by measure, or the rows of a matrix under "row", columns under "column".
+        order: the categories along `x` by measure; of a matrix its "row" and "column", and which are "tasks".
         notes: sentences to print with the figure, such as what a knob does.
     """
 

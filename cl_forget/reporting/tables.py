@@ -10,7 +10,7 @@ from cl_forget.reporting.specification import Table
 
 
 def table_csv(table: Table) -> str:
-    """The table as CSV: per measure its mean and the ends of its interval; nothing where a value is missing."""
+    """The table as CSV: per measure its mean and the ends of its interval; empty where a value is missing."""
     names = [measure.name for measure in table.measures]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

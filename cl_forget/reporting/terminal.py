@@ -53,8 +53,8 @@ def render_table(specification: Specification, width: int | None = None) -> Rich
     assert isinstance(table, Table)
     columns = _fitting(table, width or Console().width)
     rich = RichTable(
-        title=specification.subtitle,
-        caption=_caption(table, columns),
+        title=Text(specification.subtitle),
+        caption=Text(_caption(table, columns)),
         box=box.SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",

@@ -1,0 +1,151 @@
+"""Headless Chromium for tests, spoken to over its debugging pipe: no driver, no port, no network."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+)
+
+
+def find_chromium() -> str | None:
+    """The path of Chromium, None if it is not installed."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+class Browser:
+    """One page of a Chromium of its own.
+
+    Attributes:
+        errors: every exception, console error, blocked or failed request since the page was opened.
+        requests: the addresses the page asked for.
+    """
+
+    def __init__(self, patience: float = 30.0) -> None:
+        chromium = find_chromium()
+        assert chromium is not None
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+        self._patience, self._count, self._answers, self._buffer = patience, 0, {}, b""
+        self._profile = tempfile.TemporaryDirectory(prefix="chromium", ignore_cleanup_errors=True)
+        theirs_in, self._out = os.pipe()
+        self._in, theirs_out = os.pipe()
+        # Chromium reads commands from descriptor 3 and writes answers to 4.
+        command = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
+        self._process = subprocess.Popen(
+            ["bash", "-c", command, "chromium", chromium, *FLAGS, f"--user-data-dir={self._profile.name}"],
+            pass_fds=(theirs_in, theirs_out),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(theirs_in)
+        os.close(theirs_out)
+        target = self._send("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self._send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def open(
+        self, path: Path, width: int = 1280, height: int = 900, dark: bool = False, phone: bool = False
+    ) -> float:
+        """Open a file, wait until the report has drawn itself, and return the seconds that took."""
+        self.errors.clear()
+        self.requests.clear()
+        self.resize(width, height, phone)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        started = time.perf_counter()
+        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.wait("document.documentElement?.dataset.ready === 'true'")
+        return time.perf_counter() - started
+
+    def resize(self, width: int, height: int, phone: bool = False) -> None:
+        """Set the viewport, in CSS pixels."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 2 if phone else 1, "mobile": phone}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
+
+    def wait(self, condition: str) -> None:
+        """Wait until a JavaScript condition holds."""
+        deadline = time.monotonic() + self._patience
+        while not self.evaluate(condition):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{condition} never held; errors: {self.errors}")
+            time.sleep(0.02)
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(answer["exceptionDetails"]["exception"].get("description", answer))
+        return answer["result"].get("value")
+
+    def screenshot(self, path: Path, whole: bool = True) -> None:
+        """Save what the page looks like, all of it or the visible part."""
+        answer = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(answer["data"]))
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """One command of the DevTools protocol, on the page."""
+        return self._send(method, self._session, **parameters)
+
+    def close(self) -> None:
+        """End the browser."""
+        self._send("Browser.close")
+        self._process.wait(timeout=self._patience)
+        os.close(self._in)
+        os.close(self._out)
+        self._profile.cleanup()
+
+    def _send(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
+        self._count += 1
+        message = {"id": self._count, "method": method, "params": parameters}
+        if session is not None:
+            message["sessionId"] = session
+        os.write(self._out, json.dumps(message).encode() + b"\0")
+        while self._count not in self._answers:
+            self._read()
+        answer = self._answers.pop(self._count)
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']}")
+        return answer["result"]
+
+    def _read(self) -> None:
+        ready, _, _ = select.select([self._in], [], [], self._patience)
+        data = os.read(self._in, 1 << 20) if ready else b""
+        if not data:
+            raise TimeoutError(f"chromium does not answer (exit code {self._process.poll()})")
+        *messages, self._buffer = (self._buffer + data).split(b"\0")
+        for message in map(json.loads, messages):
+            if "id" in message:
+                self._answers[message["id"]] = message
+            else:
+                self._note(message["method"], message["params"])
+
+    def _note(self, event: str, about: dict[str, Any]) -> None:
+        if event == "Runtime.exceptionThrown":
+            self.errors.append(str(about["exceptionDetails"].get("exception", about["exceptionDetails"])))
+        elif event == "Runtime.consoleAPICalled" and about["type"] in ("error", "assert", "warning"):
+            self.errors.append(f"console.{about['type']}: {about['args']}")
+        elif event == "Log.entryAdded" and about["entry"]["level"] in ("error", "warning"):
+            self.errors.append(about["entry"]["text"])
+        elif event == "Network.requestWillBeSent":
+            self.requests.append(about["request"]["url"])

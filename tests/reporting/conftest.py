@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from browser import Browser, find_chromium
+from samples import make_results
+
+from cl_forget.reporting import Specification, specify
+from cl_forget.result import Result
+
+
+@pytest.fixture(scope="session")
+def results() -> list[Result]:
+    """Nine methods, three seeds; one result lacks a number, as after a failed evaluation."""
+    made = make_results()
+    broken = next(r for r in made if r.method == "SAM" and r.seed == 1)
+    broken.rows[-1].suites["emoji"].test.accuracy = None
+    return made
+
+
+@pytest.fixture(scope="session")
+def specification(results: list[Result]) -> Specification:
+    return specify(results)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if find_chromium() is None:
+        pytest.skip("Chromium is not installed; on Debian: apt-get install chromium")
+    browser = Browser()
+    yield browser
+    browser.close()
