@@ -32,7 +32,8 @@ def label_space(
         templates: prompt templates.
 
     Raises:
-        UserError: fewer than two classes, names that do not match the classes, or a template without `{}`.
+        UserError: fewer than two classes, names that do not match the classes or are given twice, or a
+            template without `{}`.
     """
     if len(found) < 2:
         raise UserError(f"{what} has {len(found)} class; telling classes apart needs at least two.")
@@ -41,21 +42,28 @@ def label_space(
             raise UserError(f"{what}: template '{template}' must hold {{}} once, where the class name goes.")
     if not templates:
         raise UserError(f"{what}: give at least one template, such as 'a photo of a {{}}.'.")
-    names = {name: name.replace("_", " ") for name in found}
     if isinstance(classes, Mapping):
         for name in classes:
-            if name not in names:
-                hint = closest(name, list(names))
-                raise UserError(f"{what} has no class '{name}'.{hint} Its classes: {_few(found)}.")
-        names |= classes
-    elif classes is not None:
-        if len(classes) != len(found):
-            raise UserError(
-                f"{what} has {len(found)} classes ({_few(found)}) but {len(classes)} class names are given: "
-                "give one name per class, in this order."
-            )
-        names = dict(zip(found, classes, strict=True))
-    return LabelSpace(head, tuple(names.values()), tuple(templates))
+            if name not in found:
+                raise UserError(
+                    f"{what} has no class '{name}'.{closest(name, list(found))} Its classes: {_few(found)}."
+                )
+        classes = [classes.get(name, _spaced(name)) for name in found]
+    if classes is None:  # a source's own names may be alike: ImageNet has two kinds of crane
+        return LabelSpace(head, tuple(_spaced(name) for name in found), tuple(templates))
+    if len(classes) != len(found):
+        raise UserError(
+            f"{what} has {len(found)} classes ({_few(found)}) but {len(classes)} class names are given: "
+            "give one name per class, in this order."
+        )
+    twice = next((name for name in classes if classes.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{what}: two classes are called '{twice}'; a prompt could not tell them apart.")
+    return LabelSpace(head, tuple(classes), tuple(templates))
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def carve(

@@ -186,6 +186,7 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
         path=path, classes=["a", "b"]
     )
     assert "has no class 'rusty'. Did you mean 'rust'?" in message(path=path, classes={"rusty": "x"})
+    assert "two classes are called 'x'" in message(path=path, classes={"rust": "x", "grass": "x"})
     assert "template 'a photo' must hold {} once" in message(path=path, templates=["a photo"])
     assert "at least one template" in message(path=path, templates=[])
     assert "validation is the fraction to set aside" in message(path=path, validation=1.5)

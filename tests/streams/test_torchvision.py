@@ -190,3 +190,10 @@ def test_a_data_set_that_is_not_classification(tmp_path: Path) -> None:
     folder.mkdir()
     np.save(folder / "mnist_test_seq.npy", np.zeros((20, 10, 64, 64), dtype=np.uint8))
     assert "does not have one class per image" in message(dataset="MovingMNIST", root=str(tmp_path))
+
+
+def test_a_sources_own_names_may_be_alike() -> None:
+    from cl_forget.streams._own import label_space
+
+    found = ["crane", "great_tit", "crane"]
+    assert label_space("x", "x", found, None, ["{}"]).classes == ("crane", "great tit", "crane")
