@@ -58,7 +58,7 @@ class Mitigation(BaseModel):
         post_hoc: whether the method only edits weights after the task, so that one fine-tune serves every
             value of its knob.
         order: among the methods of one place, a lower number acts first; equal numbers act in order of name.
-        title, formula, source: for tables and docs.
+        title, formula, cost, advice, source: for tables and docs (`docs/methods.md` is made from them).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
@@ -76,6 +76,8 @@ class Mitigation(BaseModel):
     order: ClassVar[int] = 0
     title: ClassVar[str]
     formula: ClassVar[str]
+    cost: ClassVar[str] = "not measured"
+    advice: ClassVar[str] = ""
     source: ClassVar[str]
 
     @property
@@ -374,15 +376,7 @@ def _check(mitigations: Sequence[Mitigation]) -> None:
                 )
 
 
-_STEP_HOOKS = (
-    "sample_weights", "unit_weights", "extra_batches", "objective", "penalty", "add_gradient",
-    "around_gradient", "around_update", "after_step", "should_stop", "learning_rate_factor",
-)  # fmt: skip
-
-
 def _acts_in_training(mitigation: Mitigation) -> bool:
-    """Whether it has a say in the steps, or in the weights that the next task starts from."""
-    if any(_overrides(mitigation, hook) for hook in _STEP_HOOKS):
-        return True
-    feeds_back = not mitigation.post_hoc or getattr(mitigation, "feed_back", False)
-    return _overrides(mitigation, "edit_weights") and feeds_back
+    """Whether it does more than arrange the stages or edit weights that nothing is trained on."""
+    after_training = mitigation.post_hoc and not getattr(mitigation, "feed_back", False)
+    return not after_training and mitigation.place != "stages"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cl_forget.avalanche._seeds import seeded
 from cl_forget.errors import UserError
 from cl_forget.streams._own import carve, label_space
 from cl_forget.streams.base import DEFAULT_TEMPLATES, Experience, ImageData
@@ -49,12 +48,13 @@ def avalanche(
         UserError: there is no such function, it fails, or as `from_avalanche`.
     """
     function = _function(benchmark)
-    with _seeded():
+    with seeded(0):
         try:
             made = function(**(options or {}))
         except Exception as error:
             raise UserError(
-                f"avalanche benchmark '{benchmark}' failed: {type(error).__name__}: {error}; check its options."
+                f"avalanche benchmark '{benchmark}' failed: {type(error).__name__}: {error}; "
+                "check its options."
             ) from error
     return from_avalanche(made, classes, templates, name, validation, raw)
 
@@ -123,24 +123,6 @@ def _function(place: str) -> Callable[..., Any]:
     except (ImportError, AttributeError) as error:
         raise UserError(f"avalanche benchmark '{place}' cannot be loaded: {error}.") from error
     return function
-
-
-@contextlib.contextmanager
-def _seeded() -> Iterator[None]:
-    """Global random generators at a fixed seed, and as they were afterwards."""
-    import numpy as np
-    import torch
-
-    numpy_state, python_state = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        np.random.seed(0)
-        random.seed(0)
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy_state)
-            random.setstate(python_state)
 
 
 def _streams(benchmark: Any) -> dict[str, list[Any]]:
@@ -232,8 +214,8 @@ def _pixels(image: Any) -> np.ndarray:
         pixels = pixels.transpose(2, 0, 1)
     if pixels.ndim != 3 or pixels.shape[0] not in (1, 3):
         raise UserError(
-            f"an Avalanche sample of shape {tuple(pixels.shape)} is no image: give (height, width), or one or "
-            "three channels."
+            f"an Avalanche sample of shape {tuple(pixels.shape)} is no image: give (height, width), or one "
+            "or three channels."
         )
     if pixels.dtype != np.uint8:
         if pixels.min() < 0 or pixels.max() > 1:
@@ -306,7 +288,8 @@ def _heads(
 def _by_label(classes: Sequence[str], labels: Sequence[int]) -> list[str]:
     if max(labels) >= len(classes):
         raise UserError(
-            f"the benchmark has label {max(labels)} but there are {len(classes)} class names; give one per label."
+            f"the benchmark has label {max(labels)} but there are {len(classes)} class names; give one per "
+            "label."
         )
     return [classes[label] for label in labels]
 

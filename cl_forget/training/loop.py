@@ -72,7 +72,10 @@ class FineTune:
         task, chain = self.task, self.chain
         done = int(resume["loop"]["steps"]) if resume else 0
         self.set_up(resume)
-        if self.parameters.tensors:
+        own_loop = chain.using("train_task")
+        if own_loop:
+            own_loop[0].train_task(task, self.train, chain.live)
+        elif self.parameters.tensors:
             self._steps(done, save)
         chain.each("finish_training", task)
         chain.each("restore_parameters", task)
