@@ -98,14 +98,22 @@ class ZSCL(Mitigation):
             state.update({name: parameter.detach().clone() for name, parameter in trained.items()})
 
     def after_step(self, update: Update, state: State) -> None:
-        """Every k steps, and after the last, the weights enter the average."""
-        done, last, k = update.number + 1, update.task.steps, self.average_every
-        if k is not None and (done % k == 0 or done == last):
-            state["count"] = state["count"] + 1
-            average = [state[f"average/{name}"] for name in update.parameters.names]
-            torch._foreach_lerp_(average, update.parameters.values, 1 / int(state["count"]))
+        """Every k steps the weights enter the average."""
+        state["steps"] = torch.tensor(update.number + 1)
+        if self.average_every is not None and (update.number + 1) % self.average_every == 0:
+            self._average(update.parameters.names, update.parameters.values, state)
+
+    def _average(self, names: list[str], weights: list[Tensor], state: State) -> None:
+        state["count"] = state["count"] + 1
+        average = [state[f"average/{name}"] for name in names]
+        torch._foreach_lerp_(average, weights, 1 / int(state["count"]))
 
     def finish_training(self, task: Task, state: State) -> None:
-        """The average is the task's result."""
-        for name in [name for name in state if name.startswith("average/")]:
-            task.model.get_parameter(name.removeprefix("average/")).data.copy_(state.pop(name))
+        """The average is the task's result; the last weights are in it, however short the task."""
+        names = [name.removeprefix("average/") for name in state if name.startswith("average/")]
+        weights = [task.model.get_parameter(name).detach() for name in names]
+        steps = int(state.get("steps", torch.tensor(0)))
+        if self.average_every is not None and steps % self.average_every:
+            self._average(names, weights, state)
+        for name, weight in zip(names, weights, strict=True):
+            weight.copy_(state.pop(f"average/{name}"))

@@ -56,6 +56,14 @@ class ClipModel(FoundationModel):
         for parameter in self.parameters():
             parameter.requires_grad_(False)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> ClipModel:
+        # Tokenizer and preprocessing never change, and copying a vocabulary takes a second.
+        memo.update({id(shared): shared for shared in (self._tokenizer, self._preprocess)})
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
     # -- data ------------------------------------------------------------------------------------------
     def prepare(
         self, data: Data, experience: Experience, split: str, augment: str = "none"
