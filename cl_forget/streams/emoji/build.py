@@ -62,7 +62,9 @@ def _hash(text: str) -> int:
 
 def _slug(label: str) -> str:
     label = unicodedata.normalize("NFKD", label.replace("’", "").replace("'", "").replace(".", ""))
-    label = "".join(_KEYCAPS.get(character, character) if "keycap" in label else character for character in label)
+    label = "".join(
+        _KEYCAPS.get(character, character) if "keycap" in label else character for character in label
+    )
     ascii_label = label.encode("ascii", "ignore").decode().lower().replace("&", "and")
     return re.sub(r"[^a-z0-9]+", "-", ascii_label).strip("-")
 
@@ -92,7 +94,9 @@ def _fetch(name: str, version: str, folder: Path) -> dict[str, Any]:
             command = ["npm", "pack", "--silent", f"{name}@{version}", "--pack-destination", str(folder)]
             subprocess.run(command, check=True, capture_output=True)
         except FileNotFoundError:
-            raise UserError("the emoji recipe needs the command `npm`: install Node.js, then run it again") from None
+            raise UserError(
+                "the emoji recipe needs the command `npm`: install Node.js, then run it again"
+            ) from None
         except subprocess.CalledProcessError as error:
             reason = (error.stderr.decode().strip().splitlines() or ["no reason given"])[-1]
             raise UserError(f"npm could not fetch {name}@{version}: {reason}") from None
@@ -105,7 +109,11 @@ def _fetch(name: str, version: str, folder: Path) -> dict[str, Any]:
 def _read_concepts(files: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Emoji without skin tones, by comparable code points, in Unicode order."""
     meta = files["meta/groups.json"]
-    listed = [entry for entry in files["en/data.json"] if meta["groups"].get(str(entry.get("group"))) not in (None, "component")]
+    listed = [
+        entry
+        for entry in files["en/data.json"]
+        if meta["groups"].get(str(entry.get("group"))) not in (None, "component")
+    ]
     concepts = {}
     for entry in sorted(listed, key=lambda entry: entry["order"]):
         label = entry["label"]
@@ -120,7 +128,9 @@ def _read_concepts(files: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return concepts
 
 
-def _match(families: dict[str, dict[str, Any]], concepts: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+def _match(
+    families: dict[str, dict[str, Any]], concepts: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, str]]:
     """Which icon of each family draws which concept: style -> code points -> icon name.
 
     Four packages list the code points of their icons; the others only name them, so names are learnt from the listed ones. An alias
@@ -139,12 +149,23 @@ def _match(families: dict[str, dict[str, Any]], concepts: dict[str, dict[str, An
                     by_name.setdefault(other, by_name[known])
     matched: dict[str, dict[str, str]] = {}
     for style, files in families.items():
-        listed = {name: _code_points(code) for code, name in files["chars.json"].items() if _code_points(code) in concepts}
+        listed = {
+            name: _code_points(code)
+            for code, name in files["chars.json"].items()
+            if _code_points(code) in concepts
+        }
         icons = files["icons.json"]["icons"]
         drawn: dict[str, str] = {}
         bodies = set()
         # Exact names claim their concept before names known only through another family's alias.
-        for name in sorted(icons, key=lambda name: (name not in listed, concepts.get(by_name.get(name, ""), {}).get("slug") != name, name)):
+        for name in sorted(
+            icons,
+            key=lambda name: (
+                name not in listed,
+                concepts.get(by_name.get(name, ""), {}).get("slug") != name,
+                name,
+            ),
+        ):
             code = listed.get(name) or by_name.get(name)
             if code and code not in drawn and icons[name]["body"] not in bodies:
                 drawn[code] = name
@@ -159,7 +180,8 @@ def _rasterise(icon: dict[str, Any], collection: dict[str, Any]) -> np.ndarray:
     from PIL import Image
 
     left, top, width, height = (
-        icon.get(key, collection.get(key, default)) for key, default in (("left", 0), ("top", 0), ("width", 16), ("height", 16))
+        icon.get(key, collection.get(key, default))
+        for key, default in (("left", 0), ("top", 0), ("width", 16), ("height", 16))
     )
     side = SIDE * SUPERSAMPLE
     svg = (
@@ -226,10 +248,12 @@ def _splits(concepts: list[dict[str, Any]], drawn: dict[str, list[str]]) -> dict
 def _notice(style: str, info: dict[str, Any], pictures: int) -> str:
     package, version = PACKAGES[style]
     licence = info["license"]
-    full_text = {"Apache-2.0": "../licences/Apache-2.0.txt", "MIT": "../licences/MIT.txt"}.get(licence["spdx"], licence["url"])
+    full_text = {"Apache-2.0": "../licences/Apache-2.0.txt", "MIT": "../licences/MIT.txt"}.get(
+        licence["spdx"], licence["url"]
+    )
     share_alike = f"This sheet is likewise under {licence['title']}.\n" if "SA" in licence["spdx"] else ""
     return (
-        f"{style}.png and {style}.json: {pictures} pictures of the emoji family \"{info['name']}\"\n\n"
+        f'{style}.png and {style}.json: {pictures} pictures of the emoji family "{info["name"]}"\n\n'
         f"Author: {info['author']['name']}\n"
         f"Source: {info['author']['url']}\n"
         f"Taken from: npm package {package}, version {version}\n"
@@ -246,7 +270,7 @@ def _names_notice() -> str:
         f"concepts.json: names, keywords and groups of emoji, taken from the npm package {package}, version {version}\n"
         "(Copyright (c) 2017-2019 Miles Johnson, MIT licence), which derives them from the Unicode Common Locale Data\n"
         "Repository (Copyright (c) 1991-present Unicode, Inc., Unicode License v3, https://www.unicode.org/license.txt).\n"
-        "Changes: a selection; labels with a colon were turned round (\"flag: Japan\" became \"flag of Japan\").\n"
+        'Changes: a selection; labels with a colon were turned round ("flag: Japan" became "flag of Japan").\n'
     )
 
 
@@ -269,7 +293,9 @@ def build(packages: Path) -> dict[str, bytes]:
     try:
         import resvg_py  # noqa: F401
     except ImportError:
-        raise UserError(f"the emoji recipe needs the rasteriser: pip install resvg-py=={RASTERISER[1]}") from None
+        raise UserError(
+            f"the emoji recipe needs the rasteriser: pip install resvg-py=={RASTERISER[1]}"
+        ) from None
     families = {style: _fetch(*package, packages) for style, package in PACKAGES.items()}
     concepts = _read_concepts(_fetch(*NAMES_PACKAGE, packages))
     matched = _match(families, concepts)
@@ -290,20 +316,33 @@ def build(packages: Path) -> dict[str, bytes]:
     files["concepts.json"] = _json(listed)
     files["concepts.LICENCE.txt"] = _names_notice().encode()
     files["splits.json"] = _json(_splits(listed, drawn))
-    files["checksums.json"] = _json({name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())})
+    files["checksums.json"] = _json(
+        {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    )
     return files
 
 
 def compare(built: dict[str, bytes], shipped: Path) -> list[str]:
     """Names of the files of `built` that are missing from the folder `shipped` or differ from it."""
-    return [name for name, content in built.items() if not (shipped / name).is_file() or (shipped / name).read_bytes() != content]
+    return [
+        name
+        for name, content in built.items()
+        if not (shipped / name).is_file() or (shipped / name).read_bytes() != content
+    ]
 
 
 def _version_warnings() -> list[str]:
     import importlib
 
-    found = [(name, wanted, importlib.import_module(name).__version__) for name, wanted in (RASTERISER, PNG_ENCODER)]
-    return [f"note: built with {name} {have}, the shipped files with {wanted}" for name, wanted, have in found if have != wanted]
+    found = [
+        (name, wanted, importlib.import_module(name).__version__)
+        for name, wanted in (RASTERISER, PNG_ENCODER)
+    ]
+    return [
+        f"note: built with {name} {have}, the shipped files with {wanted}"
+        for name, wanted, have in found
+        if have != wanted
+    ]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -326,7 +365,10 @@ def main(arguments: list[str] | None = None) -> int:
         for name, content in files.items():
             (options.output / name).write_bytes(content)
     print(f"{len(files)} files, {sum(map(len, files.values())) / 1e6:.1f} MB")
-    print("\n".join(_version_warnings() + [f"differs: {name}" for name in differing]) or "identical to the shipped files")
+    print(
+        "\n".join(_version_warnings() + [f"differs: {name}" for name in differing])
+        or "identical to the shipped files"
+    )
     return 1 if differing else 0
 
 
