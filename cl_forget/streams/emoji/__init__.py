@@ -1,7 +1,8 @@
-"""The embedded emoji world: about 1,700 named concepts drawn in nine styles at 32 x 32 pixels, with fixed splits.
+"""The embedded emoji world: about 1,700 named concepts drawn in nine styles at 32 x 32 pixels, with fixed
+splits.
 
-`load()` gives everything as tensors; nothing is downloaded. How the files are made is in `build.py`; licences and attribution lie
-beside each family's sheet in `data/`.
+`load()` gives everything as tensors; nothing is downloaded. How the files are made is in `build.py`;
+licences and attribution lie beside each family's sheet in `data/`.
 """
 
 import functools
@@ -110,7 +111,7 @@ class EmojiSet:
 
 
 def _read(name: str, checksums: dict[str, str] | None = None) -> bytes:
-    cure = "install cl_forget again, or rebuild the file with `python -m cl_forget.streams.emoji.build --output <folder>`"
+    cure = "install cl_forget again, or rebuild it: python -m cl_forget.streams.emoji.build --output FOLDER"
     try:
         content = (DATA / name).read_bytes()
     except OSError as error:

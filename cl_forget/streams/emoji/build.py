@@ -1,11 +1,12 @@
 """The recipe of the emoji data set: nine emoji families, rasterised to 32 x 32 RGBA, with fixed splits.
 
-    python -m cl_forget.streams.emoji.build                  # build in a temporary folder, compare with the shipped data
+    python -m cl_forget.streams.emoji.build                  # build, compare with the shipped data
     python -m cl_forget.streams.emoji.build --output folder  # keep the rebuilt files
-    python -m cl_forget.streams.emoji.build --packages dir   # use tarballs of an earlier `npm pack` instead of downloading
+    python -m cl_forget.streams.emoji.build --packages dir   # use the tarballs of an earlier `npm pack`
 
-It needs `npm`, and the Python package `resvg-py` at the version pinned below. A second build gives the same bytes: package
-versions, rasteriser and PNG encoder (Pillow) are pinned, and every choice is made by hashing names, never by a random generator.
+It needs `npm`, and the Python package `resvg-py` at the version pinned below. A second build gives the same
+bytes: package versions, rasteriser and PNG encoder (Pillow) are pinned, and every choice is made by hashing
+names, never by a random generator.
 """
 
 import argparse
@@ -70,7 +71,8 @@ def _slug(label: str) -> str:
 
 
 def _human_name(label: str) -> str:
-    """CLDR puts the kind before a colon ("flag: Japan"); people say it the other way round ("flag of Japan")."""
+    """CLDR puts the kind before a colon ("flag: Japan"); people say it the other way round ("flag of
+    Japan")."""
     kind, _, rest = label.partition(": ")
     if not rest:
         return label
@@ -82,7 +84,8 @@ def _human_name(label: str) -> str:
 
 
 def _code_points(hexcode: str) -> str:
-    """Comparable code points: presentation selectors and joiners are written or left out at will by the families."""
+    """Comparable code points: presentation selectors and joiners are written or left out at will by the
+    families."""
     return "-".join(part for part in hexcode.lower().split("-") if part not in ("fe0f", "200d"))
 
 
@@ -133,9 +136,10 @@ def _match(
 ) -> dict[str, dict[str, str]]:
     """Which icon of each family draws which concept: style -> code points -> icon name.
 
-    Four packages list the code points of their icons; the others only name them, so names are learnt from the listed ones. An alias
-    would draw a second concept with the same picture (old families draw "person running" and "man running" alike), which no
-    model can tell apart: an icon is given to one concept only, the one of its own name.
+    Four packages list the code points of their icons; the others only name them, so names are learnt from
+    the listed ones. An alias would draw a second concept with the same picture (old families draw "person
+    running" and "man running" alike), which no model can tell apart: an icon is given to one concept only,
+    the one of its own name.
     """
     by_name = {concept["slug"]: code for code, concept in concepts.items()}
     for files in families.values():
@@ -214,7 +218,8 @@ def _sheet(pictures: list[np.ndarray]) -> bytes:
 
 
 def _splits(concepts: list[dict[str, Any]], drawn: dict[str, list[str]]) -> dict[str, Any]:
-    """Held-out concepts and held-out (concept, style) pairs; `drawn` gives the concept slugs of each style."""
+    """Held-out concepts and held-out (concept, style) pairs; `drawn` gives the concept slugs of each
+    style."""
     clocks = [concept["slug"] for concept in concepts if concept["code_points"] in _CLOCK_FACES]
     groups = collections.defaultdict(list)
     for concept in concepts:
@@ -267,10 +272,11 @@ def _notice(style: str, info: dict[str, Any], pictures: int) -> str:
 def _names_notice() -> str:
     package, version = NAMES_PACKAGE
     return (
-        f"concepts.json: names, keywords and groups of emoji, taken from the npm package {package}, version {version}\n"
-        "(Copyright (c) 2017-2019 Miles Johnson, MIT licence), which derives them from the Unicode Common Locale Data\n"
-        "Repository (Copyright (c) 1991-present Unicode, Inc., Unicode License v3, https://www.unicode.org/license.txt).\n"
-        'Changes: a selection; labels with a colon were turned round ("flag: Japan" became "flag of Japan").\n'
+        f"concepts.json: names, keywords and groups of emoji, taken from the npm package {package}, "
+        f"version {version}\n(Copyright (c) 2017-2019 Miles Johnson, MIT licence), which derives them from the "
+        "Unicode Common Locale Data\nRepository (Copyright (c) 1991-present Unicode, Inc., Unicode License v3, "
+        "https://www.unicode.org/license.txt).\nChanges: a selection; labels with a colon were turned round "
+        '("flag: Japan" became "flag of Japan").\n'
     )
 
 

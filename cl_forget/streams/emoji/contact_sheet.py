@@ -15,7 +15,8 @@ _PRETRAIN, _HELD_OUT, _UNSEEN = "#ffffff", "#ffd9a8", "#cfe3ff"
 
 
 def _rows(data: EmojiSet, per_group: int) -> list[int]:
-    """Concepts to show: some of each group, the most often drawn first, among them held-out pairs, and two held-out concepts."""
+    """Concepts to show: some of each group, the most often drawn first, among them held-out pairs, and two
+    held-out concepts."""
     drawings = torch.bincount(data.concept, minlength=len(data.concepts))
     in_pair = torch.zeros(len(data.concepts), dtype=torch.bool)
     in_pair[data.concept[data.held_out_pair]] = True
