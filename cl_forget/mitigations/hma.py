@@ -49,6 +49,8 @@ class HeterogeneousAveraging(Mitigation):
     post_hoc = True
     title = "HMA"
     formula = "θ_k = (1-α_k)·θ0 + α_k·θ, mean α_k = α, α_k fitted on validation data"
+    cost = "a few validation passes"
+    advice = "When one α for all depths is too coarse and validation data are there."
     source = "Lin et al. 2024, arXiv:2309.06256v4, §5"
 
     alpha: float = Field(0.5, ge=0, le=1, description="α, the mean share of the tuned model")
