@@ -29,7 +29,24 @@ from cl_forget.training.context import Task
 from cl_forget.training.loop import learning_rate
 
 OURS = frozenset(
-    ["self", "model", "feature_extractor", "classifier", "optimizer", "criterion", "train_mb_size", "train_epochs", "eval_mb_size", "device", "plugins", "evaluator", "eval_every", "peval_mode", "base_kwargs", "kwargs"]
+    [
+        "self",
+        "model",
+        "feature_extractor",
+        "classifier",
+        "optimizer",
+        "criterion",
+        "train_mb_size",
+        "train_epochs",
+        "eval_mb_size",
+        "device",
+        "plugins",
+        "evaluator",
+        "eval_every",
+        "peval_mode",
+        "base_kwargs",
+        "kwargs",
+    ]
 )
 NO_TASK_LABELS = ("DER", "ICaRL")
 """Strategies that call the model without task labels."""

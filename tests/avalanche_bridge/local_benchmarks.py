@@ -66,9 +66,10 @@ def domain_incremental(per_class: int = 12) -> Any:
 
 def task_aware(per_class: int = 20) -> Any:
     """The class-incremental benchmark with a task label per experience."""
-    from avalanche.benchmarks import task_incremental_benchmark
+    from avalanche.benchmarks import task_incremental_benchmark, with_classes_timeline
 
-    return task_incremental_benchmark(class_incremental(per_class), reset_task_labels=True)
+    made = task_incremental_benchmark(class_incremental(per_class), reset_task_labels=True)
+    return with_classes_timeline(made)
 
 
 def randomly_ordered() -> Any:
