@@ -34,6 +34,7 @@ def fit_heads(task: Task, anchor: str = "previous") -> None:
             )
         if anchor == "current":
             embedding = _embeddings(task.model, source.plain())
+            task.cost.forward_samples += len(source)
         else:
             embedding = task.frozen.whole(source.plain(), anchor, "embedding")
         probe = fit_linear_probe(embedding, source.targets, len(labels.classes))

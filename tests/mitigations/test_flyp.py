@@ -6,7 +6,20 @@ import dataclasses
 
 import pytest
 import torch
-from drive import TASKS, Bigrams, assert_close, clip, distance, naive, resumed, sentences, task_of, tuned
+from drive import (
+    TASKS,
+    TRAIN,
+    Bigrams,
+    assert_close,
+    clip,
+    distance,
+    naive,
+    resumed,
+    sentences,
+    step_of,
+    task_of,
+    tuned,
+)
 from torch.nn import functional as F
 
 from cl_forget.errors import UserError
@@ -93,3 +106,16 @@ def test_one_task_loss_and_one_head() -> None:
         Chain([FLYP(), FLYPCrossEntropy()])
     with pytest.raises(UserError, match="both decide the head initialisation"):
         Chain([FLYP(), LinearProbeThenFineTune()])
+
+
+def test_label_smoothing_of_the_task_reaches_the_live_head() -> None:
+    train = TRAIN.model_copy(update={"label_smoothing": 0.2})
+    plain, smooth = (
+        step_of(task_of(clip([TASK]), [TASK], train=t), number=0) for t in (TRAIN, train)
+    )  # fmt: skip
+    head = smooth.task.model.class_weights(TASK)
+    torch.testing.assert_close(head, smooth.task.model.zero_shot_head(TASK.labels).weight)
+    logits = F.normalize(smooth.forward.embedding, dim=-1) @ head.T
+    expected = F.cross_entropy(logits, smooth.batch.targets, reduction="none", label_smoothing=0.2)
+    torch.testing.assert_close(FLYPCrossEntropy().objective(smooth, {}), expected)
+    assert not torch.allclose(FLYPCrossEntropy().objective(plain, {}), expected)

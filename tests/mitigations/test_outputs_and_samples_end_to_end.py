@@ -47,7 +47,9 @@ def test_runs_a_sequence_and_learns_something(tiny_run: Callable[..., Run], miti
 def test_suites_are_answered_by_the_tuned_text_tower(tiny_run: Callable[..., Run]) -> None:
     train = {"epochs": 1, "batch_size": 6, "lr": 1e-3}
     losses = [
-        simulate(tiny_run(model="quick-clip", stream="two-squares", probes=[], train=train, mitigations=[method]))
+        simulate(
+            tiny_run(model="quick-clip", stream="two-squares", probes=[], train=train, mitigations=[method])
+        )
         .rows[-1].suites["colours"].test.loss
         for method in ("flyp_ce", "kd")
     ]  # fmt: skip
