@@ -128,6 +128,7 @@ class ModuleModel(FoundationModel):
 
     @property
     def blocks(self) -> int:
+        """Number of depths."""
         return len(self.depths)
 
     # -- what Avalanche does itself ----------------------------------------------------------------------

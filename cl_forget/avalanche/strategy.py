@@ -28,26 +28,13 @@ from cl_forget.streams.base import Experience
 from cl_forget.training.context import Task
 from cl_forget.training.loop import learning_rate
 
-OURS = frozenset(
-    [
-        "self",
-        "model",
-        "feature_extractor",
-        "classifier",
-        "optimizer",
-        "criterion",
-        "train_mb_size",
-        "train_epochs",
-        "eval_mb_size",
-        "device",
-        "plugins",
-        "evaluator",
-        "eval_every",
-        "peval_mode",
-        "base_kwargs",
-        "kwargs",
-    ]
-)
+OURS = (
+    "self", "model", "feature_extractor", "classifier", "optimizer", "criterion", "train_mb_size",
+    "train_epochs", "eval_mb_size", "device", "plugins", "evaluator", "eval_every", "peval_mode",
+    "base_kwargs", "kwargs",
+)  # fmt: skip
+"""Arguments of a strategy that the experiment decides."""
+
 NO_TASK_LABELS = ("DER", "ICaRL")
 """Strategies that call the model without task labels."""
 
@@ -123,8 +110,8 @@ class _Sequence:
         if head not in self.heads:
             if self.heads and self.name in NO_TASK_LABELS:
                 raise UserError(
-                    f"avalanche's {self.name} takes no task labels, and '{experience.name}' has a head of its "
-                    "own; use a stream whose tasks share one head."
+                    f"avalanche's {self.name} takes no task labels, and '{experience.name}' has a head of "
+                    "its own; use a stream whose tasks share one head."
                 )
             self.heads.append(head)
         return self.heads.index(head)

@@ -40,6 +40,10 @@ class Avalanche(Mitigation):
     needs_trunk = False
     title = "Avalanche strategy"
     formula = "as the strategy defines it"
+    cost = "that of the strategy"
+    advice = "To run a strategy of avalanche-lib under this project's evaluation."
+    cost = "that of the strategy"
+    advice = "To compare with a strategy as Avalanche implements it; our own methods compose, this does not."
     source = "Carta et al. 2023, arXiv:2302.01766 (avalanche-lib)"
 
     strategy: str = Field("Naive", description="name in avalanche.training, or package.module:Class")
@@ -52,8 +56,8 @@ class Avalanche(Mitigation):
         if full in STRATEGIES or ":" in full:
             return full
         raise ValueError(
-            f"unknown strategy '{name}'.{closest(name, [*STRATEGIES, *SHORT])} Known: {', '.join(STRATEGIES)}; "
-            "any other is written package.module:Class"
+            f"unknown strategy '{name}'.{closest(name, [*STRATEGIES, *SHORT])} "
+            f"Known: {', '.join(STRATEGIES)}; any other is written package.module:Class"
         )
 
     def train_task(self, task: Task, train: Training, live: dict[str, Any]) -> None:

@@ -230,21 +230,31 @@ def test_it_runs_beside_avalanches_own_plugins_and_evaluation() -> None:
 
 
 def test_a_task_aware_benchmark_and_a_multi_head_model() -> None:
-    from avalanche.models import MTSimpleMLP
+    from avalanche.models import MultiTaskModule
 
     from cl_forget.avalanche import as_plugin
 
-    bench = local_benchmarks.task_aware(10)
-    module = MTSimpleMLP(input_size=64, hidden_size=16)
-    first = naive(module, [])
-    for experience in bench.streams["train"]:  # let every head appear, as the plugin asks
-        first.experience = experience
-        first.model.train()
-        first.model_adaptation()
-    strategy = naive(module, [as_plugin(parse_mitigation({"ewc": 10.0}))])
-    before = copy.deepcopy(module.state_dict())
-    strategy.train(bench.streams["train"], eval_streams=[])
-    assert any(not torch.equal(before[n], t) for n, t in module.state_dict().items())
+    class HeadPerTask(MultiTaskModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heads = nn.ModuleList([nn.Linear(64, 6) for _ in range(3)])
+
+        def forward_single_task(self, x: torch.Tensor, task_label: int) -> torch.Tensor:
+            return self.heads[task_label](x.flatten(1))
+
+    ends = []
+    for strength in (0.0, 1e-2, 1e4):
+        torch.manual_seed(2)
+        module = HeadPerTask()
+        start = copy.deepcopy(module.state_dict())
+        strategy = naive(module, [as_plugin(parse_mitigation({"l2_sp": strength}))])
+        strategy.train(local_benchmarks.task_aware(10).streams["train"], eval_streams=[])
+        assert all(not torch.equal(start[name], tensor) for name, tensor in module.state_dict().items())
+        ends.append(sum(float((start[n] - t).norm()) for n, t in module.state_dict().items()))
+    assert ends[0] > ends[1] > ends[2]
+    multi_head = naive(HeadPerTask(), [as_plugin(parse_mitigation({"lwf": 1.0}))])
+    with pytest.raises(UserError, match="use kd instead"):
+        multi_head.train(local_benchmarks.task_aware(10).streams["train"], eval_streams=[])
 
 
 def test_a_model_that_grows_is_refused() -> None:
@@ -292,7 +302,7 @@ def test_early_stopping_reads_the_validation_stream() -> None:
     method = parse_mitigation({"early_stopping": {"patience": 1}})
     strategy = naive(classifier(), [as_plugin(method, validation=bench.streams["valid"])])
     strategy.train_epochs = 40
-    strategy.train(list(bench.streams["train"])[0], eval_streams=[])
+    strategy.train(next(iter(bench.streams["train"])), eval_streams=[])
     assert strategy.clock.train_iterations < 40 * 4
 
 
@@ -307,5 +317,5 @@ def test_vectors_have_no_tokens_to_normalise_over() -> None:
 def test_unknown_submodules_are_named() -> None:
     from cl_forget.avalanche import ModuleModel
 
-    with pytest.raises(UserError, match="no submodule 'body.9'"):
+    with pytest.raises(UserError, match=r"no submodule 'body\.9'"):
         ModuleModel(classifier(), features=["body.9"])
