@@ -273,8 +273,9 @@ def _names_notice() -> str:
     package, version = NAMES_PACKAGE
     return (
         f"concepts.json: names, keywords and groups of emoji, taken from the npm package {package}, "
-        f"version {version}\n(Copyright (c) 2017-2019 Miles Johnson, MIT licence), which derives them from the "
-        "Unicode Common Locale Data\nRepository (Copyright (c) 1991-present Unicode, Inc., Unicode License v3, "
+        f"version {version}\n(Copyright (c) 2017-2019 Miles Johnson, MIT licence), which derives them from "
+        "the Unicode Common Locale Data\nRepository (Copyright (c) 1991-present Unicode, Inc., "
+        "Unicode License v3, "
         "https://www.unicode.org/license.txt).\nChanges: a selection; labels with a colon were turned round "
         '("flag: Japan" became "flag of Japan").\n'
     )
