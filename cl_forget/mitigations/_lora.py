@@ -204,7 +204,7 @@ def _readers(task: Task, names: list[str]) -> dict[str, str]:
         for path, module in model.named_modules()
         if path
     ]
-    was = model.training
+    training = [module for module in model.modules() if module.training]
     try:
         with torch.no_grad():
             model.eval()
@@ -212,7 +212,8 @@ def _readers(task: Task, names: list[str]) -> dict[str, str]:
     finally:
         for hook in hooks:
             hook.remove()
-        model.train(was)
+        for module in training:
+            module.training = True
     readers = {}
     for name in names:
         path = name.rpartition(".")[0]

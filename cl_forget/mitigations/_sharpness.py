@@ -20,7 +20,7 @@ def norm(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
     return torch.stack(torch._foreach_norm(list(tensors))).norm()
 
 
-def dot(left: list[Tensor] | tuple[Tensor, ...], right: Sequence[Tensor]) -> Tensor:
+def dot(left: list[Tensor] | tuple[Tensor, ...], right: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
     """The scalar product of two lists of tensors as vectors."""
     return torch.stack([product.sum() for product in torch._foreach_mul(left, right)]).sum()
 
