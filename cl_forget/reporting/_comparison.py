@@ -41,6 +41,11 @@ class Comparison:
         """The methods, in the order shown."""
         return list(dict.fromkeys(result.method for result in self.results))
 
+    @property
+    def several_seeds(self) -> bool:
+        """Whether any method has more than one seed, and so intervals."""
+        return len(self.names) < len(self.results)
+
     def seeds(self, method: str) -> tuple[int, ...]:
         """The seeds there is a result of `method` for."""
         return tuple(result.seed for result in self.results if result.method == method)

@@ -31,18 +31,18 @@ def headline(comparison: Comparison) -> Table:
     }
     for measure in measures:
         _mark_best(measure, {name: row for name, row in rows.items() if name != PRETRAINED})
-    seeds = max(len(comparison.seeds(name)) for name in comparison.names)
-    interval = " ± is the 95 % interval of the mean over seeds." if seeds > 1 else ""
     control = (
         f"The control, plain fine-tuning, is '{comparison.control}'."
         if comparison.control
         else "No plain fine-tuning is among these runs, so there is no control and no relative time."
     )
+    bold = " Bold is the best of a column." if len(comparison.names) > 1 else ""
+    interval = " ± is the 95 % interval of the mean over seeds." if comparison.several_seeds else ""
     return Table(
         name="results",
         title="Every method in numbers",
         how_to_read="Accuracies in %, on test data, after the last task; the first line is the model "
-        f"before any fine-tuning. {control} Bold is the best of a column.{interval}",
+        f"before any fine-tuning. {control}{bold}{interval}",
         measures=tuple(m for m in measures if any(row[m.name].mean is not None for row in rows.values())),
         rows=rows,
     )
@@ -64,19 +64,19 @@ def tradeoff(comparison: Comparison) -> Figure | None:
     """Speciality against generality (or the nearest to it that was measured), with every knob's curve."""
     measures = headline_measures(comparison.tasks, comparison.suites)
     data = comparison.observations(measures, pretrained=True)
-    known = set(data["measure"])
+    known = set(data.get("measure", []))
     y = next((name for name in ("generality", "delta_lp", "bwt") if name in known), None)
-    if y is None:
+    if y is None or "speciality" not in known:
         return None
     data["knob"] = data["setting"] = [None] * len(data["method"])
     curves = _curves(comparison, measures)
+    seeds = " Large markers are means with 95 % intervals, dots are seeds." * comparison.several_seeds
+    lines = " A line is one fine-tune with a knob turned." if curves else ""
     return Figure(
         name="tradeoff",
         title="What generality does the speciality cost?",
         how_to_read="Up and to the right is better: right is more accuracy on the new tasks, up is more of "
-        "what the model could do before. A large marker is a method's mean with its 95 % interval, small "
-        "dots are its seeds; a line is one fine-tune with a knob turned. On the grey stair no other point "
-        "is better on both axes.",
+        f"what the model could do before.{seeds}{lines} On the grey stair no other point is better on both.",
         kind="tradeoff",
         measures=tuple(measure for measure in measures if measure.name in known),
         data={name: data[name] + curves.get(name, []) for name in data},
@@ -173,7 +173,9 @@ def retention(comparison: Comparison) -> Figure | None:
         name="retention",
         title="When is generality lost?",
         how_to_read="Accuracy on what was never trained, after each task in turn, starting from the "
-        "pre-trained model: a flat line forgets nothing. Shading is the 95 % interval over seeds.",
+        "pre-trained model: a flat line forgets nothing."
+        + " Shading is the 95 % interval over seeds."
+        * comparison.several_seeds,
         kind="lines",
         measures=tuple(replace(headlines[name], definition=_along(headlines[name])) for name in names),
         data=data,
@@ -197,9 +199,10 @@ def transfer(comparison: Comparison) -> Figure | None:
         comparison,
         "transfer",
         "What do the tasks do to each other?",
-        "In percentage points, one bar per method, dots are seeds. Backward transfer below 0: later tasks "
-        "erased earlier ones. Forward transfer above 0: earlier tasks helped later ones before these were "
-        "trained.",
+        "In percentage points. Backward transfer below 0: later tasks erased earlier ones. Forward transfer "
+        "above 0: earlier tasks helped later ones before these were trained."
+        + " Dots are seeds, lines the 95 % interval of their mean."
+        * comparison.several_seeds,
         (
             Measure("bwt", "Backward transfer", "change", DEFINITIONS["bwt"], "higher"),
             Measure("fwt", "Forward transfer", "change", DEFINITIONS["fwt"], "higher"),

@@ -23,13 +23,21 @@ const shown = (entries) => entries.filter((entry) => !hidden.has(entry.method));
 const scaleOf = (measure) => spec.units[measure.unit].scale;
 const known = (value) => value !== null && value !== undefined;
 
+// Numbers are written as in reporting/numbers.py: three significant digits, at most three decimals.
+const threeDigits = (value) => {
+  const size = Math.abs(value), digits = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 || size === 0 ? 2 : 3;
+  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+};
 const format = (value, measure) => {
   const scaled = value * scaleOf(measure);
   let text;
   if (scaleOf(measure) === 100) text = scaled.toFixed(1);
   else if (measure.unit === "ratio") text = scaled.toFixed(2);
-  else if (measure.unit === "count") text = Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 }).format(scaled);
-  else text = Intl.NumberFormat("en", { maximumSignificantDigits: 3 }).format(scaled);
+  else if (measure.unit !== "count") text = threeDigits(scaled);
+  else {
+    const [, size, letter] = [[1e9, 1e9, " G"], [1e6, 1e6, " M"], [1e4, 1e3, " k"]].find(([from]) => scaled >= from) ?? [0, 1, ""];
+    text = letter ? threeDigits(scaled / size) + letter : scaled.toLocaleString("en", { maximumFractionDigits: 0 });
+  }
   if (!/[1-9]/.test(text)) text = text.replace("-", "");
   return (measure.unit === "change" && scaled > 0 && /[1-9]/.test(text) ? "+" : "") + text.replace("-", "−");
 };
@@ -209,7 +217,7 @@ function drawTradeoff(figure, plot) {
   const title = (measure) => ({ text: `${plain(measure.title)}${spec.units[measure.unit].suffix ? ", " + spec.units[measure.unit].suffix : ""}${arrow(measure)}`, standoff: 8, font: { size: 12, color: color("muted") } });
   const zoomable = matchMedia("(pointer: fine)").matches;
   return Plotly.react(plot, traces, layoutOf({
-    width, height, margin, annotations: tradeoffLabels(data, pixel, bounds), dragmode: zoomable ? "zoom" : false,
+    width, height, margin, annotations: tradeoffLabels(data, path, pixel, bounds), dragmode: zoomable ? "zoom" : false,
     xaxis: axis({ range: ranges[0], title: title(xMeasure), fixedrange: !zoomable }),
     yaxis: axis({ range: ranges[1], title: title(yMeasure), fixedrange: !zoomable }),
   }), CONFIG);
@@ -244,14 +252,15 @@ function methodTraces(name, data) {
   return traces;
 }
 
-function tradeoffLabels(data, pixel, bounds) {
+function tradeoffLabels(data, front, pixel, bounds) {
   const around = ([x, y], r) => [x - r, y - r, x + r, y + r];
   const obstacles = data.means.map((pair) => around(pixel(data.value(pair)), 7));
-  const path = (points) => points.slice(1).flatMap((end, k) => {
+  const path = (points, radius = 1.5) => points.slice(1).flatMap((end, k) => {
     const count = Math.ceil(Math.hypot(end[0] - points[k][0], end[1] - points[k][1]) / 8);
-    return [points[k], ...along(points[k], end, count)].map((point) => around(point, 1.5));
+    return [points[k], ...along(points[k], end, count)].map((point) => around(point, radius));
   });
   for (const name of methods.keys()) obstacles.push(...path(data.curve.filter((p) => p.method === name).map((p) => pixel(data.value(p)))));
+  obstacles.push(...path(front.map(pixel), 0.5));  // better on the stair than far away, but not if there is a choice
   const [sx, sy] = [scaleOf(data.xMeasure), scaleOf(data.yMeasure)];
   for (const { x, y } of data.means) {
     if (known(x.low)) obstacles.push(...path([pixel([x.low * sx, y.mean * sy]), pixel([x.high * sx, y.mean * sy])]));

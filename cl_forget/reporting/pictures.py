@@ -100,8 +100,8 @@ def _draw(axes: Axes, specification: Specification, figure: Figure) -> None:
             _mean_marker(axes, method, *means[method.name])
     axes.margins(0.06, 0.07)
     axes.autoscale_view()
-    _front_stair(axes, front)
-    _label(axes, specification, means, curves, obstacles)
+    stair = _front_stair(axes, front)
+    _label(axes, specification, means, curves, obstacles, stair)
 
 
 def _means(figure: Figure) -> dict[str, tuple[Cell, Cell]]:
@@ -182,7 +182,7 @@ def _mean_marker(axes: Axes, method: Method, x: Cell, y: Cell) -> None:
     )
 
 
-def _front_stair(axes: Axes, points: Points) -> None:
+def _front_stair(axes: Axes, points: Points) -> Points:
     """The border of what is attainable: left of and below it, some point is at least as good on both axes."""
     from cl_forget.evaluation.metrics import pareto_front
 
@@ -195,6 +195,7 @@ def _front_stair(axes: Axes, points: Points) -> None:
     axes.plot(*zip(*stair, strict=True), color="#D3D7DD", linewidth=3, zorder=1, solid_joinstyle="round")
     axes.set_xlim(*limits[0])
     axes.set_ylim(*limits[1])
+    return stair
 
 
 def _label(
@@ -203,6 +204,7 @@ def _label(
     means: dict[str, tuple[Cell, Cell]],
     curves: dict[str, Curve],
     dots: Points,
+    stair: Points,
 ) -> None:
     """Method names beside their markers, then knob values beside the curves where there is room."""
     pixel = axes.figure.dpi / 72  # per point
@@ -217,6 +219,8 @@ def _label(
     obstacles = [box(point, 6) for point in points] + [box(dot, 2) for dot in dots]
     bars = [bar for name in means for bar in _bars(*means[name])]
     obstacles += [box(point, 1.5) for line in (*lines, *bars) for point in _dense(axes, line)]
+    # Better on the stair than far away, but not if there is a choice.
+    obstacles += [box(point, 0.4) for point in _dense(axes, stair)]
     bold = {"size": 9, "weight": "bold"}
     names = [(point, m.name, _text_color(m.color), bold) for point, m in zip(points, shown, strict=True)]
     taken = _write(axes, names, obstacles, allowed=float("inf"))
@@ -243,10 +247,11 @@ def _write(axes: Axes, labels: Sequence[Label], obstacles: list[Box], allowed: f
         for point, text, color, look in labels
     ]
     extents = [text.get_window_extent() for text in texts]
-    anchors = [tuple(map(float, axes.transData.transform(point))) for point, *_ in labels]
-    bounds = tuple(map(float, axes.get_window_extent().extents))
-    sizes = [(extent.width, extent.height) for extent in extents]
-    places = place_labels(anchors, sizes, obstacles, bounds, pixel)  # type: ignore[arg-type]
+    anchors = [(float(x), float(y)) for x, y in axes.transData.transform([point for point, *_ in labels])]
+    left, bottom, _, top = map(float, axes.get_window_extent().extents)
+    bounds = (left, bottom, axes.figure.bbox.width - 4 * pixel, top)
+    sizes = [(extent.width + 4 * pixel, extent.height) for extent in extents]
+    places = place_labels(anchors, sizes, obstacles, bounds, pixel)
     kept = []
     for text, anchor, place in zip(texts, anchors, places, strict=True):
         if place.cost > allowed:

@@ -40,7 +40,7 @@ class Browser:
         requests: the addresses the page asked for.
     """
 
-    def __init__(self, patience: float = 30.0) -> None:
+    def __init__(self, patience: float = 120.0) -> None:
         chromium = find_chromium()
         assert chromium is not None
         self.errors: list[str] = []

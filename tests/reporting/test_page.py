@@ -38,8 +38,8 @@ def test_the_page_draws_everything_and_asks_for_nothing(page, written, record_pr
     assert page.evaluate(drawn)
     assert page.evaluate("document.querySelectorAll('.plot').length") > 20
     record_property("load_seconds", page.load_seconds)
-    # A generous limit for a busy machine; drawn from a warm start on an idle one it takes a second or two.
-    assert page.load_seconds < 20
+    # The limit is for a machine busy with other work; on an idle one it takes a second or two.
+    assert page.load_seconds < 60
 
 
 def test_the_table_shows_the_results(page, written):
