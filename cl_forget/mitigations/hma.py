@@ -35,7 +35,7 @@ class HeterogeneousAveraging(Mitigation):
 
     Attributes:
         alpha: α, the mean share of the tuned model.
-        groups: K.
+        groups: K; with fewer blocks each block is a group.
         samples: how many validation samples the loss is taken on.
         step: the first step of the search, in units of α.
     """
@@ -62,32 +62,28 @@ class HeterogeneousAveraging(Mitigation):
         """The averaged weights.
 
         Raises:
-            UserError: no task to fit on, or a model without enough blocks.
+            UserError: no task to fit on, or a model without a sequence of blocks.
         """
-        blocks = edit.model.blocks
         if edit.task is None:
             raise UserError("hma fits on the task's validation data; use wise_ft offline.")
-        if blocks < self.groups:
-            raise UserError(
-                f"hma makes {self.groups} groups of blocks, and '{edit.model.spec}' has {blocks} blocks; "
-                "lower `groups`, or use wise_ft."
-            )
+        if not edit.model.blocks:
+            raise UserError(f"hma averages by block, and '{edit.model.spec}' has none; use wise_ft.")
         return self.mix(edit, weights, self.fit(edit, weights))
 
     def mix(self, edit: Edit, weights: Weights, shares: Sequence[float]) -> Weights:
-        """The average with one share for each group of blocks."""
+        """The average with one share for each group of consecutive blocks."""
         model, edited = edit.model, dict(weights)
         for name, tensor in weights.items():
             if tensor.is_floating_point():
                 block = model.block_of(name)
-                share = self.alpha if block is None else shares[block * self.groups // model.blocks]
+                share = self.alpha if block is None else shares[block * len(shares) // model.blocks]
                 edited[name] = torch.lerp(edit.pretrained[name], tensor, share)
         return edited
 
     def fit(self, edit: Edit, weights: Weights) -> tuple[float, ...]:
         """The α_k, shallow to deep."""
         assert edit.task is not None
-        best: tuple[float, ...] = (self.alpha,) * self.groups
+        best: tuple[float, ...] = (self.alpha,) * min(self.groups, edit.model.blocks)
         lowest = _loss(edit.task, self.mix(edit, weights, best), self.samples)
         step = self.step
         while step >= self.step / 8:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import torch
-from drive import assert_close, clip, weights
+from drive import Bigrams, assert_close, clip, weights
 from edits import apply, edit_of
 from pydantic import ValidationError
 
 from cl_forget.errors import UserError
 from cl_forget.mitigations.hma import HeterogeneousAveraging
 from cl_forget.simulation import simulate
+from cl_forget.training.context import Edit
 
 
 def validation_loss(edit, tensors) -> float:
@@ -69,16 +68,13 @@ def test_ends_need_no_search() -> None:
     assert all(torch.equal(found[name], tensor) for name, tensor in edit.pretrained.items())
 
 
-def test_groups_are_consecutive_blocks() -> None:
-    """Seven blocks in three groups: 3, 2, 2."""
-    assert [block * 3 // 7 for block in range(7)] == [0, 0, 0, 1, 1, 2, 2]
-    assert all(a <= b for a, b in itertools.pairwise(block * 3 // 12 for block in range(12)))
-
-
 def test_needs_blocks_and_a_task() -> None:
     edit = edit_of()
-    with pytest.raises(UserError, match="lower `groups`"):
-        apply(edit, HeterogeneousAveraging())
+    with torch.no_grad():  # two blocks: two groups
+        assert len(HeterogeneousAveraging().fit(edit, weights(edit.model))) == 2
+    without = Edit(Bigrams(), {}, {}, task=edit.task)
+    with pytest.raises(UserError, match="has none"):
+        HeterogeneousAveraging().edit_weights(without, {})
     edit.task = None
     with pytest.raises(UserError, match="wise_ft"):
         apply(edit, HeterogeneousAveraging(groups=2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from drive import assert_close, distance, weights
@@ -69,26 +71,22 @@ def test_two_ways_to_merge_are_refused() -> None:
 
 
 def test_restart_gives_every_task_the_pretrained_weights(tiny_run) -> None:
-    """The second task alone, and the second task of a sequence with `restart`, end with the same weights."""
+    """Merging is at θ0 for λ = 0 and at what is evaluated for the run's own λ."""
     fields = {"suites": [], "probes": [], "evaluate": {"curves": True}}
     sequence = simulate(tiny_run(mitigations=["restart"], **fields))
     first = sequence.tasks[0]
-    # After the second stage the first task is answered by θ0 and its head, moved by nothing but task two.
+    # After the second stage nothing is left of what the first one changed.
     assert sequence.rows[1].tasks[first] != sequence.rows[2].tasks[first]
     merged = simulate(tiny_run(mitigations=["restart", {"task_arithmetic": 0.4}], **fields))
     (curve,) = merged.curves
     at = {point.value: point.row.tasks for point in curve.points}
     assert at[0.0] == merged.rows[0].tasks and at[0.4] == merged.rows[-1].tasks
-    # One stage: the merged model at λ = 1 is the tuned one.
-    assert merged.rows[1].tasks.keys() == sequence.rows[1].tasks.keys()
 
 
 def test_starts_of_stages_survive_a_resume(tiny_run, tmp_path) -> None:
     mitigations = ["restart", {"task_arithmetic": 0.5}]
     run = tiny_run(mitigations=mitigations, suites=[], probes=[])
     whole = simulate(run, output=tmp_path / "whole")
-    import json
-
     folder = tmp_path / "whole"
     state = json.loads((folder / "state.json").read_text())
     state["finished"], state["rows"] = False, state["rows"][:2]

@@ -55,7 +55,7 @@ def test_linear_regression_in_closed_form() -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = (
         torch.randn(40, 6, generator=generator, dtype=torch.float64),
-        torch.randn(40, 1, dtype=torch.float64),
+        torch.randn(40, 1, generator=generator, dtype=torch.float64),
     )
     theta0 = torch.randn(6, 1, generator=generator, dtype=torch.float64)
     theta = torch.linalg.lstsq(x, y).solution
