@@ -35,6 +35,10 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: setup
+	$(BIN)/python -m cl_forget.catalogue docs/methods.md
+	$(BIN)/python -m cl_forget.streams.overview docs
+
 benchmarks: setup
 	$(BIN)/python benchmarks/run.py
 

@@ -8,7 +8,10 @@ from cl_forget.errors import UserError
 from cl_forget.registry import Registry, closest
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
     from rich.table import Table
+
+    from cl_forget.mitigations import Mitigation
 
 KINDS = ("models", "streams", "mitigations", "suites")
 
@@ -66,3 +69,68 @@ def _mitigations() -> Table:
 def summary_line(thing: object) -> str:
     """The first line of a docstring."""
     return ((thing.__doc__ or "").strip().splitlines() or [""])[0]
+
+
+def methods_page() -> str:
+    """`docs/methods.md`: every mitigation, from its own class attributes and docstring."""
+    from cl_forget.mitigations import MITIGATIONS, PLACES
+
+    parts = [METHODS_HEAD]
+    by_place = {place: [n for n in MITIGATIONS if MITIGATIONS.get(n).place == place] for place in PLACES}
+    for place, names in by_place.items():
+        parts.append(f"## {place.capitalize()}\n")
+        parts += [_method(MITIGATIONS.get(name)) for name in names]
+    return "\n".join(parts)
+
+
+METHODS_HEAD = """\
+# Methods
+
+Every mitigation by the place of its main hook. This page is made from the code (`make docs`), and a test fails
+when the two differ. θ0 is the pre-trained model, θ* a method's anchor, θ the model being tuned. *Cost* is the time of
+a training step against a plain one, as `benchmarks/cost.py` measures it; [the figures](../benchmarks/README.md) are
+in one table. In an experiment file a method is `name`, `{name: knob}` or `{name: {field: value}}`.
+"""
+
+
+def _method(method: type[Mitigation]) -> str:
+    import inspect
+
+    idea = inspect.cleandoc(method.__doc__ or "").split("\n\nAttributes:")[0]
+    grid = ", ".join(f"{value:g}" for value in method.grid)
+    fields = [_field(name, field) for name, field in method.model_fields.items()]
+    lines = [
+        f"### {method.title} (`{method.name}`)\n",
+        f"{idea}\n",
+        f"* **Formula**: {method.formula}",
+        f"* **Knob**: `{method.knob}`, grid {grid}" if method.knob else "* **Knob**: none",
+        f"* **Cost**: {method.cost}",
+        f"* **When**: {method.advice}",
+        f"* **Conflicts**: {_conflicts(method)}",
+        f"* **Source**: {method.source}",
+    ]
+    if fields:
+        lines += ["\n| field | default | what |", "|---|---|---|", *fields]
+    return "\n".join(lines) + "\n"
+
+
+def _field(name: str, field: FieldInfo) -> str:
+    default = "required" if field.is_required() else f"`{field.default}`"
+    return f"| `{name}` | {default} | {field.description or ''} |"
+
+
+def _conflicts(method: type[Mitigation]) -> str:
+    said = [f"`{other}` ({reason})" for other, reason in method.conflicts.items()]
+    said += [f"whatever else decides the {claim}" for claim in sorted(method.claims)]
+    if method.needs_full_weights:
+        said.append("adapters (it compares full weights)")
+    if method.needs_trunk and "trunk stays frozen" not in method.claims:
+        said.append("methods that never train the trunk")
+    return "; ".join(said) or "none"
+
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    Path(sys.argv[1]).write_text(methods_page())

@@ -1,0 +1,1 @@
+"""The evaluation path, metrics as pure functions, probes, drift, landscape."""

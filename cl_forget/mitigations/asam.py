@@ -38,6 +38,8 @@ class ASAM(Mitigation):
     claims = frozenset({"point of the gradient"})
     title = "ASAM"
     formula = "step along ∇L(θ + ρ·T²g/‖T·g‖₂), T = |θ| + η"
+    cost = "2.0 of a plain step"
+    advice = "As sam, for models whose layers differ much in scale."
     source = "Kwon et al. 2021, arXiv:2102.11600, algorithm 1"
 
     rho: float = Field(0.5, ge=0, le=1000, description="ρ, the relative distance")

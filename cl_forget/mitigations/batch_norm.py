@@ -33,6 +33,8 @@ class BatchNormStatistics(Mitigation):
     post_hoc = True
     title = "BatchNorm re-estimation"
     formula = "running mean, variance = mean over batches at the edited weights"
+    cost = "one forward pass over some training data"
+    advice = "After averaging a model with BatchNorm, whose statistics do not average."
     source = "Izmailov et al. 2018, arXiv:1803.05407, §3.2; Wortsman et al. 2022, arXiv:2203.05482"
 
     batch_size: int = Field(64, ge=2, description="samples per batch")

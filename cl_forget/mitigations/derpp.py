@@ -40,6 +40,8 @@ class DarkExperienceReplayPlus(Mitigation):
     conflicts = {"joint": "joint training already sees every task's data"}  # noqa: RUF012
     title = "DER++"
     formula = "loss + α·mean‖f(x') - z'‖² + β·CE(f(x''), y'')"
+    cost = "two extra batches per step"
+    advice = "When some old samples may be kept and their old answers matter more than their labels."
     source = "Buzzega et al. 2020, arXiv:2004.07211, eq. 6"
 
     alpha: float = Field(0.5, ge=0, description="α, of the logits")

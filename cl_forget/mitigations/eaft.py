@@ -37,6 +37,8 @@ class EAFT(Mitigation):
     conflicts = dict.fromkeys(("flyp", "flyp_ce"), "it replaces the cross-entropy that eaft weights")
     title = "EAFT"
     formula = "unit loss · (H_topK/ln K)^a"
+    cost = "1.00 of a plain step"
+    advice = "For language models, when confident tokens should not be fought over."
     source = "Diao et al. 2026, arXiv:2601.02151, §4"
 
     exponent: float = Field(1.0, ge=0, le=10, description="a")

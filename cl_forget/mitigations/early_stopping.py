@@ -36,6 +36,8 @@ class EarlyStopping(Mitigation):
     needs_trunk = False
     title = "Early stopping"
     formula = "θ at the best check on the task's validation data"
+    cost = "one pass over the validation data per check"
+    advice = "When a task overfits; as a baseline that every other method has to beat at equal cost."
     source = "Prechelt 1998, doi:10.1007/3-540-49430-8_3"
 
     patience: int = Field(2, ge=1, le=10_000, description="checks without a new best")

@@ -37,6 +37,8 @@ class ExperienceReplay(Mitigation):
     absent = 0.0
     title = "Experience replay"
     formula = "mean cross-entropy over B new and share·B old samples"
+    cost = "a batch of `share` times the size more per step"
+    advice = "When some old or generic data may be kept: the strongest simple method."
     source = "Chaudhry et al. 2019, arXiv:1902.10486; generic data: Lin et al. 2023, arXiv:2309.06256"
 
     share: float = Field(1.0, ge=0, le=100, description="old samples per new one")

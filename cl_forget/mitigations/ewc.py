@@ -46,6 +46,11 @@ class EWC(Mitigation):
     needs_full_weights = True
     title = "EWC"
     formula = "loss + λ·Σ_t Σ F_t(θ-θ*_t)²"
+    cost = "1.05 of a plain step, and one Fisher pass per task"
+    advice = (
+        "In sequences, when some weights matter more than others; its first task is unprotected "
+        "without reference data."
+    )
     source = "Kirkpatrick et al. 2017, arXiv:1612.00796, eq. 3; merging: Huszár 2018, arXiv:1712.03847"
 
     strength: float = Field(100.0, ge=0, description="λ")

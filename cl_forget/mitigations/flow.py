@@ -45,6 +45,8 @@ class FLOW(Mitigation):
     claims = frozenset({"head initialisation"})
     title = "FLOW"
     formula = "Σ w_i·ℓ_i(θ), w_i = exp(-ℓ_i(θ0)/τ), τ = temperature · median ℓ(θ0)"
+    cost = "one pass of the frozen model, then 1.00 of a plain step, and a head fit at the end"
+    advice = "When only the task's own data are there and a little accuracy on hard samples may be given up."
     source = "Sanyal et al. 2025, arXiv:2502.02797, eq. 3, algorithm 1"
 
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False, description="τ / median loss")

@@ -34,6 +34,8 @@ class FLYP(Mitigation):
     claims = frozenset({"task loss", "head initialisation"})
     title = "FLYP"
     formula = "½·[CE(s·I·Tᵀ) + CE(s·T·Iᵀ)], I = image, T = caption embeddings of the batch"
+    cost = "image and text tower per step"
+    advice = "When the zero-shot interface must stay usable after tuning."
     source = "Goyal et al. 2023, arXiv:2212.00638, eq. 1"
 
     def shape_parameters(self, task: Task, state: State) -> None:

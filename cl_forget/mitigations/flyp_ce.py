@@ -27,6 +27,8 @@ class FLYPCrossEntropy(Mitigation):
     claims = frozenset({"task loss", "head initialisation"})
     title = "FLYP-CE"
     formula = "CE(I·W(θ_text)ᵀ), W = zero-shot head of the live text tower"
+    cost = "image and text tower per step"
+    advice = "As flyp, when batches are small against the number of classes."
     source = "Goyal et al. 2023, arXiv:2212.00638, §5"
 
     def shape_parameters(self, task: Task, state: State) -> None:

@@ -35,6 +35,8 @@ class Freeze(Mitigation):
     grid = (0, 1, 2, 4, 8)
     title = "Frozen blocks"
     formula = "min over the blocks from n on, and the head"
+    cost = "below a plain step: no gradients below the frozen blocks"
+    advice = "When the task differs in its top layers only, or memory is short."
     source = "Yosinski et al. 2014, arXiv:1411.1792; Ben Zaken et al. 2021, arXiv:2106.10199"
 
     blocks: int = Field(0, ge=0, le=1000, description="how many blocks, from the input")

@@ -23,6 +23,8 @@ class FrozenTrunk(Mitigation):
     claims = frozenset({"trunk stays frozen"})
     title = "Frozen trunk"
     formula = "min over the head only, by gradient steps"
+    cost = "a small part of a plain step"
+    advice = "As the control that cannot forget: what the head alone can learn by gradient steps."
     source = "Kumar et al. 2022, arXiv:2202.10054, §2"
 
     def shape_parameters(self, task: Task, state: State) -> None:

@@ -21,6 +21,11 @@ class Joint(Mitigation):
     needs_trunk = False
     title = "Joint training"
     formula = "loss over the union of all tasks"
+    cost = "that of the sequence, all data at hand at once"
+    advice = (
+        "As the upper bound in every comparison of sequences; it is no method for one who cannot keep "
+        "the old data."
+    )
     source = "the usual upper bound; Li & Hoiem 2017, arXiv:1606.09282"
 
     def arrange(self, stages: list[tuple[Experience, ...]]) -> list[tuple[Experience, ...]]:

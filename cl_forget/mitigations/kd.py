@@ -35,6 +35,8 @@ class KnowledgeDistillation(Mitigation):
     conflicts = HEAD_NOT_TRAINED
     title = "KD (squared logits)"
     formula = "loss + λ·mean‖fθ(x)-fθ*(x)‖²"
+    cost = "1.00 of a plain step with the cached teacher"
+    advice = "When answers on the task's own data should stay near the old ones."
     source = "Lin et al. 2023, arXiv:2309.06256, §3; Hinton et al. 2015, arXiv:1503.02531"
 
     strength: float = Field(1e-2, ge=0, allow_inf_nan=False, description="λ")

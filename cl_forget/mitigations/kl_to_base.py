@@ -34,6 +34,8 @@ class KLToBase(Mitigation):
     conflicts = HEAD_NOT_TRAINED
     title = "KL to base"
     formula = "loss + λ·mean KL(p_θ*‖p_θ)"
+    cost = "1.00 of a plain step with the cached teacher"
+    advice = "When the predicted distribution matters, as for language models."
     source = "Shenfeld et al. 2025, arXiv:2509.04259 (KL to base predicts forgetting)"
 
     strength: float = Field(1.0, ge=0, allow_inf_nan=False, description="λ")

@@ -34,6 +34,8 @@ class L1SP(Mitigation):
     needs_full_weights = True
     title = "L1-SP"
     formula = "loss + λ·Σ|θ-θ*|"
+    cost = "1.05 of a plain step"
+    advice = "When few weights should change at all."
     source = "Lin et al. 2024, arXiv:2309.06256v4 (penalty and grid); Li et al. 2018, arXiv:1802.01483"
 
     strength: float = Field(0.1, ge=0, description="λ")

@@ -33,6 +33,8 @@ class L2SP(Mitigation):
     needs_full_weights = True
     title = "L2-SP"
     formula = "loss + λ·Σ(θ-θ*)²"
+    cost = "1.05 of a plain step"
+    advice = "As the plainest anchor in weight space; sweep its strength over decades."
     source = "Li et al. 2018, arXiv:1802.01483, eq. 3; Lin et al., arXiv:2309.06256"
 
     strength: float = Field(1e-2, ge=0, description="λ")

@@ -30,6 +30,8 @@ class LayerDecay(Mitigation):
     absent = 1.0
     title = "Layer-wise learning-rate decay"
     formula = "lr_l = lr·decay^(L-l)"
+    cost = "1.00 of a plain step"
+    advice = "As a cheap first cure: deep layers learn, shallow ones hardly move."
     source = "Howard & Ruder 2018, arXiv:1801.06146, §3.2; Bao et al. 2021, arXiv:2106.08254"
 
     decay: float = Field(0.75, gt=0, le=1, description="factor from one layer to the one before it")

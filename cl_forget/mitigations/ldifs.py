@@ -43,6 +43,8 @@ class LDIFS(Mitigation):
     absent = 0.0
     title = "LDIFS"
     formula = "loss + λ·mean‖Φθ(x)-Φθ*(x)‖²"
+    cost = "1.0 to 1.1 of a plain step with the cached teacher; disk for the features"
+    advice = "When generality matters and the task's accuracy may not drop: features stay, weights are free."
     source = "Mukhoti et al. 2023, arXiv:2308.13320, eq. 4"
 
     strength: float = Field(10.0, ge=0, allow_inf_nan=False, description="λ")

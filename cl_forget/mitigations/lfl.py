@@ -34,6 +34,8 @@ class LessForgetfulLearning(Mitigation):
     absent = 0.0
     title = "LFL"
     formula = "loss + λ·mean (eθ(x)-eθ*(x))²"
+    cost = "1.00 of a plain step with the cached teacher"
+    advice = "When the final representation is what others build on."
     source = "Jung et al. 2016, arXiv:1607.00122, eq. 2"
 
     strength: float = Field(1.0, ge=0, allow_inf_nan=False, description="λ")

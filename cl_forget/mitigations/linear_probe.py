@@ -23,6 +23,8 @@ class LinearProbe(Mitigation):
     claims = frozenset({"trunk stays frozen", "head initialisation"})
     title = "Linear probe"
     formula = "min over the head only"
+    cost = "one pass of the frozen trunk, then a convex problem"
+    advice = "First of all: if it is good enough, nothing needs to be forgotten."
     source = "Radford et al. 2021, arXiv:2103.00020, §3.2"
 
     def shape_parameters(self, task: Task, state: State) -> None:

@@ -36,6 +36,8 @@ class LiNeS(Mitigation):
     post_hoc = True
     title = "LiNeS"
     formula = "θ = θ0 + λ_l·(θ-θ0), λ_l = a + (1-a)·l/(L-1)"
+    cost = "none in training"
+    advice = "After any fine-tune: shallow layers return most of the way, deep ones stay tuned."
     source = "Wang et al. 2024, arXiv:2410.17146"
 
     a: float = Field(0.5, ge=0, le=1, description="scale of the shallowest block")

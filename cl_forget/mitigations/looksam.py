@@ -39,6 +39,8 @@ class LookSAM(Mitigation):
     claims = frozenset({"point of the gradient"})
     title = "LookSAM"
     formula = "every k-th step SAM; else g + α·(‖g‖/‖g_v‖)·g_v"
+    cost = "1 + 1/k of a plain step"
+    advice = "As sam, when twice the cost is too much."
     source = "Liu et al. 2022, arXiv:2203.02714, algorithm 1"
 
     rho: float = Field(0.05, ge=0, le=100, description="ρ, the distance in weight space")

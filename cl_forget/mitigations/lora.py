@@ -33,6 +33,11 @@ class LoRA(Mitigation):
     claims = frozenset({"adapter"})
     title = "LoRA"
     formula = "W0 + (a/r)·B·A"
+    cost = "below a plain step; adapters only in the optimiser"
+    advice = (
+        "When memory is short, or many tasks must share one base; forgets less than full fine-tuning "
+        "at low rank, and learns less."
+    )
     source = "Hu et al. 2021, arXiv:2106.09685, eq. 3"
 
     rank: int = Field(8, ge=1, le=1024, description="r")

@@ -41,6 +41,8 @@ class LoRANull(Mitigation):
     claims = frozenset({"adapter"})
     title = "LoRA-Null"
     formula = "W0 - BA + BA, A ⊥ inputs: W0·U·Uᵀ = P·S·Qᵀ, B = P·√S, A = √S·Qᵀ"
+    cost = "as lora, plus one pass over reference data"
+    advice = "When LoRA is wanted and the features on known data must stay put at the start."
     source = "Tang et al. 2025, arXiv:2503.02659"
 
     rank: int = Field(8, ge=1, le=1024, description="r")

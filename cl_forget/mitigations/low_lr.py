@@ -27,6 +27,8 @@ class LowLearningRate(Mitigation):
     needs_trunk = False
     title = "Low learning rate"
     formula = "lr' = factor·lr"
+    cost = "1.00 of a plain step"
+    advice = "As the baseline nobody should skip: ten times less learning rate is often half of the cure."
     source = "the usual baseline; Lin et al. 2023, arXiv:2309.06256"
 
     factor: float = Field(0.1, gt=0, le=1, description="on the learning rate")

@@ -23,6 +23,8 @@ class LinearProbeThenFineTune(Mitigation):
     claims = frozenset({"head initialisation"})
     title = "LP-FT"
     formula = "linear probe, then full fine-tuning from it"
+    cost = "plain, plus one probe"
+    advice = "When the head starts far from fitting; it sends smaller gradients into the trunk."
     source = "Kumar et al. 2022, arXiv:2202.10054"
 
     def start_task(self, task: Task, state: State) -> None:

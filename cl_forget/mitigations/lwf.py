@@ -40,6 +40,8 @@ class LearningWithoutForgetting(Mitigation):
     conflicts = HEAD_NOT_TRAINED
     title = "LwF"
     formula = "loss + λ·Σ_h mean KL(softmax(z*_h/T)‖softmax(z_h/T)), h = old classes"
+    cost = "1.00 of a plain step with the cached teacher"
+    advice = "In sequences, to keep the old tasks' answers without their data."
     source = "Li & Hoiem 2016, arXiv:1606.09282, eq. 2-3 (minus the teacher's entropy, a constant)"
 
     strength: float = Field(1.0, ge=0, allow_inf_nan=False, description="λ")

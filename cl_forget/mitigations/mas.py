@@ -43,6 +43,8 @@ class MAS(Mitigation):
     needs_full_weights = True
     title = "MAS"
     formula = "loss + λ·Σ Ω(θ-θ*)², Ω = Σ_t mean|∂‖f(x)‖²/∂θ|"
+    cost = "1.05 of a plain step, and one pass per task"
+    advice = "Like ewc, without labels."
     source = "Aljundi et al. 2018, arXiv:1711.09601, §4.1"
 
     strength: float = Field(1.0, ge=0, description="λ")

@@ -36,6 +36,8 @@ class ModelSoup(Mitigation):
     post_hoc = True
     title = "Model soup"
     formula = "θ = mean of θ_1 … θ_T"
+    cost = "none in training; one more set of weights per checkpoint"
+    advice = "To average the stages of a sequence at no cost."
     source = "Wortsman et al. 2022, arXiv:2203.05482, §2 (uniform soup)"
 
     with_pretrained: bool = Field(False, description="θ0 is one more ingredient")

@@ -39,6 +39,8 @@ class MoFO(Mitigation):
     absent = 1.0
     title = "MoFO"
     formula = "θ += Δ_AdamW · [|m| among the tensor's top share]"
+    cost = "up to 1.3 of a plain step"
+    advice = "For language models, to move few weights a step without any reference to the old model."
     source = "Chen et al. 2024, arXiv:2407.20999, algorithm 1"
 
     share: float = Field(0.15, gt=0, le=1, description="fraction of each tensor's entries that move")

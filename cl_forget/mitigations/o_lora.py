@@ -34,6 +34,8 @@ class OLoRA(Mitigation):
     claims = frozenset({"adapter"})
     title = "O-LoRA"
     formula = "LoRA; loss + λ·Σ‖A_old·Aᵀ‖₁"
+    cost = "as lora, plus one small product per layer and past task"
+    advice = "For sequences of many tasks under LoRA."
     source = "Wang et al. 2023, arXiv:2310.14152, eq. 7-8"
 
     strength: float = Field(0.5, ge=0, description="λ")

@@ -23,6 +23,8 @@ class Restart(Mitigation):
     place = "weights"
     title = "Restart"
     formula = "every task starts from θ0"
+    cost = "none"
+    advice = "To start every task from the pre-trained model, as merging methods expect."
     source = "Ilharco et al. 2023, arXiv:2212.04089, §2"
 
     def next_start(self, edit: Edit, weights: Weights) -> Weights:

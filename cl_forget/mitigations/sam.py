@@ -38,6 +38,8 @@ class SAM(Mitigation):
     claims = frozenset({"point of the gradient"})
     title = "SAM"
     formula = "step along ∇L(θ + ρ·g/‖g‖₂)"
+    cost = "2.0 of a plain step"
+    advice = "When flatness is wanted; compare at equal compute, not only at equal steps."
     source = "Foret et al. 2021, arXiv:2010.01412, eq. 2; Li et al. 2024, arXiv:2406.04836"
 
     rho: float = Field(0.05, ge=0, le=100, description="ρ, the distance in weight space")

@@ -41,6 +41,8 @@ class SynapticIntelligence(Mitigation):
     needs_full_weights = True
     title = "SI"
     formula = "loss + λ·Σ Ω(θ-θ*)², Ω = Σ_t ω_t/(Δ_t²+ξ)"
+    cost = "1.06 of a plain step"
+    advice = "Like ewc, with importance gathered while training."
     source = "Zenke et al. 2017, arXiv:1703.04200, eqs. 4-5"
 
     strength: float = Field(10.0, ge=0, description="λ")

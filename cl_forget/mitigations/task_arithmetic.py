@@ -37,6 +37,8 @@ class TaskArithmetic(Mitigation):
     post_hoc = True
     title = "Task arithmetic"
     formula = "θ = θ0 + λ·Σ_t τ_t"
+    cost = "none in training"
+    advice = "To scale what was learned by one factor, picked on validation data."
     source = "Ilharco et al. 2023, arXiv:2212.04089, §2"
 
     scale: float = Field(0.4, ge=0, le=10, description="λ")

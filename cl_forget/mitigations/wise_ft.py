@@ -50,6 +50,8 @@ class WiseFT(Mitigation):
     post_hoc = True
     title = "WiSE-FT"
     formula = "θ(α) = (1-α)·θ0 + α·θ"
+    cost = "none in training; evaluations only"
+    advice = "After any fine-tune, always: its curve is free and shows what can be had back."
     source = (
         "Wortsman et al. 2022, arXiv:2109.01903, eq. 1; Fisher weights: Matena & Raffel, arXiv:2111.09832"
     )

@@ -46,6 +46,8 @@ class ZSCL(Mitigation):
     needs_full_weights = True
     title = "ZSCL"
     formula = "loss + λ·T²·[CE(p_img*,p_img)+CE(p_txt*,p_txt)] + l2·Σ(θ-θ_prev)², weights averaged"
+    cost = "a reference batch through model and teacher per step"
+    advice = "For CLIP with unlabelled reference images at hand."
     source = "Zheng et al. 2023, arXiv:2303.06628, eq. 3-8"
 
     reference: str | dict[str, Any] = Field(description="suite or stream of the reference data")

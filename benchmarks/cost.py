@@ -1,0 +1,193 @@
+"""What each method costs per training step, as a ratio to plain fine-tuning measured in the same run.
+
+    python benchmarks/cost.py                                          emoji-clip, batch 64
+    python benchmarks/cost.py --model open_clip:ViT-B-32/none --batch-size 8
+
+Every method is set up first; then all of them take turns, a few steps each, round after round, so that
+whatever else the machine does falls on all alike. The ratio is the median over rounds of a method's time to
+the plain loop's time in the same round. `bare loop` is the same training written out in plain PyTorch.
+One-time costs (teacher pass, Fisher, FLOW weights) are in the column `set-up`, in plain steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from naive import NAIVE
+
+from cl_forget.config import Run, parse_mitigation
+from cl_forget.mitigations import Chain
+from cl_forget.models import load_model
+from cl_forget.models.base import FoundationModel
+from cl_forget.result import Cost
+from cl_forget.streams.base import Experience, ImageData, LabelSpace
+from cl_forget.training.context import Task
+from cl_forget.training.frozen import FrozenCache, FrozenModel, FrozenOutputs
+from cl_forget.training.loop import FineTune
+
+METHODS: dict[str, Any] = {
+    "L1-SP": ["l1_sp"],
+    "L2-SP": ["l2_sp"],
+    "EWC, 10 past tasks": ["ewc"],
+    "MAS": ["mas"],
+    "SI": ["si"],
+    "LDIFS, cached": ["ldifs"],
+    "KD, cached": ["kd"],
+    "LwF, cached": ["lwf"],
+    "KL to base, cached": ["kl_to_base"],
+    "FLOW": ["flow"],
+    "SAM": ["sam"],
+    "LookSAM, k = 5": [{"looksam": {"interval": 5}}],
+    "LoRA, rank 8": [{"lora": {"rank": 8}}],
+    "MoFO": ["mofo"],
+}
+
+
+@dataclass
+class Arm:
+    """One method, set up and ready to take steps."""
+
+    name: str
+    step: Callable[[int], None]
+    set_up: float = 0.0
+    ratios: list[float] = field(default_factory=list)
+
+
+def task_of(model: FoundationModel, samples: int, side: int, seed: int = 0) -> Experience:
+    """A ten-class task of random images: a step costs the same whatever they show."""
+    random = torch.Generator().manual_seed(seed)
+    labels = LabelSpace(f"random-{seed}", tuple(f"class {i}" for i in range(10)))
+    data = ImageData(
+        torch.randint(10, (samples,), generator=random).numpy(),
+        array=torch.randint(256, (samples, 3, side, side), generator=random, dtype=torch.uint8).numpy(),
+    )
+    return Experience(f"random-{seed}", labels, data, data, data)
+
+
+class Bench:
+    """One model and one task, shared by all arms."""
+
+    def __init__(self, spec: str, batch_size: int, batches: int) -> None:
+        self.model = load_model(spec)
+        side = self.model._preprocess.size[0]  # type: ignore[operator,union-attr]
+        self.task = task_of(self.model, batch_size * batches, side)
+        self.model.add_task(self.task)
+        self.train = Run.parse(
+            {"model": spec, "stream": "digits", "train": {"epochs": 1000, "batch_size": batch_size}}
+        ).train
+        self.cache = FrozenCache(None)
+        self.base = FrozenModel(self.model, [self.task])
+
+    def context(self) -> Task:
+        model = copy.deepcopy(self.model)
+        samples = model.prepare(self.task.train, self.task, "train")  # type: ignore[arg-type]
+        weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        frozen = FrozenOutputs(self.cache, {"pretrained": self.base, "previous": self.base})
+        return Task(
+            model, (self.task,), 0, [samples], [samples], [], weights, weights, frozen, 0, 100_000,
+            self.train.batch_size,
+        )  # fmt: skip
+
+    def arm(self, name: str, chain: Chain, prepare: Callable[[Task, Chain], None] | None = None) -> Arm:
+        """A method through our loop."""
+        task = self.context()
+        if prepare:
+            prepare(task, chain)
+        started = time.perf_counter()
+        loop = FineTune(task, chain, self.train, Cost(), lambda record: None)
+        loop.set_up()
+        set_up = time.perf_counter() - started
+        batches = torch.arange(len(task.sources[0])).split(self.train.batch_size)
+        task.model.train()
+        return Arm(name, lambda n: loop.step(n, (task.sources[0], batches[n % len(batches)])), set_up)
+
+    def bare(self) -> Arm:
+        """Plain PyTorch, nothing of ours but the model."""
+        task = self.context()
+        samples, model = task.sources[0], task.model
+        names = set(model.tunable(self.task))
+        tuned = [p.requires_grad_(n in names) for n, p in model.named_parameters() if n in names]
+        optimizer = torch.optim.AdamW(tuned, lr=self.train.lr, weight_decay=0.0, fused=True)
+        batches = torch.arange(len(samples)).split(self.train.batch_size)
+        model.train()
+
+        def step(number: int) -> None:
+            batch = samples.batch(batches[number % len(batches)])
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(model(batch).logits, batch.targets)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(tuned, 1.0)
+            optimizer.step()
+            loss.item()
+
+        return Arm("bare PyTorch loop", step)
+
+
+def ten_past_tasks(task: Task, chain: Chain) -> None:
+    """EWC's merged state as ten tasks leave it: its size, and so its cost, does not depend on their number."""
+    for m in chain:
+        m.end_task(task, chain.state[m.name])
+
+
+def measure(arms: list[Arm], rounds: int, steps: int) -> None:
+    """Let the arms take turns; the first is what the others are compared with."""
+    for arm in arms:
+        for number in range(steps):
+            arm.step(number)  # warm-up
+    for turn in range(rounds):
+        seconds = []
+        for arm in arms:
+            started = time.perf_counter()
+            for number in range(steps):
+                arm.step((turn + 1) * steps + number)
+            seconds.append((time.perf_counter() - started) / steps)
+        for arm, taken in zip(arms, seconds, strict=True):
+            arm.ratios.append(taken / seconds[0])
+        arms[0].set_up = statistics.median(seconds[:1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="emoji-clip")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="names of methods")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    arguments = parser.parse_args()
+    bench = Bench(arguments.model, arguments.batch_size, batches=4)
+    plain = bench.arm("plain fine-tuning", Chain([]))
+    arms = [plain, bench.bare()]
+    for name, listed in METHODS.items():
+        if not arguments.only or name in arguments.only:
+            prepare = ten_past_tasks if name.startswith(("EWC", "MAS", "SI")) else None
+            arms.append(bench.arm(name, Chain([parse_mitigation(item) for item in listed]), prepare))
+    for name, make in NAIVE.items():
+        if not arguments.only or name in arguments.only:
+            arms.append(Arm(name, make(bench)))
+    measure(arms, arguments.rounds, arguments.steps)
+    step = plain.set_up
+    print(f"{arguments.model}, batch {arguments.batch_size}, {torch.get_num_threads()} threads; ")
+    print(f"a plain step took {1000 * step:.1f} ms (median)\n")
+    print("| method | step, ratio to plain | set-up, in plain steps |\n|---|---:|---:|")
+    figures = {}
+    for arm in arms:
+        ratio = statistics.median(arm.ratios)
+        set_up = 0.0 if arm is plain else arm.set_up / step
+        figures[arm.name] = {"ratio": ratio, "set_up_steps": set_up}
+        print(f"| {arm.name} | {ratio:.2f} | {set_up:.0f} |")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""The documents say what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cl_forget.catalogue import methods_page
+from cl_forget.config import Experiment, load_experiment
+from cl_forget.mitigations import MITIGATIONS
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_methods_page_is_made_from_the_code() -> None:
+    assert (ROOT / "docs" / "methods.md").read_text() == methods_page(), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", MITIGATIONS.names())
+def test_every_method_has_cost_advice_formula_and_source(name: str) -> None:
+    method = MITIGATIONS.get(name)
+    for attribute in ("cost", "advice", "formula", "source", "title"):
+        assert len(getattr(method, attribute)) > 1, f"{name}.{attribute}"
+    assert method.cost != "not measured"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "experiments").rglob("*.yaml")), ids=lambda f: f.name)
+def test_every_experiment_file_is_valid(file: Path) -> None:
+    assert load_experiment(file).runs()
+
+
+def test_the_readme_s_experiments_are_valid() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert len(blocks) == 2
+    Experiment(**yaml.safe_load(blocks[0]))
+    Experiment(model="emoji-clip", stream="digits", methods=yaml.safe_load(blocks[1]))
+
+
+def test_links_inside_the_repository_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
