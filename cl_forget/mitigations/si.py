@@ -71,10 +71,9 @@ class SynapticIntelligence(Mitigation):
 
     def after_step(self, update: Update, state: State) -> None:
         """`ω -= g·Δθ`."""
-        moved = torch._foreach_sub(update.parameters.values, _kind(state, "before/", update))
-        torch._foreach_addcmul_(
-            _kind(state, "path/", update), _kind(state, "gradient/", update), moved, value=-1.0
-        )
+        moved_back = _kind(state, "before/", update)  # the next step writes it anew
+        torch._foreach_sub_(moved_back, update.parameters.values)
+        torch._foreach_addcmul_(_kind(state, "path/", update), _kind(state, "gradient/", update), moved_back)
 
     def end_task(self, task: Task, state: State) -> None:
         """Merge this task's quadratic into the others and drop what only this task needed."""
