@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ import torch
 from naive import NAIVE
 
 from cl_forget.config import Run, parse_mitigation
+from cl_forget.environment import peak_memory_mb
 from cl_forget.mitigations import Chain
 from cl_forget.models import load_model
 from cl_forget.models.base import FoundationModel
@@ -88,6 +90,7 @@ class Bench:
         self.base = FrozenModel(self.model, [self.task])
 
     def context(self) -> Task:
+        """A fresh copy of the model, ready to be tuned on the task."""
         model = copy.deepcopy(self.model)
         samples = model.prepare(self.task.train, self.task, "train")  # type: ignore[arg-type]
         weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
@@ -109,6 +112,11 @@ class Bench:
         batches = torch.arange(len(task.sources[0])).split(self.train.batch_size)
         task.model.train()
         return Arm(name, lambda n: loop.step(n, (task.sources[0], batches[n % len(batches)])), set_up)
+
+    def method(self, name: str) -> Arm:
+        """One of `METHODS`, or plain fine-tuning."""
+        prepare = ten_past_tasks if name.startswith(("EWC", "MAS", "SI")) else None
+        return self.arm(name, Chain([parse_mitigation(item) for item in METHODS.get(name, [])]), prepare)
 
     def bare(self) -> Arm:
         """Plain PyTorch, nothing of ours but the model."""
@@ -155,6 +163,38 @@ def measure(arms: list[Arm], rounds: int, steps: int) -> None:
         arms[0].set_up = statistics.median(seconds[:1])
 
 
+def memory_table(arguments: argparse.Namespace) -> None:
+    """Resident memory at its peak, one process per method so that none hides behind another."""
+    names = ["plain fine-tuning", "bare PyTorch loop", *METHODS, *NAIVE]
+    context = multiprocessing.get_context("spawn")
+    print(
+        f"{arguments.model}, batch {arguments.batch_size}\n\n| method | peak memory, MiB | beyond plain |\n|---|---:|---:|"
+    )
+    figures: dict[str, float] = {}
+    for name in names:
+        if arguments.only and name not in arguments.only and name != names[0]:
+            continue
+        with context.Pool(1) as pool:
+            figures[name] = pool.apply(peak_of, (name, arguments.model, arguments.batch_size))
+        print(f"| {name} | {figures[name]:.0f} | {figures[name] - figures[names[0]]:+.0f} |", flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1))
+
+
+def peak_of(name: str, model: str, batch_size: int) -> float:
+    """Peak resident memory, MiB, of a process that takes three steps of one method."""
+    bench = Bench(model, batch_size, batches=2)
+    if name == "bare PyTorch loop":
+        arm = bench.bare()
+    elif name in NAIVE:
+        arm = Arm(name, NAIVE[name](bench))
+    else:
+        arm = bench.method(name)
+    for number in range(3):
+        arm.step(number)
+    return peak_memory_mb(torch.device("cpu"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="emoji-clip")
@@ -163,14 +203,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="names of methods")
     parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--memory", action="store_true", help="peak memory of each method, a process each")
     arguments = parser.parse_args()
+    if arguments.memory:
+        memory_table(arguments)
+        return
     bench = Bench(arguments.model, arguments.batch_size, batches=4)
-    plain = bench.arm("plain fine-tuning", Chain([]))
+    plain = bench.method("plain fine-tuning")
     arms = [plain, bench.bare()]
-    for name, listed in METHODS.items():
+    for name in METHODS:
         if not arguments.only or name in arguments.only:
-            prepare = ten_past_tasks if name.startswith(("EWC", "MAS", "SI")) else None
-            arms.append(bench.arm(name, Chain([parse_mitigation(item) for item in listed]), prepare))
+            arms.append(bench.method(name))
     for name, make in NAIVE.items():
         if not arguments.only or name in arguments.only:
             arms.append(Arm(name, make(bench)))

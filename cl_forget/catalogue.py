@@ -71,6 +71,15 @@ def summary_line(thing: object) -> str:
     return ((thing.__doc__ or "").strip().splitlines() or [""])[0]
 
 
+def flatness_table(measured: dict[str, dict[str, float | None]]) -> Table:
+    """What `cl_forget.diagnose.landscape` measured, before and after."""
+    columns = list(next(iter(measured.values())))
+    table = _table("Loss landscape", "model", *(column.replace("_", " ") for column in columns))
+    for model, values in measured.items():
+        table.add_row(model, *("-" if values[c] is None else f"{values[c]:.4g}" for c in columns))
+    return table
+
+
 def methods_page() -> str:
     """`docs/methods.md`: every mitigation, from its own class attributes and docstring."""
     from cl_forget.mitigations import MITIGATIONS, PLACES

@@ -84,6 +84,22 @@ def report(
         typer.echo(f"  {path}")
 
 
+@app.command()
+def landscape(
+    folder: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    on: Annotated[str | None, typer.Option(help="Task or suite [default: the first suite].")] = None,
+    radius: Annotated[float, typer.Option(help="Half the side of the plane, in filter norms.")] = 0.5,
+    points: Annotated[int, typer.Option(help="Grid points per side, odd.", min=3)] = 9,
+) -> None:
+    """Draw the loss landscape before and after a run, and measure its flatness (SC, AG, MAG, SAM gap)."""
+    from cl_forget.catalogue import flatness_table
+    from cl_forget.diagnose import landscape as measure
+
+    _quiet_libraries()
+    _print(flatness_table(measure(folder, on, radius, points)))
+    typer.echo(f"  {folder / 'landscape-pretrained.png'}\n  {folder / 'landscape-tuned.png'}")
+
+
 @app.command(name="list")
 def list_(
     what: Annotated[

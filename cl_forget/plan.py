@@ -12,7 +12,7 @@ from cl_forget.environment import peak_memory_mb
 from cl_forget.mitigations.base import Chain
 from cl_forget.models import load_model
 from cl_forget.simulation import check_names
-from cl_forget.streams import load_stream, load_suite
+from cl_forget.streams import load_probes, load_stream, load_suite
 from cl_forget.streams.base import Experience
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def plan(experiment: Experiment) -> Table:
     first = runs[0]
     tasks = load_stream(first.stream)
     suites = [load_suite(spec) for spec in first.suites]
-    probes = load_stream(first.probes) if first.probes else []
+    probes = load_probes(first.probes)
     check_names(tasks, suites, probes)
     model = load_model(first.model)
     for run in runs:

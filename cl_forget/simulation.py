@@ -21,7 +21,7 @@ from cl_forget.evaluation.metrics import summary
 from cl_forget.mitigations.base import Chain, Mitigation
 from cl_forget.models import load_model
 from cl_forget.result import Cost, Curve, CurvePoint, Result, Row
-from cl_forget.streams import load_stream, load_suite
+from cl_forget.streams import load_probes, load_stream, load_suite
 from cl_forget.streams.base import Experience
 from cl_forget.tracking.files import EventLog, write_result
 from cl_forget.training.checkpoints import RunFolder
@@ -71,7 +71,7 @@ class Simulation:
         self.experiences = load_stream(run.stream)
         self.stages = self.chain.arrange(self.experiences)
         suites = [load_suite(spec) for spec in run.suites]
-        probes = load_stream(run.probes) if run.probes else []
+        probes = load_probes(run.probes)
         check_names(self.experiences, suites, probes)
         self.model = load_model(run.model)
         self.chain.feature_depths(self.model)  # refuses unknown depths before anything is trained
@@ -224,7 +224,7 @@ class Simulation:
         tuned = {experience.name for stage in self.past for experience in stage}
         return [experience.name for experience in self.experiences if experience.name not in tuned]
 
-    def _curves(self) -> list[Curve]:
+    def curves(self) -> list[Curve]:
         """Each post-hoc method at every value of its knob: one evaluation per value, no training."""
         curves = []
         for m in self.run.mitigations:
@@ -262,7 +262,7 @@ class Simulation:
         tasks = [experience.name for experience in self.experiences]
         suites = [suite.name for suite in self.evaluator.suites]
         probes = [probe.name for probe in self.evaluator.probes]
-        curves = self._curves() if self.run.evaluate.curves else []
+        curves = self.curves() if self.run.evaluate.curves else []
         result = Result(
             method=self.run.method,
             seed=self.run.seed,

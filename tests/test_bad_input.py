@@ -158,6 +158,10 @@ FILES = {
         ["squares-1", "list it once"],
     ),
     "a suite in the stream's place": (GOOD.replace("stream: squares", "stream: colours"), ["colours"]),
+    "a probe without training data": (
+        GOOD.replace("suites: [colours]", "suites: []\nprobes: [colours]"),
+        ["'colours' has no training data"],
+    ),
     "a folder that is not there": (
         GOOD.replace("stream: squares", "stream: {folder: {path: nowhere}}"),
         ["nowhere"],

@@ -31,6 +31,7 @@ __all__ = [
     "ImageData",
     "LabelSpace",
     "hash_arrays",
+    "load_probes",
     "load_stream",
     "load_suite",
 ]
@@ -108,6 +109,22 @@ def load_suite(spec: Spec) -> Experience:
             f"choose one of {', '.join(SUITES)}, or a stream of one task."
         )
     return experiences[0]
+
+
+def load_probes(specs: Sequence[Spec]) -> list[Experience]:
+    """The tasks linear probes are fitted on: suites that have training data, or streams.
+
+    Raises:
+        UserError: as `load_stream`, or a suite without training data.
+    """
+    probes: list[Experience] = []
+    for spec in specs:
+        suite = _parse(SUITES.kind, spec)[0] in SUITES
+        probes += [load_suite(spec)] if suite else load_stream(spec)
+    for probe in probes:
+        if probe.train is None:
+            raise UserError(f"'{probe.name}' has no training data to fit a probe on; list it under suites.")
+    return probes
 
 
 def _parse(kind: str, spec: Spec) -> tuple[str, dict[str, Any]]:
