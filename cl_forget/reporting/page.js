@@ -62,9 +62,17 @@ const csv = (name) => {
 // -- look -------------------------------------------------------------------------------------------
 const probe = document.body.appendChild(document.createElement("span"));
 probe.hidden = true;
+const pen = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
+const colors = new Map();
+// A colour of the style sheet as rgb(): mixed colours are computed in notations that plotly does not read.
 const color = (name) => {
-  probe.style.color = `var(--${name})`;
-  return getComputedStyle(probe).color;
+  if (!colors.has(name)) {
+    probe.style.color = `var(--${name})`;
+    pen.fillStyle = getComputedStyle(probe).color;
+    pen.fillRect(0, 0, 1, 1);
+    colors.set(name, `rgb(${pen.getImageData(0, 0, 1, 1).data.slice(0, 3).join(", ")})`);
+  }
+  return colors.get(name);
 };
 const methodColor = (name) => color(`m${methods.get(name).index}`);
 const textColor = (name) => color(`t${methods.get(name).index}`);
@@ -211,7 +219,8 @@ function drawTradeoff(figure, plot) {
   ];
   const path = stair(data.front, data.signs, ranges);
   const traces = [{ x: path.map((p) => p[0]), y: path.map((p) => p[1]), mode: "lines", line: { color: color("front"), width: 5 }, hoverinfo: "skip", name: "Pareto front" }];
-  for (const name of methods.keys()) if (!hidden.has(name)) traces.push(...methodTraces(name, data));
+  const layers = [...methods.keys()].filter((name) => !hidden.has(name)).map((name) => methodTraces(name, data));
+  for (const layer of ["curve", "seeds", "mean"]) traces.push(...layers.map((of) => of[layer]).filter(Boolean));
   const bounds = [margin.l, margin.t, width - margin.r, height - margin.b];
   const arrow = (measure) => ({ higher: "  → better", lower: "  ← better" })[measure.better] ?? "";
   const title = (measure) => ({ text: `${plain(measure.title)}${spec.units[measure.unit].suffix ? ", " + spec.units[measure.unit].suffix : ""}${arrow(measure)}`, standoff: 8, font: { size: 12, color: color("muted") } });
@@ -227,28 +236,28 @@ function methodTraces(name, data) {
   const ink = methodColor(name), { xMeasure, yMeasure, value } = data;
   const of = (pairs) => pairs.filter((pair) => pair.method === name);
   const text = (pair) => `${plain(xMeasure.title)} ${withInterval(pair.x, xMeasure)}<br>${plain(yMeasure.title)} ${withInterval(pair.y, yMeasure)}`;
-  const traces = [];
+  const traces = {};
   const curve = of(data.curve), seeds = of(data.seeds), means = of(data.means);
-  if (curve.length) traces.push({
+  if (curve.length) traces.curve = {
     x: curve.map((p) => value(p)[0]), y: curve.map((p) => value(p)[1]), mode: "lines+markers", opacity: 0.8,
     line: { color: ink, width: 1.5 }, marker: { size: 5, color: ink }, name,
     text: curve.map((p) => `<b>${plain(name)}</b>, ${plain(p.knob)} = ${p.setting}<br>${text(p)}`), hovertemplate: "%{text}<extra></extra>",
-  });
-  if (showSeeds && seeds.length > 1) traces.push({
+  };
+  if (showSeeds && seeds.length > 1) traces.seeds = {
     x: seeds.map((p) => p.x.value * scaleOf(xMeasure)), y: seeds.map((p) => p.y.value * scaleOf(yMeasure)), mode: "markers", name,
     marker: { size: 5, color: ink, opacity: 0.4 }, text: seeds.map((p) => `${plain(name)}, seed ${p.seed}`), hovertemplate: "%{text}<extra></extra>",
-  });
+  };
   const bars = (which, measure) => known(means[0][which].low)
     ? { type: "data", symmetric: false, thickness: 1.2, width: 0, color: ink,
         array: means.map((p) => (p[which].high - p[which].mean) * scaleOf(measure)),
         arrayminus: means.map((p) => (p[which].mean - p[which].low) * scaleOf(measure)) }
     : undefined;
-  if (means.length) traces.push({
+  if (means.length) traces.mean = {
     x: means.map((p) => value(p)[0]), y: means.map((p) => value(p)[1]), mode: "markers", name,
     error_x: bars("x", xMeasure), error_y: bars("y", yMeasure),
     marker: { size: methods.get(name).symbol === "star" ? 15 : 11, color: ink, symbol: methods.get(name).symbol, line: { color: color("ground"), width: 1 } },
     text: means.map((p) => `<b>${plain(name)}</b><br>${text(p)}`), hovertemplate: "%{text}<extra></extra>",
-  });
+  };
   return traces;
 }
 
@@ -422,6 +431,7 @@ async function redraw(entries = plots) {
 }
 
 function setTheme(dark) {
+  colors.clear();
   document.documentElement.style.colorScheme = dark ? "dark" : "light";
 }
 

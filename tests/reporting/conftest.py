@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -27,7 +28,10 @@ def specification(results: list[Result]) -> Specification:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     if find_chromium() is None:
-        pytest.skip("Chromium is not installed; on Debian: apt-get install chromium")
+        message = "Chromium is not installed, so the page is not tested; on Debian: apt-get install chromium"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
     browser = Browser()
     yield browser
     browser.close()
