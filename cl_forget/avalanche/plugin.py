@@ -95,6 +95,7 @@ class MitigationPlugin(SupervisedPlugin):
         self._model: ModuleModel | None = None
         self._past: list[Prepared] = []
         self._history: list[Callable[[], Weights]] = []
+        self._starts: list[Callable[[], Weights]] = []
         self._go_on: Weights | None = None
         self._cache = FrozenCache(None)
         self._again = False  # whether a further pass of the same step is under way
@@ -137,19 +138,27 @@ class MitigationPlugin(SupervisedPlugin):
         model.requires_grad_(False).eval()
         self.chain.each("end_task", task)
         self._past.extend(task.sources)
-        if self.chain.using("edit_weights"):
+        if self.chain.using("edit_weights") or self.chain.using("next_start"):
             self._edit(task, model)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in tunable)
         model.train(was_training)
 
     def _edit(self, task: Task, model: ModuleModel) -> None:
-        tuned = _weights(model)
+        tuned, start = _weights(model), task.start
         self._history.append(lambda: tuned)
-        edit = Edit(model, task.pretrained, task.start, list(self._history), task)
+        self._starts.append(lambda: start)
+        edit = Edit(
+            model,
+            pretrained=task.pretrained,
+            start=start,
+            history=list(self._history),
+            starts=list(self._starts),
+            task=task,
+        )
         with torch.no_grad():
             edited = self.chain.edit_weights(edit, tuned)
-            self._go_on = self.chain.edit_weights(edit, tuned, feed_back=True)
+            self._go_on = self.chain.next_start(edit, tuned)
             model.load_state_dict(edited)
 
     def _reshape(self, hook: str, strategy: Any) -> None:
@@ -243,6 +252,7 @@ class MitigationPlugin(SupervisedPlugin):
     def after_backward(self, strategy: Any, **kwargs: Any) -> None:
         """The rest of the gradient: other batches, closed forms; then further passes where a method asks."""
         update = self._update(strategy)
+        idle = [tensor for tensor in self.parameters.tensors if tensor.grad is None]
         for extra in self.chain.extra_batches(self.task, self._number):
             step = Step(self.task, extra.batch, self.task.model(extra.batch, self.depths), self._number)
             term = extra.loss(step) if extra.loss else self._cross_entropy(step).mean()
@@ -254,6 +264,9 @@ class MitigationPlugin(SupervisedPlugin):
             self.chain.around(
                 "around_gradient", update, lambda: first.pop() if first else self._another_pass(strategy)
             )
+        for tensor in idle:  # no gradient is not a zero one: momentum would move the head of an old task
+            if tensor.grad is not None and not tensor.grad.any():
+                tensor.grad = None
 
     def _another_pass(self, strategy: Any) -> Tensor:
         """`.grad` afresh at the weights as they are, through Avalanche's own hooks."""

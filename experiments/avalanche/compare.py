@@ -34,8 +34,8 @@ def digits(per_class: int, start: int = 0) -> tuple[Tensor, Tensor]:
     return images[:, None], torch.tensor(bunch.target[chosen])
 
 
-def benchmark(per_class: int = PER_CLASS) -> Any:
-    """Digits upright, then on their side, as an Avalanche benchmark."""
+def benchmark(per_class: int = PER_CLASS, mixed: bool = False) -> Any:
+    """Digits upright, then on their side; the training data sorted by class, or mixed."""
     from avalanche.benchmarks import benchmark_from_datasets, with_classes_timeline, with_task_labels
     from avalanche.benchmarks.utils.classification_dataset import (
         _make_taskaware_tensor_classification_dataset,
@@ -47,6 +47,9 @@ def benchmark(per_class: int = PER_CLASS) -> Any:
         )
 
     train, test = digits(per_class), digits(40, start=PER_CLASS)
+    if mixed:
+        order = torch.randperm(len(train[1]), generator=torch.Generator().manual_seed(SEED))
+        train = train[0][order], train[1][order]
     streams = {
         "train": [domain(*train, turns) for turns in range(2)],
         "test": [domain(*test, turns) for turns in range(2)],
@@ -148,7 +151,8 @@ def main() -> None:
             sums.append(float(theirs.sum() / ours.sum()))
         print(f"{batch_size:10d}   {sums[0]:20.3f}   {sums[1]:13.3f}")
 
-    print("\nEWC, λ = 3000: accuracy on task 1 / task 2 after both")
+    bench = benchmark(mixed=True)
+    print("\nEWC, λ = 3000, data mixed: accuracy on task 1 / task 2 after both")
     print("batch size     theirs          ours          full fine-tuning")
     for batch_size in (8, 64):
         runs = [

@@ -66,7 +66,7 @@ def our_loop(module: nn.Module, stream: Sequence[Any], chain: Chain) -> list[lis
 
     model = ModuleModel(module, FEATURES)
     weights = lambda: {n: t.detach().clone() for n, t in model.state_dict().items()}  # noqa: E731
-    pretrained, base, past, orders, history = weights(), FrozenModel(model), [], [], []
+    pretrained, base, past, orders, history, starts = weights(), FrozenModel(model), [], [], [], []
     for index, one in enumerate(stream):
         experience = named_experience(index + 1, torch.tensor(list(one.dataset.targets)), 6)
         source = AvalancheSamples(one.dataset, experience, "train", torch.device("cpu"))
@@ -82,9 +82,10 @@ def our_loop(module: nn.Module, stream: Sequence[Any], chain: Chain) -> list[lis
         past.append(source)
         tuned = weights()
         history.append(lambda tuned=tuned: tuned)
-        edited = chain.edit_weights(Edit(model, pretrained, task.start, list(history), task), tuned)
-        if index + 1 == len(stream):
-            model.load_state_dict(edited)
+        starts.append(lambda start=task.start: start)
+        edit = Edit(model, pretrained, task.start, list(history), list(starts), task)
+        end = index + 1 == len(stream)
+        model.load_state_dict(chain.edit_weights(edit, tuned) if end else chain.next_start(edit, tuned))
     return orders
 
 
@@ -135,13 +136,16 @@ METHODS: list[Any] = [
     {"looksam": {}},
     {"mofo": 0.2},
     {"wise_ft": 0.5},
+    {"wise_ft": {"feed_back": True}},
+    {"task_arithmetic": 0.5},
+    "restart",
     {"lora": {"rank": 2}},
     "linear_probe",
     "lp_ft",
 ]
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda m: m if isinstance(m, str) else next(iter(m)))
+@pytest.mark.parametrize("method", METHODS, ids=str)
 def test_the_plugin_in_naive_gives_the_weights_of_our_own_loop(method: Any) -> None:
     from cl_forget.avalanche import as_plugin
 
@@ -238,12 +242,13 @@ def test_a_task_aware_benchmark_and_a_multi_head_model() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.heads = nn.ModuleList([nn.Linear(64, 6) for _ in range(3)])
+            self.max_class_label = 6
 
         def forward_single_task(self, x: torch.Tensor, task_label: int) -> torch.Tensor:
             return self.heads[task_label](x.flatten(1))
 
     ends = []
-    for strength in (0.0, 1e-2, 1e4):
+    for strength in (0.0, 0.1):
         torch.manual_seed(2)
         module = HeadPerTask()
         start = copy.deepcopy(module.state_dict())
@@ -251,10 +256,41 @@ def test_a_task_aware_benchmark_and_a_multi_head_model() -> None:
         strategy.train(local_benchmarks.task_aware(10).streams["train"], eval_streams=[])
         assert all(not torch.equal(start[name], tensor) for name, tensor in module.state_dict().items())
         ends.append(sum(float((start[n] - t).norm()) for n, t in module.state_dict().items()))
-    assert ends[0] > ends[1] > ends[2]
+    assert ends[0] > 1.2 * ends[1]
     multi_head = naive(HeadPerTask(), [as_plugin(parse_mitigation({"lwf": 1.0}))])
     with pytest.raises(UserError, match="use kd instead"):
         multi_head.train(local_benchmarks.task_aware(10).streams["train"], eval_streams=[])
+
+
+def test_a_head_without_gradient_stays_where_it_is() -> None:
+    """A zero gradient is not no gradient: AdamW would move the head of an old task by its momentum."""
+    from cl_forget.avalanche import as_plugin
+
+    class Unused(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused = nn.Linear(64, 6), nn.Linear(64, 6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.used(x.flatten(1))
+
+    module = Unused()
+    strategy = naive(module, [as_plugin(parse_mitigation({"l2_sp": 0.1}))])
+    moments = {
+        "step": torch.tensor(1.0), "exp_avg": torch.ones(6, 64), "exp_avg_sq": torch.ones(6, 64)
+    }  # fmt: skip
+    before = module.unused.weight.detach().clone()
+    seen: list[bool] = []
+    real = strategy.optimizer_step
+
+    def step() -> None:
+        strategy.optimizer.state[module.unused.weight] = dict(moments)
+        seen.append(module.unused.weight.grad is None)
+        real()
+
+    strategy.optimizer_step = step
+    strategy.train(experiences()[0], eval_streams=[])
+    assert all(seen) and torch.equal(before, module.unused.weight)
 
 
 def test_a_model_that_grows_is_refused() -> None:
