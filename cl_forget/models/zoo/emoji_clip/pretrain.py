@@ -84,7 +84,7 @@ class Recipe:
         seed: of initialisation, order, captions, views and dropped patches.
     """
 
-    epochs: int = 60
+    epochs: int = 90
     cool_down_epochs: int = 15
     whole_epochs: int = 2
     easy_epochs: int = 8
