@@ -26,6 +26,12 @@ MAPS = ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c
 ALL = {f"clip.visual.transformer.resblocks.{i}.{name}" for i in (0, 1) for name in MAPS}
 
 
+@pytest.fixture(params=[0, 768], ids=["low-rank", "read"])
+def _both_ways(request, monkeypatch) -> None:
+    """Narrow linear layers through peft, and as they go by default."""
+    monkeypatch.setattr(_lora, "WIDE", request.param)
+
+
 def adapted(method=None, model=None, random_up=True):
     """A task whose model carries adapters; B random, so that every factor matters."""
     task = task_of(model or clip(), TASKS[:1])
@@ -78,6 +84,7 @@ def by_the_book(task, rank, alpha, names):
     return {**weights(model), **{n: w.detach() for n, w in merged().items()}}
 
 
+@pytest.mark.usefixtures("_both_ways")
 def test_agrees_with_the_formula() -> None:
     book = by_the_book(task_of(clip(), TASKS[:1]), 4, 6.0, sorted(ALL))
     ours = tuned(task_of(clip(), TASKS[:1]), LoRA(rank=4, alpha=6.0))
@@ -97,6 +104,7 @@ def test_placement(placement, maps) -> None:
     assert heads < trainable and len(trainable) == 2 * len(found) + 2
 
 
+@pytest.mark.usefixtures("_both_ways")
 def test_every_trainable_weight_gets_a_gradient_and_pefts_all_linear_has_dead_ones() -> None:
     task = adapted()
     batch = task.sources[0].batch(torch.arange(10))
@@ -115,6 +123,7 @@ def test_every_trainable_weight_gets_a_gradient_and_pefts_all_linear_has_dead_on
     assert not any("in_proj" in n for n, p in naive.named_parameters() if p.requires_grad)
 
 
+@pytest.mark.usefixtures("_both_ways")
 def test_the_merged_model_is_the_adapted_one() -> None:
     task = adapted()
     batch = task.sources[0].batch(torch.arange(10))
@@ -137,6 +146,7 @@ def test_the_merged_model_is_the_adapted_one() -> None:
         assert torch.equal(tensor, task.model.state_dict()[name]) == (name not in ALL), name
 
 
+@pytest.mark.usefixtures("_both_ways")
 def test_merged_in_single_precision_to_1e_6() -> None:
     task = adapted(model=clip().float())
     batch = task.sources[0].batch(torch.arange(10))
@@ -178,6 +188,7 @@ def test_attention_pooling_of_a_resnet_reads_its_weights_too() -> None:
     assert list(task.model.state_dict()) == list(resnet().state_dict())
 
 
+@pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 def test_language_models(architecture) -> None:
     import transformers
@@ -257,6 +268,7 @@ def test_frozen_blocks_get_no_adapters_and_nothing_left_is_an_error() -> None:
         tuned(task_of(clip(), TASKS[:1]), Freeze(blocks=2), LoRA())
 
 
+@pytest.mark.usefixtures("_both_ways")
 def test_deep_copies_carry_their_own_adapters() -> None:
     task = adapted()
     twin = copy.deepcopy(task.model)
@@ -268,6 +280,7 @@ def test_deep_copies_carry_their_own_adapters() -> None:
     assert torch.equal(twin(batch).logits.detach(), before)
 
 
+@pytest.mark.usefixtures("_both_ways")
 def test_resumes_to_the_same_bits() -> None:
     resumed(lambda: task_of(clip(), TASKS[:1]), LoRA())
     resumed(lambda: task_of(clip().float(), TASKS[:1]), LoRA())
