@@ -373,7 +373,7 @@ def _strategy_class(name: str) -> Any:
         import qpsolvers
 
         if "quadprog" not in qpsolvers.available_solvers:
-            raise UserError("avalanche's GEM solves its constraints with quadprog: pip install quadprog.")
+            raise UserError("avalanche's GEM needs the solver quadprog: pip install 'cl-forget[gem]'.")
     return found
 
 

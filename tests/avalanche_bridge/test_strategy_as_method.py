@@ -258,3 +258,11 @@ def test_streams_a_strategy_cannot_take_are_refused(run: Callable[..., Run]) -> 
         simulate(run("Naive", train={"epochs": 1, "batch_size": 8, "micro_batch_size": 4}))
     with pytest.raises(ValueError, match="Did you mean 'Replay'"):
         parse_mitigation({"avalanche": {"strategy": "Repley"}})
+
+
+def test_gem_says_what_to_install(run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    import qpsolvers
+
+    monkeypatch.setattr(qpsolvers, "available_solvers", [])
+    with pytest.raises(UserError, match="pip install"):
+        simulate(run("GEM"))
