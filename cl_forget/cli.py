@@ -62,9 +62,7 @@ def run(
 
     results = run_experiment(experiment, folder, resume, on_start=_announce)
     rendered = render(results, folder, title=experiment.name)
-    _print(terminal_table(results))
-    for path in (rendered.page, rendered.picture, rendered.csv):
-        typer.echo(f"  {path}")
+    _show(terminal_table(results), rendered)
 
 
 @app.command()
@@ -79,9 +77,7 @@ def report(
 
     results = load_results(folders)
     rendered = render(results, output or folders[0], title=title)
-    _print(terminal_table(results))
-    for path in (rendered.page, rendered.picture, rendered.csv):
-        typer.echo(f"  {path}")
+    _show(terminal_table(results), rendered)
 
 
 @app.command()
@@ -129,6 +125,12 @@ def pretrain(
     from cl_forget.models import RECIPES
 
     RECIPES.get(model)(output / model, epochs=epochs, seed=seed, threads=threads, resume=resume, quick=quick)
+
+
+def _show(table: Any, rendered: Any) -> None:
+    _print(table)
+    for path in filter(None, (rendered.page, rendered.picture, rendered.csv)):
+        typer.echo(f"  {path}")
 
 
 def _announce(run: Any, number: int, total: int) -> None:

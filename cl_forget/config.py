@@ -85,10 +85,12 @@ class Evaluation(_Section):
     Attributes:
         batch_size: samples per forward pass.
         curves: whether a post-hoc method (WiSE-FT, LiNeS, ...) is also evaluated at every value of its knob.
+        export: whether the final model, every edit applied, is written in the format it came in.
     """
 
     batch_size: int = Field(256, ge=1)
     curves: bool = True
+    export: bool = True
 
 
 def parse_mitigation(item: Any) -> Mitigation:

@@ -106,7 +106,7 @@ def _table(
         trained.add(mine[0].training_key())
         seen = 0 if shares else samples * mine[0].train.epochs
         steps = 0 if shares else _steps(mine[0], tasks)
-        rows = len(chain.arrange(tasks)) + _curve_points(chain, mine[0])
+        rows = 1 + len(chain.arrange(tasks)) + _curve_points(chain, mine[0])
         seconds = len(mine) * (seen * measured["train"] + rows * per_row * measured["evaluate"])
         total += seconds
         cells = (str(len(mine)), str(steps) if steps else "shared" if shares else "0", str(seen), str(rows))

@@ -14,11 +14,14 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
+Advance = Callable[[int, str], None]
+
+
 @contextlib.contextmanager
-def bar(description: str, total: int, unit: str = "") -> Iterator[Callable[[int, str], None]]:
+def bar(description: str, total: int, unit: str = "") -> Iterator[Advance]:
     """A progress bar; the function it yields takes (how far to advance, text to show)."""
     if not sys.stderr.isatty():
-        yield lambda advance, text="": None
+        yield _nothing
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -33,7 +36,15 @@ def bar(description: str, total: int, unit: str = "") -> Iterator[Callable[[int,
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(description, total=total, text="")
-        yield lambda advance, text="": progress.update(task, advance=advance, text=text)
+
+        def move(advance: int, text: str) -> None:
+            progress.update(task, advance=advance, text=text)
+
+        yield move
+
+
+def _nothing(advance: int, text: str) -> None:
+    """What a bar does when nobody watches."""
 
 
 def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:

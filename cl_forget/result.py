@@ -142,11 +142,10 @@ class Result(_Record):
     Attributes:
         method: the name of the arm, for tables and legends.
         run: the resolved configuration.
-        tasks, suites, probes: names, in order.
-        task_probes: the names under `probes` that are tasks of the stream.
+        tasks, suites, probes: names, in order; `probes` without the stream's own tasks.
         rows: row 0 (pre-trained), then one per stage.
-        metrics: metric name -> value, computed by `cl_forget.evaluation.metrics.summary` on the test data;
-            the same names under "validation" for selection. Per-task values are dicts.
+        metrics: "test" and "validation" -> metric name -> value, as `cl_forget.evaluation.metrics.summary`
+            gives them; selection reads "validation". Per-task values are dicts.
         environment: versions, commit, machine, threads.
     """
 

@@ -279,6 +279,9 @@ class Simulation:
             },
             environment=describe(),
         )
+        if self.run.evaluate.export:
+            with self._edited():
+                self.model.export(self.folder.path)
         write_result(self.folder.path, result)
         self._commit(finished=True)
         return result

@@ -115,6 +115,23 @@ def test_wise_ft_curve_has_the_end_points_of_the_run(tiny_run: MakeRun) -> None:
     assert "α" in curve.formula
 
 
+def test_the_exported_model_is_the_edited_one_and_open_clip_loads_it(
+    tiny_run: MakeRun, tmp_path: Path
+) -> None:
+    from open_clip.factory import load_checkpoint
+    from tiny import tiny_clip
+
+    simulate(tiny_run(mitigations=[{"wise_ft": 0.0}]), tmp_path)
+    fresh, loaded = tiny_clip(), tiny_clip()
+    with torch.no_grad():
+        for parameter in loaded.clip.parameters():
+            parameter.zero_()
+    load_checkpoint(loaded.clip, str(tmp_path / "open_clip_model.safetensors"))
+    assert all(torch.equal(p, q) for p, q in zip(fresh.parameters(), loaded.parameters(), strict=True))
+    simulate(tiny_run(evaluate={"export": False}), tmp_path / "not")
+    assert not (tmp_path / "not" / "open_clip_model.safetensors").exists()
+
+
 def test_feeding_the_average_back_changes_the_next_task(tiny_run: MakeRun) -> None:
     kept = simulate(tiny_run(mitigations=[{"wise_ft": {"alpha": 0.5}}]))
     fed = simulate(tiny_run(mitigations=[{"wise_ft": {"alpha": 0.5, "feed_back": True}}]))

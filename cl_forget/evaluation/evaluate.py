@@ -131,7 +131,7 @@ class Evaluator:
             loss=float(now.losses.double().mean()),
             ece=metrics.expected_calibration_error(confidence, correct),
             hardest_decile_accuracy=metrics.hardest_decile_accuracy(base.losses.cpu().numpy(), correct),
-            kl_to_base=float(kl_to_base(base.logits, now.logits.cpu())),
+            kl_to_base=float(metrics.kl_divergence(base.logits.numpy(), now.logits.cpu().numpy()).mean()),
             samples=len(samples),
         )
 
@@ -180,13 +180,6 @@ class Evaluator:
             {depth: reference[f"pooled/{depth}"][:count] for depth in depths},
         )
         heads = {name for task in self.tasks for name in self.model.head_parameters(task)}
-        state = self.model.state_dict()
-        weights = {name: tensor.detach() for name, tensor in state.items() if name not in heads}
+        weights = {name: p.detach() for name, p in self.model.named_parameters() if name not in heads}
         distance = weight_distance(weights, self._pretrained_weights, self.model.block_of)
         return moved.model_copy(update={"weight_distance": distance})
-
-
-def kl_to_base(base: Tensor, now: Tensor) -> Tensor:
-    """Mean KL(p_θ0 ‖ p_θ) over samples, nats; `base` and `now` are (samples, classes) logits."""
-    reference, log_p = base.log_softmax(1), now.log_softmax(1)
-    return (reference.exp() * (reference - log_p)).sum(1).mean()

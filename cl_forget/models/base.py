@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from cl_forget.errors import UserError
 from cl_forget.streams.base import Data, Experience
+from cl_forget.training.checkpoints import save_tensors
 
 BEFORE_BLOCKS = frozenset(
     {"conv1", "patch_embed", "class_embedding", "positional_embedding", "cls_token", "pos_embed", "ln_pre"}
@@ -210,6 +212,16 @@ class FoundationModel(nn.Module, ABC):
             return block + 1
         return 0 if BEFORE_BLOCKS.intersection(parameter.split(".")) else self.blocks + 1
 
+    def export(self, folder: Path) -> list[Path]:
+        """Write the model as it stands; a subclass uses the format its own library loads.
+
+        Returns:
+            The files written, each whole or not at all; here `model.safetensors`, the state dict.
+        """
+        save_tensors(folder / "model.safetensors", self.state_dict())
+        return [folder / "model.safetensors"]
+
     @property
     def device(self) -> torch.device:
+        """Where the model's parameters lie."""
         return next(self.parameters()).device

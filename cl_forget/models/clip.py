@@ -13,6 +13,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from cl_forget.errors import UserError
 from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared
 from cl_forget.streams.base import Data, Experience, ImageData, LabelSpace
+from cl_forget.training.checkpoints import save_tensors
 
 IN_MEMORY_BYTES = 4 * 2**30
 AUGMENTATIONS = ("none", "shift", "shift-flip")
@@ -191,6 +193,17 @@ class ClipModel(FoundationModel):
             return _encode_with_hooks(visual, images, {depth: getattr(visual, depth) for depth in depths})
         return _encode_transformer(visual, images, depths)
 
+    # -- files -----------------------------------------------------------------------------------------
+    def export(self, folder: Path) -> list[Path]:
+        """`open_clip_model.safetensors`, which open_clip loads, and the tasks' heads in `heads.safetensors`.
+
+        Use the model again as `open_clip:<architecture>/<folder>/open_clip_model.safetensors`.
+        """
+        model, heads = folder / "open_clip_model.safetensors", folder / "heads.safetensors"
+        save_tensors(model, self.clip.state_dict())
+        save_tensors(heads, self.heads.state_dict())
+        return [model, heads]
+
     # -- parameters ------------------------------------------------------------------------------------
     def tunable(self, experience: Experience) -> list[str]:
         """The image tower and the head of the task."""
@@ -209,6 +222,7 @@ class ClipModel(FoundationModel):
 
     @property
     def blocks(self) -> int:
+        """Number of transformer blocks of the image tower."""
         return 0 if self._resblocks is None else len(self._resblocks)
 
     @property
