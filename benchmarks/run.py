@@ -1,0 +1,89 @@
+"""All benchmarks, one after the other; their figures go to `benchmarks/README.md`.
+
+python benchmarks/run.py            everything, about 40 minutes on two cores
+python benchmarks/run.py cost       only the parts named
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+VIT = ["--model", "open_clip:ViT-B-32/none", "--batch-size", "8"]
+
+PARTS: dict[str, tuple[str, str, list[str]]] = {
+    "cost": (
+        "Cost of a training step, emoji-clip",
+        "Every method takes turns with the plain loop on the same model and data in one run; the ratio is the median "
+        "over rounds. The last rows are the same methods the way they are usually written (autograd penalties, one "
+        "per past task; the teacher on every batch): that is what the design buys.",
+        ["cost.py"],
+    ),
+    "cost-vit": (
+        "Cost of a training step, ViT-B-32 at 224 px",
+        "The same with open_clip's ViT-B-32, random weights, batch 8.",
+        ["cost.py", *VIT, "--rounds", "4", "--steps", "1"],
+    ),
+    "memory": (
+        "Peak memory, emoji-clip",
+        "Resident memory of a process that takes three steps, most of it Python and its libraries.",
+        ["cost.py", "--memory"],
+    ),
+    "memory-vit": (
+        "Peak memory, ViT-B-32 at 224 px",
+        "The same with ViT-B-32, batch 8.",
+        ["cost.py", "--memory", *VIT],
+    ),
+    "curve": (
+        "A WiSE-FT curve",
+        "What an 11-point curve takes beyond 11 evaluations.",
+        ["curve.py"],
+    ),
+    "durability": (
+        "Killed and resumed",
+        "SIGKILL at 20 random instants; the resumed run against an uninterrupted one.",
+        ["durability.py", "--kills", "20"],
+    ),
+}
+
+
+def main() -> None:
+    chosen = sys.argv[1:] or list(PARTS)
+    page = HERE / "README.md"
+    sections = _existing(page)
+    for part in chosen:
+        title, text, command = PARTS[part]
+        print(f"== {title}", flush=True)
+        done = subprocess.run(
+            [sys.executable, str(HERE / command[0]), *command[1:]], capture_output=True, text=True
+        )
+        if done.returncode:
+            raise SystemExit(f"{part} failed:\n{done.stdout}\n{done.stderr}")
+        print(done.stdout)
+        machine = f"{platform.machine()}, {date.today()}, torch {version('torch')}"
+        call = " ".join(["python", f"benchmarks/{command[0]}", *command[1:]])
+        sections[title] = f"## {title}\n\n{text}\n\n`{call}` ({machine})\n\n{done.stdout.strip()}\n"
+        _write(page, sections)
+
+
+def _existing(page: Path) -> dict[str, str]:
+    """Sections by title, so that parts can be measured one at a time."""
+    if not page.exists():
+        return {}
+    parts = page.read_text().split("\n## ")[1:]
+    return {part.splitlines()[0]: f"## {part.rstrip()}\n" for part in parts}
+
+
+def _write(page: Path, sections: dict[str, str]) -> None:
+    order = [title for title, _, _ in PARTS.values() if title in sections]
+    head = "# Benchmarks\n\nMade by `make benchmarks`. Ratios are taken in one run; times are only there for scale.\n"
+    page.write_text("\n".join([head, *(sections[title] for title in order)]))
+
+
+if __name__ == "__main__":
+    main()
