@@ -168,7 +168,8 @@ def memory_table(arguments: argparse.Namespace) -> None:
     names = ["plain fine-tuning", "bare PyTorch loop", *METHODS, *NAIVE]
     context = multiprocessing.get_context("spawn")
     print(
-        f"{arguments.model}, batch {arguments.batch_size}\n\n| method | peak memory, MiB | beyond plain |\n|---|---:|---:|"
+        f"{arguments.model}, batch {arguments.batch_size}\n\n"
+        "| method | peak memory, MiB | beyond plain |\n|---|---:|---:|"
     )
     figures: dict[str, float] = {}
     for name in names:
