@@ -233,7 +233,7 @@ def _splits(concepts: list[dict[str, Any]], drawn: dict[str, list[str]]) -> dict
     seen_styles = [style for style in drawn if style not in UNSEEN_STYLES]
     left = collections.Counter(slug for style in seen_styles for slug in drawn[style])
     candidates = [(slug, style) for style in seen_styles for slug in drawn[style] if slug not in held_out]
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for slug, style in sorted(candidates, key=lambda pair: _hash(f"pair {pair[0]} {pair[1]}")):
         if len(pairs) >= HELD_OUT_PAIR_SHARE * len(candidates):
             break

@@ -9,7 +9,8 @@ identity, values and output projection whose product is near minus the identity)
 import math
 
 import torch
-from torch import Tensor, nn
+from open_clip.transformer import VisionTransformer
+from torch import Tensor
 
 _POSITION_SIZE = 0.5  # root mean square of the position embeddings, next to patch embeddings of about one
 
@@ -34,7 +35,7 @@ def _factors(noise: float, identity: float, width: int, rank: int) -> tuple[Tens
 
 
 @torch.no_grad()
-def initialise(vision: nn.Module) -> None:
+def initialise(vision: VisionTransformer) -> None:
     """Overwrite the position embeddings and attention weights of an open_clip `VisionTransformer` (global
     random generator)."""
     vision.positional_embedding.copy_(_positions(vision.grid_size[0], vision.positional_embedding.shape[1]))
