@@ -84,11 +84,14 @@ class Evaluation(_Section):
 
     Attributes:
         batch_size: samples per forward pass.
+        limit: samples per validation, test or shifted set at most, always the same ones, classes balanced;
+            null reads all of them. A quick look needs few, a claim needs all.
         curves: whether a post-hoc method (WiSE-FT, LiNeS, ...) is also evaluated at every value of its knob.
         export: whether the final model, every edit applied, is written in the format it came in.
     """
 
     batch_size: int = Field(256, ge=1)
+    limit: int | None = Field(None, ge=1)
     curves: bool = True
     export: bool = True
 
@@ -180,6 +183,7 @@ class Run(_Shared):
         fields = _without_bookkeeping(self.model_dump(mode="json"))
         trained = [{m.name: m.model_dump(mode="json")} for m in self.chain().trained]
         kept = {key: fields[key] for key in ("model", "stream", "train", "seed")}
+        kept["validation_limit"] = fields["evaluate"]["limit"]  # early stopping and HMA read validation data
         return _digest({**kept, "mitigations": trained})
 
     def key(self) -> str:

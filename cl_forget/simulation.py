@@ -81,7 +81,14 @@ class Simulation:
         self.pretrained = self._weights()
         self.base = FrozenModel(self.model, self.experiences)
         self.evaluator = Evaluator(
-            self.model, self.base, self.cache, self.experiences, suites, probes, run.evaluate.batch_size
+            self.model,
+            self.base,
+            self.cache,
+            self.experiences,
+            suites,
+            probes,
+            run.evaluate.batch_size,
+            run.evaluate.limit,
         )
         self.cost = Cost(**self.state["cost"])
         self.rows = [Row(**row) for row in self.state["rows"]]

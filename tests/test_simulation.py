@@ -132,6 +132,14 @@ def test_the_exported_model_is_the_edited_one_and_open_clip_loads_it(
     assert not (tmp_path / "not" / "open_clip_model.safetensors").exists()
 
 
+def test_a_limit_on_evaluation_changes_no_training(tiny_run: MakeRun) -> None:
+    some, whole = simulate(tiny_run(evaluate={"limit": 6, "curves": False})), simulate(tiny_run())
+    assert some.rows[-1].tasks["squares-1"].test.samples == 6
+    assert whole.rows[-1].tasks["squares-1"].test.samples == 15
+    assert some.rows[-1].tasks["squares-1"].shifted["darker"].samples == 6
+    assert some.rows[-1].drift.weight_distance == whole.rows[-1].drift.weight_distance
+
+
 def test_feeding_the_average_back_changes_the_next_task(tiny_run: MakeRun) -> None:
     kept = simulate(tiny_run(mitigations=[{"wise_ft": {"alpha": 0.5}}]))
     fed = simulate(tiny_run(mitigations=[{"wise_ft": {"alpha": 0.5, "feed_back": True}}]))

@@ -19,6 +19,7 @@ from cl_forget.evaluation.probes import probe_accuracy
 from cl_forget.models.base import FoundationModel, Prepared
 from cl_forget.progress import bar
 from cl_forget.result import Cost, Drift, ProbeScores, Row, Scores, TaskScores
+from cl_forget.streams import balanced
 from cl_forget.streams.base import Experience
 from cl_forget.training.frozen import FrozenCache, FrozenModel
 
@@ -50,6 +51,7 @@ class Evaluator:
         cache: where the base's outputs are kept.
         tasks, suites, probes: the experiences; all tasks of the stream, also future ones.
         batch_size: samples per forward pass.
+        limit: samples per validation, test or shifted set at most; None for all.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class Evaluator:
         suites: Sequence[Experience],
         probes: Sequence[Experience],
         batch_size: int = 256,
+        limit: int | None = None,
     ) -> None:
         self.model, self.base, self.cache, self.batch_size = model, base, cache, batch_size
+        self.limit = limit
         self.tasks, self.suites, self.probes = list(tasks), list(suites), list(probes)
         self._prepared: dict[tuple[str, str], Prepared] = {}
         self._pretrained_weights = {n: p.detach() for n, p in base.model.state_dict().items()}
@@ -71,7 +75,10 @@ class Evaluator:
         """A data set of an experience in the model's format, without augmentation; made once."""
         key = (experience.name, split)
         if key not in self._prepared:
-            self._prepared[key] = self.model.prepare(experience.splits()[split], experience, split)
+            data = experience.splits()[split]
+            if self.limit is not None and split != "train":
+                data = data.subset(balanced(data.labels, self.limit, experience.name, split))
+            self._prepared[key] = self.model.prepare(data, experience, split)
         return self._prepared[key]
 
     def row(self, after: str | None, untuned: Sequence[str], cost: Cost, probing: bool = True) -> Row:

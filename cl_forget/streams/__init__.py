@@ -13,6 +13,7 @@ from typing import Any
 
 from cl_forget.errors import UserError
 from cl_forget.registry import Registry, closest
+from cl_forget.streams._choose import balanced
 from cl_forget.streams.base import (
     DEFAULT_TEMPLATES,
     Data,
@@ -30,6 +31,7 @@ __all__ = [
     "Experience",
     "ImageData",
     "LabelSpace",
+    "balanced",
     "hash_arrays",
     "load_probes",
     "load_stream",

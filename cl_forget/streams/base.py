@@ -36,6 +36,10 @@ class Data:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def subset(self, positions: Sequence[int] | np.ndarray) -> Data:
+        """The samples at `positions`, in that order."""
+        raise UserError(f"{type(self).__name__} cannot be cut down; leave `evaluate.limit` out.")
+
 
 class ImageData(Data):
     """Images with labels; either an array in memory or a function that opens one image.

@@ -50,18 +50,17 @@ def test_transform_and_pretraining_agree(model_and_transform) -> None:
 
 @pytest.mark.parametrize(
     ("split", "threshold"),
-    [("held_out_pair", 0.75), ("fluent-emoji", 0.6), ("fluent-emoji-high-contrast", 0.3)],
+    [("held_out_pair", 0.45), ("fluent-emoji", 0.7), ("fluent-emoji-high-contrast", 0.25)],
 )
 def test_zero_shot_score_on_a_fixed_subset(
     model_and_transform, tokenizer, split: str, threshold: float
 ) -> None:
     data = emoji.load()
     mask = data.held_out_pair if split == "held_out_pair" else data.unseen_style & data.in_style(split)
-    mask = mask.clone()
-    mask[mask.nonzero().flatten()[300:]] = (
-        False  # in Unicode order within a style, so faces and people: the hard ones
-    )
-    assert pretrain.zero_shot(model_and_transform[0], tokenizer, data, mask) >= threshold
+    members = mask.nonzero().flatten()
+    subset = torch.zeros_like(mask)
+    subset[members[:: len(members) // 300]] = True
+    assert pretrain.zero_shot(model_and_transform[0], tokenizer, data, subset) >= threshold
 
 
 def test_it_never_saw_the_clock_faces(model_and_transform, tokenizer) -> None:
