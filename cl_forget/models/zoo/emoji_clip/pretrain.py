@@ -195,10 +195,6 @@ class _Trainer:
         full = math.ceil(len(self.pictures) / recipe.batch_size)
         self.steps_per_epoch = min(full, recipe.steps_per_epoch or full)
         self.epoch = 0
-        with torch.no_grad():
-            self.bank = self.model.encode_text(
-                self.captions.names, normalize=True
-            )  # (seen concepts, embedding)
 
     def _rate(self, step: int) -> float:
         recipe = self.recipe
