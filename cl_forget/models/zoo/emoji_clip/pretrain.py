@@ -410,7 +410,7 @@ def pretrain(
     epochs: int | None = None,
     resume: bool = False,
     seed: int = 0,
-    threads: int = 2,
+    threads: int | None = None,
     quick: bool = False,
     evaluate_every: int = 10,
 ) -> dict[str, float]:
@@ -424,7 +424,7 @@ def pretrain(
         epochs: passes over the pictures; None for the recipe's own number.
         resume: continue from the folder's last checkpoint.
         seed: of all randomness.
-        threads: of the processor to use.
+        threads: of the processor to use; None for one per core. The result is the same.
         quick: a tiny number of steps, to try the path; the model will know next to nothing.
         evaluate_every: epochs between two lines of scores in `log.jsonl`.
 
@@ -456,7 +456,7 @@ def pretrain(
             TextColumn("loss {task.fields[loss]:.2f}"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns) as progress, ThreadPoolExecutor(threads) as pool:
+        with Progress(*columns) as progress, ThreadPoolExecutor(threads or os.cpu_count()) as pool:
             task = progress.add_task(
                 "emoji-clip", total=recipe.epochs * trainer.steps_per_epoch, loss=float("nan")
             )
