@@ -101,6 +101,9 @@ class Simulation:
     def __exit__(self, *_: object) -> None:
         if self.finished is None:
             self.log.close()
+        # The edits' histories refer back to this object. A process that runs many simulations must let go of
+        # each one's models at once, not when the garbage collector next looks at old objects.
+        vars(self).clear()
 
     # -- one stage -------------------------------------------------------------------------------------
     def fine_tune(self, stage: tuple[Experience, ...]) -> None:

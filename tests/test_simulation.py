@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from durability import kill_and_resume
 import cl_forget
 from cl_forget.config import Run
 from cl_forget.errors import TrainingDiverged, UserError
+from cl_forget.models import load_model
 from cl_forget.result import Result
 from cl_forget.simulation import simulate
 
@@ -272,6 +275,25 @@ def test_resuming_with_other_settings_is_refused(tiny_run: MakeRun, tmp_path: Pa
     simulate(tiny_run(), tmp_path)
     with pytest.raises(UserError, match="other settings"):
         simulate(tiny_run(train={"epochs": 3}), tmp_path, resume=True)
+
+
+def test_a_finished_simulation_lets_go_of_its_models(
+    tiny_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[torch.nn.Module]] = []
+
+    def remember(spec: str) -> torch.nn.Module:
+        model = load_model(spec)
+        made.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr("cl_forget.simulation.load_model", remember)
+    gc.disable()
+    try:
+        simulate(tiny_run(mitigations=[{"wise_ft": 0.5}, "ldifs"]))
+        assert made[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_the_public_api_is_the_main_job(tiny_run: MakeRun) -> None:
