@@ -150,7 +150,7 @@ def _quiet_libraries() -> None:
     import warnings
 
     warnings.filterwarnings("ignore", module=r"(?!cl_forget)")
-    logging.basicConfig(level=logging.ERROR)
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
     logging.getLogger("cl_forget").setLevel(logging.INFO)
 
 
