@@ -1,7 +1,6 @@
 """Put the results of the experiments into the README: tables between its markers, the picture beside it.
 
 cl-forget run experiments/quickstart.yaml  --output experiments/results/quickstart
-cl-forget run experiments/combination.yaml --output experiments/results/combination
 python experiments/tables.py
 """
 
@@ -12,7 +11,7 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MARKERS = {"quickstart": "quickstart", "composed": "combination"}
+MARKERS = {"quickstart": "quickstart"}
 
 
 def main() -> None:
