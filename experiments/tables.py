@@ -1,6 +1,6 @@
 """Put the results of the experiments into the README: tables between its markers, the picture beside it.
 
-cl-forget run experiments/quickstart.yaml  --output experiments/results/quickstart
+cl-forget run experiments/quickstart.yaml evaluate.limit=150 --output experiments/results/quickstart
 python experiments/tables.py
 """
 
