@@ -48,7 +48,7 @@ METHODS: dict[str, Any] = {
     "KL to base, cached": ["kl_to_base"],
     "FLOW": ["flow"],
     "SAM": ["sam"],
-    "LookSAM, k = 5": [{"looksam": {"interval": 5}}],
+    "LookSAM, k = 5": [{"looksam": {"every": 5}}],
     "LoRA, rank 8": [{"lora": {"rank": 8}}],
     "MoFO": ["mofo"],
 }

@@ -22,7 +22,7 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
         "Every method takes turns with the plain loop on the same model and data in one run; the ratio is the median "
         "over rounds. The last rows are the same methods the way they are usually written (autograd penalties, one "
         "per past task; the teacher on every batch): that is what the design buys.",
-        ["cost.py"],
+        ["cost.py", "--rounds", "6", "--steps", "1"],
     ),
     "cost-vit": (
         "Cost of a training step, ViT-B-32 at 224 px",
