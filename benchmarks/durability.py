@@ -94,7 +94,7 @@ def main() -> None:
         kill_and_resume(RUN, Path(temporary) / "timed", [], preload)
         length = time.monotonic() - started
         chance = random.Random(arguments.seed)
-        instants = [chance.uniform(0.1, 0.6) * length for _ in range(arguments.kills)]
+        instants = [chance.uniform(0.05, 0.25) * length for _ in range(arguments.kills)]
         hits = kill_and_resume(RUN, killed, instants, preload)
         same = numbers(killed) == numbers(whole)
     print(f"{hits} of {arguments.kills} kills hit a running simulation; same bits: {'yes' if same else 'NO'}")
