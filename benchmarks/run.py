@@ -22,12 +22,12 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
         "Every method takes turns with the plain loop on the same model and data in one run; the ratio is the median "
         "over rounds. The last rows are the same methods the way they are usually written (autograd penalties, one "
         "per past task; the teacher on every batch): that is what the design buys.",
-        ["cost.py", "--rounds", "6", "--steps", "1"],
+        ["cost.py", "--rounds", "6", "--steps", "5"],
     ),
     "cost-vit": (
         "Cost of a training step, ViT-B-32 at 224 px",
         "The same with open_clip's ViT-B-32, random weights, batch 8.",
-        ["cost.py", *VIT, "--rounds", "4", "--steps", "1"],
+        ["cost.py", *VIT, "--rounds", "3", "--steps", "5"],
     ),
     "memory": (
         "Peak memory, emoji-clip",
