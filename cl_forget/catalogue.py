@@ -97,7 +97,8 @@ METHODS_HEAD = """\
 
 Every mitigation by the place of its main hook. This page is made from the code (`make docs`), and a test fails
 when the two differ. θ0 is the pre-trained model, θ* a method's anchor, θ the model being tuned. *Cost* is what to
-expect of a training step against a plain one; [what was measured](../benchmarks/README.md) is in one table. In an experiment file a method is `name`, `{name: knob}` or `{name: {field: value}}`.
+expect of a training step against a plain one; [what was measured](../benchmarks/README.md) is in one table.
+In an experiment file a method is `name`, `{name: knob}` or `{name: {field: value}}`.
 """
 
 
