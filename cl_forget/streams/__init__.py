@@ -22,6 +22,7 @@ from cl_forget.streams.base import (
     LabelSpace,
     hash_arrays,
 )
+from cl_forget.streams.text import Scoring, TextData, text_experience
 
 __all__ = [
     "DEFAULT_TEMPLATES",
@@ -31,11 +32,14 @@ __all__ = [
     "Experience",
     "ImageData",
     "LabelSpace",
+    "Scoring",
+    "TextData",
     "balanced",
     "hash_arrays",
     "load_probes",
     "load_stream",
     "load_suite",
+    "text_experience",
 ]
 
 Spec = str | Mapping[str, Mapping[str, Any] | None]
@@ -157,7 +161,7 @@ def _build(registry: Registry, spec: Spec) -> list[Experience]:
 
 
 def _is_in_memory(experience: Experience) -> bool:
-    return all(getattr(data, "array", None) is not None for data in experience.splits().values())
+    return all(data.in_memory for data in experience.splits().values())
 
 
 def _call(function: Callable[..., Any], what: str, options: dict[str, Any]) -> Any:

@@ -45,7 +45,7 @@ def by_class(labels: Sequence[int] | np.ndarray) -> dict[int, list[int]]:
 def balanced(labels: Sequence[int] | np.ndarray, limit: int | None, *key: object) -> list[int]:
     """Positions of at most `limit` samples, ascending, as evenly spread over the classes as can be."""
     if limit is not None and limit < 1:
-        raise UserError(f"limit is a number of images, at least 1, not {limit}.")
+        raise UserError(f"limit is a number of samples, at least 1, not {limit}.")
     if limit is None or limit >= len(labels):
         return list(range(len(labels)))
     members = by_class(labels)

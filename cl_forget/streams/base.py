@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
+    from cl_forget.streams.text import Scoring
+
 DEFAULT_TEMPLATES = ("a photo of a {}.", "an image of a {}.")
 
 
@@ -32,6 +34,11 @@ class Data:
 
     labels: np.ndarray
     fingerprint: str
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the samples are held in memory and will not change, so that one copy serves a process."""
+        return False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,6 +84,11 @@ class ImageData(Data):
                 raise ValueError("an opener needs a fingerprint")
             fingerprint = hash_arrays(array, self.labels)
         self.fingerprint = fingerprint
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether this is an array and not files."""
+        return self.array is not None
 
     def image(self, position: int) -> Image:
         """The image at `position` as RGB."""
@@ -133,6 +145,7 @@ class Experience:
         test: read once, for the report.
         shifted: named out-of-distribution test sets with the same labels (unseen styles, unseen fonts).
         metric: what "accuracy" means here, for tables.
+        scoring: how answers of a language model are judged; None for classes (top-1).
     """
 
     name: str
@@ -142,6 +155,7 @@ class Experience:
     test: Data
     shifted: dict[str, Data] = field(default_factory=dict)
     metric: str = "top-1 accuracy"
+    scoring: Scoring | None = None
 
     def __post_init__(self) -> None:
         if self.labels is None:

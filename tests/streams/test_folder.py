@@ -193,4 +193,4 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
     assert "leave nothing to train on" in message(path=path, validation=0.5, test=0.5)
     assert "has no option 'vaildation'. Did you mean 'validation'?" in message(path=path, vaildation=0.1)
     assert "option 'validation' should be a valid number" in message(path=path, validation="some")
-    assert "limit is a number of images, at least 1, not 0" in message(path=path, limit=0)
+    assert "limit is a number of samples, at least 1, not 0" in message(path=path, limit=0)

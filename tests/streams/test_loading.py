@@ -67,7 +67,7 @@ def test_wrong_options_are_said_in_one_line() -> None:
     assert "suite 'emoji', option 'limit' should be a valid integer" in message(
         {"emoji": {"limit": [1]}}, load_suite
     )
-    assert "limit is a number of images, at least 1, not -1" in message({"digits": {"limit": -1}})
+    assert "limit is a number of samples, at least 1, not -1" in message({"digits": {"limit": -1}})
     assert "unknown emoji style 'nooto'. Did you mean 'noto'?" in message({"styles": {"order": ["nooto"]}})
     assert "name each emoji style once" in message({"styles": {"order": ["noto", "noto"]}})
     assert "at least one of people, nature" in message({"categories": {"order": []}})

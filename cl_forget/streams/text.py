@@ -1,0 +1,156 @@
+"""Text tasks: prompts with the responses a language model should give, and how its answers are judged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cl_forget.errors import UserError
+from cl_forget.streams.base import Data, Experience
+
+Message = Mapping[str, str]
+"""One turn of a conversation: {"role": "system" | "user" | "assistant", "content": text}."""
+
+Prompt = str | Sequence[Message]
+"""What stands before the response: a text, or the turns of a conversation (which need a chat template)."""
+
+ScoringKind = Literal["exact match", "perplexity", "multiple choice"]
+
+Judge = Callable[[str, str, str], bool]
+"""(prompt, what the model wrote, the reference response) -> whether it is right."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How answers to a text experience become an accuracy.
+
+    Attributes:
+        kind: "exact match": greedy decoding, compared with the response, white space around them stripped.
+            "multiple choice": the choice with the largest log-likelihood per token is the answer.
+            "perplexity": nothing is answered; there is a loss but no accuracy.
+        judge: decides instead of equality whether a decoded answer is right ("answers in capitals only", ...);
+            a function at a module's top level, so that processes can hand it on.
+        max_new_tokens: how far to decode; None for the longest reference response of the data set.
+    """
+
+    kind: ScoringKind = "exact match"
+    judge: Judge | None = None
+    max_new_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind != "exact match" and (self.judge or self.max_new_tokens is not None):
+            raise ValueError(f"judge and max_new_tokens are for exact match; {self.kind} decodes nothing")
+
+
+class TextData(Data):
+    """Prompts and responses; the loss is taken on the responses.
+
+    Args:
+        responses: what the model should say; none may be empty.
+        prompts: what stands before each response. An empty text means plain text, all of which is the
+            response; None leaves every prompt empty.
+        choices: for multiple choice, the possible responses to each prompt, the right one among them.
+        from_file: whether the source may change between two runs of one process.
+
+    Attributes:
+        labels: zeros; text has no classes.
+        fingerprint: hash of the content.
+
+    Raises:
+        UserError: no samples, lists of different lengths, an empty response, or choices without the response.
+    """
+
+    def __init__(
+        self,
+        responses: Sequence[str],
+        prompts: Sequence[Prompt] | None = None,
+        choices: Sequence[Sequence[str]] | None = None,
+        from_file: bool = False,
+    ) -> None:
+        import numpy as np
+
+        self.responses = list(responses)
+        self.prompts: list[Prompt] = [""] * len(self.responses) if prompts is None else list(prompts)
+        self.choices = None if choices is None else [tuple(own) for own in choices]
+        self.from_file = from_file
+        self._check()
+        self.labels = np.zeros(len(self.responses), dtype=np.int64)
+        self.fingerprint = _hash([self.prompts, self.responses, self.choices])
+
+    def _check(self) -> None:
+        if not self.responses:
+            raise UserError("a text data set is empty: check its path, its split and its filter.")
+        if len(self.prompts) != len(self.responses):
+            raise UserError(
+                f"{len(self.prompts)} prompts but {len(self.responses)} responses: one response per prompt."
+            )
+        empty = [i for i, response in enumerate(self.responses) if not response.strip()]
+        if empty:
+            raise UserError(
+                f"{len(empty)} responses are empty (the first is sample {empty[0]}): the loss is taken on "
+                "responses, so remove these samples or fill them in."
+            )
+        if self.choices is None:
+            return
+        if len(self.choices) != len(self.responses):
+            raise UserError(
+                f"{len(self.choices)} lists of choices but {len(self.responses)} responses: one list each."
+            )
+        for i, (own, response) in enumerate(zip(self.choices, self.responses, strict=True)):
+            if len(own) < 2 or own.count(response) != 1:
+                raise UserError(
+                    f"sample {i}: {len(own)} choices hold the response {response!r} {own.count(response)} "
+                    "times; give at least two choices, the response once among them."
+                )
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether reading the source again would give the same samples."""
+        return not self.from_file
+
+    def subset(self, positions: Sequence[int]) -> TextData:  # type: ignore[override]
+        """The samples at `positions`, in that order."""
+        return TextData(
+            [self.responses[i] for i in positions],
+            [self.prompts[i] for i in positions],
+            None if self.choices is None else [self.choices[i] for i in positions],
+            self.from_file,
+        )
+
+
+def text_experience(
+    name: str,
+    train: TextData | None,
+    validation: TextData,
+    test: TextData,
+    scoring: Scoring | ScoringKind = "exact match",
+    shifted: Mapping[str, TextData] | None = None,
+) -> Experience:
+    """A text task, or (with `train` None) a suite.
+
+    Args:
+        name: unique in its stream.
+        train, validation, test: the data; `validation` is for selection, `test` is read for the report.
+        scoring: how answers are judged; its kind alone will do.
+        shifted: further test sets by name (other phrasings, other lengths).
+
+    Raises:
+        UserError: multiple choice without choices.
+    """
+    scoring = Scoring(scoring) if isinstance(scoring, str) else scoring
+    experience = Experience(
+        name, None, train, validation, test, dict(shifted or {}), metric=scoring.kind, scoring=scoring
+    )
+    for split, data in experience.splits().items():
+        if scoring.kind == "multiple choice" and split != "train" and getattr(data, "choices", None) is None:
+            raise UserError(
+                f"experience '{name}', {split}: multiple choice needs a list of choices per sample."
+            )
+    return experience
+
+
+def _hash(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:16]
