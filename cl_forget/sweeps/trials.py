@@ -1,0 +1,172 @@
+"""What a sweep keeps of each trial, and the table of all of them.
+
+A *trial* is one setting of one method on one stream with one seed: one `Run` and what came of it. A sweep's
+folder, on a local path or at any fsspec address, holds
+
+    sweep.yaml            the sweep as it was asked for
+    sweep.json            its name, mode and plan (`SweepState`): how many trials, what sharing saves
+    trials/<id>/          the run folder of one trial (configuration, events, checkpoints, result.json) and
+    trials/<id>/trial.json    its record, written whole when its status changes: the only truth
+    trials.csv, trials.parquet    the table of all records, made again whenever asked for
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cl_forget.errors import UserError
+from cl_forget.result import Cost
+from cl_forget.training.checkpoints import write_text
+
+SCHEMA = 1
+
+Status = Literal["planned", "running", "finished", "pruned", "diverged", "out_of_memory", "failed"]
+Role = Literal["tune", "report"]
+
+OVER = frozenset({"finished", "pruned", "diverged", "out_of_memory", "failed"})
+"""The statuses after which nothing more is done for a trial."""
+
+
+class Trial(BaseModel):
+    """One trial: what was asked, how it stands, what was measured.
+
+    Attributes:
+        sweep: name of the sweep.
+        id: name of its folder below `trials/`; readable, unique in the sweep, the same whenever it is planned.
+        method: the arm's name.
+        mitigations: the methods composed in it, as an experiment file writes them, knob value included.
+        knob: "<mitigation>.<field>" of the strength that the curve follows; None for a method without one.
+        value: where that knob stands; None without a knob.
+        role: "tune" for what selection reads, "report" for what is run afterwards with the selected setting.
+            A sweep without `report_on` has only "tune" trials and reports their test metrics.
+        seed: trials of one seed see the same data in the same order, whatever the method.
+        status: how it stands; "pruned" was stopped early by the scheduler.
+        reason: one line that says why, for every status but planned, running and finished.
+        folder: its run folder, relative to the sweep's; None before there is one.
+        shared_with: id of the trial whose fine-tuning (or its first stages) this one took over; None if it
+            trained everything itself.
+        shared_stages: how many stages it took over.
+        config: the fields in which it differs from the sweep's own, dotted name -> value.
+        validation, test: metric name -> value as in `Result.metrics`; empty until it is finished.
+        cost: of the whole fine-tuning, also where it was taken over; None until something was trained.
+        seconds: wall-clock time this trial itself took; None until it is over.
+        history: what was reported while it ran: one record per report ("step", "score", ...).
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = SCHEMA
+    sweep: str
+    id: str
+    method: str
+    mitigations: list[dict[str, Any]] = Field(default_factory=list)
+    knob: str | None = None
+    value: float | None = None
+    role: Role = "tune"
+    seed: int = 0
+    status: Status = "planned"
+    reason: str | None = None
+    folder: str | None = None
+    shared_with: str | None = None
+    shared_stages: int = 0
+    config: dict[str, Any] = Field(default_factory=dict)
+    validation: dict[str, Any] = Field(default_factory=dict)
+    test: dict[str, Any] = Field(default_factory=dict)
+    cost: Cost | None = None
+    seconds: float | None = None
+    history: list[dict[str, Any]] = Field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is done for it."""
+        return self.status in OVER
+
+    def save(self, sweep: Path) -> None:
+        """Write the record below the sweep's folder, whole or not at all."""
+        folder = sweep / "trials" / self.id
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "trial.json", self.model_dump_json(indent=1))
+
+
+def load_trials(sweep: Path) -> list[Trial]:
+    """Every record below a sweep's folder, in order of id.
+
+    Raises:
+        UserError: a record is not one of this version.
+    """
+    trials = []
+    for file in sorted((sweep / "trials").glob("*/trial.json")):
+        try:
+            trials.append(Trial.model_validate_json(file.read_text()))
+        except ValueError as error:
+            raise UserError(
+                f"{file} is not a trial of this version ({str(error).splitlines()[0]}); delete its folder to run "
+                "the trial again."
+            ) from None
+    return trials
+
+
+def columns(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """One flat record per trial with the same keys in all: "validation.generality_by_suite.emoji", ...
+
+    What a trial does not have is None.
+    """
+    flat = [dict(_flatten(_plain(trial))) for trial in trials]
+    names = list(dict.fromkeys(name for record in flat for name in record))
+    first = [name for name in names if "." not in name]
+    rest = sorted(name for name in names if "." in name)
+    return [{name: record.get(name) for name in [*first, *rest]} for record in flat]
+
+
+def write_table(trials: Sequence[Trial], folder: Path) -> list[Path]:
+    """Write `trials.csv` and `trials.parquet`, whole or not at all; returns both."""
+    import os
+
+    import pyarrow
+    import pyarrow.parquet
+
+    records = columns(trials)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(records[0]) if records else ["id"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    write_text(folder / "trials.csv", text.getvalue())
+    temporary = folder / f".trials.parquet.{os.getpid()}.tmp"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(_columnar(records)), temporary)
+    os.replace(temporary, folder / "trials.parquet")
+    return [folder / "trials.csv", folder / "trials.parquet"]
+
+
+def _plain(trial: Trial) -> dict[str, Any]:
+    plain = trial.model_dump(mode="json", exclude={"history", "schema_version"})
+    plain["mitigations"] = json.dumps(plain["mitigations"])
+    return plain
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flatten(item, f"{prefix}{key}.")
+        elif item is None and key == "cost":
+            continue
+        else:
+            yield f"{prefix}{key}", item
+
+
+def _columnar(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lists and mixed settings as text, so that every column has one type."""
+    records = list(records)
+    mixed = {
+        name
+        for name in (records[0] if records else {})
+        if name.startswith("config.")
+        and len({type(r[name]) for r in records if r[name] is not None} - {int, float}) > 0
+    }
+    return [{k: json.dumps(v) if k in mixed and v is not None else v for k, v in r.items()} for r in records]
