@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cl_forget.environment import quiet_libraries
 from cl_forget.errors import UserError
 
 app = typer.Typer(
@@ -36,6 +37,9 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from what the results folder holds.")
     ] = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Runs side by side, each with its share of the cores.")
+    ] = 1,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Check everything, estimate steps, time and memory; train nothing."),
@@ -55,12 +59,12 @@ def run(
 
         _print(plan(experiment))
         return
-    _quiet_libraries()
+    quiet_libraries()
     from cl_forget.experiment import run_experiment
     from cl_forget.reporting import report as render
     from cl_forget.reporting import terminal_table
 
-    results = run_experiment(experiment, folder, resume, on_start=_announce)
+    results = run_experiment(experiment, folder, resume, _announce, jobs)
     rendered = render(results, folder, title=experiment.name)
     _show(terminal_table(results), rendered)
 
@@ -91,7 +95,7 @@ def landscape(
     from cl_forget.catalogue import flatness_table
     from cl_forget.diagnose import landscape as measure
 
-    _quiet_libraries()
+    quiet_libraries()
     _print(flatness_table(measure(folder, on, radius, points)))
     typer.echo(f"  {folder / 'landscape-pretrained.png'}\n  {folder / 'landscape-tuned.png'}")
 
@@ -142,16 +146,6 @@ def _print(renderable: Any) -> None:
 
     # A table sent to a file keeps its columns; on a terminal it takes the width there is.
     Console(width=None if sys.stdout.isatty() else 160).print(renderable)
-
-
-def _quiet_libraries() -> None:
-    """Keep other packages' start-up chatter off the terminal; our own messages stay."""
-    import logging
-    import warnings
-
-    warnings.filterwarnings("ignore", module=r"(?!cl_forget)")
-    logging.basicConfig(level=logging.ERROR, format="%(message)s")
-    logging.getLogger("cl_forget").setLevel(logging.INFO)
 
 
 def main() -> None:

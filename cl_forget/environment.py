@@ -26,6 +26,16 @@ PACKAGES = (
 )
 
 
+def quiet_libraries() -> None:
+    """Keep other packages' start-up chatter off the terminal; our own messages stay."""
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore", module=r"(?!cl_forget)")
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    logging.getLogger("cl_forget").setLevel(logging.INFO)
+
+
 def describe() -> dict[str, Any]:
     """Versions, commit of the working directory's repository, processor and threads; for `result.json`."""
     import torch

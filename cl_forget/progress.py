@@ -15,12 +15,19 @@ Item = TypeVar("Item")
 
 
 Advance = Callable[[int, str], None]
+_silent = False
+
+
+def silence() -> None:
+    """No bars from this process: it is one of several that work for a parent with a bar of its own."""
+    global _silent
+    _silent = True
 
 
 @contextlib.contextmanager
 def bar(description: str, total: int, unit: str = "") -> Iterator[Advance]:
     """A progress bar; the function it yields takes (how far to advance, text to show)."""
-    if not sys.stderr.isatty():
+    if _silent or not sys.stderr.isatty():
         yield _nothing
         return
     from rich.console import Console

@@ -26,6 +26,9 @@ from cl_forget.training.frozen import FrozenCache, FrozenModel
 DRIFT_SAMPLES = 512
 """Feature drift and CKA are taken on at most this many samples of the first suite (or task)."""
 
+PROBE_SHARE = 5
+"""Under `evaluate.limit` a linear probe is fitted on at most this many times the limit."""
+
 
 @dataclass
 class Outputs:
@@ -69,6 +72,7 @@ class Evaluator:
         self.limit = limit
         self.tasks, self.suites, self.probes = list(tasks), list(suites), list(probes)
         self._prepared: dict[tuple[str, str], Prepared] = {}
+        self._trunk_moved = True
         self._pretrained_weights = {n: p.detach() for n, p in base.model.state_dict().items()}
 
     def prepared(self, experience: Experience, split: str) -> Prepared:
@@ -97,6 +101,7 @@ class Evaluator:
         total = len(self.tasks) + len(self.suites) + len(probed)
         with bar(f"evaluating {'row 0' if pretrained else after}", total) as advance, torch.no_grad():
             self.model.eval()
+            self._trunk_moved = self._has_moved()
             scores = {}
             for experience in [*self.tasks, *self.suites]:
                 scores[experience.name] = self._scores(experience, pretrained)
@@ -143,7 +148,7 @@ class Evaluator:
         )
 
     def _probe(self, experience: Experience, pretrained: bool) -> ProbeScores:
-        train, test = self.prepared(experience, "train"), self.prepared(experience, "test")
+        train, test = self._probe_data(experience), self.prepared(experience, "test")
         outputs = self._base_outputs if pretrained else self._outputs
         assert train.targets is not None and test.targets is not None and experience.labels is not None
         return probe_accuracy(
@@ -154,12 +159,41 @@ class Evaluator:
             len(experience.labels.classes),
         )
 
+    def _probe_data(self, experience: Experience) -> Prepared:
+        """What a probe is fitted on: the training data, cut down with everything else."""
+        data = experience.train
+        if data is None or self.limit is None or len(data) <= PROBE_SHARE * self.limit:
+            return self.prepared(experience, "train")
+        key = (experience.name, "probe")
+        if key not in self._prepared:
+            chosen = balanced(data.labels, PROBE_SHARE * self.limit, experience.name, "probe")
+            self._prepared[key] = self.model.prepare(data.subset(chosen), experience, "train")
+        return self._prepared[key]
+
+    def _has_moved(self) -> bool:
+        """Whether anything but the tasks' heads differs from the pre-trained model."""
+        heads = {name for task in self.tasks for name in self.model.head_parameters(task)}
+        return any(
+            not torch.equal(tensor, self._pretrained_weights[name])
+            for name, tensor in self.model.state_dict().items()
+            if name not in heads
+        )
+
     def _base_outputs(self, samples: Prepared) -> Outputs:
         found = self.cache.outputs(self.base, samples, ["logits", "losses", "embedding"], self.batch_size)
         return Outputs(found["logits"], found["losses"], found["embedding"])
 
     def _outputs(self, samples: Prepared) -> Outputs:
-        passes = [self.model(batch) for batch in samples.batches(self.batch_size)]
+        if not self._trunk_moved and not self.model.head_parameters(samples.experience):
+            return self._base_outputs(samples)
+        if self._trunk_moved:
+            passes = [self.model(batch) for batch in samples.batches(self.batch_size)]
+        else:  # as after a linear probe: the embeddings are those of the base
+            known = self._base_outputs(samples).embedding
+            passes = [
+                self.model(batch, embedding=known[batch.indices].to(self.model.device))
+                for batch in samples.batches(self.batch_size)
+            ]
         return Outputs(
             torch.cat([out.logits for out in passes]),
             torch.cat([out.per_sample(out.unit_losses()) for out in passes]),

@@ -1,0 +1,69 @@
+"""An experiment: what its runs share, and runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from tiny import COLOURS, images
+
+from cl_forget.config import Experiment
+from cl_forget.errors import UserError
+from cl_forget.experiment import run_experiment
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Experiment:
+    """Three arms, two of which share a fine-tune, on a folder of pictures (what another process finds, too)."""
+    data = images(3, 8, seed=1)
+    for number, label in enumerate(data.labels):
+        folder = tmp_path / "squares" / list(COLOURS)[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(data.array[number].transpose(1, 2, 0)).save(folder / f"{number}.png")
+    return Experiment(
+        model="emoji-clip",
+        stream=[{"folder": {"path": str(tmp_path / "squares")}}],
+        methods={"full fine-tuning": [], "WiSE-FT": [{"wise_ft": 0.5}], "linear probe": ["linear_probe"]},
+        train={"epochs": 1, "batch_size": 8},
+        evaluate={"curves": False, "export": False},
+    )
+
+
+def test_runs_side_by_side_give_the_bits_of_runs_in_turn(experiment: Experiment, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        seen: list[tuple[str, int, int]] = []
+
+        def note(run: Any, number: int, total: int) -> None:
+            seen.append((run.method, number, total))
+
+        together = run_experiment(experiment, tmp_path / "together", on_run=note, jobs=torch_cores())
+        assert sorted(number for _, number, _ in seen) == [1, 2, 3]
+        in_turn = run_experiment(experiment, tmp_path / "in-turn")
+    finally:
+        torch.set_num_threads(threads)
+    assert [result.method for result in together] == ["full fine-tuning", "WiSE-FT", "linear probe"]
+    for one, other in zip(together, in_turn, strict=True):
+        assert one.rows[-1].tasks == other.rows[-1].tasks
+        assert one.rows[-1].drift == other.rows[-1].drift
+    shared = [result.rows[-1].cost.steps for result in together]
+    assert shared[0] == shared[1] > 0 == shared[2]
+
+
+def test_a_mistake_in_one_of_several_processes_is_the_users_line(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    lost = experiment.model_copy(update={"stream": [{"folder": {"path": str(tmp_path / "nowhere")}}]})
+    with pytest.raises(UserError, match="nowhere"):
+        run_experiment(lost, tmp_path / "lost", jobs=2)
+
+
+def torch_cores() -> int:
+    """As many jobs as cores, so that each has one thread."""
+    import os
+
+    return max(2, os.cpu_count() or 1)
