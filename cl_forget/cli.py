@@ -10,6 +10,7 @@ import typer
 
 from cl_forget.environment import quiet_libraries
 from cl_forget.errors import UserError
+from cl_forget.redact import redact
 
 app = typer.Typer(
     help="What did the model forget? Fine-tune foundation models on streams of tasks under any combination of "
@@ -153,7 +154,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
+        typer.secho(f"error: {redact(str(error))}", fg="red", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command with --resume goes on from here.", err=True)

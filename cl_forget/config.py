@@ -96,6 +96,37 @@ class Evaluation(_Section):
     export: bool = True
 
 
+def _wandb_mode(value: Any) -> Any:
+    # YAML reads a bare `off` as false, and `on` as true.
+    return {False: "off", True: "online"}.get(value, value) if isinstance(value, bool) else value
+
+
+class Tracking(_Section):
+    """Where a run is followed besides its own files; nothing here changes a number.
+
+    Attributes:
+        wandb: Weights & Biases; null is online if logged in, else off.
+        project, entity: where in W&B; null is the user's default entity.
+        group: what the runs of one comparison have in common; null is the experiment's name.
+        job_type: what kind of run it is, in W&B's list.
+        tags: labels of the run.
+        artifacts: whether the checkpoints and the final model are uploaded too.
+        timeout: the longest a run waits for W&B, seconds: once at its start and once at its end.
+        kl_every: optimiser steps between two measurements of the KL to the pre-trained model during training,
+            on a few validation samples of the first suite; only where a run is followed.
+    """
+
+    wandb: Annotated[Literal["online", "offline", "off"], BeforeValidator(_wandb_mode)] | None = None
+    project: str = Field("cl-forget", pattern=r"^[^/\\#?%:]{1,128}$")
+    entity: str | None = Field(None, min_length=1)
+    group: str | None = Field(None, min_length=1, max_length=128)
+    job_type: str = Field("run", min_length=1, max_length=64)
+    tags: list[Annotated[str, Field(min_length=1, max_length=64)]] = []
+    artifacts: bool = False
+    timeout: float = Field(20.0, gt=0, le=600)
+    kl_every: int = Field(25, ge=1)
+
+
 def parse_mitigation(item: Any) -> Mitigation:
     """A mitigation from what an experiment file may say: `name`, `{name: knob value}`, `{name: {field: value}}`.
 
@@ -138,6 +169,7 @@ class _Shared(_Section):
     suites: list[str | dict[str, Any]] = []
     probes: list[str | dict[str, Any]] = []
     evaluate: Evaluation = Evaluation()
+    track: Tracking = Tracking()
 
 
 class Run(_Shared):
@@ -152,6 +184,7 @@ class Run(_Shared):
         suites: what generality is measured on.
         probes: tasks, never tuned on, whose linear-probe accuracy is followed (Δ_LP).
         evaluate: how the model is measured.
+        track: where the run is followed besides its own files.
         seed: fixes the order of the data and every random number.
     """
 
@@ -231,6 +264,7 @@ class Experiment(_Shared):
     def runs(self) -> list[Run]:
         """One run per method and seed; all methods of a seed stand together."""
         shared = {field: getattr(self, field) for field in _Shared.model_fields}
+        shared["track"] = self.track.model_copy(update={"group": self.track.group or self.name})
         return [
             Run(method=arm, mitigations=mitigations, seed=seed, **shared)
             for seed in self.seeds
@@ -395,7 +429,7 @@ def _position(here: list[Any], part: str, override: str) -> int:
 
 def _without_bookkeeping(fields: dict[str, Any]) -> dict[str, Any]:
     """A run's fields without those that change no number."""
-    del fields["train"]["checkpoint_seconds"]
+    del fields["train"]["checkpoint_seconds"], fields["track"]
     return fields
 
 

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cl_forget.redact import redact
+
 if TYPE_CHECKING:
     import torch
 
@@ -48,7 +50,7 @@ def describe() -> dict[str, Any]:
         "system": platform.system(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
-        "command": " ".join(Path(sys.argv[0]).name if i == 0 else a for i, a in enumerate(sys.argv)),
+        "command": redact(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
     }
 
 

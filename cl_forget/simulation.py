@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import secrets
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,9 +22,11 @@ from cl_forget.evaluation.evaluate import Evaluator
 from cl_forget.evaluation.metrics import summary
 from cl_forget.mitigations.base import Chain, Mitigation
 from cl_forget.models import load_model
+from cl_forget.redact import redact
 from cl_forget.result import Cost, Curve, CurvePoint, Result, Row
 from cl_forget.streams import load_probes, load_stream, load_suite
 from cl_forget.streams.base import Experience
+from cl_forget.tracking import NullTracker, Tracker, mode_of, start_tracker
 from cl_forget.tracking.files import EventLog, write_result
 from cl_forget.training.checkpoints import RunFolder
 from cl_forget.training.context import Edit, Task, Weights
@@ -94,12 +98,15 @@ class Simulation:
         self.rows = [Row(**row) for row in self.state["rows"]]
         self.log = EventLog(folder.path / "events.jsonl", self.state["events"])
         self.past: list[tuple[Experience, ...]] = []
+        self.tracker = self._follow()
 
     def __enter__(self) -> Simulation:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self.finished is None:
+            if error is not None:
+                self.tracker.failed(error)
             self.log.close()
         # The edits' histories refer back to this object. A process that runs many simulations must let go of
         # each one's models at once, not when the garbage collector next looks at old objects.
@@ -138,10 +145,20 @@ class Simulation:
             self.cost,
             resume=groups,
             save=partial(self._commit_step, task.index),
-            log=lambda record: self.log.write({"stage": _stage_name(task.stage), **record}),
+            log=partial(self._log_step, _stage_name(task.stage)),
         )
         self.cost.frozen_samples += sum(model.samples_run for model in frozen) - before
         self.cost.peak_memory_mb = peak_memory_mb(self.model.device)
+
+    def _log_step(self, stage: str | None, record: dict[str, Any]) -> None:
+        if self.tracker.samples_kl and self.cost.steps % self.run.track.kl_every == 0:
+            started = time.perf_counter()
+            record["kl_to_base"] = self.evaluator.sampled_kl()
+            spent = time.perf_counter() - started
+            self.cost.train_seconds -= spent  # the training loop's clock is running
+            self.cost.evaluation_seconds += spent
+        self.log.write({"stage": stage, **record})
+        self.tracker.step(self.log.written, self.cost.steps, record)
 
     def _task(self, index: int, stage: tuple[Experience, ...]) -> Task:
         augment = self.run.train.augment
@@ -222,6 +239,7 @@ class Simulation:
             self.rows.append(self.evaluator.row(_stage_name(after), self._untuned(), self.cost))
         self._commit(rows=[row.model_dump(mode="json") for row in self.rows], cost=self.cost.model_dump())
         self.log.write({"row": number, "after": _stage_name(after)})
+        self.tracker.row(self.log.written, self.rows)
         self._feed_back(after)
 
     def _feed_back(self, after: tuple[Experience, ...] | None) -> None:
@@ -269,15 +287,13 @@ class Simulation:
 
     def finish(self) -> Result:
         """The result, written to the run's folder."""
-        tasks = [experience.name for experience in self.experiences]
-        suites = [suite.name for suite in self.evaluator.suites]
-        probes = [probe.name for probe in self.evaluator.probes]
+        tasks, suites, probes = self._names()
         curves = self.curves() if self.run.evaluate.curves else []
         result = Result(
             method=self.run.method,
             seed=self.run.seed,
             model=self.run.model,
-            run=self.run.model_dump(mode="json"),
+            run=redact(self.run.model_dump(mode="json")),
             tasks=tasks,
             suites=suites,
             probes=probes,
@@ -293,8 +309,24 @@ class Simulation:
             with self._edited():
                 self.model.export(self.folder.path)
         write_result(self.folder.path, result)
+        self.tracker.finish(self.log.written, result, self.folder.path)
         self._commit(finished=True)
         return result
+
+    def _names(self) -> tuple[list[str], list[str], list[str]]:
+        """Of tasks, suites and probes, in order."""
+        groups = (self.experiences, self.evaluator.suites, self.evaluator.probes)
+        tasks, suites, probes = ([experience.name for experience in group] for group in groups)
+        return tasks, suites, probes
+
+    def _follow(self) -> Tracker:
+        """The tracker, continued if the folder knows of one; its identity is on disk before it starts."""
+        if mode_of(self.run.track) == "off":
+            return NullTracker()
+        if self.state.get("tracked_as") is None:
+            self._commit(tracked_as=secrets.token_hex(4))
+        place = self.folder.path if self.folder.lasting else Path.cwd()
+        return start_tracker(self.run, place, self.state["tracked_as"], *self._names())
 
 
 def _saved_state(run: Run, folder: RunFolder, resume: bool) -> dict[str, Any]:
@@ -333,7 +365,7 @@ def _folder(output: Path | None) -> Iterator[RunFolder]:
         yield RunFolder(Path(output))
         return
     with tempfile.TemporaryDirectory(prefix="cl_forget_run_") as temporary:
-        yield RunFolder(Path(temporary))
+        yield RunFolder(Path(temporary), lasting=False)
 
 
 def _stage_name(stage: tuple[Experience, ...] | None) -> str | None:

@@ -17,6 +17,18 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("CL_FORGET_CACHE", str(folder))
 
 
+@pytest.fixture(autouse=True)
+def _nobody_logged_in(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reaches a developer's own W&B account or leaves files in their home."""
+    place = tmp_path_factory.getbasetemp() / "wandb"
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(place / "netrc"))
+    monkeypatch.setenv("HOME", str(place))
+    for name in ("DIR", "CACHE_DIR", "DATA_DIR", "CONFIG_DIR", "ARTIFACT_DIR"):
+        monkeypatch.setenv(f"WANDB_{name}", str(place / name.lower()))
+
+
 @pytest.fixture
 def tiny_run() -> Callable[..., Run]:
     """A run of three tiny tasks on the tiny CLIP model; keyword arguments replace fields."""

@@ -200,6 +200,23 @@ class Evaluator:
             torch.cat([out.embedding for out in passes]).cpu(),
         )
 
+    def sampled_kl(self, count: int = 32) -> float:
+        """Mean KL(p_θ0 ‖ p_θ) on a few validation samples, nats: cheap enough to be taken during training.
+
+        Args:
+            count: how many samples of the first suite (or task), always the same, spread evenly over its data.
+        """
+        samples = self.prepared((self.suites or self.tasks)[0], "validation")
+        chosen = torch.linspace(0, len(samples) - 1, min(count, len(samples))).long()
+        training = [module for module in self.model.modules() if module.training]
+        self.model.eval()
+        with torch.no_grad():
+            now = self.model(samples.batch(chosen)).logits
+        for module in training:
+            module.training = True
+        base = self._base_outputs(samples).logits[chosen]
+        return float(metrics.kl_divergence(base.numpy(), now.cpu().numpy()).mean())
+
     def _drift(self, pretrained: bool) -> Drift:
         """Distances from the pre-trained model; none to measure for itself."""
         if pretrained:

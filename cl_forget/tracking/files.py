@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from cl_forget.result import Result, Row
+from cl_forget.tracking.names import accuracy_table
 from cl_forget.training.checkpoints import write_text
 
 
@@ -51,16 +52,7 @@ def write_result(folder: Path, result: Result) -> None:
 
 def accuracy_csv(rows: list[Row], split: str) -> str:
     """The accuracy of every task and suite after every stage, one line per row; empty where missing."""
-    tasks, suites = list(rows[0].tasks), list(rows[0].suites)
+    columns, lines = accuracy_table(rows, split)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["after", *tasks, *suites])
-    for row in rows:
-        scores = {**row.tasks, **row.suites}
-        writer.writerow(
-            [
-                row.after or "pre-trained",
-                *(getattr(scores[name], split).accuracy for name in [*tasks, *suites]),
-            ]
-        )
+    csv.writer(text, lineterminator="\n").writerows([columns, *lines])
     return text.getvalue()

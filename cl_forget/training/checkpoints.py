@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,14 @@ class RunFolder:
 
     Args:
         path: the folder; made if missing.
+        lasting: whether it stays when the run has ended.
 
     Raises:
         UserError: it cannot be written to.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, lasting: bool = True) -> None:
+        self.path, self.lasting = path, lasting
         try:
             (path / "checkpoints").mkdir(parents=True, exist_ok=True)
             probe = path / f".writable.{os.getpid()}"
@@ -121,6 +123,7 @@ class RunFolder:
             self.path / "events.jsonl",
         ]:
             file.unlink(missing_ok=True)
+        shutil.rmtree(self.path / "wandb", ignore_errors=True)
 
     def save(self, name: str, groups: dict[str, dict[str, Tensor]]) -> dict[str, str]:
         """Write a checkpoint; the entry returned goes into the state."""

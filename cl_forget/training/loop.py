@@ -134,7 +134,7 @@ class FineTune:
 
     def step(self, number: int, batch: tuple[Prepared, Tensor]) -> float:
         """One optimiser step on (source, indices); returns the loss."""
-        task, train = self.task, self.train
+        task, train, started = self.task, self.train, time.perf_counter()
         update = Update(task, self.parameters, self.optimizer, number)
         rate = train.lr * learning_rate(number, task.steps, train)
         for group in self.optimizer.param_groups:
@@ -151,7 +151,17 @@ class FineTune:
         self.cost.steps += 1
         self.cost.samples_seen += len(batch[1])
         terms = {name: float(term) for name, term in self.terms.items()}
-        self.log({"step": number, "loss": float(loss), "terms": terms, "lr": rate, "norm": float(norm)})
+        self.log(
+            {
+                "step": number,
+                "loss": float(loss),
+                "terms": terms,
+                "lr": rate,
+                "norm": float(norm),
+                "samples": len(batch[1]),
+                "seconds": round(time.perf_counter() - started, 6),
+            }
+        )
         return float(loss)
 
     def _gradient(self, update: Update, batch: tuple[Prepared, Tensor]) -> Tensor:

@@ -1,0 +1,41 @@
+"""Starting the tracker that a run asks for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from cl_forget.config import Run
+from cl_forget.tracking.base import NullTracker, Tracker
+from cl_forget.tracking.login import mode_of
+
+log = logging.getLogger(__name__)
+
+
+def start_tracker(
+    run: Run,
+    folder: Path,
+    identity: str,
+    tasks: Sequence[str],
+    suites: Sequence[str],
+    probes: Sequence[str],
+) -> Tracker:
+    """Follow a run as its `track` section says; whatever goes wrong there, the run goes on.
+
+    Args:
+        run: the run.
+        folder: where W&B keeps its own files (in a folder `wandb` below it).
+        identity: of the W&B run; the same one continues it.
+        tasks, suites, probes: names in order; `probes` without the stream's own tasks.
+    """
+    mode = mode_of(run.track)
+    if mode == "off":
+        return NullTracker()
+    from cl_forget.tracking.weights_and_biases import WandbTracker
+
+    tracker = WandbTracker.start(run, mode, folder, identity, tasks, suites, probes)
+    if tracker is None:
+        return NullTracker()
+    log.info("W&B: %s", tracker.url or f"offline, {tracker.files}")
+    return tracker
