@@ -77,12 +77,12 @@ def report(
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
 ) -> None:
     """Render finished runs as one HTML page, a picture and tables."""
-    from cl_forget.reporting import load_results, terminal_table
+    from cl_forget.reporting import load_runs, terminal_table
     from cl_forget.reporting import report as render
 
-    results = load_results(folders)
-    rendered = render(results, output or folders[0], title=title)
-    _show(terminal_table(results), rendered)
+    loaded = load_runs(folders)
+    rendered = render(loaded.results, output or folders[0], title=title, folders=loaded.folders)
+    _show(terminal_table(loaded.results), rendered)
 
 
 @app.command()

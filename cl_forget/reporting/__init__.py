@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cl_forget.reporting._build import specify
-from cl_forget.reporting._load import load_results
+from cl_forget.reporting._load import Loaded, load_results, load_runs
 from cl_forget.reporting._report import Report, report
 from cl_forget.reporting.specification import Figure, Specification, Table
 from cl_forget.reporting.styles import method_styles
@@ -11,10 +11,12 @@ from cl_forget.reporting.terminal import terminal_table
 
 __all__ = [
     "Figure",
+    "Loaded",
     "Report",
     "Specification",
     "Table",
     "load_results",
+    "load_runs",
     "method_styles",
     "report",
     "specify",

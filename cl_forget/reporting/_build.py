@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from cl_forget.reporting import _figures
 from cl_forget.reporting._comparison import Comparison, compare
-from cl_forget.reporting._observations import check_comparable
+from cl_forget.reporting._observations import check_comparable, run_name
 from cl_forget.reporting.numbers import listed, number
 from cl_forget.reporting.specification import (
     PRETRAINED,
@@ -21,12 +22,17 @@ from cl_forget.reporting.styles import method_styles
 from cl_forget.result import Result
 
 
-def specify(results: Sequence[Result], title: str | None = None) -> Specification:
+def specify(
+    results: Sequence[Result],
+    title: str | None = None,
+    folders: Mapping[tuple[str, int], Path] | None = None,
+) -> Specification:
     """The report on one or many runs of the same model, stream and suites.
 
     Args:
         results: one per method and seed, in any order.
         title: of the page; by default it names the stream.
+        folders: (method, seed) -> where the run lies, to be shown with it.
 
     Raises:
         UserError: the results cannot be compared; the message says what differs.
@@ -47,6 +53,7 @@ def specify(results: Sequence[Result], title: str | None = None) -> Specificatio
             _figures.drift(comparison),
         ],
         "Cost": [_figures.cost(comparison)],
+        "Runs": [_figures.listing(comparison)],
     }
     sections = [
         Section(heading.lower().replace(" ", "-"), heading, tuple(item for item in items if item is not None))
@@ -59,8 +66,20 @@ def specify(results: Sequence[Result], title: str | None = None) -> Specificatio
         findings=tuple(_findings(comparison, table)),
         methods=tuple(_methods(comparison)),
         sections=tuple(sections),
-        runs=tuple(RunRecord(r.method, r.seed, r.run, r.environment) for r in comparison.results),
+        runs=tuple(_record(result, folders or {}) for result in comparison.results),
         definitions=_definitions(sections),
+    )
+
+
+def _record(result: Result, folders: Mapping[tuple[str, int], Path]) -> RunRecord:
+    folder = folders.get((result.method, result.seed))
+    return RunRecord(
+        run_name(result),
+        result.method,
+        result.seed,
+        result.run,
+        result.environment,
+        folder=None if folder is None else str(folder),
     )
 
 

@@ -16,6 +16,7 @@ from cl_forget.reporting._observations import (
     fold,
     headline_measures,
     lookup,
+    run_name,
 )
 from cl_forget.reporting.numbers import listed, number
 from cl_forget.reporting.specification import PRETRAINED, Cell, Figure, Frame, Measure, Table
@@ -71,7 +72,8 @@ def tradeoff(comparison: Comparison) -> Figure | None:
     data["knob"] = data["setting"] = [None] * len(data["method"])
     curves = _curves(comparison, measures)
     seeds = " Large markers are means with 95 % intervals, dots are seeds." * comparison.several_seeds
-    lines = " A line is one fine-tune with a knob turned." if curves else ""
+    lines = " A line is one fine-tune with a knob turned" if curves else ""
+    lines += ", its shading the 95 % interval." if lines and comparison.several_seeds else "." * bool(lines)
     return Figure(
         name="tradeoff",
         title="What generality does the speciality cost?",
@@ -336,6 +338,31 @@ def cost(comparison: Comparison) -> Figure | None:
         "Less is better. Passes count samples; a frozen model's outputs that came from the cache cost "
         "nothing.",
         [measure for measure in COST_MEASURES if comparison.control or measure.name != "relative_cost"],
+    )
+
+
+def listing(comparison: Comparison) -> Figure:
+    """One line per run."""
+    headlines = headline_measures(comparison.tasks, comparison.suites)
+    known = {name for values in comparison.values for name, value in values.items() if value is not None}
+    measures = tuple(measure for measure in headlines if measure.name in known)
+    data: Frame = {
+        "run": [run_name(result) for result in comparison.results],
+        "method": [result.method for result in comparison.results],
+        "seed": [result.seed for result in comparison.results],
+    }
+    for measure in measures:
+        data[measure.name] = [values.get(measure.name) for values in comparison.values]
+    return Figure(
+        name="runs",
+        title="Every run",
+        how_to_read="One line per method and seed. Press a name for the command that made the run, its "
+        "settings, versions and commit.",
+        kind="listing",
+        measures=measures,
+        data=data,
+        folded={},
+        order={"text": ("run",)},
     )
 
 

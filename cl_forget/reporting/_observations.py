@@ -182,6 +182,11 @@ def lookup(folded: Frame, *keys: str) -> dict[tuple[Any, ...], Cell]:
     return {tuple(key): Cell(mean, low, high) for *key, mean, low, high in zip(*columns, strict=True)}
 
 
+def run_name(result: Result) -> str:
+    """How one run is called in lists."""
+    return f"{result.method}, seed {result.seed}"
+
+
 def check_comparable(results: Sequence[Result]) -> None:
     """Refuse what must not stand in one table.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,13 +32,19 @@ class Report:
     specification: Specification
 
 
-def report(results: Sequence[Result], output: Path, title: str | None = None) -> Report:
+def report(
+    results: Sequence[Result],
+    output: Path,
+    title: str | None = None,
+    folders: Mapping[tuple[str, int], Path] | None = None,
+) -> Report:
     """Write the report on `results` into the folder `output`.
 
     Args:
         results: one per method and seed, of the same model, stream and suites.
         output: folder, made if need be; files of an earlier report are replaced.
         title: of the page.
+        folders: (method, seed) -> where the run lies, to be shown with it.
 
     Raises:
         UserError: the results cannot be compared, or `output` cannot be written.
@@ -46,7 +52,7 @@ def report(results: Sequence[Result], output: Path, title: str | None = None) ->
     from cl_forget.reporting.html import page
     from cl_forget.reporting.pictures import tradeoff_png
 
-    specification = specify(results, title)
+    specification = specify(results, title, folders)
     table = specification.item("results")
     assert isinstance(table, Table)
     picture = tradeoff_png(specification)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
 from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
 from cl_forget.reporting._observations import lookup
 from cl_forget.reporting.numbers import MISSING, SUFFIX, half_width, number, scale, with_interval
-from cl_forget.reporting.specification import Cell, Figure, Measure, Specification, Table
+from cl_forget.reporting.specification import Cell, Figure, Measure, RunRecord, Specification, Table
 from cl_forget.reporting.tables import table_csv
 
 # Markers in a box from -10 to 10, by plotly name; chips and tables show the marker the figures use.
@@ -46,12 +46,12 @@ def page(specification: Specification, picture: bytes | None = None) -> str:
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    own = files("cl_forget.reporting")
+    own = files("cl_forget.reporting") / "page"
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["groupby_order"] = _grouped
-    return environment.from_string(own.joinpath("page.html").read_text()).render(
+    return environment.from_string((own / "page.html").read_text()).render(
         report=specification,
         many_seeds=any(len(method.seeds) > 1 for method in specification.methods),
         picture=base64.b64encode(picture).decode() if picture else None,
@@ -63,9 +63,11 @@ def page(specification: Specification, picture: bytes | None = None) -> str:
         with_interval=with_interval,
         suffix=SUFFIX,
         missing=MISSING,
+        saves=_saves,
+        knobbed=_knobbed,
         paths=PATHS,
-        css=Markup(own.joinpath("page.css").read_text()),
-        script=Markup(own.joinpath("page.js").read_text()),
+        css=Markup((own / "page.css").read_text()),
+        script=Markup(_script()),
         plotly=Markup(get_plotlyjs()),
         payload=Markup(_payload(specification)),
     )
@@ -73,6 +75,17 @@ def page(specification: Specification, picture: bytes | None = None) -> str:
 
 def _kind(item: Figure | Table) -> str:
     return "table" if isinstance(item, Table) else item.kind
+
+
+def _saves(item: Figure | Table) -> tuple[str, ...]:
+    """The formats an item can be saved in; what is read as a table is saved as one."""
+    return ("csv",) if _kind(item) in ("table", "listing") else ("csv", "svg", "png")
+
+
+def _knobbed(figure: Figure) -> list[str]:
+    """The methods that have settings to show along a knob."""
+    columns = zip(figure.folded.get("method", []), figure.folded.get("setting", []), strict=True)
+    return list(dict.fromkeys(method for method, setting in columns if setting is not None))
 
 
 def _grouped(measures: Sequence[Measure], key: str) -> Iterable[dict[str, Any]]:
@@ -94,14 +107,84 @@ def _frames(figure: Figure, cells: dict[tuple[str, str], Cell]) -> set[tuple[str
     return set(zip(rows[1:], tasks, strict=True))
 
 
+def _script() -> str:
+    """The files of the page's script in their order, as one closure."""
+    parts = sorted(
+        (file for file in (files("cl_forget.reporting") / "page").iterdir() if file.name.endswith(".js")),
+        key=lambda file: file.name,
+    )
+    return '"use strict";\n(() => {\n' + "".join(part.read_text() for part in parts) + "})();\n"
+
+
 def _payload(specification: Specification) -> str:
     """What the script draws from, as JSON that cannot end the script element it stands in."""
     items = [item for section in specification.sections for item in section.items]
     content = {
         "methods": [asdict(method) for method in specification.methods],
-        "figures": {item.name: asdict(item) for item in items if isinstance(item, Figure)},
+        "figures": {item.name: _packed(item) for item in items if isinstance(item, Figure)},
         "tables": {item.name: table_csv(item) for item in items if isinstance(item, Table)},
         "units": {unit: {"scale": scale(unit), "suffix": suffix} for unit, suffix in SUFFIX.items()},
-        "runs": [asdict(run) for run in specification.runs],
+        **_runs(specification.runs),
     }
     return json.dumps(content, ensure_ascii=False, allow_nan=False, default=str).replace("<", "\\u003c")
+
+
+def _packed(figure: Figure) -> dict[str, Any]:
+    """The figure with its columns of texts as levels and codes: thousands of trials repeat a few names."""
+    plain = asdict(figure)
+    plain["data"] = {column: _coded(values) for column, values in figure.data.items()}
+    plain["folded"] = {
+        column: _coded([_short(value) for value in values]) for column, values in figure.folded.items()
+    }
+    return plain
+
+
+def _coded(values: list[Any]) -> Any:
+    if not values or not all(value is None or isinstance(value, str) for value in values):
+        return values
+    levels = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    return {"levels": list(levels), "codes": [levels[value] for value in values]}
+
+
+def _short(value: Any) -> Any:
+    # Means are only drawn and written with three digits; what is saved as CSV is `data`, to the last digit.
+    return float(f"{value:.7g}") if isinstance(value, float) else value
+
+
+def _runs(records: Sequence[RunRecord]) -> dict[str, Any]:
+    """Every run with what is its own; what all have in common, and each environment, stands once."""
+    flat = [dict(_flat(record.configuration)) for record in records]
+    shared = {
+        key: value
+        for key, value in (flat[0] if flat else {}).items()
+        if all(f.get(key) == value for f in flat)
+    }
+    environments: list[dict[str, Any]] = []
+    runs = []
+    for record, settings in zip(records, flat, strict=True):
+        environment = dict(_flat({k: v for k, v in record.environment.items() if k != "command"}))
+        if environment not in environments:
+            environments.append(environment)
+        plain = {f.name: getattr(record, f.name) for f in fields(record)}
+        del plain["configuration"]
+        runs.append(
+            plain
+            | {
+                "command": record.command,
+                "own": {key: value for key, value in settings.items() if key not in shared},
+                "environment": environments.index(environment),
+            }
+        )
+    return {"runs": runs, "common": shared, "environments": environments}
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as dotted names; one-item entries of lists (`ldifs: {strength: 1}`) are taken apart, too."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+            for item in value:
+                yield from _flat(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -14,6 +14,7 @@ Frame = dict[str, list[Any]]
 """A table by columns of equal length, one entry per observation."""
 
 Unit = Literal["percent", "points", "change", "nats", "seconds", "ratio", "count", "megabytes", "number"]
+Kind = Literal["tradeoff", "knobs", "parallel", "matrix", "lines", "bars", "listing"]
 
 PRETRAINED = "pre-trained"
 """How the untouched model (row 0) is called in every figure and table."""
@@ -69,27 +70,36 @@ class Figure:
         name: unique in the report; names its CSV file.
         title, how_to_read: for people; the second says what to look for, and which direction is good.
         kind: "tradeoff": one measure against another, a point per method, knob curves, Pareto front.
+            "knobs": per method, two measures along its knob. "parallel": per run a line through all measures.
             "matrix": per method a grid of `row` by `column`. "lines": per measure, values along `x`.
-            "bars": per measure, one value per method.
-        measures: what the values are; those of `x` and `y` are the default axes of a trade-off.
+            "bars": per measure, one value per method. "listing": one line per run.
+        measures: what the values are; those of `x` and `y` are the default axes of a trade-off, or the two
+            measures of "knobs".
         data: every observation: columns `method`, `seed`, `measure`, `value`, and `x`, or `row` and `column`,
-            or `knob` and `setting` (None where the method was run as it is) as the kind needs.
-        folded: the same over seeds: `mean`, `low`, `high` (95 % interval), `count` instead of seed and value.
+            or `knob` and `setting` (None where the method was run as it is) as the kind needs. "parallel" and
+            "listing" have one entry per run instead: `method`, `seed`, `run`, and a column per measure.
+        folded: the same over seeds: `mean`, `low`, `high` (95 % interval), `count` instead of seed and value;
+            empty for "parallel" and "listing".
         x, y: trade-off: names of the default measures; lines: `x` is the title of the horizontal axis.
-        order: the categories along `x` by measure; of a matrix its "row" and "column", and which are "tasks".
+        order: the categories along `x` by measure; of a matrix its "row" and "column", and which are "tasks";
+            of "parallel" its "axes" and which of them are "log"; of a listing its columns of "text"; of a
+            trade-off the methods whose settings are "unordered" (no line joins them), and "trials" if every
+            setting was trained by itself.
+        selected: trade-off and knobs: method -> the setting that selection chose.
         notes: sentences to print with the figure, such as what a knob does.
     """
 
     name: str
     title: str
     how_to_read: str
-    kind: Literal["tradeoff", "matrix", "lines", "bars"]
+    kind: Kind
     measures: tuple[Measure, ...]
     data: Frame
     folded: Frame
     x: str = ""
     y: str = ""
     order: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    selected: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def measure(self, name: str) -> Measure:
@@ -138,15 +148,30 @@ class RunRecord:
     """Where one run's numbers come from.
 
     Attributes:
+        name: unique in the report; a trial's id.
         method, seed: which run.
         configuration: the resolved configuration.
         environment: versions, commit, machine.
+        knob, setting: the method's knob and where it stands; None without one.
+        status, reason: how the run ended, and why if it did not finish.
+        folder: where it lies, as the reader of the report gave it.
     """
 
+    name: str
     method: str
     seed: int
     configuration: dict[str, Any]
     environment: dict[str, Any]
+    knob: str | None = None
+    setting: float | None = None
+    status: str = "finished"
+    reason: str | None = None
+    folder: str | None = None
+
+    @property
+    def command(self) -> str | None:
+        """The command line that made it."""
+        return self.environment.get("command")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,16 +66,24 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def open(
-        self, path: Path, width: int = 1280, height: int = 900, dark: bool = False, phone: bool = False
+        self,
+        page: Path | str,
+        width: int = 1280,
+        height: int = 900,
+        dark: bool = False,
+        phone: bool = False,
+        fragment: str = "",
     ) -> float:
-        """Open a file, wait until the report has drawn itself, and return the seconds that took."""
-        self.errors.clear()
-        self.requests.clear()
+        """Open a file or address, wait until the report has drawn itself, and return the seconds that took."""
         self.resize(width, height, phone)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Page.navigate", url="about:blank")  # else another fragment would not load it anew
+        self.errors.clear()
+        self.requests.clear()
         started = time.perf_counter()
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        address = page if isinstance(page, str) else page.resolve().as_uri()
+        self.call("Page.navigate", url=address + fragment)
         self.wait("document.documentElement?.dataset.ready === 'true'")
         return time.perf_counter() - started
 
@@ -90,6 +99,14 @@ class Browser:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{condition} never held; errors: {self.errors}")
             time.sleep(0.02)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until something outside the page has happened."""
+        deadline = time.monotonic() + self._patience
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"it never happened; errors: {self.errors}")
+            time.sleep(0.05)
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression."""

@@ -74,7 +74,13 @@ def _result(method: str, seed: int, tasks: list[str], suites: list[str], probes:
         rows=rows,
         curves=_curves(method, rows[0], tasks, suites, rng),
         metrics={"test": summary(rows, tasks, suites, [*probes, *tasks])},
-        environment={"commit": "0123abc", "packages": {"torch": "2.15.0"}, "python": "3.11.7", "threads": 2},
+        environment={
+            "commit": "0123abc",
+            "command": "cl-forget run sample.yaml",
+            "packages": {"torch": "2.15.0"},
+            "python": "3.11.7",
+            "threads": 2,
+        },
     )
 
 

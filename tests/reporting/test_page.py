@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
-import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from cl_forget.reporting.numbers import number
 from cl_forget.reporting.specification import PRETRAINED
 
 READY = "document.documentElement.dataset.ready === 'true'"
+DRAWN = "document.querySelectorAll('.plot svg.main-svg').length"
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +30,15 @@ def written(results, tmp_path_factory):
 def page(browser: Browser, written):
     """The full report, opened once; tests leave it as they found it."""
     browser.load_seconds = browser.open(written.page)
+    browser.first_drawn = browser.evaluate(DRAWN)
+    browser.evaluate("clForget.drawAll()")
     return browser
 
 
 def test_the_page_draws_everything_and_asks_for_nothing(page, written, record_property):
     assert page.errors == []
     assert page.requests == [written.page.resolve().as_uri()]
+    assert 0 < page.first_drawn < 20, "what is out of sight is drawn when it is scrolled to"
     drawn = "[...document.querySelectorAll('.plot')].every(plot => plot.querySelector('svg.main-svg'))"
     assert page.evaluate(drawn)
     assert page.evaluate("document.querySelectorAll('.plot').length") > 20
@@ -45,7 +50,7 @@ def test_the_page_draws_everything_and_asks_for_nothing(page, written, record_pr
 def test_the_table_shows_the_results(page, written):
     table = written.specification.item("results")
     shown = page.evaluate(
-        """Object.fromEntries([...document.querySelectorAll('.results tbody tr')].map(row =>
+        """Object.fromEntries([...document.querySelectorAll('#results tbody tr')].map(row =>
         [row.dataset.method, Object.fromEntries([...row.querySelectorAll('td')].map(td => [td.dataset.measure,
         [td.dataset.value, td.firstChild.textContent, td.className]]))]))"""
     )
@@ -106,23 +111,19 @@ def test_a_method_can_be_switched_off_and_on(page):
     chip = "document.querySelector('.chip[data-method=LDIFS]')"
     drawn = "[...document.querySelectorAll('#cost .plot')[0].data[0].y]"
     assert "LDIFS" in page.evaluate(drawn)
-    page.evaluate(f"{chip}.click()")
-    page.wait(READY)
+    page.evaluate(f"{chip}.click(); clForget.drawAll()")
     assert "LDIFS" not in page.evaluate(drawn)
     assert page.evaluate("document.querySelector('tr[data-method=LDIFS]').hidden")
     assert page.evaluate(f"{chip}.getAttribute('aria-pressed')") == "false"
-    page.evaluate(f"{chip}.click()")
-    page.wait(READY)
+    page.evaluate(f"{chip}.click(); clForget.drawAll()")
     assert "LDIFS" in page.evaluate(drawn)
     assert page.errors == []
 
 
 def test_all_methods_off_is_an_empty_page_and_not_an_error(page):
-    page.evaluate("document.querySelectorAll('button.chip').forEach(chip => chip.click())")
-    page.wait(READY)
+    page.evaluate("document.getElementById('all').click(); clForget.drawAll()")
     assert page.evaluate("document.querySelectorAll('.plot svg').length") == 0
-    page.evaluate("document.querySelectorAll('button.chip').forEach(chip => chip.click())")
-    page.wait(READY)
+    page.evaluate("document.getElementById('all').click(); clForget.drawAll()")
     assert page.evaluate("document.querySelectorAll('.plot svg').length") > 0
     assert page.errors == []
 
@@ -147,9 +148,9 @@ def test_seeds_can_be_hidden_and_axes_chosen(page, written):
 
 
 def test_the_table_sorts_and_terms_explain_themselves(page, written):
-    rows = "[...document.querySelectorAll('.results tbody tr')].map(row => row.dataset.method)"
+    rows = "[...document.querySelectorAll('#results tbody tr')].map(row => row.dataset.method)"
     before = page.evaluate(rows)
-    heading = "document.querySelector('.results th[data-measure=bwt]')"
+    heading = "document.querySelector('#results th[data-measure=bwt]')"
     page.evaluate(f"{heading}.querySelector('.sort').click()")
     order = page.evaluate(rows)
     table = written.specification.item("results").rows
@@ -165,12 +166,98 @@ def test_the_table_sorts_and_terms_explain_themselves(page, written):
     page.evaluate("document.getElementById('definition').hidePopover()")
 
 
-def test_a_runs_configuration_unfolds(page):
-    page.evaluate("document.querySelectorAll('#about details').forEach(details => { details.open = true; })")
-    page.wait("document.querySelector('[data-run] pre').textContent !== ''")
-    text = json.loads(page.evaluate("document.querySelector('[data-run] pre').textContent"))
-    assert text["configuration"]["method"] == CONTROL
-    assert text["environment"]["commit"] == "0123abc"
+def test_a_run_opens_with_its_command_settings_and_numbers(page, written, results):
+    index = next(k for k, run in enumerate(written.specification.runs) if run.name == "LDIFS, seed 2")
+    page.evaluate("document.querySelector('#runs input[type=search]').value = 'ldifs, seed 2'")
+    page.evaluate("document.querySelector('#runs input[type=search]').dispatchEvent(new Event('input'))")
+    assert page.evaluate("document.querySelectorAll('#runs tbody tr').length") == 1
+    page.evaluate("document.querySelector('#runs .open').click()")
+    card = "document.querySelector('dialog[open]')"
+    read = (
+        "(list => Object.fromEntries([...list.children].map((dt, k, all) => [dt.textContent, "
+        "all[k + 1]?.textContent]).filter((_, k) => k % 2 === 0)))"
+    )
+    assert page.evaluate(f"{card}.querySelector('h3').textContent") == "LDIFS, seed 2"
+    assert page.evaluate(f"{card}.querySelector('code').textContent") == "cl-forget run sample.yaml"
+    own = page.evaluate(f"{read}({card}.querySelector('.own'))")
+    assert own["mitigations.ldifs.strength"] == "1" and own["seed"] == "2"
+    assert page.evaluate(f"{read}({card}.querySelector('.shared'))")["train.epochs"] == "5"
+    assert page.evaluate(f"{read}({card}.querySelector('.environment'))")["commit"] == "0123abc"
+    value = next(r for r in results if (r.method, r.seed) == ("LDIFS", 2)).metrics["test"]["speciality"]
+    shown = page.evaluate(f"{read}({card}.querySelector('.numbers'))")["Speciality"]
+    assert shown == f"{number(value, 'percent')} %"
+    page.evaluate(f"{card}.close()")
+    page.evaluate("document.querySelector('#runs input[type=search]').value = ''")
+    page.evaluate("document.querySelector('#runs input[type=search]').dispatchEvent(new Event('input'))")
+    assert page.evaluate("document.querySelectorAll('#runs tbody tr').length") == 25
+    page.evaluate("document.querySelector('#runs .more').click()")
+    assert page.evaluate("document.querySelectorAll('#runs tbody tr').length") == len(results)
+    assert written.specification.runs[index].method == "LDIFS"
+
+
+@pytest.mark.parametrize("name", ["tradeoff", "accuracy-matrix", "retention", "transfer"])
+def test_a_figure_is_saved_as_svg_and_png(page, name):
+    svg = page.evaluate(f"clForget.figureSvg('{name}')")
+    root = ElementTree.fromstring(svg)
+    assert root.tag.endswith("svg") and float(root.get("width")) > 300
+    assert "LDIFS" in "".join(root.itertext())
+    read = "blob => new Promise(done => { const reader = new FileReader(); reader.onload = () => done(reader.result);"
+    png = page.evaluate(f"clForget.figurePng('{name}').then({read} reader.readAsDataURL(blob); }}))")
+    content = base64.b64decode(png.split(",")[1])
+    assert content.startswith(b"\x89PNG") and len(content) > 10_000
+    assert page.errors == []
+
+
+def test_the_buttons_download_files(page, tmp_path):
+    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    for form in ("csv", "svg", "png"):
+        page.evaluate(f"document.querySelector('#retention .save[data-format={form}]').click()")
+        page.wait_for(lambda form=form: (tmp_path / f"retention.{form}").exists())
+    page.wait_for(lambda: not list(tmp_path.glob("*.crdownload")))
+    assert (tmp_path / "retention.csv").read_text().startswith("method,seed,measure,x,value")
+    assert page.errors == []
+
+
+def test_a_point_under_the_mouse_names_its_run_and_command(page):
+    page.evaluate("document.querySelector('#tradeoff').scrollIntoView()")
+    page.wait(READY)
+    trace = "[...document.querySelector('#tradeoff .plot').data].filter(t => t.name === 'LDIFS' && t.text)"
+    texts = page.evaluate(f"{trace}.flatMap(t => t.text)")
+    assert any("seed 1" in text and "cl-forget run sample.yaml" in text for text in texts)
+    page.evaluate(
+        "document.querySelector('#tradeoff .plot').emit('plotly_click', {points: [{customdata: 0}]})"
+    )
+    assert page.evaluate("document.querySelector('dialog[open] h3').textContent") == f"{CONTROL}, seed 0"
+    page.evaluate("document.querySelector('dialog[open]').close()")
+
+
+def test_what_was_chosen_is_in_the_address_and_comes_back(browser, written):
+    state = "#off=%5B%22SAM%22%5D&seeds=0&axes.tradeoff=%5B%22speciality%22%2C%22bwt%22%5D"
+    browser.open(written.page, fragment=state)
+    assert browser.evaluate("document.querySelector('.chip[data-method=SAM]').ariaPressed") == "false"
+    assert browser.evaluate("document.querySelector('#tradeoff [data-axis=y]').value") == "bwt"
+    browser.evaluate("document.querySelector('.chip[data-method=SAM]').click()")
+    assert "SAM" not in browser.evaluate("location.hash") and "bwt" in browser.evaluate("location.hash")
+    assert browser.errors == []
+
+
+def test_the_keyboard_reaches_everything(browser, written):
+    browser.open(written.page)
+    reached = browser.evaluate(
+        "[...document.querySelectorAll('button, select, input, summary, a')]"
+        ".filter(element => element.offsetParent && element.tabIndex < 0).length"
+    )
+    assert reached == 0
+    browser.evaluate("document.querySelector('.chip[data-method=LDIFS]').focus()")
+    for kind in ("keyDown", "keyUp"):
+        browser.call(
+            "Input.dispatchKeyEvent", type=kind, key=" ", code="Space", text=" " if kind == "keyDown" else ""
+        )
+    assert browser.evaluate("document.querySelector('.chip[data-method=LDIFS]').ariaPressed") == "false"
+    unnamed = (
+        "[...document.querySelectorAll('button')].filter(b => !b.textContent.trim() && !b.ariaLabel).length"
+    )
+    assert browser.evaluate(unnamed) == 0
 
 
 def test_dark_ground_and_a_phones_width(browser, written, results):
@@ -200,9 +287,10 @@ def test_small_reports_open_too(browser, tmp_path, case):
     }[case]()
     written = report(results, tmp_path)
     browser.open(written.page)
+    browser.evaluate("clForget.drawAll()")
     assert browser.errors == []
     names = browser.evaluate(
-        "[...document.querySelectorAll('.results tbody tr')].map(row => row.dataset.method)"
+        "[...document.querySelectorAll('#results tbody tr')].map(row => row.dataset.method)"
     )
     assert names == [PRETRAINED, *dict.fromkeys(result.method for result in results)]
     assert browser.evaluate("document.querySelectorAll('.plot svg.main-svg').length") > 0

@@ -1,0 +1,78 @@
+// The embedded specification, and how its numbers are written. Every figure is redrawn from data on each change
+// (method switched, seeds folded, axis chosen, theme, width): there is one path and no state in the drawings.
+const byId = (id) => document.getElementById(id);
+const spec = JSON.parse(byId("specification").textContent);
+const methods = new Map(spec.methods.map((method, index) => [method.name, { ...method, index }]));
+const figures = Object.values(spec.figures);
+const hidden = new Set();
+let showSeeds = true;
+
+// Columns of texts arrive as levels and codes; see reporting/html.py.
+const unpacked = (column) => (Array.isArray(column) ? column : column.codes.map((code) => column.levels[code]));
+const lines = (frame) => {
+  const columns = Object.keys(frame);
+  return (frame[columns[0]] ?? []).map((_, k) => Object.fromEntries(columns.map((name) => [name, frame[name][k]])));
+};
+// Taken apart when first asked for: a page with thousands of trials must open at once.
+const lazily = (object, name, make) => {
+  let made;
+  Object.defineProperty(object, name, { get: () => (made ??= make()) });
+};
+for (const figure of figures) {
+  for (const frame of [figure.data, figure.folded]) for (const name of Object.keys(frame)) frame[name] = unpacked(frame[name]);
+  lazily(figure, "dataLines", () => lines(figure.data));
+  lazily(figure, "foldedLines", () => lines(figure.folded));
+  figure.measureOf = Object.fromEntries(figure.measures.map((measure) => [measure.name, measure]));
+}
+const shown = (entries) => entries.filter((entry) => !hidden.has(entry.method));
+const scaleOf = (measure) => spec.units[measure.unit].scale;
+const known = (value) => value !== null && value !== undefined;
+
+// The run behind an observation: a trial's own name where there is one, else its method, setting and seed.
+const runKey = (method, seed, setting) => JSON.stringify([method, seed ?? null, setting ?? null]);
+const runIndex = new Map(spec.runs.flatMap((run, index) => [
+  [runKey(run.method, run.seed, run.setting), index], ...(run.name ? [[run.name, index]] : [])]));
+const runOf = (entry) => runIndex.get(entry.run ?? runKey(entry.method, entry.seed, entry.setting)) ?? runIndex.get(runKey(entry.method, entry.seed));
+const shortCommand = (index) => {
+  const command = spec.runs[index]?.command ?? "";
+  return command.length > 88 ? `${command.slice(0, 87)}…` : command;
+};
+
+// Numbers are written as in reporting/numbers.py: three significant digits, at most three decimals.
+const threeDigits = (value) => {
+  const size = Math.abs(value), digits = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 || size === 0 ? 2 : 3;
+  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+};
+const format = (value, measure) => {
+  if (!known(value)) return "–";
+  if (typeof value === "string") return value;
+  const scaled = value * scaleOf(measure);
+  let text;
+  if (scaleOf(measure) === 100) text = scaled.toFixed(1);
+  else if (measure.unit === "ratio") text = scaled.toFixed(2);
+  else if (measure.unit !== "count") text = threeDigits(scaled);
+  else {
+    const [, size, letter] = [[1e9, 1e9, " G"], [1e6, 1e6, " M"], [1e4, 1e3, " k"]].find(([from]) => scaled >= from) ?? [0, 1, ""];
+    text = letter ? threeDigits(scaled / size) + letter : scaled.toLocaleString("en", { maximumFractionDigits: 0 });
+  }
+  if (!/[1-9]/.test(text)) text = text.replace("-", "");
+  return (measure.unit === "change" && scaled > 0 && /[1-9]/.test(text) ? "+" : "") + text.replace("-", "−");
+};
+const withInterval = (entry, measure) => {
+  const text = format(entry.mean, measure);
+  if (!known(entry.low)) return text;
+  const half = format((entry.high - entry.low) / 2, { ...measure, unit: measure.unit === "change" ? "points" : measure.unit });
+  return `${text} ± ${half}`;
+};
+
+// Plotly reads tags in its texts; names are to be shown as they are.
+const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+
+const csv = (name) => {
+  if (name in spec.tables) return spec.tables[name];
+  const { data } = spec.figures[name];
+  const quote = (cell) => (/[",\n]/.test(cell ?? "") ? `"${String(cell).replaceAll('"', '""')}"` : cell ?? "");
+  const rows = [Object.keys(data), ...lines(data).map(Object.values)];
+  return rows.map((row) => row.map(quote).join(",")).join("\n") + "\n";
+};
+

@@ -1,0 +1,97 @@
+// -- one value per method -----------------------------------------------------------------------------
+function drawBars(figure, plot) {
+  const measure = figure.measureOf[plot.dataset.measure], scale = scaleOf(measure);
+  const folded = shown(figure.foldedLines.filter((entry) => entry.measure === measure.name));
+  if (!folded.length) return clear(plot);
+  const names = folded.map((entry) => entry.method), inks = names.map(methodColor);
+  const left = Math.min(150, Math.max(...names.map((name) => textWidth(name, 12)))) + 10;
+  const traces = [{
+    type: "bar", orientation: "h", y: names, x: folded.map((entry) => entry.mean * scale), marker: { color: inks.map((ink) => faded(ink, 0.75)) }, width: 0.62,
+    error_x: folded.some((entry) => known(entry.low)) ? {
+      type: "data", symmetric: false, color: color("ink"), thickness: 1, width: 0,
+      array: folded.map((entry) => (known(entry.high) ? entry.high - entry.mean : 0) * scale),
+      arrayminus: folded.map((entry) => (known(entry.low) ? entry.mean - entry.low : 0) * scale),
+    } : undefined,
+    customdata: folded.map((entry) => runOf({ ...entry, seed: methods.get(entry.method).seeds[0] })),
+    text: folded.map((entry) => `<b>${plain(entry.method)}</b> ${withInterval(entry, measure)} ${spec.units[measure.unit].suffix}`), hovertemplate: "%{text}<extra></extra>", textposition: "none",
+  }];
+  const seeds = shown(figure.dataLines.filter((entry) => entry.measure === measure.name));
+  if (showSeeds && seeds.length > folded.length) traces.push({
+    type: "scatter", mode: "markers", y: seeds.map((entry) => entry.method), x: seeds.map((entry) => entry.value * scale),
+    marker: { size: 5, color: seeds.map((entry) => methodColor(entry.method)), line: { color: color("ground"), width: 0.8 } },
+    customdata: seeds.map(runOf),
+    text: seeds.map((entry) => `<b>${plain(entry.method)}</b>, seed ${entry.seed}: ${format(entry.value, measure)}${shortcut(runOf(entry))}`), hovertemplate: "%{text}<extra></extra>",
+  });
+  return draw(plot, traces, layoutOf({
+    width: plot.clientWidth, height: 23 * names.length + 34, margin: { l: left, r: 56, t: 4, b: 26 },
+    xaxis: axis({ zeroline: true, zerolinecolor: color("muted"), zerolinewidth: 1, nticks: 5, rangemode: "tozero" }),
+    yaxis: axis({ autorange: "reversed", showgrid: false, tickmode: "array", tickvals: names, ticktext: names.map((name) => plain(shorten(name, left - 10))), tickfont: { color: color("ink"), size: 12 } }),
+    annotations: folded.map((entry) => ({
+      xref: "paper", x: 1, xanchor: "left", xshift: 6, y: entry.method, showarrow: false, text: format(entry.mean, measure), font: { size: 12, color: color("muted") },
+    })),
+  }));
+}
+
+function shorten(text, room, size = 12) {
+  let kept = text;
+  while (kept.length > 2 && textWidth(kept, size) > room) kept = `${kept.replace("…", "").slice(0, -1)}…`;
+  return kept;
+}
+
+// -- values along the sequence or the depth -----------------------------------------------------------
+function drawLines(figure, plot) {
+  const measure = figure.measureOf[plot.dataset.measure], scale = scaleOf(measure), order = figure.order[measure.name];
+  const folded = shown(figure.foldedLines.filter((entry) => entry.measure === measure.name));
+  if (!folded.length) return clear(plot);
+  const position = Object.fromEntries(order.map((name, k) => [name, k]));
+  const height = 290, margin = { l: 40, r: 0, t: 10, b: 46 };
+  const groups = [...methods.keys()].map((name) => [name, folded.filter((entry) => entry.method === name)
+    .sort((a, b) => position[a.x] - position[b.x])]).filter(([, entries]) => entries.length);
+  const traces = [];
+  for (const [name, entries] of groups) {
+    const ink = methodColor(name), xs = entries.map((entry) => position[entry.x]);
+    if (entries.every((entry) => known(entry.low)) && entries.length > 1) traces.push({
+      x: [...xs, ...[...xs].reverse()], y: [...entries.map((e) => e.high * scale), ...[...entries].reverse().map((e) => e.low * scale)],
+      mode: "lines", fill: "toself", fillcolor: faded(ink, 0.13), line: { width: 0 }, hoverinfo: "skip", name,
+    });
+  }
+  for (const [name, entries] of groups) {
+    const ink = methodColor(name);
+    traces.push({
+      x: entries.map((entry) => position[entry.x]), y: entries.map((entry) => entry.mean * scale), mode: "lines+markers", name,
+      line: { color: ink, width: 1.8 }, marker: { size: 7, color: ink, symbol: methods.get(name).symbol, line: { color: color("ground"), width: 0.8 } },
+      text: entries.map((entry) => `<b>${plain(name)}</b>, ${plain(entry.x)}<br>${withInterval(entry, measure)} ${spec.units[measure.unit].suffix}`), hovertemplate: "%{text}<extra></extra>",
+    });
+  }
+  const values = folded.flatMap((entry) => [entry.mean, entry.low, entry.high]).filter(known).map((value) => value * scale);
+  const low = Math.min(...values), high = Math.max(...values), pad = (high - low || Math.abs(high) || 1) * 0.06;
+  const range = [low - pad, high + pad];
+  const labels = endLabels(groups, position, scale, range, height - margin.t - margin.b);
+  margin.r = labels.room;
+  return draw(plot, traces, layoutOf({
+    width: plot.clientWidth, height, margin, annotations: labels.annotations,
+    xaxis: axis({ range: [-0.15, order.length - 0.85], tickvals: order.map((_, k) => k), ticktext: order.map((name) => plain(shorten(name, 90, 11))), showgrid: false, title: { text: figure.x, standoff: 6, font: { size: 11, color: color("muted") } } }),
+    yaxis: axis({ range, nticks: 6 }),
+  }));
+}
+
+// Names at the right ends of the lines, pushed apart until none overlaps.
+function endLabels(groups, position, scale, range, height) {
+  const size = 11.5, step = 14;
+  if (groups.length * step > height) return { room: 12, annotations: [] };
+  const ends = groups.map(([name, entries]) => {
+    const end = entries[entries.length - 1];
+    return { name, x: position[end.x], value: end.mean * scale, at: ((range[1] - end.mean * scale) / (range[1] - range[0])) * height };
+  }).sort((a, b) => a.at - b.at);
+  ends.forEach((end, k) => { end.y = Math.max(end.at, step / 2, k ? ends[k - 1].y + step : 0); });
+  for (let k = ends.length - 1; k >= 0; k--) ends[k].y = Math.min(ends[k].y, k + 1 < ends.length ? ends[k + 1].y - step : height - step / 2);
+  const room = Math.min(130, Math.max(...ends.map((end) => textWidth(end.name, size, 600))) + 26);
+  return {
+    room,
+    annotations: ends.map((end) => ({
+      xref: "paper", x: 1, xanchor: "left", xshift: 8, yref: "paper", y: 1 - end.y / height, yanchor: "middle", showarrow: false,
+      text: plain(shorten(end.name, room - 14, size)), font: { size, color: textColor(end.name) },
+    })),
+  };
+}
+

@@ -1,0 +1,86 @@
+// -- saving ---------------------------------------------------------------------------------------------
+const escaped = (text) => String(text).replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+
+function save(name, blob) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+// A plot as an <svg> element's text, drawn if it has not been yet.
+async function plotSvg(entry) {
+  await drawNow(entry);
+  if (!entry.plot.layout) return null;
+  const { width, height } = entry.plot.layout;
+  const address = await Plotly.toImage(entry.plot, { format: "svg", width, height });
+  return { width, height, text: decodeURIComponent(address.slice(address.indexOf(",") + 1)).replace(/^<\?xml[^>]*>/, "") };
+}
+
+// A matrix is a table on the page; in a picture its cells are rectangles.
+function gridSvg(table) {
+  const [w, h, left] = [58, 28, 104], ink = color("ink"), rows = [...table.tBodies[0].rows], heads = [...table.tHead.rows[0].cells].slice(1);
+  const text = (x, y, content, extra = "") => `<text x="${x}" y="${y}" font-family="${escaped(FONT)}" font-size="11" ${extra}>${escaped(content)}</text>`;
+  let body = text(0, 12, table.caption.textContent.trim(), `font-weight="600" fill="${ink}"`);
+  heads.forEach((head, i) => { body += text(left + i * w + w / 2, 32, shorten(head.textContent.trim(), w - 4, 11), `text-anchor="middle" fill="${color("muted")}"`); });
+  rows.forEach((row, j) => {
+    const y = 38 + j * h;
+    body += text(0, y + h / 2 + 4, shorten(row.cells[0].textContent.trim(), left - 6, 11), `fill="${color("muted")}"`);
+    [...row.cells].slice(1).forEach((cell, i) => {
+      if (!cell.hasAttribute("style")) return;
+      const look = getComputedStyle(cell);
+      pen.fillStyle = look.backgroundColor;
+      pen.fillRect(0, 0, 1, 1);
+      const ground = `rgb(${pen.getImageData(0, 0, 1, 1).data.slice(0, 3).join(", ")})`;
+      const frame = cell.classList.contains("framed") ? `stroke="${ink}" stroke-width="2"` : "";
+      body += `<rect x="${left + i * w + 1}" y="${y + 1}" width="${w - 2}" height="${h - 2}" rx="3" fill="${ground}" ${frame}/>`;
+      body += text(left + i * w + w / 2, y + h / 2 + 4, cell.textContent.trim(), `text-anchor="middle" fill="${look.color}"`);
+    });
+  });
+  const [width, height] = [left + heads.length * w, 44 + rows.length * h];
+  return { width, height, text: `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">${body}</svg>` };
+}
+
+// The whole figure, all of its facets in the arrangement of a page, as one SVG on the ground of the theme.
+async function figureSvg(name) {
+  const article = byId(name), tiles = [];
+  const title = (plot) => plot.closest(".facet")?.querySelector("h4")?.textContent.trim() ?? "";
+  if (spec.figures[name].kind === "matrix") {
+    for (const table of article.querySelectorAll("table.grid:not([hidden])")) tiles.push({ ...gridSvg(table), title: "" });
+  } else {
+    for (const entry of plots.filter(({ figure }) => figure.name === name)) {
+      const drawn = await plotSvg(entry);
+      if (drawn) tiles.push({ ...drawn, title: title(entry.plot) });
+    }
+  }
+  const columns = Math.min(3, tiles.length) || 1, gap = 24, top = 40;
+  const width = Math.max(360, columns * Math.max(0, ...tiles.map((tile) => tile.width)) + gap * (columns + 1));
+  const label = (x, y, size, text) => `<text x="${x}" y="${y}" font-family="${escaped(FONT)}" font-size="${size}" font-weight="600" fill="${color("ink")}">${escaped(text)}</text>`;
+  let body = label(gap, 28, 16, article.querySelector("h3").textContent.trim()), y = top, tallest = 0;
+  tiles.forEach((tile, k) => {
+    if (k % columns === 0 && k) { y += tallest + gap; tallest = 0; }
+    const x = gap + (k % columns) * (Math.max(...tiles.map((other) => other.width)) + gap);
+    if (tile.title) body += label(x, y + 14, 12, tile.title);
+    body += `<g transform="translate(${x} ${y + (tile.title ? 20 : 0)})">${tile.text}</g>`;
+    tallest = Math.max(tallest, tile.height + (tile.title ? 20 : 0));
+  });
+  const height = y + tallest + gap;
+  return `<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}"><rect width="100%" height="100%" fill="${color("ground")}"/>${body}</svg>`;
+}
+
+async function figurePng(name, factor = 2) {
+  const svg = await figureSvg(name), image = new Image();
+  image.src = URL.createObjectURL(new Blob([svg], { type: "image/svg+xml" }));
+  await image.decode();
+  const canvas = Object.assign(document.createElement("canvas"), { width: image.width * factor, height: image.height * factor });
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  URL.revokeObjectURL(image.src);
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+}
+
+async function download(name, format) {
+  if (format === "csv") save(`${name}.csv`, new Blob([csv(name)], { type: "text/csv" }));
+  if (format === "svg") save(`${name}.svg`, new Blob([await figureSvg(name)], { type: "image/svg+xml" }));
+  if (format === "png") save(`${name}.png`, await figurePng(name));
+}

@@ -1,0 +1,177 @@
+// -- the page -----------------------------------------------------------------------------------------
+function clear(plot) {
+  Plotly.purge(plot);
+  delete plot.dataset.live;
+  delete plot.dataset.brush;
+  plot.textContent = "";
+}
+
+const RENDERERS = { tradeoff: drawTradeoff, bars: drawBars, lines: drawLines, knobs: drawKnobs, parallel: drawParallel };
+const plots = figures.flatMap((figure) =>
+  [...byId(figure.name).querySelectorAll(".plot")].map((plot) => ({ figure, plot, near: false })));
+const entryOf = new Map(plots.map((entry) => [entry.plot, entry]));
+const stale = new Set(plots);
+let drawing = Promise.resolve();
+
+// One plot at a time: plotly does not survive being called on a plot it is still busy with.
+function drawNow(entry) {
+  drawing = drawing.then(async () => {
+    if (!stale.delete(entry)) return;
+    await RENDERERS[entry.figure.kind](entry.figure, entry.plot);
+    await new Promise((resume) => setTimeout(resume));  // the page answers while others are still to come
+  });
+  return drawing;
+}
+
+// Only what is in sight or nearly so is drawn; the rest when it is scrolled to.
+function redraw(entries = plots) {
+  entries.forEach((entry) => stale.add(entry));
+  return drawNear();
+}
+
+async function drawNear() {
+  delete document.documentElement.dataset.ready;
+  await Promise.all(plots.filter((entry) => entry.near && stale.has(entry)).map(drawNow));
+  if (!plots.some((entry) => entry.near && stale.has(entry))) document.documentElement.dataset.ready = "true";
+}
+
+const watch = new IntersectionObserver((changes) => {
+  for (const { target, isIntersecting } of changes) entryOf.get(target).near = isIntersecting;
+  drawNear();
+}, { rootMargin: "300px 0px" });
+
+const drawAll = () => Promise.all(plots.map(drawNow));
+
+// -- what the reader has chosen, kept in the address so that a view can be shared and survives a reload ---
+function remember() {
+  const chosen = new URLSearchParams();
+  if (hidden.size) chosen.set("off", JSON.stringify([...hidden]));
+  if (!showSeeds) chosen.set("seeds", "0");
+  for (const figure of figures) if (figure.initial && (figure.x !== figure.initial[0] || figure.y !== figure.initial[1])) chosen.set(`axes.${figure.name}`, JSON.stringify([figure.x, figure.y]));
+  history.replaceState(null, "", `#${chosen}`);
+}
+
+function recall() {
+  const chosen = new URLSearchParams(location.hash.slice(1));
+  const read = (name) => { try { return JSON.parse(chosen.get(name)); } catch { return null; } };
+  for (const name of read("off") ?? []) if (methods.has(name)) hidden.add(name);
+  showSeeds = chosen.get("seeds") !== "0";
+  if (byId("seeds")) byId("seeds").checked = showSeeds;
+  for (const figure of figures.filter(({ kind }) => kind === "tradeoff" || kind === "knobs")) {
+    figure.initial = [figure.x, figure.y];
+    const [x, y] = read(`axes.${figure.name}`) ?? [];
+    if (figure.measureOf[x] && figure.measureOf[y]) Object.assign(figure, { x, y });
+    for (const axisName of ["x", "y"]) {
+      const select = byId(figure.name).querySelector(`[data-axis=${axisName}]`);
+      if (select) select.value = figure[axisName];
+    }
+    explainAxes(figure);
+  }
+  showHidden();
+}
+
+function explainAxes(figure) {
+  for (const axisName of ["x", "y"]) {
+    const button = byId(figure.name).querySelector(`[data-explains=${axisName}]`);
+    if (button) button.dataset.definition = figure.measureOf[figure[axisName]].definition;
+  }
+}
+
+function setTheme(dark) {
+  colors.clear();
+  document.documentElement.style.colorScheme = dark ? "dark" : "light";
+}
+
+function showHidden() {
+  document.querySelectorAll(".chip[data-method]").forEach((chip) => chip.setAttribute("aria-pressed", String(!hidden.has(chip.dataset.method))));
+  document.querySelectorAll("tr[data-method], table[data-method]").forEach((element) => {
+    element.hidden = hidden.has(element.dataset.method);
+  });
+}
+
+function switchMethods(change) {
+  change();
+  showHidden();
+  listings.forEach((listing) => listing.fill());
+  remember();
+  redraw();
+}
+
+const toggleMethod = (name) => switchMethods(() => { if (!hidden.delete(name)) hidden.add(name); });
+const onlyMethod = (name) => switchMethods(() => {
+  const others = [...methods.keys()].filter((other) => other !== name);
+  const alone = others.every((other) => hidden.has(other));
+  hidden.clear();
+  if (!alone) others.forEach((other) => hidden.add(other));
+});
+const allMethods = () => switchMethods(() => { if (hidden.size) hidden.clear(); else [...methods.keys()].forEach((name) => hidden.add(name)); });
+
+function define(button) {
+  const box = byId("definition");
+  box.textContent = button.dataset.definition;
+  box.showPopover();
+  const place = button.getBoundingClientRect();
+  box.style.left = `${Math.max(8, Math.min(place.left, innerWidth - box.offsetWidth - 8))}px`;
+  box.style.top = `${Math.min(place.bottom + 6, innerHeight - box.offsetHeight - 8)}px`;
+}
+
+function sortTable(button) {
+  const heading = button.closest("th"), table = heading.closest("table"), body = table.tBodies[0];
+  const descending = heading.getAttribute("aria-sort") !== "descending";
+  table.querySelectorAll("[aria-sort]").forEach((other) => other.removeAttribute("aria-sort"));
+  heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
+  const value = (row) => row.querySelector(`td[data-measure="${CSS.escape(heading.dataset.measure)}"]`).dataset.value;
+  // The pre-trained model stays on top and missing values at the bottom, whichever way the rest goes.
+  const rows = [...body.rows].filter((row) => !row.classList.contains("reference"));
+  const missing = (row) => value(row) === "";
+  rows.sort((a, b) => missing(a) - missing(b) || (descending ? -1 : 1) * (value(a) - value(b)));
+  body.append(...rows);
+}
+
+const system = matchMedia("(prefers-color-scheme: dark)");
+setTheme(system.matches);
+system.addEventListener("change", () => { setTheme(system.matches); redraw(); });
+byId("theme").addEventListener("click", () => {
+  setTheme(document.documentElement.style.colorScheme !== "dark");
+  redraw();
+});
+byId("seeds")?.addEventListener("change", (event) => { showSeeds = event.target.checked; remember(); redraw(plots.filter(({ figure }) => figure.kind !== "lines")); });
+document.querySelectorAll("[data-axis]").forEach((select) => select.addEventListener("change", () => {
+  const figure = spec.figures[select.closest("article").id];
+  figure[select.dataset.axis] = select.value;
+  explainAxes(figure);
+  remember();
+  redraw(plots.filter((entry) => entry.figure === figure));
+}));
+document.querySelectorAll("[data-brush-axis]").forEach((input) => input.addEventListener("change", () => {
+  const name = input.dataset.brushAxis, both = [...input.closest("fieldset").querySelectorAll("input")].map((one) => one.value);
+  setBrush(name, both.every((value) => value === "") ? null : both.map((value, k) => (value === "" ? [-Infinity, Infinity][k] : +value)));
+}));
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  if (button.matches(".chip[data-method]")) (event.shiftKey || event.altKey ? onlyMethod : toggleMethod)(button.dataset.method);
+  if (button.matches("#all")) allMethods();
+  if (button.matches(".term")) define(button);
+  if (button.matches("table.results:not(.listing) .sort")) sortTable(button);
+  if (button.matches(".save")) download(button.dataset.name, button.dataset.format);
+  if (button.matches(".open")) showRun(+button.dataset.index);
+  if (button.matches(".copy")) copy(button);
+  if (button.matches(".clear-brush")) { brushes.clear(); brushChanged(); }
+});
+document.addEventListener("dblclick", (event) => {
+  const chip = event.target.closest(".chip[data-method]");
+  if (chip) onlyMethod(chip.dataset.method);
+});
+byId("run").addEventListener("click", (event) => { if (event.target === event.currentTarget) event.currentTarget.close(); });
+addEventListener("beforeprint", drawAll);
+let width = innerWidth;
+addEventListener("resize", () => {
+  if (innerWidth === width) return;  // a phone's address bar changes the height only
+  width = innerWidth;
+  redraw();
+});
+window.clForget = { csv, paretoFront, figureSvg, figurePng, drawAll, showRun, setBrush };
+recall();
+plots.forEach((entry) => watch.observe(entry.plot));
+if (!plots.length) document.documentElement.dataset.ready = "true";
