@@ -74,7 +74,8 @@ def _named(found: dict[Path, tuple[Path, Result]], unfinished: list[Path]) -> Lo
     for path, result in found.values():
         sources.setdefault(result.method, set()).add(path)
     several = {name for name, of in sources.items() if len(of) > 1 and _twice(name, found)}
-    results, folders = [], {}
+    results: list[Result] = []
+    folders: dict[tuple[str, int], Path] = {}
     for file, (path, result) in found.items():
         if result.method in several:
             result = result.model_copy(
