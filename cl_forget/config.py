@@ -54,6 +54,10 @@ class Training(_Section):
         label_smoothing: of the task's cross-entropy.
         augment: random augmentation of training images; with any, frozen models run on every batch instead
             of once per sample.
+        precision: "bf16" runs forward and backward passes of training under bfloat16 autocast; weights,
+            optimiser state and evaluation stay float32.
+        gradient_checkpointing: keep only the blocks' inputs of a forward pass and compute the rest again in
+            the backward pass: less memory, about a third more time.
         checkpoint_seconds: how often a run saves its state inside a task.
     """
 
@@ -68,6 +72,8 @@ class Training(_Section):
     clip: float | None = Field(1.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     augment: Literal["none", "shift", "shift-flip"] = "none"
+    precision: Literal["float32", "bf16"] = "float32"
+    gradient_checkpointing: bool = False
     checkpoint_seconds: float = Field(30.0, gt=0)
 
     @model_validator(mode="after")
@@ -77,6 +83,30 @@ class Training(_Section):
                 f"batch_size ({self.batch_size}) must be a multiple of micro_batch_size ({self.micro_batch_size})"
             )
         return self
+
+
+class TextOptions(_Section):
+    """How a language model reads texts; other models take no notice.
+
+    Attributes:
+        chat: whether prompts are put into the tokenizer's chat template; null: where it has one. Prompts given
+            as messages always are, plain text never is.
+        max_length: longest sequence in tokens; null for the model's own context.
+        too_long: "refuse" a sequence beyond that, or "truncate" it: the start of the prompt goes first, then
+            the end of the response.
+        packing: whether several short sequences share a row of a batch instead of being padded; null: where
+            that saves a third of the tokens and the model is seen to keep them apart.
+        embedding: a sample's representation: the "mean" of the last hidden state over the positions that
+            answer, or the "last" of them.
+        top_logits: how many of a frozen model's logits are kept per token, with the total of the rest.
+    """
+
+    chat: bool | None = None
+    max_length: int | None = Field(None, ge=2)
+    too_long: Literal["refuse", "truncate"] = "refuse"
+    packing: bool | None = None
+    embedding: Literal["mean", "last"] = "mean"
+    top_logits: int = Field(64, ge=1)
 
 
 class Evaluation(_Section):
@@ -166,6 +196,7 @@ class _Shared(_Section):
     model: str = Field(min_length=1)
     stream: str | dict[str, Any] | list[str | dict[str, Any]]
     train: Training = Training()
+    text: TextOptions = TextOptions()
     suites: list[str | dict[str, Any]] = []
     probes: list[str | dict[str, Any]] = []
     evaluate: Evaluation = Evaluation()
@@ -177,10 +208,11 @@ class Run(_Shared):
 
     Attributes:
         method: the arm's name in tables and legends.
-        model: "emoji-clip", "open_clip:<architecture>/<tag>", ...
+        model: "emoji-clip", "open_clip:<architecture>/<tag>", "hf:<name or folder>", ...
         stream: a stream's name, `{name: {option: value}}`, or a list of these.
         mitigations: the methods composed in this arm; none is plain full fine-tuning.
         train: how each task is fine-tuned.
+        text: how a language model reads texts.
         suites: what generality is measured on.
         probes: tasks, never tuned on, whose linear-probe accuracy is followed (Δ_LP).
         evaluate: how the model is measured.
@@ -215,7 +247,7 @@ class Run(_Shared):
         """Equal for two runs whose fine-tuning is the same to the bit; post-hoc methods do not count."""
         fields = _without_bookkeeping(self.model_dump(mode="json"))
         trained = [{m.name: m.model_dump(mode="json")} for m in self.chain().trained]
-        kept = {key: fields[key] for key in ("model", "stream", "train", "seed")}
+        kept = {key: fields[key] for key in ("model", "stream", "train", "text", "seed")}
         kept["validation_limit"] = fields["evaluate"]["limit"]  # early stopping and HMA read validation data
         return _digest({**kept, "mitigations": trained})
 

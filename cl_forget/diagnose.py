@@ -57,7 +57,7 @@ def landscape(
     run = Run.parse(fields)
     tasks, suites = load_stream(run.stream), [load_suite(spec) for spec in run.suites]
     experience = _chosen([*suites, *tasks], on)
-    model = load_model(run.model)
+    model = load_model(run.model, run.text)
     for task in tasks:
         model.add_task(task)
     loss = _loss(model, experience, samples)

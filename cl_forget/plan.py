@@ -36,7 +36,7 @@ def plan(experiment: Experiment) -> Table:
     suites = [load_suite(spec) for spec in first.suites]
     probes = load_probes(first.probes)
     check_names(tasks, suites, probes)
-    model = load_model(first.model)
+    model = load_model(first.model, first.text)
     for run in runs:
         run.chain().feature_depths(model)
     for task in tasks:

@@ -24,8 +24,9 @@ class Scores(_Record):
     """One pass over one data set.
 
     Attributes:
-        accuracy: fraction right (top-1, or exact match).
-        loss: mean cross-entropy, nats.
+        accuracy: fraction right (top-1, exact match or multiple choice); None where only fluency is measured.
+        loss: mean cross-entropy, nats; of a text, the mean over its tokens.
+        perplexity: exp of the mean loss over all tokens, for texts that are measured by it alone.
         ece: expected calibration error, 15 equal-width bins.
         hardest_decile_accuracy: accuracy on the tenth of the samples with the largest loss under the
             pre-trained model.
@@ -35,6 +36,7 @@ class Scores(_Record):
 
     accuracy: float | None = None
     loss: float | None = None
+    perplexity: float | None = None
     ece: float | None = None
     hardest_decile_accuracy: float | None = None
     kl_to_base: float | None = None

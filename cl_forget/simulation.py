@@ -77,7 +77,7 @@ class Simulation:
         suites = [load_suite(spec) for spec in run.suites]
         probes = load_probes(run.probes)
         check_names(self.experiences, suites, probes)
-        self.model = load_model(run.model)
+        self.model = load_model(run.model, run.text)
         self.chain.feature_depths(self.model)  # refuses unknown depths before anything is trained
         for experience in self.experiences:
             self.model.add_task(experience)

@@ -17,7 +17,7 @@ import torch
 from durability import kill_and_resume
 
 import cl_forget
-from cl_forget.config import Run
+from cl_forget.config import Run, TextOptions
 from cl_forget.errors import TrainingDiverged, UserError
 from cl_forget.models import load_model
 from cl_forget.result import Result
@@ -282,11 +282,12 @@ def test_a_finished_simulation_lets_go_of_its_models(
 ) -> None:
     made: list[weakref.ref[torch.nn.Module]] = []
 
-    def remember(spec: str) -> torch.nn.Module:
-        model = load_model(spec)
+    def remember(spec: str, text: TextOptions) -> torch.nn.Module:
+        model = load_model(spec, text)
         made.append(weakref.ref(model))
         return model
 
+    load_model("tiny-clip")  # a first import that fails inside a library keeps the frames that led to it
     monkeypatch.setattr("cl_forget.simulation.load_model", remember)
     gc.disable()
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch import Tensor
 from cl_forget.evaluation import metrics
 from cl_forget.evaluation.drift import feature_drift, weight_distance
 from cl_forget.evaluation.probes import probe_accuracy
+from cl_forget.evaluation.texts import text_scores
 from cl_forget.models.base import FoundationModel, Prepared
 from cl_forget.progress import bar
 from cl_forget.result import Cost, Drift, ProbeScores, Row, Scores, TaskScores
@@ -91,13 +92,14 @@ class Evaluator:
         Args:
             after: the stage trained last; None for the pre-trained model, whose outputs are read from the
                 cache instead of being computed.
-            untuned: tasks of the stream that were not tuned on yet; they are probed too.
+            untuned: tasks of the stream that were not tuned on yet; they are probed too, if they have classes.
             cost: what training has cost so far.
             probing: whether to fit linear probes.
         """
         started = time.perf_counter()
         pretrained = after is None
-        probed = [*self.probes, *(task for task in self.tasks if task.name in untuned)] if probing else []
+        pending = [task for task in self.tasks if task.name in untuned and task.labels is not None]
+        probed = [*self.probes, *pending] if probing else []
         total = len(self.tasks) + len(self.suites) + len(probed)
         with bar(f"evaluating {'row 0' if pretrained else after}", total) as advance, torch.no_grad():
             self.model.eval()
@@ -133,6 +135,8 @@ class Evaluator:
         )
 
     def _split_scores(self, samples: Prepared, pretrained: bool) -> Scores:
+        if samples.experience.labels is None:
+            return text_scores(self.model, self.base, self.cache, samples, self.batch_size, pretrained)
         base = self._base_outputs(samples)
         now = base if pretrained else self._outputs(samples)
         assert samples.targets is not None
@@ -229,12 +233,16 @@ class Evaluator:
         count = min(len(samples), DRIFT_SAMPLES)
         pooled: dict[str, list[Tensor]] = {depth: [] for depth in depths}
         with torch.no_grad():
-            for part in torch.arange(count).split(self.batch_size):
-                features = self.model(samples.batch(part), depths).features
+            seen = 0
+            for batch in samples.batches(self.batch_size):
+                features = self.model(replace(batch, headless=True), depths).features
                 for depth in depths:
                     pooled[depth].append(features[depth].mean(1).cpu())
+                seen += len(batch)
+                if seen >= count:
+                    break
         moved = feature_drift(
-            {depth: torch.cat(parts) for depth, parts in pooled.items()},
+            {depth: torch.cat(parts)[:count] for depth, parts in pooled.items()},
             {depth: reference[f"pooled/{depth}"][:count] for depth in depths},
         )
         heads = {name for task in self.tasks for name in self.model.head_parameters(task)}

@@ -27,7 +27,8 @@ DEFINITIONS: dict[str, str] = {
     "speciality": "mean accuracy over the stream's tasks after the last stage: mean_i R[T,i]",
     "speciality_by_task": "accuracy on each task after the last stage: R[T,i]",
     "speciality_pretrained": "mean accuracy over the stream's tasks of the pre-trained model: mean_i R[0,i]",
-    "generality": "mean accuracy over the suites after the last stage: mean_k G[T,k]",
+    "generality": "mean accuracy over the suites after the last stage: mean_k G[T,k]; suites measured by "
+    "perplexity have no accuracy and are left out here and in what follows from it",
     "generality_by_suite": "accuracy on each suite after the last stage: G[T,k]",
     "generality_pretrained": "mean accuracy over the suites of the pre-trained model: mean_k G[0,k]",
     "retention": "share of the pre-trained generality that is left: mean_k G[T,k] / mean_k G[0,k]",
@@ -35,6 +36,11 @@ DEFINITIONS: dict[str, str] = {
     "generality_drop_by_suite": "G[0,k] - G[T,k]",
     "delta_zs": "Δ_ZS: mean over suites of zero-shot accuracy now minus pre-trained, G[T,k] - G[0,k]",
     "delta_zs_by_suite": "Δ_ZS per suite: G[T,k] - G[0,k]",
+    "general_ability_delta": "TRACE's general ability delta ΔR^G_T: mean over suites of the general ability "
+    "after the last stage minus that of the pre-trained model",
+    "perplexity_by_suite": "perplexity of each suite measured by it, after the last stage",
+    "perplexity_rise_by_suite": "ln PPL_T - ln PPL_0 of each suite measured by perplexity, nats per token",
+    "perplexity_rise": "mean over suites of perplexity_rise_by_suite",
     "delta_lp": "Δ_LP: mean over probe tasks that are never tuned on of A_LP(θ_T) - A_LP(θ0), "
     "A_LP = accuracy of a linear probe on frozen L2-normalised features",
     "delta_lp_by_probe": "A_LP(θ_T, D) - A_LP(θ0, D) for each probe task D that is never tuned on",
@@ -237,6 +243,15 @@ def delta(A: ArrayLike) -> Array:
     """(T + 1, columns) `A[j] - A[0]`: Δ_LP of a probe matrix (Mukhoti et al. 2308.13320), Δ_ZS of suites."""
     A = np.array(A, dtype=np.float64)
     return A - A[0]
+
+
+def general_ability_delta(G: ArrayLike) -> Array:
+    """(T + 1,) mean over suites of `G[j,k] - G[0,k]`: ΔR^G_j of TRACE (Wang et al. 2310.06762, eq. 3).
+
+    The same number as the mean Δ_ZS, under the name it has for language models. TRACE counts only the last
+    stage; NaN where a suite is missing.
+    """
+    return delta(G).mean(axis=1)
 
 
 def retention(G: ArrayLike) -> float | None:
@@ -484,7 +499,8 @@ def summary(
     R = matrix(rows, tasks, split)
     G = suite_matrix(rows, tasks, suites, split)
     final = stages(rows, tasks)[-1]
-    result = _stream_metrics(R, tasks) | _generality_metrics(G, suites)
+    P = suite_matrix(rows, tasks, suites, split, "perplexity")
+    result = _stream_metrics(R, tasks) | _generality_metrics(G, P, suites)
     result |= _probe_metrics(rows, tasks, probes if split == "test" else ())
     shifted = shifted_matrix(rows, tasks)[-1] if split == "test" else np.full(len(tasks), np.nan)
     result |= {"ood_accuracy": mean(shifted), "ood_accuracy_by_task": _named(tasks, shifted)}
@@ -513,17 +529,27 @@ def _stream_metrics(R: Array, tasks: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _generality_metrics(G: Array, suites: Sequence[str]) -> dict[str, Any]:
-    drop, gained = generality_drop(G)[-1], delta(G)[-1]
+def _generality_metrics(G: Array, P: Array, suites: Sequence[str]) -> dict[str, Any]:
+    """P: perplexities in the places of G; a suite that has any was not measured by accuracy."""
+    fluent: NDArray[np.bool_] = np.asarray(np.isfinite(P).any(axis=0))
+    answered = [name for k, name in enumerate(suites) if not fluent[k]]
+    read = [name for k, name in enumerate(suites) if fluent[k]]
+    G, drop, gained = G[:, ~fluent], generality_drop(G)[-1, ~fluent], delta(G)[-1, ~fluent]
+    P = P[:, fluent]
+    rise = np.log(P[-1]) - np.log(P[0])
     return {
         "generality": mean(G[-1]),
-        "generality_by_suite": _named(suites, G[-1]),
+        "generality_by_suite": _named(answered, G[-1]),
         "generality_pretrained": mean(G[0]),
         "retention": retention(G),
         "generality_drop": mean(drop),
-        "generality_drop_by_suite": _named(suites, drop),
+        "generality_drop_by_suite": _named(answered, drop),
         "delta_zs": mean(gained),
-        "delta_zs_by_suite": _named(suites, gained),
+        "delta_zs_by_suite": _named(answered, gained),
+        "general_ability_delta": _number(general_ability_delta(G)[-1]) if G.size else None,
+        "perplexity_by_suite": _named(read, P[-1]),
+        "perplexity_rise_by_suite": _named(read, rise),
+        "perplexity_rise": mean(rise),
     }
 
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from cl_forget.mitigations.base import State
     from cl_forget.models.base import Batch, Prepared
     from cl_forget.training.context import Extra, Step, Task
+    from cl_forget.training.frozen import Teacher
+
+KEPT = ("logits", "ids")
+"""What the state holds per unit of a remembered sample."""
 
 
 class DarkExperienceReplayPlus(Mitigation):
@@ -87,42 +91,65 @@ class DarkExperienceReplayPlus(Mitigation):
                 _store(task, source.plain(), state)
 
 
-def _distance(stored: Tensor, step: Step) -> Tensor:
+def _distance(stored: Teacher, step: Step) -> Tensor:
     """Mean over samples of the mean squared difference of their units' logits."""
     forward = step.forward
-    return forward.per_sample((forward.logits - stored.to(forward.logits)).square().mean(1)).mean()
+    squared = stored.squared_distance(forward.logits) / stored.logits.shape[1]
+    return forward.per_sample(squared).mean()
 
 
 def _store(task: Task, source: Prepared, state: State) -> None:
-    """Keep logits unit by unit in the order of the samples, and how many units each sample has."""
-    logits, counts = [], []
+    """Keep logits unit by unit in the order of the samples, and how many units each sample has.
+
+    Of a large vocabulary only the largest logits are kept, and which they are.
+    """
+    from cl_forget.training.frozen import cut
+
+    kept: dict[str, list[Tensor]] = {}
+    counts = []
     for part in state[_memory.key(source)].split(64):
         batch = source.batch(part)
         forward = task.model(batch)
         task.cost.forward_samples += len(batch)
         rows = _sample_of_unit(batch)
-        logits.append(forward.logits[torch.argsort(rows, stable=True)].cpu())
+        order = torch.argsort(rows, stable=True)
+        found = {"logits": forward.logits}
+        if task.model.top_logits is not None:
+            largest = cut(forward.logits, task.model.top_logits)
+            found = {"logits": largest["top_logits"], "ids": largest["top_ids"].int()}
+        for kind, value in found.items():
+            kept.setdefault(kind, []).append(value[order].cpu())
         counts.append(torch.bincount(rows, minlength=len(batch)).cpu())
     name = source.experience.name
-    state[f"logits/{name}"], state[f"units/{name}"] = torch.cat(logits), torch.cat(counts)
+    state.update({f"{kind}/{name}": torch.cat(parts) for kind, parts in kept.items()})
+    state[f"units/{name}"] = torch.cat(counts)
 
 
 def _trim(source: Prepared, state: State) -> None:
     """Drop what is kept of samples that have left the memory."""
     name, kept = source.experience.name, len(state[_memory.key(source)])
     state[f"units/{name}"] = state[f"units/{name}"][:kept].clone()
-    state[f"logits/{name}"] = state[f"logits/{name}"][: int(state[f"units/{name}"].sum())].clone()
+    units = int(state[f"units/{name}"].sum())
+    for kind in KEPT:
+        if f"{kind}/{name}" in state:
+            state[f"{kind}/{name}"] = state[f"{kind}/{name}"][:units].clone()
 
 
-def _stored(source: Prepared, slots: Tensor, batch: Batch, state: State) -> Tensor:
-    """(units, classes) the kept logits of a batch whose samples are at `slots` of the memory."""
+def _stored(source: Prepared, slots: Tensor, batch: Batch, state: State) -> Teacher:
+    """What was kept of a batch whose samples are at `slots` of the memory."""
+    from cl_forget.training.frozen import Teacher
+
     name = source.experience.name
     counts = state[f"units/{name}"]
     first = counts.cumsum(0) - counts
     rows = torch.cat([torch.arange(int(first[s]), int(first[s] + counts[s])) for s in slots.tolist()])
     units = torch.empty_like(rows)
     units[torch.argsort(_sample_of_unit(batch).cpu(), stable=True)] = rows
-    return state[f"logits/{name}"][units]
+    device = batch.targets.device
+    ids = state.get(f"ids/{name}")
+    return Teacher(
+        state[f"logits/{name}"][units].to(device), None if ids is None else ids[units].long().to(device)
+    )
 
 
 def _sample_of_unit(batch: Batch) -> Tensor:

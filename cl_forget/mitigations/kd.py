@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class KnowledgeDistillation(Mitigation):
     """Adds `λ·mean‖fθ(x)-fθ*(x)‖²`, f = the logits of the task's head.
 
-    It is summed over classes and averaged over samples. The squared form has no temperature and no direction;
+    It is summed over classes and averaged over samples; of a large vocabulary only the teacher's largest
+    logits count (`text.top_logits`). The squared form has no temperature and no direction;
     `lwf` and `kl_to_base` are the forms with them.
 
     Attributes:
@@ -44,10 +45,10 @@ class KnowledgeDistillation(Mitigation):
 
     def start_task(self, task: Task, state: State) -> None:
         """Ask for the teacher's logits."""
-        task.frozen.request(self.anchor, ["logits"])
+        task.frozen.request_teacher(self.anchor)
 
     def penalty(self, step: Step, state: State) -> Tensor:
         """λ times the mean over samples of the squared distance between logit vectors."""
-        teacher = step.task.frozen.read(step.batch, self.anchor, ["logits"])["logits"]
-        distance = (step.forward.logits - teacher).square().sum(-1)  # (units,)
+        teacher = step.task.frozen.teacher(step.batch, self.anchor)
+        distance = teacher.squared_distance(step.forward.logits)  # (units,)
         return self.strength * step.forward.per_sample(distance).mean()

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 class KLToBase(Mitigation):
     """Adds `λ·mean KL(p_θ*‖p_θ)` on the task's own batch, in nats; no old data are needed.
 
+    Of a large vocabulary the base's largest logits are kept (`text.top_logits`) and the rest counts as one
+    outcome, which can only lower the divergence, and by no more than it is within the rest.
+
     Attributes:
         strength: λ.
         direction: "forward" is KL(p_θ*‖p_θ), which asks the model to cover everything the base held possible;
@@ -44,12 +47,10 @@ class KLToBase(Mitigation):
 
     def start_task(self, task: Task, state: State) -> None:
         """Ask for the base's logits."""
-        task.frozen.request(self.anchor, ["logits"])
+        task.frozen.request_teacher(self.anchor)
 
     def penalty(self, step: Step, state: State) -> Tensor:
         """λ times the mean over samples of the divergence between the two predictions."""
-        logits = step.task.frozen.read(step.batch, self.anchor, ["logits"])["logits"]
-        base, now = logits.log_softmax(-1), step.forward.logits.log_softmax(-1)
-        p, q = (base, now) if self.direction == "forward" else (now, base)
-        divergence = (p.exp() * (p - q)).sum(-1)  # (units,)
+        teacher = step.task.frozen.teacher(step.batch, self.anchor)
+        divergence = teacher.kl(step.forward.logits, reverse=self.direction == "reverse")  # (units,)
         return self.strength * step.forward.per_sample(divergence).mean()

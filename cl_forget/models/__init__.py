@@ -1,4 +1,4 @@
-"""Foundation models by name: `emoji-clip`, `open_clip:<architecture>/<tag>`, and what other packages add."""
+"""Foundation models by name: `emoji-clip`, `open_clip:...`, `hf:...`, `gguf:...`, and what packages add."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cl_forget.registry import Registry
 
 if TYPE_CHECKING:
+    from cl_forget.config import TextOptions
     from cl_forget.models.base import FoundationModel
 
 MODELS = Registry(
@@ -15,6 +16,10 @@ MODELS = Registry(
     {
         "emoji-clip": "cl_forget.models.sources:load_emoji_clip",
         "open_clip": "cl_forget.models.sources:load_open_clip",
+        "pico-lm": "cl_forget.models.lm_sources:load_pico_lm",
+        "hf": "cl_forget.models.lm_sources:load_hf",
+        "gguf": "cl_forget.models.lm_sources:load_gguf",
+        "random": "cl_forget.models.lm_sources:load_random",
     },
 )
 
@@ -25,14 +30,20 @@ RECIPES = Registry(
 )
 
 
-def load_model(spec: str) -> FoundationModel:
+def load_model(spec: str, text: TextOptions | None = None) -> FoundationModel:
     """The model named `spec`: a registered name, or `<source>:<what the source takes>`.
 
+    Args:
+        spec: the name.
+        text: how it reads texts, if it is a language model.
+
     Raises:
-        UserError: unknown name, missing file, or a hub that cannot be reached.
+        UserError: unknown name, missing file, a hub that cannot be reached, or options that do not fit.
     """
     source, _, rest = spec.partition(":")
     load = MODELS.get(source)
     model: FoundationModel = load(rest) if rest else load()
     model.spec = spec
+    if text is not None:
+        model.read_as(text)
     return model

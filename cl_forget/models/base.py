@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,12 @@ from cl_forget.errors import UserError
 from cl_forget.streams.base import Data, Experience
 from cl_forget.training.checkpoints import save_tensors
 
+if TYPE_CHECKING:
+    from cl_forget.config import TextOptions
+
 BEFORE_BLOCKS = frozenset(
     {"conv1", "patch_embed", "class_embedding", "positional_embedding", "cls_token", "pos_embed", "ln_pre"}
-    | {"token_embedding", "embed_tokens", "wte", "wpe"}
+    | {"token_embedding", "embed_tokens", "wte", "wpe", "embed_in", "embed_positions", "word_embeddings"}
 )
 """How open_clip, timm and transformers name what lies between the input and the first block."""
 
@@ -81,6 +84,10 @@ class Prepared(ABC):
         """The same samples without random augmentation."""
         return self
 
+    def grouped(self, indices: Tensor) -> Tensor:
+        """`indices` in the order in which splitting them into micro-batches is cheapest."""
+        return indices
+
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """All samples in order."""
         for start in range(0, len(self), batch_size):
@@ -129,11 +136,14 @@ class FoundationModel(nn.Module, ABC):
         spec: the name it was loaded by ("emoji-clip", "open_clip:ViT-B-32/openai", ...).
         depths: names of the depths features can be read at, shallow to deep; LDIFS, CKA and drift use them.
         default_depths: the slices LDIFS uses unless told otherwise.
+        top_logits: how many logits per unit are kept of a frozen copy, with the total of the rest; None for
+            all of them.
     """
 
     spec: str
     depths: tuple[str, ...]
     default_depths: tuple[str, ...]
+    top_logits: int | None = None
 
     @abstractmethod
     def prepare(self, data: Data, experience: Experience, split: str, augment: str = "none") -> Prepared:
@@ -165,6 +175,28 @@ class FoundationModel(nn.Module, ABC):
             UserError: the model has no heads.
         """
         raise UserError(f"'{self.spec}' has no heads of its own for each task; use a CLIP model.")
+
+    def read_as(self, options: TextOptions) -> None:
+        """Set how texts are read, where the model reads any."""
+        return
+
+    def correct(self, batch: Batch, forward: Forward) -> Tensor | None:
+        """(batch,) 1 where the answer is right, else 0; None where the data ask for no answer.
+
+        Args:
+            batch: the samples.
+            forward: what the model gave for them.
+        """
+        return (forward.logits.argmax(1) == forward.targets).to(forward.logits.dtype)
+
+    def checkpoint_activations(self, on: bool) -> None:
+        """Whether training keeps only the blocks' inputs and computes the rest again in the backward pass.
+
+        Raises:
+            UserError: the model cannot.
+        """
+        if on:
+            raise UserError(f"'{self.spec}' cannot do gradient checkpointing; leave it out of `train`.")
 
     # -- classifiers made from class names -------------------------------------------------------------
     def class_weights(self, experience: Experience) -> Tensor:

@@ -193,6 +193,11 @@ class ClipModel(FoundationModel):
             return _encode_with_hooks(visual, images, {depth: getattr(visual, depth) for depth in depths})
         return _encode_transformer(visual, images, depths)
 
+    def checkpoint_activations(self, on: bool) -> None:
+        """In both towers, as open_clip does it."""
+        clip: Any = self.clip
+        clip.set_grad_checkpointing(on)
+
     # -- files -----------------------------------------------------------------------------------------
     def export(self, folder: Path) -> list[Path]:
         """`open_clip_model.safetensors`, which open_clip loads, and the tasks' heads in `heads.safetensors`.

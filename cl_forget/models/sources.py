@@ -48,7 +48,7 @@ def load_open_clip(what: str = "") -> ClipModel:
         name, pretrained = _architecture_and_weights(what)
     try:
         # The initial weights are drawn from a seed of their own, so "none" is one model, not many.
-        with torch.random.fork_rng(devices=[]), _hub_offline_if_unreachable():
+        with torch.random.fork_rng(devices=[]), hub_offline_if_unreachable():
             torch.manual_seed(0)
             clip, _, preprocess = open_clip.create_model_and_transforms(
                 name, pretrained=pretrained, force_patch_dropout=0.0
@@ -84,6 +84,18 @@ def _architecture_and_weights(what: str) -> tuple[str, str | None]:
 
 def _why_not_loaded(what: str, error: Exception) -> str:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if out_of_reach(error):
+        return (
+            f"the weights of 'open_clip:{what}' could not be downloaded ({type(error).__name__}); download them "
+            "elsewhere and name the local file: open_clip:<architecture>/<path to checkpoint>."
+        )
+    return (
+        f"'open_clip:{what}' cannot be loaded: {first}. Check that the file is a whole open_clip checkpoint."
+    )
+
+
+def out_of_reach(error: Exception) -> bool:
+    """Whether an error is about the hub and not about what was asked of it."""
     chain = f"{type(error).__name__} {error} {error.__cause__} {error.__context__}".lower()
     signs = (
         "connect",
@@ -96,18 +108,11 @@ def _why_not_loaded(what: str, error: Exception) -> str:
         "urlopen",
         "proxy",
     )
-    if any(sign in chain for sign in signs):
-        return (
-            f"the weights of 'open_clip:{what}' could not be downloaded ({type(error).__name__}); download them "
-            "elsewhere and name the local file: open_clip:<architecture>/<path to checkpoint>."
-        )
-    return (
-        f"'open_clip:{what}' cannot be loaded: {first}. Check that the file is a whole open_clip checkpoint."
-    )
+    return any(sign in chain for sign in signs)
 
 
 @contextlib.contextmanager
-def _hub_offline_if_unreachable() -> Iterator[None]:
+def hub_offline_if_unreachable() -> Iterator[None]:
     """Use downloaded weights only where the hub cannot be reached, instead of a minute of retries."""
     from huggingface_hub import constants
 

@@ -130,6 +130,8 @@ def load_probes(specs: Sequence[Spec]) -> list[Experience]:
     for probe in probes:
         if probe.train is None:
             raise UserError(f"'{probe.name}' has no training data to fit a probe on; list it under suites.")
+        if probe.labels is None:
+            raise UserError(f"'{probe.name}' has no classes to fit a probe on; list it under suites.")
     return probes
 
 

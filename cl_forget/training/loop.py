@@ -80,6 +80,8 @@ class FineTune:
         chain.each("finish_training", task)
         chain.each("restore_parameters", task)
         task.model.requires_grad_(False).eval()
+        if self.train.gradient_checkpointing:
+            task.model.checkpoint_activations(False)
         chain.each("end_task", task)
 
     def set_up(self, resume: Groups | None = None) -> None:
@@ -89,6 +91,8 @@ class FineTune:
         if resume:
             self._restore(resume)
         self.depths = self.chain.feature_depths(self.task.model)
+        if self.train.gradient_checkpointing:
+            self.task.model.checkpoint_activations(True)
         for source in self.task.sources:
             self.task.frozen.prefetch(source)
 
@@ -173,19 +177,27 @@ class FineTune:
         augmentation = task.generator("augmentation", number)
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=task.model.device)
+        if self.train.micro_batch_size:
+            indices = source.grouped(indices)
         for part in indices.split(self.train.micro_batch_size or len(indices)):
             share = len(part) / len(indices)
-            loss = self._loss(source.batch(part, augmentation), number) * share
+            with self._precision():
+                loss = self._loss(source.batch(part, augmentation), number) * share
             loss.backward()
             total += loss.detach()
         for extra in self.chain.extra_batches(task, number):
-            step = self._forward(extra.batch, number)
-            term = extra.loss(step) if extra.loss else self._cross_entropy(step).mean()
+            with self._precision():
+                step = self._forward(extra.batch, number)
+                term = extra.loss(step) if extra.loss else self._cross_entropy(step).mean()
             (extra.factor * term).backward()
             total += extra.factor * term.detach()
         with torch.no_grad():
             self.chain.each("add_gradient", update)
         return total
+
+    def _precision(self) -> torch.autocast:
+        bf16 = self.train.precision == "bf16"
+        return torch.autocast(self.task.model.device.type, dtype=torch.bfloat16, enabled=bf16)
 
     def _forward(self, batch: Batch, number: int) -> Step:
         self.cost.forward_samples += len(batch)

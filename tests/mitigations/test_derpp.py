@@ -115,7 +115,7 @@ def test_units_of_text_find_their_logits() -> None:
     slots = torch.tensor([4, 0, 7])
     batch = source.batch(state["indices/sentences"][slots])
     found = _stored(source, slots, batch, state)
-    torch.testing.assert_close(found, task.model(batch).logits.detach())
+    torch.testing.assert_close(found.logits, task.model(batch).logits.detach())
 
 
 def test_the_first_task_is_plain_training_and_both_at_zero_are_absence() -> None:

@@ -8,5 +8,16 @@ hands the rows of a batch to the hooks of a task.
 from cl_forget.training.frozen._cache import FrozenCache
 from cl_forget.training.frozen._model import FIELDS, FrozenModel
 from cl_forget.training.frozen._outputs import FrozenOutputs, unit_rows
+from cl_forget.training.frozen._teacher import Teacher, cut, teacher, teacher_fields
 
-__all__ = ["FIELDS", "FrozenCache", "FrozenModel", "FrozenOutputs", "unit_rows"]
+__all__ = [
+    "FIELDS",
+    "FrozenCache",
+    "FrozenModel",
+    "FrozenOutputs",
+    "Teacher",
+    "cut",
+    "teacher",
+    "teacher_fields",
+    "unit_rows",
+]

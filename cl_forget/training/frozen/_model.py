@@ -12,16 +12,23 @@ from torch import Tensor
 
 from cl_forget.models.base import Batch, Forward, FoundationModel
 from cl_forget.streams.base import Experience
+from cl_forget.training.frozen._teacher import CUT, cut
 
-FIELDS = ("logits", "embedding", "losses", "unit_losses", "features/<depth>", "pooled/<depth>")
+FIELDS = (
+    "logits", "top_logits", "top_ids", "rest", "embedding", "losses", "unit_losses", "correct",
+    "features/<depth>", "pooled/<depth>",
+)  # fmt: skip
 """What can be asked of a frozen model; `<depth>` is one of the model's `depths`.
 
-logits: (units, classes). embedding: (batch, width), the trunk's output before the head. losses: (batch,)
+logits: (units, classes). top_logits, top_ids: (units, k), the model's k largest logits and their classes, and
+rest: (units,), logsumexp of the others, for models that keep k (`FoundationModel.top_logits`). correct: (batch,)
+1 where the answer is right. embedding: (batch, width), the trunk's output before the head. losses: (batch,)
 mean unit cross-entropy of each sample, nats. unit_losses: (units,) nats. features/<depth>: (batch, tokens,
 width). pooled/<depth>: (batch, width), the mean of the features over the tokens.
 """
 
-PER_UNIT = frozenset({"logits", "unit_losses"})
+PER_UNIT = frozenset({"logits", "top_logits", "top_ids", "rest", "unit_losses"})
+CUT_FIELDS = frozenset(CUT)
 _BY_DEPTH = ("features/", "pooled/")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
@@ -102,7 +109,26 @@ class FrozenModel:
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             forward = self.model(batch, depths=depths)
             self.samples_run += len(batch)
-            return {field: _full_precision(_value(forward, field)) for field in fields}
+            more = self._more(batch, forward, fields)
+            return {
+                field: _full_precision(more[field] if field in more else _value(forward, field))
+                for field in fields
+            }
+
+    def _more(self, batch: Batch, forward: Forward, fields: Sequence[str]) -> dict[str, Tensor]:
+        """Fields that the forward pass alone does not hold."""
+        found: dict[str, Tensor] = {}
+        if not CUT_FIELDS.isdisjoint(fields):
+            if self.model.top_logits is None:
+                raise ValueError(f"'{self.model.spec}' keeps all logits: ask for them as 'logits'")
+            found.update(cut(forward.logits, self.model.top_logits))
+            found["top_ids"] = found["top_ids"].int()
+        if "correct" in fields:
+            right = self.model.correct(batch, forward)
+            if right is None:
+                raise ValueError(f"'{batch.samples.experience.name}' asks for no answers that could be right")
+            found["correct"] = right
+        return found
 
     def _depths(self, fields: Sequence[str]) -> list[str]:
         wanted = set()

@@ -15,6 +15,7 @@ from cl_forget.models.base import Batch, Prepared
 from cl_forget.progress import bar
 from cl_forget.training.frozen._cache import OFFSETS, FrozenCache, Progress
 from cl_forget.training.frozen._model import PER_UNIT, FrozenModel
+from cl_forget.training.frozen._teacher import Teacher, teacher, teacher_fields
 
 logger = logging.getLogger("cl_forget")
 
@@ -146,6 +147,17 @@ class FrozenOutputs:
                     positions[per_unit] = unit_rows(batch, offsets) if per_unit else batch.indices
                 found[name] = _gather(table.values[name], positions[per_unit], self._models[anchor].device)
         return {name: found[name] for name in fields}
+
+    def request_teacher(self, anchor: str) -> None:
+        """Declare that a model's predictions will be read."""
+        self.request(anchor, self._teacher_fields(anchor))
+
+    def teacher(self, batch: Batch, anchor: str) -> Teacher:
+        """A frozen model's predictions for the units of `batch`."""
+        return teacher(self.read(batch, anchor, self._teacher_fields(anchor)))
+
+    def _teacher_fields(self, anchor: str) -> tuple[str, ...]:
+        return teacher_fields(self._models[self._owner(anchor)].model.top_logits)
 
     def _owner(self, anchor: str) -> str:
         """The first anchor that stands for the same model."""

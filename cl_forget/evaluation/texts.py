@@ -1,0 +1,80 @@
+"""A language model on one data set: one pass, beside what the pre-trained model said there."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from cl_forget.evaluation import metrics
+from cl_forget.models.base import FoundationModel, Prepared
+from cl_forget.result import Scores
+from cl_forget.training.frozen import FrozenCache, FrozenModel, teacher, teacher_fields, unit_rows
+
+
+def text_scores(
+    model: FoundationModel,
+    base: FrozenModel,
+    cache: FrozenCache,
+    samples: Prepared,
+    batch_size: int,
+    pretrained: bool,
+) -> Scores:
+    """Accuracy (exact match or multiple choice), perplexity, loss and distance from the base.
+
+    Losses and KL are means over the tokens of a response, then over samples; perplexity is over all tokens.
+
+    Args:
+        model: the model as it is.
+        base: the pre-trained one; its outputs are read from the cache.
+        cache: where they are kept.
+        samples: the data.
+        batch_size: samples per forward pass at most.
+        pretrained: whether `model` is the base, so that no pass is needed.
+    """
+    scoring = samples.experience.scoring
+    fluent = scoring is not None and scoring.kind == "perplexity"
+    own = ["losses"] if fluent else ["losses", "correct"]
+    known = cache.outputs(base, samples, [*own, *teacher_fields(model.top_logits)], batch_size)
+    offsets = known.get("offsets", torch.arange(len(samples) + 1))
+    if pretrained:
+        losses, right = known["losses"], known.get("correct")
+        divergence = torch.zeros(len(samples))
+    else:
+        losses, right, divergence = _pass(model, samples, known, offsets, batch_size, not fluent)
+    units = offsets.diff()
+    correct = None if right is None else right.numpy() > 0.5
+    return Scores(
+        accuracy=None if correct is None else float(correct.mean()),
+        loss=float(losses.double().mean()),
+        perplexity=math.exp(float((losses.double() * units).sum() / units.sum())) if fluent else None,
+        hardest_decile_accuracy=None
+        if correct is None
+        else metrics.hardest_decile_accuracy(known["losses"].numpy(), correct),
+        kl_to_base=float(divergence.double().mean()),
+        samples=len(samples),
+    )
+
+
+def _pass(
+    model: FoundationModel,
+    samples: Prepared,
+    known: dict[str, Tensor],
+    offsets: Tensor,
+    batch_size: int,
+    answering: bool,
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """(samples,) losses, whether each answer is right, and KL(base ‖ model)."""
+    losses, right, divergence = [], [], []
+    fields = teacher_fields(model.top_logits)
+    for batch in samples.batches(batch_size):
+        forward = model(batch)
+        rows = unit_rows(batch, offsets)
+        base = teacher({field: known[field][rows].to(forward.logits.device) for field in fields})
+        losses.append(forward.per_sample(forward.unit_losses()).cpu())
+        divergence.append(forward.per_sample(base.kl(forward.logits).clamp_min(0)).cpu())
+        answered = model.correct(batch, forward) if answering else None
+        if answered is not None:
+            right.append(answered.cpu())
+    return torch.cat(losses), torch.cat(right) if right else None, torch.cat(divergence)

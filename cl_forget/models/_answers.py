@@ -1,0 +1,145 @@
+"""Whether a language model's answers are right: greedy decoding in batches, and multiple choice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from cl_forget.models._texts import PreparedTexts, TextFormat
+from cl_forget.models.base import Batch, Forward
+
+if TYPE_CHECKING:
+    from cl_forget.models.causal_lm import CausalLM
+    from cl_forget.streams.text import Prompt
+
+DECODED_TOGETHER = 64
+"""Prompts decoded in one batch."""
+
+
+def exact_matches(model: CausalLM, batch: Batch, forward: Forward) -> Tensor:
+    """(batch,) 1 where greedy decoding gives the response (or one that the judge accepts), else 0.
+
+    Greedy decoding follows the response exactly as long as each of its tokens is the likeliest one, which the
+    forward pass has shown already: only the other samples are decoded, since another sequence of tokens may
+    spell the same text, or please the judge.
+    """
+    samples = batch.samples
+    assert isinstance(samples, PreparedTexts)
+    hits = (forward.logits.argmax(-1) == forward.targets).to(forward.logits.dtype)
+    as_reference = forward.per_sample(hits).cpu() == 1.0
+    fits = samples.table.units[batch.indices] <= samples.max_new_tokens
+    right = torch.zeros(len(batch), dtype=forward.logits.dtype)
+    undecided = []
+    for row, index in enumerate(batch.indices.tolist()):
+        response = samples.data.responses[index]
+        if as_reference[row] and fits[row]:
+            right[row] = float(_accepted(samples, index, response, True))
+        elif samples.form.ends or samples.scoring.judge:
+            undecided.append(row)
+    indices = batch.indices[undecided].tolist()
+    said = decode(model, samples.form, [samples.data.prompts[i] for i in indices], samples.max_new_tokens)
+    for row, index, (answer, ended) in zip(undecided, indices, said, strict=True):
+        right[row] = float(_accepted(samples, index, answer, ended))
+    return right.to(forward.logits.device)
+
+
+def _accepted(samples: PreparedTexts, index: int, answer: str, ended: bool) -> bool:
+    response, judge = samples.data.responses[index], samples.scoring.judge
+    if judge is None:
+        return ended and answer.strip() == response.strip()
+    prompt = samples.data.prompts[index]
+    asked = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+    return bool(judge(asked, answer, response))
+
+
+def decode(
+    model: CausalLM,
+    form: TextFormat,
+    prompts: list[Prompt],
+    max_new_tokens: int,
+    together: int = DECODED_TOGETHER,
+) -> list[tuple[str, bool]]:
+    """What the model says to each prompt, by greedy decoding.
+
+    Prompts of like length are decoded together, padded on the left; a batch stops when all have ended.
+
+    Args:
+        model: in eval mode.
+        form: how it reads texts.
+        prompts: the prompts.
+        max_new_tokens: where to stop at the latest.
+        together: prompts in a batch.
+
+    Returns:
+        The text of each answer without special tokens, and whether it came to its end.
+    """
+    ids = [form.prompt_ids(prompt) for prompt in prompts]
+    if form.limit is not None:
+        ids = [own[-max(1, form.limit - max_new_tokens) :] for own in ids]
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    answers: list[tuple[str, bool]] = [("", False)] * len(ids)
+    for start in range(0, len(order), together):
+        chosen = order[start : start + together]
+        said = _generate(model, [ids[i] for i in chosen], max_new_tokens, form.ends)
+        for i, tokens in zip(chosen, said, strict=True):
+            end = next((k for k, token in enumerate(tokens) if token in form.ends), None)
+            text = form.tokenizer.decode(tokens[:end], skip_special_tokens=True)
+            answers[i] = (text, end is not None)
+    return answers
+
+
+def _generate(
+    model: CausalLM, prompts: list[list[int]], limit: int, ends: tuple[int, ...]
+) -> list[list[int]]:
+    """The tokens after each prompt, padded behind the end."""
+    from transformers import GenerationConfig
+
+    width = max(1, *map(len, prompts))
+    padding = ends[0] if ends else 0
+    ids = torch.tensor([[padding] * (width - len(own)) + own for own in prompts])
+    seen = torch.tensor([[0] * (width - len(own)) + [1] * len(own) for own in prompts])
+    greedy: Any = GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        max_new_tokens=limit,
+        eos_token_id=list(ends) or None,
+        pad_token_id=padding,
+    )
+    with torch.no_grad():
+        said = model.lm.generate(  # type: ignore[operator]
+            input_ids=ids.to(model.device), attention_mask=seen.to(model.device), generation_config=greedy
+        )
+    tokens: list[list[int]] = said[:, width:].tolist()
+    return tokens
+
+
+def choices_right(model: CausalLM, batch: Batch, forward: Forward) -> Tensor:
+    """(batch,) 1 where the response has the largest log-likelihood per token among its choices, else 0.
+
+    The end token is left out of the mean: it belongs to the turn and not to the choice. The response itself
+    was in `forward`; only the wrong choices are run here.
+    """
+    samples = batch.samples
+    assert isinstance(samples, PreparedTexts)
+    table, owners = samples.wrong_choices()
+    best = _per_token(forward, samples.form)
+    rows = {int(index): row for row, index in enumerate(batch.indices.tolist())}
+    wanted = torch.isin(owners, batch.indices).nonzero().squeeze(1)
+    right = torch.ones_like(best)
+    for part in wanted.split(max(1, len(batch))):
+        with torch.no_grad():
+            other = _per_token(model(samples.laid_out(table, part)), samples.form)
+        own = torch.tensor([rows[int(i)] for i in owners[part].tolist()], device=best.device)
+        beaten = own[other >= best[own]]
+        right[beaten] = 0.0
+    return right
+
+
+def _per_token(forward: Forward, form: TextFormat) -> Tensor:
+    """(batch,) mean log-likelihood of a sample's tokens, its end token left out."""
+    log_p = -forward.unit_losses()
+    ends = torch.tensor(form.ends, device=log_p.device)
+    counts = (~torch.isin(forward.targets, ends)).to(log_p.dtype)
+    return forward.per_sample(log_p * counts) / forward.per_sample(counts)

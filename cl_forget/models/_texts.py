@@ -1,0 +1,352 @@
+"""Texts as a causal language model reads them: token ids, which of them are answered for, and their layout.
+
+A *unit* is a token of a response; it is predicted at the position before it. A batch is laid out in rows:
+one sample a row, padded on the right (a causal model needs no mask for that: no token sees what comes after
+it), or several samples a row under a mask that keeps them apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cl_forget.config import TextOptions
+from cl_forget.errors import UserError
+from cl_forget.models.base import Batch, Prepared
+from cl_forget.streams.base import Experience
+from cl_forget.streams.text import Prompt, Scoring, TextData
+
+PACK_BELOW = 2 / 3
+"""Rows are shared, where nothing else is asked for, if that leaves less than this part of the tokens."""
+
+
+LOGITS_AT_ONCE = 2**26
+"""Entries in the logits of one pass over a data set, 256 MiB in float32."""
+
+TOKENS_AT_ONCE = 2**15
+"""Tokens of one such pass, padding included."""
+
+
+@dataclass
+class Tokens:
+    """The input of one pass of a language model.
+
+    Attributes:
+        ids: (rows, length) int64.
+        positions: (rows, length) position of each token in its own sample; None for 0, 1, 2, ...
+        samples: (rows, length) batch row of the sample each token belongs to, -1 for padding; None where no
+            row is shared.
+        rows, columns: (units,) where each unit is predicted.
+    """
+
+    ids: Tensor
+    rows: Tensor
+    columns: Tensor
+    positions: Tensor | None = None
+    samples: Tensor | None = None
+
+    def to(self, device: torch.device) -> Tokens:
+        """The same on another device."""
+        moved: Any = {k: None if v is None else v.to(device) for k, v in vars(self).items()}
+        return Tokens(**moved)
+
+    def mask(self) -> Tensor | None:
+        """(rows, 1, length, length) whether a position sees another; None for plain causal attention."""
+        if self.samples is None:
+            return None
+        same = self.samples[:, None, :, None] == self.samples[:, None, None, :]
+        return same & torch.ones(same.shape[-2:], dtype=torch.bool, device=same.device).tril()
+
+
+class TextFormat:
+    """How a tokenizer turns prompts and responses into token ids.
+
+    Args:
+        tokenizer: one of transformers.
+        options: chat template or not, length, ...
+        context: longest sequence of the model; None if it has no limit.
+        ends: ids that end a response, the first of them its own; empty if the model knows none.
+    """
+
+    def __init__(
+        self, tokenizer: Any, options: TextOptions, context: int | None, ends: tuple[int, ...]
+    ) -> None:
+        self.tokenizer, self.options, self.ends = tokenizer, options, ends
+        limits = [limit for limit in (context, options.max_length) if limit is not None]
+        self.limit = min(limits, default=None)
+        has_template = bool(getattr(tokenizer, "chat_template", None))
+        if options.chat and not has_template:
+            raise UserError("text.chat is true but the tokenizer has no chat template; set text.chat=false.")
+        self.chat = has_template if options.chat is None else options.chat
+        self._has_template = has_template
+        self._before = self._special_start()
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that decides the ids of a text."""
+        tokenizer = self.tokenizer
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        said = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+        parts = (said, str(getattr(tokenizer, "chat_template", None)), self.chat, self.limit, self.ends)
+        return hashlib.sha256(repr((*parts, self._before, self.options.too_long)).encode()).hexdigest()[:12]
+
+    def encode(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> TextTable:
+        """The token ids of each prompt and its response.
+
+        Raises:
+            UserError: a sequence that is too long or empty, or messages without a chat template.
+        """
+        pairs = [self._pair(p, r) for p, r in zip(prompts, responses, strict=True)]
+        before = self._ids([start for start, _ in pairs])
+        after = self._ids([response for _, response in pairs])
+        plain = [isinstance(p, str) and not p for p in prompts]
+        rendered = [self._is_rendered(p) for p in prompts]
+        parts = []
+        for i, (start, response) in enumerate(zip(before, after, strict=True)):
+            head = [*([] if rendered[i] else self._opening(plain[i])), *start]
+            tail = response if plain[i] else self._ended(response)
+            parts.append(self._fitted(head, tail, i))
+        return TextTable(parts)
+
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """What the model is given to answer `prompt`."""
+        start, _ = self._pair(prompt, "")
+        (ids,) = self._ids([start])
+        return ids if self._is_rendered(prompt) else [*self._opening(not prompt), *ids]
+
+    # -- text ------------------------------------------------------------------------------------------
+    def _is_rendered(self, prompt: Prompt) -> bool:
+        return not isinstance(prompt, str) or (self.chat and prompt != "")
+
+    def _pair(self, prompt: Prompt, response: str) -> tuple[str, str]:
+        """What stands before the response, and the response with what the template ends it with."""
+        if not self._is_rendered(prompt):
+            assert isinstance(prompt, str)
+            return prompt, response
+        if not self._has_template:
+            raise UserError(
+                "prompts given as messages need a chat template, and the tokenizer has none; give them as text."
+            )
+        turns = (
+            [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
+        )
+        render = self.tokenizer.apply_chat_template
+        start = render(turns, tokenize=False, add_generation_prompt=True)
+        if not response:
+            return start, ""
+        whole = render([*turns, {"role": "assistant", "content": response}], tokenize=False)
+        return start, whole[len(start) :] if whole.startswith(start) else response
+
+    # -- ids -------------------------------------------------------------------------------------------
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        # verbose=False: the tokenizer's own warning about long texts; ours is an error with the cure
+        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
+
+    def _special_start(self) -> list[int]:
+        """The ids the tokenizer puts before a text of its own accord."""
+        with_them = self.tokenizer("a")["input_ids"]
+        without = self.tokenizer("a", add_special_tokens=False)["input_ids"]
+        for start in range(len(with_them) - len(without) + 1):
+            if with_them[start : start + len(without)] == without:
+                return list(with_them[:start])
+        return []
+
+    def _opening(self, plain: bool) -> list[int]:
+        """Plain text gets a start token even from a tokenizer that puts none: its first word is a unit, too."""
+        bos = self.tokenizer.bos_token_id
+        return self._before or ([bos] if plain and bos is not None else [])
+
+    def _ended(self, ids: list[int]) -> list[int]:
+        """The response up to and with its end token."""
+        last = max((i for i, token in enumerate(ids) if token in self.ends), default=None)
+        if last is not None:
+            return ids[: last + 1]
+        return [*ids, *self.ends[:1]]
+
+    def _fitted(self, head: list[int], tail: list[int], number: int) -> tuple[list[int], list[int]]:
+        length, limit = len(head) + len(tail), self.limit
+        if not tail or length < 2:
+            raise UserError(f"sample {number} has no token that the model could predict; remove it.")
+        if limit is None or length <= limit:
+            return head, tail
+        if self.options.too_long == "refuse":
+            raise UserError(
+                f"sample {number} has {length} tokens and the limit is {limit}: shorten it, or set "
+                "text.too_long=truncate."
+            )
+        kept = max(1, limit - len(tail)) if head else 0
+        head = head[len(head) - min(kept, len(head)) :]
+        return head, tail[: limit - len(head)]
+
+
+class TextTable:
+    """Token sequences end to end in one tensor.
+
+    Args:
+        parts: (prompt ids, response ids) of each sample.
+
+    Attributes:
+        ids: (all tokens,) int64.
+        first: (samples + 1,) where each sample starts.
+        response: (samples,) position in its sample of the first token that is predicted.
+    """
+
+    def __init__(self, parts: Sequence[tuple[list[int], list[int]]]) -> None:
+        lengths = torch.tensor([len(head) + len(tail) for head, tail in parts], dtype=torch.int64)
+        self.ids = torch.tensor(
+            [token for head, tail in parts for token in (*head, *tail)], dtype=torch.int64
+        )
+        self.first = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+        self.response = torch.tensor([max(1, len(head)) for head, _ in parts], dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.response)
+
+    @property
+    def lengths(self) -> Tensor:
+        """(samples,) tokens of each sample."""
+        return self.first.diff()
+
+    @property
+    def units(self) -> Tensor:
+        """(samples,) tokens that are predicted."""
+        return self.lengths - self.response
+
+    def sample(self, position: int) -> Tensor:
+        """The ids of one sample."""
+        return self.ids[int(self.first[position]) : int(self.first[position + 1])]
+
+
+def lay_out(table: TextTable, indices: Tensor, packed: bool | None) -> tuple[Tokens, Tensor, Tensor]:
+    """The samples at `indices` in rows.
+
+    Args:
+        table: all samples.
+        indices: (batch,) which ones.
+        packed: whether rows are shared; None where that saves enough.
+
+    Returns:
+        The tokens, (units,) targets and (units,) the batch row each unit belongs to, in order of the batch.
+    """
+    lengths, starts = table.lengths[indices], table.response[indices]
+    width = int(lengths.max())
+    rows, offsets = torch.arange(len(indices)), torch.zeros_like(indices)
+    if packed is not False:
+        shared, places = _first_fit(lengths.tolist(), width)
+        if packed or (int(shared.max()) + 1) < PACK_BELOW * len(indices):
+            rows, offsets = shared, places
+    # every token's sample, and its position in the sample
+    owner = torch.repeat_interleave(torch.arange(len(indices)), lengths)
+    inside = torch.arange(len(owner)) - (lengths.cumsum(0) - lengths)[owner]
+    ids = torch.zeros(int(rows.max()) + 1, width, dtype=torch.int64)
+    flat = table.ids[table.first[indices][owner] + inside]
+    ids[rows[owner], offsets[owner] + inside] = flat
+    predicted = inside >= starts[owner]
+    tokens = Tokens(ids, rows[owner][predicted], (offsets[owner] + inside)[predicted] - 1)
+    if len(ids) < len(indices):
+        tokens.positions = torch.zeros_like(ids)
+        tokens.samples = torch.full_like(ids, -1)
+        tokens.positions[rows[owner], offsets[owner] + inside] = inside
+        tokens.samples[rows[owner], offsets[owner] + inside] = owner
+    return tokens, flat[predicted], owner[predicted]
+
+
+def _first_fit(lengths: list[int], width: int) -> tuple[Tensor, Tensor]:
+    """(row, offset) of each sequence: the longest first, each into the first row that has room for it."""
+    used: list[int] = []
+    rows, offsets = [0] * len(lengths), [0] * len(lengths)
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        row = next((r for r, full in enumerate(used) if full + lengths[i] <= width), len(used))
+        if row == len(used):
+            used.append(0)
+        rows[i], offsets[i] = row, used[row]
+        used[row] += lengths[i]
+    return torch.tensor(rows), torch.tensor(offsets)
+
+
+class PreparedTexts(Prepared):
+    """The texts of one data set as token ids, made once.
+
+    Attributes:
+        table: prompts with their responses.
+        data: the texts.
+        scoring: how they are judged.
+        max_new_tokens: how far answers are decoded.
+    """
+
+    def __init__(
+        self,
+        data: TextData,
+        experience: Experience,
+        split: str,
+        form: TextFormat,
+        packed: bool | None,
+        vocabulary: int,
+        model: nn.Module,
+    ) -> None:
+        self.experience, self.split, self.data, self._packed = experience, split, data, packed
+        self.scoring = experience.scoring or Scoring()
+        self.form = form
+        try:
+            self.table = form.encode(data.prompts, data.responses)
+        except UserError as error:
+            raise UserError(f"experience '{experience.name}', {split}: {error}") from None
+        asked = self.scoring.max_new_tokens
+        self.max_new_tokens = int(self.table.units.max()) if asked is None else asked
+        judge = self.scoring.judge and f"{self.scoring.judge.__module__}.{self.scoring.judge.__qualname__}"
+        self.key = f"{data.fingerprint}-{form.key}-{self.scoring.kind}-{self.max_new_tokens}-{judge}"
+        self._vocabulary = vocabulary
+        self._wrong: tuple[TextTable, Tensor] | None = None
+        self._parameter = next(model.parameters())
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def grouped(self, indices: Tensor) -> Tensor:
+        """Short samples first, so that a micro-batch has little padding."""
+        return indices[self.table.lengths[indices].argsort(stable=True)]
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """All samples in order; fewer than `batch_size` at a time where they are long."""
+        start, table = 0, self.table
+        logits, tokens = table.units * self._vocabulary, table.lengths
+        while start < len(self):
+            end = min(start + batch_size, len(self))
+            rows = torch.arange(1, end - start + 1)
+            padded = tokens[start:end].cummax(0).values * rows
+            fits = (logits[start:end].cumsum(0) <= LOGITS_AT_ONCE) & (padded <= TOKENS_AT_ONCE)
+            end = start + max(1, int(fits.sum()))
+            yield self.batch(torch.arange(start, end))
+            start = end
+
+    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> Batch:
+        """The samples at `indices`, laid out in rows, on the model's device."""
+        return self.laid_out(self.table, indices)
+
+    def laid_out(self, table: TextTable, indices: Tensor, packed: bool | None = None) -> Batch:
+        """Samples of any table of these texts as a batch; `packed` as in `lay_out`."""
+        tokens, targets, owner = lay_out(table, indices, self._packed if packed is None else packed)
+        device = self._parameter.device
+        return Batch(tokens.to(device), targets.to(device), indices, self, owner.to(device))
+
+    def wrong_choices(self) -> tuple[TextTable, Tensor]:
+        """Every prompt with each of its wrong choices, and (choices,) the sample each belongs to."""
+        if self._wrong is None:
+            data = self.data
+            assert data.choices is not None
+            owned = [
+                (i, choice)
+                for i, choices in enumerate(data.choices)
+                for choice in choices
+                if choice != data.responses[i]
+            ]
+            table = self.form.encode([data.prompts[i] for i, _ in owned], [choice for _, choice in owned])
+            self._wrong = table, torch.tensor([i for i, _ in owned])
+        return self._wrong
