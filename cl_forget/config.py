@@ -243,13 +243,35 @@ class Run(_Shared):
         """The mitigations composed; raises `UserError` if they do not go together."""
         return Chain(self.mitigations)
 
-    def training_key(self) -> str:
-        """Equal for two runs whose fine-tuning is the same to the bit; post-hoc methods do not count."""
+    def training_key(self, specs: int | None = None) -> str:
+        """Equal for two runs whose fine-tuning is the same to the bit; post-hoc methods do not count.
+
+        Args:
+            specs: only on the tasks of this many entries of the stream; None for all of it.
+        """
         fields = _without_bookkeeping(self.model_dump(mode="json"))
         trained = [{m.name: m.model_dump(mode="json")} for m in self.chain().trained]
-        kept = {key: fields[key] for key in ("model", "stream", "train", "text", "seed")}
+        kept = {key: fields[key] for key in ("model", "train", "text", "seed")}
         kept["validation_limit"] = fields["evaluate"]["limit"]  # early stopping and HMA read validation data
-        return _digest({**kept, "mitigations": trained})
+        return _digest({**kept, "stream": self.specs()[:specs], "mitigations": trained})
+
+    def training_keys(self) -> list[str]:
+        """The training key after each entry of the stream, as far as later entries do not change it."""
+        count = len(self.specs())
+        first = count if self.chain().using("arrange") else 1  # joint training mixes the tasks
+        return [self.training_key(specs) for specs in range(first, count + 1)]
+
+    def shared_specs(self, keys: Sequence[str]) -> int:
+        """How many entries of the stream are trained as in the run with these `training_keys`, from the first."""
+        own = self.training_keys()
+        shared = [
+            number for number, key in enumerate(own, start=len(self.specs()) - len(own) + 1) if key in keys
+        ]
+        return max(shared, default=0)
+
+    def specs(self) -> list[str | dict[str, Any]]:
+        """The entries of the stream, one at least."""
+        return self.stream if isinstance(self.stream, list) else [self.stream]
 
     def key(self) -> str:
         """Equal for two runs that ask for the same result."""

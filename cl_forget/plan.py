@@ -11,7 +11,7 @@ from cl_forget.config import Experiment, Run
 from cl_forget.environment import peak_memory_mb
 from cl_forget.mitigations.base import Chain
 from cl_forget.models import load_model
-from cl_forget.simulation import check_names
+from cl_forget.setup import check_names
 from cl_forget.streams import load_probes, load_stream, load_suite
 from cl_forget.streams.base import Experience
 

@@ -16,38 +16,48 @@ import torch
 from torch import Tensor
 
 from cl_forget.config import Run
-from cl_forget.environment import cache_folder, describe, peak_memory_mb
+from cl_forget.environment import describe, peak_memory_mb
 from cl_forget.errors import UserError
 from cl_forget.evaluation.evaluate import Evaluator
 from cl_forget.evaluation.metrics import summary
 from cl_forget.mitigations.base import Chain, Mitigation
-from cl_forget.models import load_model
 from cl_forget.redact import redact
 from cl_forget.result import Cost, Curve, CurvePoint, Result, Row
-from cl_forget.streams import load_probes, load_stream, load_suite
+from cl_forget.setup import Setup
+from cl_forget.streams import load_stream
 from cl_forget.streams.base import Experience
 from cl_forget.tracking import NullTracker, Tracker, mode_of, start_tracker
 from cl_forget.tracking.files import EventLog, write_result
 from cl_forget.training.checkpoints import RunFolder
 from cl_forget.training.context import Edit, Task, Weights
-from cl_forget.training.frozen import FrozenCache, FrozenModel, FrozenOutputs
+from cl_forget.training.frozen import FrozenModel, FrozenOutputs
 from cl_forget.training.loop import fine_tune, restore_state, steps_of
 
 
-def simulate(run: Run, output: Path | None = None, resume: bool = False, donor: Path | None = None) -> Result:
+def simulate(
+    run: Run,
+    output: Path | None = None,
+    resume: bool = False,
+    donor: Path | None = None,
+    setup: Setup | None = None,
+    watch: Watch | None = None,
+) -> Result:
     """Fine-tune on every experience in turn, evaluating everything after each.
 
     Args:
         run: model, stream, mitigations, training, suites, seed.
         output: the run's folder (checkpoints, events, result); None keeps nothing.
         resume: go on from what the folder holds; a finished run is read, not repeated.
-        donor: the finished folder of a run with the same `training_key`, whose fine-tuning is taken over
-            instead of repeated (one fine-tune serves every post-hoc method).
+        donor: the folder of a run that starts with the same fine-tuning, which is taken over instead of
+            repeated: all of it (one fine-tune serves every post-hoc method) or the stages of the tasks that
+            the two streams begin with.
+        setup: the model and data of this run where they are loaded already.
+        watch: told of every training step and every row; what it raises ends the run, which can be resumed.
 
     Raises:
         UserError: the run cannot be done as asked; one line with the cure.
     """
-    with _folder(output) as folder, Simulation(run, folder, resume, donor) as simulation:
+    with _folder(output) as folder, Simulation(run, folder, resume, donor, setup, watch) as simulation:
         if simulation.finished is not None:
             return simulation.finished
         simulation.evaluate(after=None)
@@ -57,42 +67,56 @@ def simulate(run: Run, output: Path | None = None, resume: bool = False, donor: 
         return simulation.finish()
 
 
+class Watch:
+    """Follows a run under way; the base class looks away."""
+
+    def step(self, simulation: Simulation, record: dict[str, Any]) -> None:
+        """After an optimiser step, adapters in place; `record` is what the event log holds of it."""
+
+    def row(self, simulation: Simulation, row: Row) -> None:
+        """After an evaluation; row 0 is the pre-trained model."""
+
+
 class Simulation:
     """One run under way: the model, its chain of mitigations, and the rows measured so far.
 
     `simulate` is the way to use it; the pieces are public for those who write their own sequence.
     """
 
-    def __init__(self, run: Run, folder: RunFolder, resume: bool = False, donor: Path | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        folder: RunFolder,
+        resume: bool = False,
+        donor: Path | None = None,
+        setup: Setup | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         self.run, self.folder = run, folder
         self.chain = run.chain()
         self.state = _saved_state(run, folder, resume)
         self.finished = Result.load(folder.path) if self.state.get("finished") else None
         if self.finished is not None:
             return
-        self.donor = _donor(donor, run)
+        self.donor = None if donor is None else Donor(donor, run)
+        self.watch = watch or Watch()
+        self.setup = setup or Setup(run)
         torch.manual_seed(run.seed)
-        self.experiences = load_stream(run.stream)
+        self.experiences = self.setup.experiences
         self.stages = self.chain.arrange(self.experiences)
-        suites = [load_suite(spec) for spec in run.suites]
-        probes = load_probes(run.probes)
-        check_names(self.experiences, suites, probes)
-        self.model = load_model(run.model, run.text)
-        self.chain.feature_depths(self.model)  # refuses unknown depths before anything is trained
-        for experience in self.experiences:
-            self.model.add_task(experience)
-        self.cache = FrozenCache(cache_folder())
-        self.pretrained = self._weights()
-        self.base = FrozenModel(self.model, self.experiences)
+        self.chain.feature_depths(self.setup.base.model)  # refuses unknown depths before anything is trained
+        self.model = self.setup.model()
+        self.cache, self.pretrained, self.base = self.setup.cache, self.setup.weights, self.setup.base
         self.evaluator = Evaluator(
             self.model,
             self.base,
             self.cache,
             self.experiences,
-            suites,
-            probes,
+            self.setup.suites,
+            self.setup.probes,
             run.evaluate.batch_size,
             run.evaluate.limit,
+            self.setup.prepared,
         )
         self.cost = Cost(**self.state["cost"])
         self.rows = [Row(**row) for row in self.state["rows"]]
@@ -119,12 +143,8 @@ class Simulation:
         task = self._task(index, stage)
         if index < len(self.state["stages"]):
             self._take_over(self.folder.load(self.state["stages"][index]))
-        elif self.donor is not None:
-            folder, state = self.donor
-            entry = state["stages"][index]
-            self._take_over(folder.load(entry))
-            self.cost = Cost(**{**entry["cost"], "evaluation_seconds": self.cost.evaluation_seconds})
-            self._commit_stage(task)
+        elif self.donor is not None and index < self.donor.stages:
+            self._adopt(self.donor, index)
         else:
             self._train(task)
             self._commit_stage(task)
@@ -159,6 +179,21 @@ class Simulation:
             self.cost.evaluation_seconds += spent
         self.log.write({"stage": stage, **record})
         self.tracker.step(self.log.written, self.cost.steps, record)
+        self.watch.step(self, record)
+
+    def _adopt(self, donor: Donor, index: int) -> None:
+        """Take over a stage of another run."""
+        entry = donor.entry(index)
+        groups = donor.folder.load(entry)
+        if groups["model"].keys() == self.pretrained.keys():
+            self.folder.adopt(donor.folder, entry)
+        else:  # the streams go on differently: their models have heads of other tasks
+            for name in {"model", "start"} & groups.keys():
+                groups[name] = {key: groups[name].get(key, base) for key, base in self.pretrained.items()}
+            entry = {**entry, **self.folder.save(f"stage-{index + 1}", groups)}
+        self._take_over(groups)
+        self.cost = Cost(**{**entry["cost"], "evaluation_seconds": self.cost.evaluation_seconds})
+        self._commit(stages=[*self.state["stages"], entry], step=None, cost=self.cost.model_dump())
 
     def _task(self, index: int, stage: tuple[Experience, ...]) -> Task:
         augment = self.run.train.augment
@@ -240,6 +275,7 @@ class Simulation:
         self._commit(rows=[row.model_dump(mode="json") for row in self.rows], cost=self.cost.model_dump())
         self.log.write({"row": number, "after": _stage_name(after)})
         self.tracker.row(self.log.written, self.rows)
+        self.watch.row(self, self.rows[-1])
         self._feed_back(after)
 
     def _feed_back(self, after: tuple[Experience, ...] | None) -> None:
@@ -332,7 +368,7 @@ class Simulation:
 def _saved_state(run: Run, folder: RunFolder, resume: bool) -> dict[str, Any]:
     """What the folder holds of this run, or a fresh start."""
     fresh: dict[str, Any] = {
-        "key": run.key(), "training_key": run.training_key(), "stages": [], "step": None, "rows": [],
+        "key": run.key(), "training_keys": run.training_keys(), "stages": [], "step": None, "rows": [],
         "cost": Cost().model_dump(), "events": 0, "finished": False,
     }  # fmt: skip
     saved = folder.state
@@ -349,14 +385,36 @@ def _saved_state(run: Run, folder: RunFolder, resume: bool) -> dict[str, Any]:
     return saved
 
 
-def _donor(path: Path | None, run: Run) -> tuple[RunFolder, dict[str, Any]] | None:
-    if path is None:
-        return None
-    folder = RunFolder(path)
-    state = folder.state
-    if state.get("training_key") != run.training_key() or not state.get("finished"):
-        raise UserError(f"{path} does not hold a finished run with the same fine-tuning; run without it.")
-    return folder, state
+class Donor:
+    """A run, finished or not, that starts with the fine-tuning of another one.
+
+    Args:
+        path: its folder.
+        run: the run that takes over.
+
+    Attributes:
+        stages: how many stages it can give: all of them where both ask for the same fine-tuning, else those
+            of the specs that both streams begin with, as far as they are trained.
+
+    Raises:
+        UserError: it has nothing to give.
+    """
+
+    def __init__(self, path: Path, run: Run) -> None:
+        self.folder = RunFolder(path)
+        state = self.folder.state
+        self._entries: list[dict[str, Any]] = state.get("stages", [])
+        shared = run.shared_specs(state.get("training_keys", []))
+        if shared == len(run.specs()):
+            self.stages = len(self._entries)
+        else:
+            self.stages = min(len(self._entries), len(load_stream(run.specs()[:shared])) if shared else 0)
+        if not self.stages:
+            raise UserError(f"{path} does not hold a run that starts with this fine-tuning; run without it.")
+
+    def entry(self, index: int) -> dict[str, Any]:
+        """What its state says of stage `index`."""
+        return self._entries[index]
 
 
 @contextlib.contextmanager
@@ -370,14 +428,3 @@ def _folder(output: Path | None) -> Iterator[RunFolder]:
 
 def _stage_name(stage: tuple[Experience, ...] | None) -> str | None:
     return None if stage is None else " + ".join(experience.name for experience in stage)
-
-
-def check_names(*groups: list[Experience]) -> None:
-    """Refuse an experience that is named twice, in whatever roles."""
-    seen: set[str] = set()
-    for experience in (experience for group in groups for experience in group):
-        if experience.name in seen:
-            raise UserError(
-                f"'{experience.name}' is named twice among stream, suites and probes; give one another name."
-            )
-        seen.add(experience.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -17,11 +18,12 @@ import torch
 from durability import kill_and_resume
 
 import cl_forget
-from cl_forget.config import Run, TextOptions
+from cl_forget.config import Run
 from cl_forget.errors import TrainingDiverged, UserError
 from cl_forget.models import load_model
-from cl_forget.result import Result
-from cl_forget.simulation import simulate
+from cl_forget.result import Result, Row
+from cl_forget.setup import Setup
+from cl_forget.simulation import Simulation, Watch, simulate
 
 MakeRun = Callable[..., Run]
 
@@ -102,8 +104,58 @@ def test_post_hoc_methods_take_over_a_finished_fine_tune(tiny_run: MakeRun, tmp_
 
 def test_donor_must_have_the_same_fine_tuning(tiny_run: MakeRun, tmp_path: Path) -> None:
     simulate(tiny_run(seed=1), tmp_path / "other")
-    with pytest.raises(UserError, match="same fine-tuning"):
+    with pytest.raises(UserError, match="starts with this fine-tuning"):
         simulate(tiny_run(seed=2), tmp_path / "run", donor=tmp_path / "other")
+
+
+SHORT, LONG = ["squares", "colour-probe"], ["squares", "other-colours"]
+
+
+@pytest.mark.parametrize(
+    ("method", "partial"),
+    [(["ewc", {"ldifs": {"strength": 1, "anchor": "previous"}}], False), (["task_arithmetic"], True)],
+)
+def test_streams_that_begin_alike_fork_from_one_checkpoint(
+    tiny_run: MakeRun, tmp_path: Path, method: list[Any], partial: bool
+) -> None:
+    first = tiny_run(stream=SHORT, probes=[], mitigations=method)
+    second = tiny_run(stream=LONG, probes=[], mitigations=method)
+    assert first.shared_specs(second.training_keys()) == 1
+    stop = StopAfter(stage=3) if partial else None
+    with contextlib.suppress(KeyboardInterrupt):
+        simulate(first, tmp_path / "first", watch=stop)
+    forked = simulate(second, tmp_path / "forked", donor=tmp_path / "first")
+    assert numbers(forked) == numbers(simulate(second, tmp_path / "alone"))
+    events = [json.loads(line) for line in (tmp_path / "forked" / "events.jsonl").read_text().splitlines()]
+    assert {event["stage"] for event in events if "loss" in event} == {"other-colours"}
+
+
+class StopAfter(Watch):
+    """Interrupts a run after a stage."""
+
+    def __init__(self, stage: int) -> None:
+        self.stage = stage
+
+    def row(self, simulation: Simulation, row: Row) -> None:
+        if len(simulation.past) == self.stage:
+            raise KeyboardInterrupt
+
+
+def test_joint_training_shares_no_first_tasks(tiny_run: MakeRun) -> None:
+    first, second = (tiny_run(stream=stream, mitigations=["joint"]) for stream in (SHORT, LONG))
+    assert first.shared_specs(second.training_keys()) == 0
+    assert first.shared_specs(first.training_keys()) == 2
+
+
+def test_one_setup_serves_many_runs(tiny_run: MakeRun) -> None:
+    setup = Setup(tiny_run())
+    for fields in (
+        {"seed": 3},
+        {"mitigations": ["ldifs", "lora"]},
+        {"seed": 4, "mitigations": [{"wise_ft": 0.5}]},
+    ):
+        shared = simulate(tiny_run(**fields), setup=setup)
+        assert numbers(shared) == numbers(simulate(tiny_run(**fields)))
 
 
 def test_wise_ft_curve_has_the_end_points_of_the_run(tiny_run: MakeRun) -> None:
@@ -281,18 +333,19 @@ def test_a_finished_simulation_lets_go_of_its_models(
     tiny_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[weakref.ref[torch.nn.Module]] = []
+    copy = Setup.model
 
-    def remember(spec: str, text: TextOptions) -> torch.nn.Module:
-        model = load_model(spec, text)
-        made.append(weakref.ref(model))
+    def remember(setup: Setup) -> torch.nn.Module:
+        model = copy(setup)
+        made.extend([weakref.ref(model), weakref.ref(setup.base.model)])
         return model
 
     load_model("tiny-clip")  # a first import that fails inside a library keeps the frames that led to it
-    monkeypatch.setattr("cl_forget.simulation.load_model", remember)
+    monkeypatch.setattr(Setup, "model", remember)
     gc.disable()
     try:
         simulate(tiny_run(mitigations=[{"wise_ft": 0.5}, "ldifs"]))
-        assert made[0]() is None
+        assert [model() for model in made] == [None, None]
     finally:
         gc.enable()
 

@@ -13,6 +13,7 @@ from cl_forget.streams.base import Experience, ImageData, LabelSpace
 MODELS.add("tiny-clip", "tiny:tiny_clip")
 STREAMS.add("squares", "tiny:squares")
 STREAMS.add("colour-probe", "tiny:colour_probe")
+STREAMS.add("other-colours", "tiny:other_colours")
 SUITES.add("colours", "tiny:colours")
 
 SIDE = 16
@@ -76,3 +77,8 @@ def colours() -> Experience:
 def colour_probe() -> list[Experience]:
     """A task that is probed and never tuned on."""
     return [experience("colour-probe", seed=950, classes=4)]
+
+
+def other_colours() -> list[Experience]:
+    """A task with other classes than the rest: a head of another size."""
+    return [experience("other-colours", seed=970, classes=2)]

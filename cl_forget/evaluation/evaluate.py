@@ -56,6 +56,7 @@ class Evaluator:
         tasks, suites, probes: the experiences; all tasks of the stream, also future ones.
         batch_size: samples per forward pass.
         limit: samples per validation, test or shifted set at most; None for all.
+        prepared: (experience, split) -> samples already in the model's format; what is missing is added.
     """
 
     def __init__(
@@ -68,11 +69,12 @@ class Evaluator:
         probes: Sequence[Experience],
         batch_size: int = 256,
         limit: int | None = None,
+        prepared: dict[tuple[str, str], Prepared] | None = None,
     ) -> None:
         self.model, self.base, self.cache, self.batch_size = model, base, cache, batch_size
         self.limit = limit
         self.tasks, self.suites, self.probes = list(tasks), list(suites), list(probes)
-        self._prepared: dict[tuple[str, str], Prepared] = {}
+        self._prepared = {} if prepared is None else prepared
         self._trunk_moved = True
         self._pretrained_weights = {n: p.detach() for n, p in base.model.state_dict().items()}
 
@@ -83,7 +85,7 @@ class Evaluator:
             data = experience.splits()[split]
             if self.limit is not None and split != "train":
                 data = data.subset(balanced(data.labels, self.limit, experience.name, split))
-            self._prepared[key] = self.model.prepare(data, experience, split)
+            self._prepared[key] = self.base.model.prepare(data, experience, split)
         return self._prepared[key]
 
     def row(self, after: str | None, untuned: Sequence[str], cost: Cost, probing: bool = True) -> Row:
@@ -171,7 +173,7 @@ class Evaluator:
         key = (experience.name, "probe")
         if key not in self._prepared:
             chosen = balanced(data.labels, PROBE_SHARE * self.limit, experience.name, "probe")
-            self._prepared[key] = self.model.prepare(data.subset(chosen), experience, "train")
+            self._prepared[key] = self.base.model.prepare(data.subset(chosen), experience, "train")
         return self._prepared[key]
 
     def _has_moved(self) -> bool:

@@ -130,7 +130,18 @@ class RunFolder:
         file = f"{name}.safetensors"
         return {"file": file, "sha256": save_tensors(self.path / "checkpoints" / file, flatten(groups))}
 
-    def load(self, entry: dict[str, str]) -> dict[str, dict[str, Tensor]]:
+    def adopt(self, donor: RunFolder, entry: dict[str, Any]) -> None:
+        """Make a checkpoint of another run this one's too: a second name of the same file where that is possible."""
+        source, target = (folder.path / "checkpoints" / entry["file"] for folder in (donor, self))
+        target.unlink(missing_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:  # another file system, or one without links
+            temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+            shutil.copyfile(source, temporary)
+            os.replace(temporary, target)
+
+    def load(self, entry: dict[str, Any]) -> dict[str, dict[str, Tensor]]:
         """Read the checkpoint that an entry of the state names."""
         return unflatten(load_tensors(self.path / "checkpoints" / entry["file"], entry["sha256"]))
 

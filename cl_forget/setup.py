@@ -1,0 +1,95 @@
+"""What the runs on one model, stream and set of suites have in common: loaded once, used by each of them."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import OrderedDict
+
+import torch
+
+from cl_forget.config import Run
+from cl_forget.environment import cache_folder
+from cl_forget.errors import UserError
+from cl_forget.models import load_model
+from cl_forget.models.base import FoundationModel, Prepared
+from cl_forget.streams import load_probes, load_stream, load_suite
+from cl_forget.streams.base import Experience
+from cl_forget.training.context import Weights
+from cl_forget.training.frozen import FrozenCache, FrozenModel
+
+
+class Setup:
+    """The pre-trained model and the data of a run, nothing of which a run ever changes.
+
+    Args:
+        run: names the model, the stream, the suites and the probes.
+
+    Attributes:
+        base: the frozen pre-trained model, with a head for every task of the stream.
+        weights: θ0, every tensor of it by name; read-only.
+        cache: where the base's outputs are kept.
+        experiences, suites, probes: the data.
+        prepared: (experience, split) -> samples in the model's format, filled as they are asked for.
+
+    Raises:
+        UserError: the model or the data cannot be had, or two experiences share a name.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.experiences = load_stream(run.stream)
+        self.suites = [load_suite(spec) for spec in run.suites]
+        self.probes = load_probes(run.probes)
+        check_names(self.experiences, self.suites, self.probes)
+        with torch.random.fork_rng():  # weights never depend on who loads them first
+            torch.manual_seed(0)
+            model = load_model(run.model, run.text)
+            for experience in self.experiences:
+                model.add_task(experience)
+        self.base = FrozenModel(model, self.experiences, copy=False)
+        self.weights: Weights = {n: t.detach().clone() for n, t in model.state_dict().items()}
+        self.cache = FrozenCache(cache_folder())
+        self.prepared: dict[tuple[str, str], Prepared] = {}
+
+    def model(self) -> FoundationModel:
+        """A fresh copy of the pre-trained model, to be tuned."""
+        return copy.deepcopy(self.base.model)
+
+    @staticmethod
+    def key(run: Run) -> str:
+        """Equal for runs that can share one setup."""
+        fields = run.model_dump(mode="json", include={"model", "text", "stream", "suites", "probes"})
+        return json.dumps([fields, run.evaluate.limit], sort_keys=True)
+
+
+class Setups:
+    """The setups a process has loaded, the ones used last first; a factory that remembers.
+
+    Args:
+        room: how many are kept; each holds a model and its data.
+    """
+
+    def __init__(self, room: int = 2) -> None:
+        self.room = room
+        self._known: OrderedDict[str, Setup] = OrderedDict()
+
+    def get(self, run: Run) -> Setup:
+        """The setup of a run, loaded if it is not there."""
+        key = Setup.key(run)
+        if key not in self._known:
+            while len(self._known) >= self.room:
+                self._known.popitem(last=False)
+            self._known[key] = Setup(run)
+        self._known.move_to_end(key)
+        return self._known[key]
+
+
+def check_names(*groups: list[Experience]) -> None:
+    """Refuse an experience that is named twice, in whatever roles."""
+    seen: set[str] = set()
+    for experience in (experience for group in groups for experience in group):
+        if experience.name in seen:
+            raise UserError(
+                f"'{experience.name}' is named twice among stream, suites and probes; give one another name."
+            )
+        seen.add(experience.name)
