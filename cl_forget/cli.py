@@ -116,7 +116,7 @@ def list_(
 
 @app.command()
 def pretrain(
-    model: Annotated[str, typer.Argument(help="The embedded model to make again: emoji-clip.")],
+    model: Annotated[str, typer.Argument(help="The embedded model to make again: emoji-clip or pico-lm.")],
     output: Annotated[Path, typer.Option(help="Folder for the model and its checkpoints.")] = Path("build"),
     epochs: Annotated[int | None, typer.Option(help="Passes over the data [default: the recipe's].")] = None,
     seed: Annotated[int, typer.Option(help="Seed of initial weights and data order.")] = 0,

@@ -26,7 +26,10 @@ MODELS = Registry(
 RECIPES = Registry(
     "recipe",
     "cl_forget.recipes",
-    {"emoji-clip": "cl_forget.models.zoo.emoji_clip.pretrain:pretrain"},
+    {
+        "emoji-clip": "cl_forget.models.zoo.emoji_clip.pretrain:pretrain",
+        "pico-lm": "cl_forget.models.zoo.pico_lm.pretrain:pretrain",
+    },
 )
 
 
