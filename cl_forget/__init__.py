@@ -15,6 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cl_forget.auditing import audit as audit
+    from cl_forget.auditing import repair as repair
     from cl_forget.config import Evaluation as Evaluation
     from cl_forget.config import Experiment as Experiment
     from cl_forget.config import Run as Run
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from cl_forget.streams import load_suite as load_suite
 
 _HOMES = {
+    "audit": "auditing",
+    "repair": "auditing",
     "Evaluation": "config",
     "Experiment": "config",
     "Run": "config",

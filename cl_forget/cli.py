@@ -1,4 +1,4 @@
-"""The command line: cl-forget run | report | list | pretrain."""
+"""The command line: cl-forget run | report | audit | repair | landscape | list | pretrain."""
 
 from __future__ import annotations
 
@@ -83,6 +83,123 @@ def report(
     loaded = load_runs(folders)
     rendered = render(loaded.results, output or folders[0], title=title, folders=loaded.folders)
     _show(terminal_table(loaded.results), rendered)
+
+
+Base = Annotated[
+    str | None,
+    typer.Option(
+        help="The model before fine-tuning: a name as in an experiment file, or a path [default: the run's own]."
+    ),
+]
+Tuned = Annotated[
+    str,
+    typer.Option(
+        help="The fine-tuned model: a file or folder of weights, a LoRA adapter's folder, or a finished run's.",
+        show_default=False,
+    ),
+]
+Streams = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stream",
+        help="A task it was tuned for; repeatable. 'folder: {path: data/defects}' is your own data.",
+    ),
+]
+Suites = Annotated[
+    list[str] | None, typer.Option("--suite", help="What must not be lost; repeatable, written likewise.")
+]
+Limit = Annotated[int | None, typer.Option(help="Samples per data set at most [default: all].", min=1)]
+
+
+@app.command()
+def audit(
+    tuned: Tuned,
+    base: Base = None,
+    stream: Streams = None,
+    suite: Suites = None,
+    output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("audit"),
+    limit: Limit = None,
+    by_part: Annotated[
+        bool, typer.Option("--parts/--no-parts", help="Also put each part of the model back on its own.")
+    ] = True,
+    part_samples: Annotated[int, typer.Option(help="Samples per data set for that.", min=1)] = 200,
+) -> None:
+    """Show what a fine-tuned model lost against its base, and where in the model it was lost.
+
+    Writes audit.json, losses.csv, parts.csv, audit.png and report.html. Without --stream and --suite only the
+    weights are compared.
+    """
+    from cl_forget.auditing import audit as measure
+
+    _quiet_libraries()
+    found = measure(
+        base, tuned, _specs(stream), _specs(suite), output=output, limit=limit, by_part=by_part,
+        part_samples=part_samples,
+    )  # fmt: skip
+    from cl_forget.auditing.tables import audit_tables
+
+    for table in audit_tables(found):
+        _print(table)
+    for name in ("report.html", "audit.png", "audit.json", "losses.csv", "parts.csv"):
+        typer.echo(f"  {output / name}")
+
+
+@app.command()
+def repair(
+    tuned: Tuned,
+    base: Base = None,
+    stream: Streams = None,
+    suite: Suites = None,
+    output: Annotated[Path, typer.Option(help="Folder for the repaired model and the results.")] = Path(
+        "repair"
+    ),
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the tuned accuracy to keep, such as 0.98 [default: the best balance of both]."
+        ),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="wise_ft, lines, hma or restore; repeatable [default: all of them]."),
+    ] = None,
+    limit: Limit = None,
+    samples: Annotated[int, typer.Option(help="Validation samples per set for the search.", min=1)] = 500,
+    merge_adapter: Annotated[
+        bool, typer.Option("--merge-adapter", help="Write a LoRA adapter merged into its base.")
+    ] = False,
+) -> None:
+    """Bring back what fine-tuning lost, without training: search edits of the weights, write the best model.
+
+    Edits are chosen on the validation data of the streams and suites; the report is on their test data. Writes
+    the model to model/ in the format it came in, and repair.json, candidates.csv, tradeoff.png and report.html.
+    """
+    from cl_forget.auditing import repair as search
+    from cl_forget.auditing.repair import METHODS
+
+    _quiet_libraries()
+    found = search(
+        base, tuned, _specs(stream), _specs(suite), output=output, keep=keep, methods=method or METHODS,
+        limit=limit, samples=samples, merge_adapter=merge_adapter,
+    )  # fmt: skip
+    from cl_forget.auditing.tables import repair_tables
+
+    for table in repair_tables(found):
+        _print(table)
+    for name in ("model", "report.html", "tradeoff.png", "repair.json", "candidates.csv"):
+        typer.echo(f"  {output / name}")
+
+
+def _specs(given: list[str] | None) -> list[Any]:
+    """Streams or suites as an experiment file would say them: a name, or a name with options as YAML."""
+    import yaml
+
+    try:
+        return [yaml.safe_load(text) for text in given or []]
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"not YAML: {str(error).splitlines()[0]}; write name, or 'name: {{option: value}}'."
+        ) from None
 
 
 @app.command()

@@ -31,7 +31,7 @@ def weight_distance(
         base = reference.get(name)
         if base is None or base.shape != value.shape or not value.is_floating_point():
             continue
-        moved = (value.detach().double() - base.detach().to(value.device).double()).square().sum().item()
+        moved = squared_distance(value, base)
         block = block_of(name)
         squares[block] = squares.get(block, 0.0) + moved
     if not squares:
@@ -40,6 +40,14 @@ def weight_distance(
     distances = {"all": sum(squares.values()) ** 0.5}
     distances |= {f"block {block}": squares[block] ** 0.5 for block in blocks}
     return distances | ({"other": squares[None] ** 0.5} if None in squares else {})
+
+
+def squared_distance(value: Tensor, reference: Tensor | None = None) -> float:
+    """‖θ - θ0‖² of one tensor in double precision; ‖θ‖² without a reference."""
+    moved = value.detach().double()
+    if reference is not None:
+        moved = moved - reference.detach().to(value.device).double()
+    return float(moved.square().sum())
 
 
 def feature_distance(features: Tensor, reference: Tensor) -> float | None:

@@ -124,6 +124,12 @@ class Evaluator:
         cost.evaluation_seconds += time.perf_counter() - started
         return row.model_copy(update={"cost": cost.model_copy()})
 
+    def scores(self, experience: Experience, split: str) -> Scores:
+        """One pass of the model as it is over one data set of an experience."""
+        self.model.eval()
+        with torch.no_grad():
+            return self._split_scores(self.prepared(experience, split), pretrained=False)
+
     def _scores(self, experience: Experience, pretrained: bool) -> TaskScores:
         by_split = {
             split: self._split_scores(self.prepared(experience, split), pretrained)

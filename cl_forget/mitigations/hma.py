@@ -8,10 +8,11 @@ from pydantic import Field
 
 from cl_forget._lazy import torch
 from cl_forget.errors import UserError
+from cl_forget.mitigations._interpolation import interpolate_all
 from cl_forget.mitigations.base import Mitigation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -72,28 +73,38 @@ class HeterogeneousAveraging(Mitigation):
 
     def mix(self, edit: Edit, weights: Weights, shares: Sequence[float]) -> Weights:
         """The average with one share for each group of consecutive blocks."""
-        model, edited = edit.model, dict(weights)
-        for name, tensor in weights.items():
-            if tensor.is_floating_point():
-                block = model.block_of(name)
-                share = self.alpha if block is None else shares[block * len(shares) // model.blocks]
-                edited[name] = torch.lerp(edit.pretrained[name], tensor, share)
-        return edited
+        model = edit.model
+        return interpolate_all(
+            edit.pretrained, weights, lambda name: self.share(model.block_of(name), model.blocks, shares)
+        )
+
+    def share(self, block: int | None, blocks: int, shares: Sequence[float]) -> float:
+        """α_k of a block's group; α for what lies outside the blocks (None)."""
+        return self.alpha if block is None else shares[block * len(shares) // blocks]
 
     def fit(self, edit: Edit, weights: Weights) -> tuple[float, ...]:
         """The α_k, shallow to deep."""
-        assert edit.task is not None
-        best: tuple[float, ...] = (self.alpha,) * min(self.groups, edit.model.blocks)
-        lowest = _loss(edit.task, self.mix(edit, weights, best), self.samples)
+        task = edit.task
+        assert task is not None
+        return self.search(
+            edit.model.blocks, lambda shares: _loss(task, self.mix(edit, weights, shares), self.samples)
+        )
+
+    def search(self, blocks: int, loss: Callable[[tuple[float, ...]], float]) -> tuple[float, ...]:
+        """The α_k with the lowest loss that the search finds.
+
+        Args:
+            blocks: how many blocks the model has.
+            loss: the loss of the average with these α_k.
+        """
+        best: tuple[float, ...] = (self.alpha,) * min(self.groups, blocks)
+        lowest = loss(best)
         step = self.step
         while step >= self.step / 8:
-            tried = [
-                (_loss(edit.task, self.mix(edit, weights, shares), self.samples), shares)
-                for shares in _moves(best, step)
-            ]
-            loss, shares = min(tried, default=(lowest, best))
-            if loss < lowest:
-                lowest, best = loss, shares
+            tried = [(loss(shares), shares) for shares in _moves(best, step)]
+            least, shares = min(tried, default=(lowest, best))
+            if least < lowest:
+                lowest, best = least, shares
             else:
                 step /= 2
         return best

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from cl_forget._lazy import torch
 from cl_forget.errors import UserError
+from cl_forget.mitigations._interpolation import interpolate_all
 from cl_forget.mitigations.base import Mitigation
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class LiNeS(Mitigation):
     a: float = Field(0.5, ge=0, le=1, description="scale of the shallowest block")
     anchor: Literal["pretrained", "previous"] = Field("pretrained", description="θ0")
 
-    def scale(self, block: int | None, blocks: int) -> float:
+    def share(self, block: int | None, blocks: int) -> float:
         """λ of a block; None is what lies outside the blocks."""
         if block is None:
             return self.a
@@ -58,9 +58,4 @@ class LiNeS(Mitigation):
         anchor, blocks = edit.pretrained if self.anchor == "pretrained" else edit.start, edit.model.blocks
         if not blocks:
             raise UserError(f"lines scales by block, and '{edit.model.spec}' has none; use wise_ft.")
-        return {
-            name: torch.lerp(anchor[name], tensor, self.scale(edit.model.block_of(name), blocks))
-            if tensor.is_floating_point()
-            else tensor
-            for name, tensor in weights.items()
-        }
+        return interpolate_all(anchor, weights, lambda name: self.share(edit.model.block_of(name), blocks))

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from cl_forget._lazy import torch
 from cl_forget.errors import UserError
+from cl_forget.mitigations._interpolation import interpolate_all
 from cl_forget.mitigations.base import Mitigation
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl_forget.mitigations._interpolation import Share
     from cl_forget.mitigations.base import Weights
     from cl_forget.training.context import Edit
 
@@ -65,18 +68,24 @@ class WiseFT(Mitigation):
     def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
         """The interpolated weights."""
         anchor = edit.pretrained if self.anchor == "pretrained" else edit.start
-        names = [name for name, tensor in weights.items() if tensor.is_floating_point()]
-        mixed = torch._foreach_lerp(
-            [anchor[name] for name in names], [weights[name] for name in names], self.alpha
+        if self.weighting == "uniform":
+            return interpolate_all(anchor, weights, self.share)
+        before, after = self._fisher(edit, anchor), self._fisher(edit, weights)
+        return interpolate_all(
+            anchor, weights, lambda name: self.share(name, before.get(name), after.get(name))
         )
-        edited = {**weights, **dict(zip(names, mixed, strict=True))}
-        if self.weighting == "fisher":
-            before, after = self._fisher(edit, anchor), self._fisher(edit, weights)
-            for name in before:
-                c0 = (1 - self.alpha) * before[name].clamp_min(FLOOR)
-                c1 = self.alpha * after[name].clamp_min(FLOOR)
-                edited[name] = torch.lerp(anchor[name], weights[name], c1 / (c0 + c1))
-        return edited
+
+    def share(self, name: str, before: Tensor | None = None, after: Tensor | None = None) -> Share:
+        """The share of the tuned model in one tensor: α, or `c1 / (c0 + c1)` entry by entry.
+
+        Args:
+            name: of the tensor; it makes no difference.
+            before, after: diagonal Fisher information F0 of θ0 and F of θ, where there is any.
+        """
+        if before is None or after is None:
+            return self.alpha
+        c0, c1 = (1 - self.alpha) * before.clamp_min(FLOOR), self.alpha * after.clamp_min(FLOOR)
+        return c1 / (c0 + c1)
 
     def _fisher(self, edit: Edit, weights: Weights) -> Weights:
         from cl_forget.mitigations._quadratic import trained_names

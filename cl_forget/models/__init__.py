@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_forget.registry import Registry
@@ -50,3 +51,21 @@ def load_model(spec: str, text: TextOptions | None = None) -> FoundationModel:
     if text is not None:
         model.read_as(text)
     return model
+
+
+def weights_of(spec: str) -> Path | None:
+    """The local file or folder that a model's weights are read from; None where they come from elsewhere.
+
+    Args:
+        spec: as for `load_model`.
+    """
+    source, _, rest = spec.partition(":")
+    if not rest:
+        folder = Path(__file__).parent / "zoo" / source.replace("-", "_")
+        return folder if folder.is_dir() else None
+    # open_clip names an architecture before a file.
+    place = (
+        rest.removeprefix("local-dir:") if source != "open_clip" or ":" in rest else rest.partition("/")[2]
+    )
+    path = Path(place).expanduser()
+    return path if place and path.exists() else None

@@ -18,8 +18,8 @@ from cl_forget.training.context import Edit
 
 def test_scale_is_linear_in_depth() -> None:
     method = LiNeS(a=0.4)
-    assert [method.scale(block, 4) for block in range(4)] == pytest.approx([0.4, 0.6, 0.8, 1.0])
-    assert method.scale(None, 4) == 0.4 and method.scale(0, 1) == 1.0
+    assert [method.share(block, 4) for block in range(4)] == pytest.approx([0.4, 0.6, 0.8, 1.0])
+    assert method.share(None, 4) == 0.4 and method.share(0, 1) == 1.0
 
 
 def test_every_parameter_as_written() -> None:

@@ -1,0 +1,119 @@
+"""Where edited models are measured: the pair's model, the tasks and suites, and one evaluation path."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cl_forget.auditing.pair import Pair
+from cl_forget.auditing.records import Point
+from cl_forget.environment import cache_folder
+from cl_forget.errors import UserError
+from cl_forget.evaluation.evaluate import Evaluator
+from cl_forget.evaluation.metrics import mean
+from cl_forget.result import Cost, Row, Scores
+from cl_forget.simulation import check_names
+from cl_forget.streams import load_stream, load_suite
+from cl_forget.training.frozen import FrozenCache, FrozenModel
+
+if TYPE_CHECKING:
+    from cl_forget.mitigations._interpolation import Share
+    from cl_forget.streams.base import Experience
+
+
+def quality(scores: Scores) -> float | None:
+    """Accuracy, or e^(-loss) where a suite has none: both in [0, 1], larger is better."""
+    if scores.accuracy is not None:
+        return scores.accuracy
+    return None if scores.loss is None else math.exp(-scores.loss)
+
+
+def choose_data(
+    pair: Pair, stream: Sequence[Any], suites: Sequence[Any]
+) -> tuple[list[Experience], list[Experience]]:
+    """The tasks and suites asked for; those of the tuned model's run where none are named.
+
+    Raises:
+        UserError: as `load_stream` and `load_suite`, or a name that is used twice.
+    """
+    if pair.run is not None:
+        asked = pair.run.stream if isinstance(pair.run.stream, list) else [pair.run.stream]
+        stream, suites = list(stream) or asked, list(suites) or pair.run.suites
+    tasks = load_stream(list(stream)) if stream else []
+    chosen = [load_suite(suite) for suite in suites]
+    check_names(tasks, chosen)
+    return tasks, chosen
+
+
+class Bench:
+    """Measures the pair's model as it is edited.
+
+    Args:
+        pair: the two models.
+        tasks: what was tuned on, or for.
+        suites: what should have stayed.
+        batch_size: samples per forward pass.
+        limit: samples per data set at most; None for all.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        tasks: list[Experience],
+        suites: list[Experience],
+        batch_size: int = 256,
+        limit: int | None = None,
+    ) -> None:
+        self.pair, self.tasks, self.suites = pair, tasks, suites
+        pair.place(lambda _: 0.0)
+        self._frozen = FrozenModel(pair.model, tasks)
+        self._cache = FrozenCache(cache_folder())
+        self._batch_size = batch_size
+        self._evaluator = self._with_limit(limit)
+
+    def _with_limit(self, limit: int | None) -> Evaluator:
+        return Evaluator(
+            self.pair.model, self._frozen, self._cache, self.tasks, self.suites, [], self._batch_size, limit
+        )
+
+    def limited(self, limit: int | None) -> Bench:
+        """The same bench on fewer samples."""
+        twin = object.__new__(Bench)
+        twin.__dict__.update(self.__dict__)
+        twin._evaluator = self._with_limit(limit)
+        return twin
+
+    def row(self, name: str | None, share: Callable[[str], Share]) -> Row:
+        """Every number of an edited model; None names the base."""
+        self.pair.place(share)
+        return self._evaluator.row(name, [], Cost(), probing=False)
+
+    def point(self, share: Callable[[str], Share]) -> Point:
+        """An edited model on the validation data."""
+        self.pair.place(share)
+        measured = {e.name: self._evaluator.scores(e, "validation") for e in (*self.tasks, *self.suites)}
+        qualities = {name: quality(scores) for name, scores in measured.items()}
+        return Point(
+            speciality=mean([qualities[task.name] for task in self.tasks]),
+            generality=mean([qualities[suite.name] for suite in self.suites]),
+            qualities=qualities,
+        )
+
+    def loss(self, share: Callable[[str], Share]) -> float:
+        """Mean validation loss of an edited model over the tasks."""
+        self.pair.place(share)
+        losses = [self._evaluator.scores(task, "validation").loss for task in self.tasks]
+        if not losses or any(loss is None or not math.isfinite(loss) for loss in losses):
+            return math.inf
+        return sum(loss for loss in losses if loss is not None) / len(losses)
+
+
+def require_data(experiences: Sequence[Experience], what: str, option: str) -> None:
+    """Refuse a search without data.
+
+    Raises:
+        UserError: there are none.
+    """
+    if not experiences:
+        raise UserError(f"name {what} with {option}: without it there is nothing to choose by.")

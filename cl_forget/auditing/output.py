@@ -1,0 +1,107 @@
+"""What an audit or a repair leaves in its folder: JSON, CSV, a picture and a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cl_forget.auditing import pictures
+from cl_forget.auditing.bench import quality
+from cl_forget.auditing.records import Audit, Point, Repair
+from cl_forget.auditing.specification import specify_audit, specify_repair
+from cl_forget.errors import UserError
+from cl_forget.reporting.html import page
+from cl_forget.reporting.pictures import tradeoff_png
+
+
+def write_audit(audit: Audit, folder: Path) -> list[Path]:
+    """audit.json, losses.csv, parts.csv, audit.png and report.html; each file whole or not at all."""
+    specification = specify_audit(audit)
+    picture = pictures.audit_png(audit)
+    losses = [
+        [
+            x.name,
+            x.role,
+            x.metric,
+            quality(x.base),
+            quality(x.tuned),
+            x.drop,
+            x.tuned.kl_to_base,
+            x.tuned.samples,
+        ]
+        for x in audit.losses
+    ]
+    effects = {effect.part: effect for effect in audit.effects}
+    parts: list[list[Any]] = []
+    for part in audit.all_parts:
+        effect = effects.get(part.name)
+        ends = [None] * 4 if effect is None else [*_ends(effect.restored), *_ends(effect.alone)]
+        change = [None] * 2 if effect is None else [effect.recovered, effect.given_up]
+        parts.append([part.name, part.parameters, part.distance, part.relative, *change, *ends])
+    return _write(
+        folder,
+        {
+            "audit.json": audit.model_dump_json(indent=1).encode(),
+            "losses.csv": _csv(LOSS_COLUMNS, losses),
+            "parts.csv": _csv(PART_COLUMNS, parts),
+            "audit.png": picture,
+            "report.html": page(specification, picture).encode(),
+        },
+    )
+
+
+LOSS_COLUMNS = ("name", "role", "metric", "base", "tuned", "drop", "kl_to_base", "samples")
+PART_COLUMNS = (
+    "part", "parameters", "distance", "relative", "generality_recovered", "speciality_given_up",
+    "speciality_restored", "generality_restored", "speciality_alone", "generality_alone",
+)  # fmt: skip
+
+
+def _ends(point: Point) -> list[float | None]:
+    return [point.speciality, point.generality]
+
+
+def write_repair(found: Repair, folder: Path) -> list[Path]:
+    """repair.json, candidates.csv, tradeoff.png and report.html; each file whole or not at all."""
+    specification = specify_repair(found)
+    picture = tradeoff_png(specification)
+    assert picture is not None
+    parts = list(found.candidates[0].shares)
+    rows = [
+        [c.method, c.knob, c.setting, *_ends(c.validation), c.front, c is found.choice, *c.shares.values()]
+        for c in found.candidates
+    ]
+    columns = ("method", "knob", "setting", "speciality", "generality", "front", "chosen", *parts)
+    return _write(
+        folder,
+        {
+            "repair.json": found.model_dump_json(indent=1).encode(),
+            "candidates.csv": _csv(columns, rows),
+            "tradeoff.png": picture,
+            "report.html": page(specification, picture).encode(),
+        },
+    )
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _write(folder: Path, contents: dict[str, bytes]) -> list[Path]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            temporary = folder / f".{name}.{os.getpid()}.tmp"
+            temporary.write_bytes(content)
+            os.replace(temporary, folder / name)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}; choose another --output.") from error
+    return [folder / name for name in contents]

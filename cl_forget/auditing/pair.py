@@ -1,0 +1,239 @@
+"""A base and the model that was tuned from it: found on disk, checked against each other, loaded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from cl_forget.config import Run
+from cl_forget.errors import UserError
+from cl_forget.mitigations._interpolation import interpolate
+from cl_forget.models import MODELS, load_model, weights_of
+from cl_forget.result import Result
+from cl_forget.weights import Checkpoint, InMemory, Layout, check_pair, open_checkpoint
+from cl_forget.weights.checkpoint import in_memory
+from cl_forget.weights.merge import merge
+from cl_forget.weights.reading import SafetensorsFile
+from cl_forget.weights.writing import write_safetensors
+
+if TYPE_CHECKING:
+    from cl_forget.mitigations._interpolation import Share
+    from cl_forget.models.base import FoundationModel
+    from cl_forget.streams.base import Experience
+
+HEAD_FILE = "heads.safetensors"
+
+
+@dataclass
+class Pair:
+    """Two checkpoints of one architecture and the model that runs them.
+
+    Attributes:
+        base_name, tuned_name: as the user named them.
+        model: runs either; made from the base.
+        base, tuned: the weights on disk.
+        run: the finished run that the tuned model comes from, if it does.
+    """
+
+    base_name: str
+    tuned_name: str
+    model: FoundationModel
+    base: Checkpoint
+    tuned: Checkpoint
+    run: Run | None
+
+    def __post_init__(self) -> None:
+        self._prefix = _prefix(self.model, self.tuned)
+        self._heads: SafetensorsFile | None = None
+        self._base_weights: dict[str, Tensor] = {}
+        self._tuned_weights: dict[str, Tensor] = {}
+
+    # -- tasks -----------------------------------------------------------------------------------------
+    def add_tasks(self, tasks: list[Experience]) -> None:
+        """Give the model the heads that the tuned model's run trained for these tasks."""
+        file = self.tuned.path / HEAD_FILE
+        if self.run is None or not file.is_file():
+            return
+        self._heads = SafetensorsFile(file)
+        for task in tasks:
+            names = {name.removeprefix("heads.") for name in self.model.head_parameters(task)}
+            if names.issubset(self._heads.infos):
+                self.model.add_task(task)
+
+    # -- weights in memory -----------------------------------------------------------------------------
+    def load(self) -> None:
+        """Read both models' weights into memory, for editing in place; tied tensors once."""
+        tensors = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        heads = self._heads
+        for name, current in tensors.items():
+            file_name = self.file_name(name)
+            if name.startswith("heads.") and heads is not None:
+                tuned = heads.load(name.removeprefix("heads."))
+            elif file_name in self.tuned.source.infos:
+                tuned = self.tuned.source.load(file_name)
+            else:
+                continue
+            self._base_weights[name] = current.detach().clone()
+            self._tuned_weights[name] = tuned.to(current.device, current.dtype)
+        self.layout = Layout([self.file_name(name) for name in self._tuned_weights])
+
+    def file_name(self, parameter: str) -> str:
+        """The name in the model's file of one of the model's tensors; a task's head keeps its own."""
+        return parameter.removeprefix(self._prefix)
+
+    def place(self, share: Callable[[str], Share]) -> None:
+        """Set the model to `θ0 + s·(θ-θ0)`.
+
+        Args:
+            share: name of a tensor in the file -> its s.
+        """
+        tensors = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        with torch.no_grad():
+            for name, base in self._base_weights.items():
+                s = share(self.file_name(name))
+                tensors[name].copy_(interpolate(base, self._tuned_weights[name], s))
+
+    def moved_names(self) -> list[str]:
+        """Names in the file of the tensors that tuning changed; `load` first."""
+        return [
+            self.file_name(name)
+            for name, base in self._base_weights.items()
+            if not torch.equal(base, self._tuned_weights[name])
+        ]
+
+    def canonical(self, name: str) -> str:
+        """The name in the file under which a tensor tied to an earlier one is edited."""
+        if not hasattr(self, "_first"):
+            first: dict[int, str] = {}
+            self._first = {
+                self.file_name(n): first.setdefault(id(t), self.file_name(n))
+                for n, t in self.model.named_parameters(remove_duplicate=False)
+            }
+        return self._first.get(name, name)
+
+    # -- weights on disk -------------------------------------------------------------------------------
+    def write(self, share: Callable[[str], Share], output: Path, merge_adapter: bool = False) -> list[Path]:
+        """Write the edit in the format the tuned model came in, streaming; a run's heads go beside it."""
+
+        def of(name: str) -> Share:
+            return share(self.canonical(name))
+
+        written = merge(self.base.source, self.tuned, of, output, self.base if merge_adapter else None)
+        if self._heads is not None:
+            base = InMemory({n: t for n, t in self._base_weights.items() if n.startswith("heads.")})
+            heads = self._heads
+
+            def head(name: str) -> Tensor:
+                full = f"heads.{name}"
+                tuned = heads.load(name)
+                return interpolate(base.load(full), tuned, share(full)) if full in base.infos else tuned
+
+            write_safetensors(output / HEAD_FILE, heads.infos, head)
+            written.append(output / HEAD_FILE)
+        return written
+
+
+def load_pair(base: str | None, tuned: str) -> Pair:
+    """Find, check and load two models.
+
+    Args:
+        base: a model as an experiment file names it, or the path of its file or folder; a finished run knows
+            its own.
+        tuned: the same, a LoRA adapter's folder, or the folder of a finished run.
+
+    Raises:
+        UserError: either cannot be found or read, or they do not fit each other.
+    """
+    run = _run_of(tuned)
+    if base is None:
+        if run is None:
+            raise UserError(f"name the model that {tuned} was fine-tuned from, with --base.")
+        base = run.model
+    spec = as_spec(base)
+    model = load_model(spec)
+    before = _base_checkpoint(spec, model)
+    after = open_checkpoint(_path_of(tuned), before.source)
+    if run is not None:
+        after.companions = before.path if before.path.is_dir() else None
+    check_pair(before.source, after.source)
+    return Pair(base, tuned, model, before, after, run)
+
+
+def as_spec(name: str) -> str:
+    """The model's spec from a spec or a path.
+
+    Raises:
+        UserError: neither.
+    """
+    if name.partition(":")[0] in MODELS:
+        return name
+    path = Path(name).expanduser()
+    if (path / "open_clip_config.json").is_file():
+        return f"open_clip:local-dir:{path}"
+    if (path / "adapter_config.json").is_file():
+        raise UserError(f"{name} is a LoRA adapter; give it as --tuned, and as --base the model it adapts.")
+    if (path / "config.json").is_file() and "hf" in MODELS:
+        return f"hf:{path}"
+    if path.is_file():
+        raise UserError(
+            f"{name} is a file of weights without an architecture; write open_clip:<architecture>/{name}."
+        )
+    if path.is_dir():
+        raise UserError(
+            f"{path} holds neither open_clip_config.json nor config.json; give a model's own folder."
+        )
+    MODELS.get(name)  # says what is known, and the nearest
+    return name
+
+
+def _run_of(tuned: str) -> Run | None:
+    folder = Path(tuned).expanduser()
+    if not (folder / "result.json").is_file():
+        return None
+    recorded = Result.load(folder).run
+    return Run.parse({key: value for key, value in recorded.items() if key in Run.model_fields})
+
+
+def _path_of(tuned: str) -> Path:
+    """Where a tuned model lies, from a path or a spec."""
+    if tuned.partition(":")[0] in MODELS:
+        path = weights_of(tuned)
+        if path is None:
+            raise UserError(f"'{tuned}' is no local file or folder; download it and give its path.")
+        return path
+    return Path(tuned)
+
+
+def _base_checkpoint(spec: str, model: FoundationModel) -> Checkpoint:
+    path = weights_of(spec)
+    if path is not None:
+        return open_checkpoint(path)
+    inner = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("heads.")}
+    stem = _common(list(inner))
+    return in_memory({name.removeprefix(stem): t for name, t in inner.items()}, spec)
+
+
+def _common(names: list[str]) -> str:
+    """`clip.` of `clip.visual…`, `clip.logit_scale`: the module the library's own names start in."""
+    first = names[0].partition(".")[0] + "."
+    return first if all(name.startswith(first) for name in names) else ""
+
+
+def _prefix(model: FoundationModel, tuned: Checkpoint) -> str:
+    """What the model's names have in front of those in the file."""
+    known = set(model.state_dict())
+    wanted = [name for name, info in tuned.source.infos.items() if info.dtype.is_floating_point]
+    for prefix in ("", *(f"{child}." for child, _ in model.named_children())):
+        if all(prefix + name in known for name in wanted):
+            return prefix
+    prefixes = [f"{child}." for child, _ in model.named_children()]
+    strange = next(name for name in wanted if not any(p + name in known for p in ("", *prefixes)))
+    raise UserError(
+        f"'{strange}' of {tuned.path} is no tensor of '{model.spec}' as its library loads it; load the model with "
+        "that library and save it again."
+    )

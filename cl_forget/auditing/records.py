@@ -1,0 +1,188 @@
+"""What an audit and a repair return, and what `audit.json` and `repair.json` hold.
+
+Qualities are accuracies in [0, 1], or, where a suite has none, e^(-loss) (the mean probability of a token,
+1/perplexity). What could not be measured is None.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cl_forget.result import Drift, Scores
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Loss(_Record):
+    """One task or suite before and after tuning, on its test data.
+
+    Attributes:
+        name: of the task or suite.
+        role: "task" (what was tuned on, or for) or "suite" (what should have stayed).
+        metric: what the accuracy is.
+        base, tuned: every number of either model.
+        drop: quality of base minus tuned; negative where tuning helped.
+    """
+
+    name: str
+    role: str
+    metric: str
+    base: Scores
+    tuned: Scores
+    drop: float | None
+
+
+class Moved(_Record):
+    """How far one part of the model, or one kind of tensor, has moved.
+
+    Attributes:
+        name: of the part or kind.
+        parameters: how many numbers it holds; None where they are not in the model's file.
+        distance: ‖θ - θ0‖, L2.
+        relative: ‖θ - θ0‖ / ‖θ0‖.
+    """
+
+    name: str
+    parameters: int | None
+    distance: float | None
+    relative: float | None
+
+
+class Point(_Record):
+    """One model on validation data.
+
+    Attributes:
+        speciality: mean quality over the tasks.
+        generality: mean quality over the suites.
+        qualities: by task and suite.
+    """
+
+    speciality: float | None
+    generality: float | None
+    qualities: dict[str, float | None]
+
+
+class Effect(_Record):
+    """What one part of the model has to do with the loss, on validation data.
+
+    Attributes:
+        part: "block 3", "before the blocks", ...
+        restored: the tuned model with this part put back to the base.
+        alone: the base with only this part tuned.
+        recovered: generality that comes back when the part is restored.
+        given_up: speciality that is lost when the part is restored.
+    """
+
+    part: str
+    restored: Point
+    alone: Point
+    recovered: float | None
+    given_up: float | None
+
+
+class Audit(_Record):
+    """What a fine-tuned model lost, and where.
+
+    Attributes:
+        base, tuned: the two models as they were named.
+        format: what the tuned model is on disk.
+        losses: every task and suite, test data.
+        parts: weight distance by depth, input to output; the first entry is the whole model.
+        kinds: weight distance by kind of tensor.
+        drift: features of the tuned model against the base's, by depth.
+        base_point, tuned_point: the two ends on the validation data that `effects` were measured on.
+        effects: each part that moved, restored and alone.
+        environment: versions, commit, machine.
+    """
+
+    base: str
+    tuned: str
+    format: str
+    losses: list[Loss] = Field(default_factory=list)
+    parts: list[Moved]
+    kinds: list[Moved]
+    drift: Drift = Field(default_factory=Drift)
+    base_point: Point | None = None
+    tuned_point: Point | None = None
+    effects: list[Effect] = Field(default_factory=list)
+    environment: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def all_parts(self) -> list[Moved]:
+        """`parts`, and those with an effect that are in neither file (heads made for a task)."""
+        known = {part.name for part in self.parts}
+        others = [effect.part for effect in self.effects if effect.part not in known]
+        return [*self.parts, *(Moved(name=n, parameters=None, distance=None, relative=None) for n in others)]
+
+
+class Candidate(_Record):
+    """One edit that needs no training.
+
+    Attributes:
+        method: "wise_ft", "lines", "hma" or "restore".
+        knob, setting: what was turned, and where to ("alpha", 0.5); of "restore" a part's name and 0, or
+            "parts" and how many went back.
+        shares: by part, how much of the way from the base to the tuned model it goes.
+        validation: the edited model on validation data.
+        front: whether no other candidate is better on both axes.
+    """
+
+    method: str
+    knob: str
+    setting: float
+    shares: dict[str, float]
+    validation: Point
+    front: bool = False
+
+    @property
+    def label(self) -> str:
+        """For tables and legends."""
+        if self.method == "restore":
+            return f"restore {self.setting:g} parts" if self.knob == "parts" else f"restore {self.knob}"
+        return f"{self.method}, {self.knob} {self.setting:g}"
+
+
+class Repair(_Record):
+    """The edits tried, the one chosen, and what it is worth on test data.
+
+    Attributes:
+        base, tuned: the two models as they were named.
+        format: of the model written.
+        rule: how the choice was made, in words.
+        base_point, tuned_point: the two ends on validation data.
+        candidates: every edit, in the order tried.
+        chosen: position of the chosen one.
+        losses: test data: every task and suite, base, tuned and repaired.
+        written: files of the repaired model; empty when nothing was written.
+        environment: versions, commit, machine.
+    """
+
+    base: str
+    tuned: str
+    format: str
+    rule: str
+    base_point: Point
+    tuned_point: Point
+    candidates: list[Candidate]
+    chosen: int
+    losses: list[Repaired]
+    written: list[str] = Field(default_factory=list)
+    environment: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def choice(self) -> Candidate:
+        """The chosen edit."""
+        return self.candidates[self.chosen]
+
+
+class Repaired(Loss):
+    """A task or suite of a repair: `Loss`, and the repaired model."""
+
+    repaired: Scores
+
+
+Repair.model_rebuild()

@@ -1,0 +1,248 @@
+"""`cl-forget repair`: edits of the weights that need no training, searched on validation data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cl_forget.auditing.audit import losses, moved_parts
+from cl_forget.auditing.bench import Bench, choose_data, require_data
+from cl_forget.auditing.pair import Pair, load_pair
+from cl_forget.auditing.records import Candidate, Point, Repair, Repaired
+from cl_forget.environment import describe
+from cl_forget.errors import UserError
+from cl_forget.evaluation.metrics import pareto_front
+from cl_forget.mitigations.hma import HeterogeneousAveraging
+from cl_forget.mitigations.lines import LiNeS
+from cl_forget.mitigations.wise_ft import WiseFT
+from cl_forget.registry import closest
+from cl_forget.weights import open_checkpoint
+
+METHODS = ("wise_ft", "lines", "hma", "restore")
+HMA_GRID = (0.3, 0.5, 0.7)
+"""Mean shares that HMA is fitted at: each fit is a search of its own."""
+HMA_SAMPLES = 128
+
+Shares = dict[str, float]
+"""How much of the way from the base to the tuned model each part of the model goes."""
+
+
+def repair(
+    base: str | None,
+    tuned: str,
+    stream: Sequence[Any] = (),
+    suites: Sequence[Any] = (),
+    *,
+    output: Path | None = None,
+    keep: float | None = None,
+    methods: Sequence[str] = METHODS,
+    limit: int | None = None,
+    samples: int | None = 500,
+    batch_size: int = 256,
+    merge_adapter: bool = False,
+) -> Repair:
+    """Search edits between `base` and `tuned`, choose one on validation data, write it, report on test data.
+
+    Every edit is `θ0 + s·(θ-θ0)` with one share s for each part of the model: the same for all (WiSE-FT),
+    rising with depth (LiNeS), fitted in three groups (HMA), or 0 for some parts and 1 for the rest (restore).
+
+    The choice: with retention `G/G(base)` and target `S/S(tuned)` (G, S: mean quality over suites and tasks,
+    validation data) the edit with the largest mean of the two; or, with `keep`, that with the largest G among
+    those with S ≥ keep · S(tuned). Equal edits: the one nearer to the tuned model.
+
+    Args:
+        base, tuned, stream, suites: as for `audit`; at least one task and one suite.
+        output: a folder for the repaired model (`model/`), repair.json, tables, picture and page; None writes
+            nothing.
+        keep: share of the tuned model's speciality that must be kept, in (0, 1].
+        methods: what to search, of `METHODS`.
+        limit: samples per data set for the report on test data; None for all.
+        samples: samples per validation set for the search; None for all.
+        batch_size: samples per forward pass.
+        merge_adapter: write a LoRA adapter's edit merged, in the base's format, instead of as an adapter.
+
+    Raises:
+        UserError: as `audit`; no task or no suite; an unknown method; an output that exists.
+    """
+    _check(keep, methods, output)
+    pair = load_pair(base, tuned)
+    tasks, chosen = choose_data(pair, stream, suites)
+    require_data(tasks, "the task the model was tuned for", "--stream")
+    require_data(chosen, "a suite of what must not be lost", "--suite")
+    pair.add_tasks(tasks)
+    pair.load()
+    bench = Bench(pair, tasks, chosen, batch_size, limit)
+    search = Search(bench.limited(samples), bench.limited(min(HMA_SAMPLES, samples or HMA_SAMPLES)))
+    candidates = search.run(methods)
+    position, rule = choose(candidates, search.base, search.tuned, keep)
+    share = search.share(candidates[position].shares)
+    written: list[Path] = []
+    if output is not None:
+        written = pair.write(share, output / "model", merge_adapter)
+        _reread(pair, output / "model", merge_adapter)
+    rows = [bench.row(None, lambda _: 0.0), bench.row("tuned", lambda _: 1.0), bench.row("repaired", share)]
+    found = Repair(
+        base=pair.base_name,
+        tuned=pair.tuned_name,
+        format=pair.base.kind if merge_adapter else pair.tuned.kind,
+        rule=rule,
+        base_point=search.base,
+        tuned_point=search.tuned,
+        candidates=candidates,
+        chosen=position,
+        losses=[
+            Repaired(
+                **vars(loss),
+                repaired=(rows[2].tasks if loss.role == "task" else rows[2].suites)[loss.name].test,
+            )
+            for loss in losses(tasks, chosen, rows[0], rows[1])
+        ],
+        written=[str(path) for path in written],
+        environment=describe(),
+    )
+    if output is not None:
+        from cl_forget.auditing.output import write_repair
+
+        write_repair(found, output)
+    return found
+
+
+def _check(keep: float | None, methods: Sequence[str], output: Path | None) -> None:
+    if keep is not None and not 0 < keep <= 1:
+        raise UserError(
+            f"keep is the share of the tuned accuracy to keep, above 0 and at most 1, not {keep:g}."
+        )
+    for method in methods:
+        if method not in METHODS:
+            raise UserError(
+                f"no edit is called '{method}'.{closest(method, list(METHODS))} Known: {', '.join(METHODS)}."
+            )
+    if output is not None and (output / "model").exists():
+        raise UserError(f"{output / 'model'} exists; choose another --output, or remove it.")
+
+
+class Search:
+    """The edits, each measured on validation data.
+
+    Args:
+        bench: measures the candidates.
+        small: measures what HMA is fitted on.
+    """
+
+    def __init__(self, bench: Bench, small: Bench) -> None:
+        self.bench, self.small = bench, small
+        self.layout = bench.pair.layout
+        self.parts = self.layout.parts
+        self.base = bench.point(lambda _: 0.0)
+        self.tuned = bench.point(lambda _: 1.0)
+
+    def share(self, shares: Shares) -> Callable[[str], float]:
+        """By name of a tensor instead of by part."""
+        return lambda name: shares[self.layout.part_of(name)]
+
+    def run(self, methods: Sequence[str]) -> list[Candidate]:
+        """Every candidate, the tuned model itself first."""
+        from cl_forget.progress import bar
+
+        found = [self._candidate("wise_ft", "alpha", 1.0, dict.fromkeys(self.parts, 1.0))]
+        with bar("searching", len(methods)) as advance:
+            for method in methods:
+                for candidate in getattr(self, f"_{method}")():
+                    if candidate.shares not in [known.shares for known in found]:
+                        found.append(candidate)
+                advance(1, method)
+        points = [(c.validation.speciality, c.validation.generality) for c in found]
+        for position in pareto_front([[_number(x), _number(y)] for x, y in points]):
+            found[position].front = True
+        return found
+
+    def _candidate(self, method: str, knob: str, setting: float, shares: Shares) -> Candidate:
+        point = self.bench.point(self.share(shares))
+        return Candidate(method=method, knob=knob, setting=setting, shares=shares, validation=point)
+
+    def _wise_ft(self) -> Iterator[Candidate]:
+        for alpha in WiseFT.grid:
+            method = WiseFT(alpha=alpha)
+            shares = {part: float(method.share(part)) for part in self.parts}
+            yield self._candidate("wise_ft", "alpha", alpha, shares)
+
+    def _by_block(self, of_block: Callable[[int | None], float]) -> Shares:
+        blocks = {f"block {i}": i for i in range(self.layout.blocks)}
+        return {part: of_block(blocks.get(part)) for part in self.parts}
+
+    def _lines(self) -> Iterator[Candidate]:
+        for a in LiNeS.grid if self.layout.blocks > 1 else ():
+            method = LiNeS(a=a)
+            shares = self._by_block(lambda block, m=method: m.share(block, self.layout.blocks))  # type: ignore[misc]
+            yield self._candidate("lines", "a", a, shares)
+
+    def _hma(self) -> Iterator[Candidate]:
+        blocks = self.layout.blocks
+        for alpha in HMA_GRID if blocks > 1 else ():
+            method = HeterogeneousAveraging(alpha=alpha)
+
+            def shares(groups: tuple[float, ...], m: HeterogeneousAveraging = method) -> Shares:
+                return self._by_block(lambda block: m.share(block, blocks, groups))
+
+            fitted = method.search(blocks, lambda groups: self.small.loss(self.share(shares(groups))))
+            yield self._candidate("hma", "alpha", alpha, shares(fitted))
+
+    def _restore(self) -> Iterator[Candidate]:
+        """Each part put back on its own; then all of them one after another, the best bargain first."""
+        whole = dict.fromkeys(self.parts, 1.0)
+        singles = [
+            self._candidate("restore", part, 0.0, {**whole, part: 0.0})
+            for part in moved_parts(self.bench.pair)
+        ]
+        yield from singles
+        singles.sort(key=lambda c: -score(c.validation, self.base, self.tuned))
+        shares = whole
+        for count, single in enumerate(singles, 1):
+            shares = {**shares, single.knob: 0.0}
+            yield self._candidate("restore", "parts", count, shares)
+
+
+def score(point: Point, base: Point, tuned: Point) -> float:
+    """Mean of retention `G/G(base)` and target `S/S(tuned)`."""
+    return (_ratio(point.generality, base.generality) + _ratio(point.speciality, tuned.speciality)) / 2
+
+
+def choose(candidates: Sequence[Candidate], base: Point, tuned: Point, keep: float | None) -> tuple[int, str]:
+    """Position of the chosen candidate, and the rule in words; see `repair`."""
+
+    def nearness(candidate: Candidate) -> float:
+        return sum(candidate.shares.values()) / len(candidate.shares)
+
+    everyone = range(len(candidates))
+    if keep is None:
+        rule = "largest mean of retention G/G(base) and target S/S(tuned), on validation data"
+        best = max(
+            everyone, key=lambda i: (score(candidates[i].validation, base, tuned), nearness(candidates[i]))
+        )
+        return best, rule
+    floor = keep * _number(tuned.speciality)
+    kept = [i for i in everyone if _number(candidates[i].validation.speciality) >= floor]
+    rule = f"largest generality among edits that keep {keep:g} of the tuned speciality, on validation data"
+    return max(
+        kept, key=lambda i: (_number(candidates[i].validation.generality), nearness(candidates[i]))
+    ), rule
+
+
+def _ratio(value: float | None, reference: float | None) -> float:
+    return _number(value) / reference if reference else 0.0
+
+
+def _number(value: float | None) -> float:
+    return float("-inf") if value is None else value
+
+
+def _reread(pair: Pair, folder: Path, merge_adapter: bool) -> None:
+    """The written model must be whole: opened again, with the tensors it should have."""
+    names = pair.base.source.infos if merge_adapter else pair.tuned.source.infos
+    again = open_checkpoint(
+        folder if pair.tuned.kind != "file" or merge_adapter else folder / pair.tuned.path.name,
+        pair.base.source,
+    )
+    if set(again.source.infos) != set(names):
+        raise UserError(f"the model in {folder} is not whole; remove it and run again.")

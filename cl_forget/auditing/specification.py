@@ -1,0 +1,283 @@
+"""An audit or a repair as a report's specification: the page, the trade-off picture and the tables come from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cl_forget.auditing.bench import quality
+from cl_forget.auditing.records import Audit, Loss, Moved, Point, Repair, Repaired
+from cl_forget.evaluation.metrics import DEFINITIONS
+from cl_forget.mitigations.hma import HeterogeneousAveraging
+from cl_forget.mitigations.lines import LiNeS
+from cl_forget.mitigations.wise_ft import WiseFT
+from cl_forget.reporting._observations import collect, fold
+from cl_forget.reporting.numbers import number
+from cl_forget.reporting.specification import (
+    PRETRAINED,
+    Cell,
+    Figure,
+    Measure,
+    Method,
+    RunRecord,
+    Section,
+    Specification,
+    Table,
+)
+from cl_forget.reporting.styles import method_styles
+
+TUNED, REPAIRED = "tuned", "repaired"
+RESTORED, ALONE = "part restored to base", "part tuned alone"
+_QUALITY = "accuracy, or e^(-loss) where there is none"
+SPECIALITY = Measure("speciality", "Speciality", "percent", f"mean {_QUALITY}, over the tasks", "higher")
+GENERALITY = Measure("generality", "Generality", "percent", f"mean {_QUALITY}, over the suites", "higher")
+DEPTHS = (
+    Measure("relative", "Relative weight distance", "number", "‖θ - θ0‖ / ‖θ0‖ of the part", "lower"),
+    Measure("distance", "Weight distance", "number", "‖θ - θ0‖ of the part, L2", "lower"),
+    Measure("cka", "Similarity of features (CKA)", "number", "linear CKA with the base's features", "higher"),
+    Measure(
+        "feature_drift", "Feature drift", "number", "mean squared distance of pooled features, relative", "lower"
+    ),
+)  # fmt: skip
+
+
+def specify_audit(audit: Audit) -> Specification:
+    """The page of an audit."""
+    names = [TUNED, *([RESTORED, ALONE] if audit.effects else [])]
+    what = [_table(audit.losses, [PRETRAINED, TUNED])] if audit.losses else []
+    sections = [
+        Section("lost", "What was lost", tuple(what)),
+        Section("where", "Where it was lost", tuple(_effects(audit))),
+        Section("moved", "How far the model moved", (*_depths(audit), _kinds(audit.kinds))),
+    ]
+    return Specification(
+        title="What did fine-tuning cost?",
+        subtitle=f"base {audit.base} · tuned {audit.tuned} ({audit.format})",
+        findings=tuple(audit_findings(audit)),
+        methods=_methods(names),
+        sections=tuple(section for section in sections if section.items),
+        runs=(RunRecord(TUNED, 0, {"base": audit.base, "tuned": audit.tuned}, audit.environment),),
+        definitions={m.title: m.definition for m in (SPECIALITY, GENERALITY, *DEPTHS)},
+    )
+
+
+def specify_repair(found: Repair) -> Specification:
+    """The page of a repair."""
+    searched = list(dict.fromkeys(c.method for c in found.candidates))
+    titles = [TITLES[method] for method in searched]
+    return Specification(
+        title="How much comes back without training?",
+        subtitle=f"base {found.base} · tuned {found.tuned} ({found.format})",
+        findings=tuple(repair_findings(found)),
+        methods=_methods([TUNED, REPAIRED, *titles]),
+        sections=(
+            Section("tradeoff", "Trade-off", (_tradeoff(found, searched),)),
+            Section("results", "On test data", (_table(found.losses, [PRETRAINED, TUNED, REPAIRED]),)),
+        ),
+        runs=(RunRecord(REPAIRED, 0, found.choice.model_dump(mode="json"), found.environment),),
+        definitions={m.title: m.definition for m in (SPECIALITY, GENERALITY)},
+    )
+
+
+# -- sentences -----------------------------------------------------------------------------------------------
+def audit_findings(audit: Audit) -> Iterable[str]:
+    """The audit in sentences; each only if its numbers are known."""
+    known = [(loss, loss.drop) for loss in audit.losses if loss.role == "suite" and loss.drop is not None]
+    if known:
+        worst, drop = max(known, key=lambda pair: pair[1])
+        yield (
+            f"Largest loss: {worst.name}, from {_percent(quality(worst.base))} to "
+            f"{_percent(quality(worst.tuned))} ({_points(-drop)} points)."
+        )
+    effects = [e for e in audit.effects if e.recovered is not None]
+    if effects:
+        best = max(effects, key=lambda e: e.recovered or 0.0)
+        cost = "" if best.given_up is None else f", at {_points(-best.given_up)} points of speciality"
+        yield f"Putting {best.part} back brings {_points(best.recovered)} points of generality{cost}."
+    moved = [part for part in audit.parts[1:] if part.relative is not None]
+    if moved:
+        most = max(moved, key=lambda part: part.relative or 0.0)
+        yield f"Moved most for its size: {most.name}, by {_percent(most.relative)} of its norm."
+
+
+def repair_findings(found: Repair) -> Iterable[str]:
+    """The choice in sentences."""
+    yield f"Chosen: {found.choice.label}; {found.rule}."
+    for role, what in (("task", "Speciality"), ("suite", "Generality")):
+        ends = [_mean_quality(found.losses, role, which) for which in ("base", "tuned", "repaired")]
+        base, tuned, repaired = map(_percent, ends)
+        yield f"{what} on test data: base {base}, tuned {tuned}, repaired {repaired}."
+
+
+def _percent(value: float | None) -> str:
+    return f"{number(value, 'percent')} %"
+
+
+def _points(value: float | None) -> str:
+    return number(value, "change")
+
+
+def _mean_quality(losses: Sequence[Repaired], role: str, which: str) -> float | None:
+    from cl_forget.evaluation.metrics import mean
+
+    return mean([quality(getattr(loss, which)) for loss in losses if loss.role == role])
+
+
+# -- figures -------------------------------------------------------------------------------------------------
+def _methods(names: Sequence[str]) -> tuple[Method, ...]:
+    styles = method_styles(names, TUNED, PRETRAINED)
+    roles: dict[str, Any] = {PRETRAINED: "reference", TUNED: "control"}
+    return tuple(
+        Method(name, roles.get(name, "method"), (0,), s.color, s.color_dark, s.symbol)
+        for name in (PRETRAINED, *names)
+        for s in (styles[name],)
+    )
+
+
+def _table(losses: Sequence[Loss], models: Sequence[str]) -> Table:
+    """Tasks and suites as columns, the models as lines; KL to base behind them."""
+    fields = dict(zip(models, ("base", "tuned", "repaired"), strict=False))
+    rows: dict[str, dict[str, Cell]] = {model: {} for model in models}
+    measures = []
+    for loss in losses:
+        group = {"task": "Tasks", "suite": "Suites"}[loss.role]
+        definition = (
+            f"{loss.metric} on test data" if loss.base.accuracy is not None else "e^(-loss) on test data"
+        )
+        measures.append(Measure(loss.name, loss.name, "percent", definition, "higher", group))
+        for model, which in fields.items():
+            rows[model][loss.name] = Cell(quality(getattr(loss, which)))
+    for loss in losses:
+        key = f"kl:{loss.name}"
+        measures.append(Measure(key, loss.name, "nats", DEFINITIONS["kl_to_base"], "lower", "KL to base"))
+        for model, which in fields.items():
+            rows[model][key] = Cell(getattr(loss, which).kl_to_base)
+    return Table(
+        "results",
+        "Before and after",
+        "In %, on test data: what the model was tuned for, and what should have stayed.",
+        tuple(m for m in measures if any(row[m.name].mean is not None for row in rows.values())),
+        rows,
+    )
+
+
+def _lines(
+    name: str, title: str, how: str, measures: Sequence[Measure], entries: Any, x: str
+) -> list[Figure]:
+    data = collect(entries)
+    if not data:
+        return []
+    order: dict[str, dict[str, None]] = {}
+    for measure, place in zip(data["measure"], data["x"], strict=True):
+        order.setdefault(measure, {})[place] = None
+    return [
+        Figure(
+            name,
+            title,
+            how,
+            "lines",
+            tuple(m for m in measures if m.name in order),
+            data,
+            fold(data),
+            x=x,
+            order={measure: tuple(places) for measure, places in order.items()},
+        )
+    ]
+
+
+def _effects(audit: Audit) -> list[Figure]:
+    ends = {PRETRAINED: audit.base_point, TUNED: audit.tuned_point}
+
+    def entries() -> Iterable[tuple[dict[str, Any], float | None]]:
+        for effect in audit.effects:
+            points = {**ends, RESTORED: effect.restored, ALONE: effect.alone}
+            for method, point in points.items():
+                for measure in (GENERALITY.name, SPECIALITY.name):
+                    value = None if point is None else getattr(point, measure)
+                    yield {"method": method, "seed": 0, "measure": measure, "x": effect.part}, value
+
+    return _lines(
+        "parts",
+        "Which part of the model holds the loss?",
+        "From input to output, on validation data. Restored: the tuned model with this one part put back to the "
+        "base; where generality jumps up, the damage sits. Alone: the base with only this part tuned; where "
+        "speciality jumps up, the skill sits.",
+        (GENERALITY, SPECIALITY),
+        entries(),
+        "part",
+    )
+
+
+def _depths(audit: Audit) -> list[Figure]:
+    def entries() -> Iterable[tuple[dict[str, Any], float | None]]:
+        for part in audit.parts[1:]:
+            for measure in ("relative", "distance"):
+                yield {"method": TUNED, "seed": 0, "measure": measure, "x": part.name}, getattr(part, measure)
+        for measure in ("cka", "feature_drift"):
+            for depth, value in getattr(audit.drift, measure).items():
+                yield {"method": TUNED, "seed": 0, "measure": measure, "x": depth}, value
+
+    return _lines(
+        "drift",
+        "Weights and features by depth",
+        "From input to output. Distance and drift: 0 is unchanged. CKA: 1 is unchanged up to rotation and scale.",
+        DEPTHS,
+        entries(),
+        "depth",
+    )
+
+
+def _kinds(kinds: Sequence[Moved]) -> Figure:
+    measures = tuple(
+        Measure(f"kind:{k.name}", k.name, "percent", "‖θ - θ0‖ / ‖θ0‖ over these tensors", "lower")
+        for k in kinds
+    )
+    data = collect(({"method": TUNED, "seed": 0, "measure": f"kind:{k.name}"}, k.relative) for k in kinds)
+    return Figure(
+        "kinds",
+        "Weight distance by kind of tensor",
+        "In % of the norm these tensors have in the base.",
+        "bars",
+        tuple(m for m in measures if m.name in data["measure"]),
+        data,
+        fold(data),
+    )
+
+
+TITLES = {"wise_ft": "WiSE-FT", "lines": "LiNeS", "hma": "HMA", "restore": "restore parts"}
+_KNOBS = {
+    "wise_ft": f"alpha of WiSE-FT, {WiseFT.formula}",
+    "lines": f"a of LiNeS, {LiNeS.formula}",
+    "hma": f"alpha of HMA, {HeterogeneousAveraging.formula}",
+    "restore": "how many parts of the tuned model were put back to the base, the best bargain first",
+}
+
+
+def _tradeoff(found: Repair, searched: Sequence[str]) -> Figure:
+    def entries() -> Iterable[tuple[dict[str, Any], float | None]]:
+        ends = {PRETRAINED: found.base_point, TUNED: found.tuned_point, REPAIRED: found.choice.validation}
+        for method, point in ends.items():
+            yield from of(method, point, None, None)
+        for c in found.candidates:
+            if c.method != "restore" or c.knob == "parts":
+                yield from of(TITLES[c.method], c.validation, f"{c.method}.{c.knob}", c.setting)
+
+    def of(method: str, point: Point, knob: str | None, setting: float | None) -> Any:
+        for measure in (SPECIALITY.name, GENERALITY.name):
+            keys = {"method": method, "seed": 0, "measure": measure, "knob": knob, "setting": setting}
+            yield keys, getattr(point, measure)
+
+    data = collect(entries())
+    return Figure(
+        "tradeoff",
+        "What comes back, and what does it cost?",
+        "Up and to the right is better, on validation data. A line is one edit with its knob turned; nothing was "
+        "trained. On the grey stair no other edit is better on both.",
+        "tradeoff",
+        (SPECIALITY, GENERALITY),
+        data,
+        fold(data),
+        x=SPECIALITY.name,
+        y=GENERALITY.name,
+        notes=tuple(f"Numbers along {TITLES[m]}: {_KNOBS[m]}." for m in searched if m in _KNOBS),
+    )

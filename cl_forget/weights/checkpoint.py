@@ -1,0 +1,150 @@
+"""A model's weights on disk, in whatever format they came, and the same format written again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from cl_forget.errors import UserError
+from cl_forget.weights.adapter import WithAdapter
+from cl_forget.weights.reading import InMemory, Shards, TensorInfo, TensorSource, open_file
+from cl_forget.weights.writing import whole, write_file
+
+SINGLE = (
+    "model.safetensors",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    "open_clip_pytorch_model.bin",
+)
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+COMPANIONS = re.compile(
+    r"(?!.*\.index\.json$)(.*\.(json|txt|model|tiktoken|jinja|md)|LICEN[CS]E.*|NOTICE.*"
+    r"|(modeling|configuration|tokenization|processing)_\w+\.py)"
+)
+"""What lies beside the weights in a model's folder and belongs to it: configuration, tokenizer, licence, card."""
+
+
+@dataclass
+class Checkpoint:
+    """One model on disk.
+
+    Attributes:
+        path: the file or folder.
+        kind: "file", "folder" (transformers or open_clip), "adapter" (LoRA of peft) or "memory".
+        source: its tensors; an adapter's are those of the merged model.
+        files: the files of weights and the names each holds; empty in memory.
+        index: name of the index file of a sharded model.
+        companions: the folder whose other files (configuration, tokenizer, card) belong to the model.
+    """
+
+    path: Path
+    kind: str
+    source: TensorSource
+    files: dict[str, Mapping[str, TensorInfo]] = field(default_factory=dict)
+    index: str | None = None
+    companions: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.kind})"
+
+    def write(self, output: Path, tensor: Callable[[str], Tensor]) -> list[Path]:
+        """Write edited tensors as this checkpoint is written: the same files, types, configuration, tokenizer.
+
+        Args:
+            output: a folder that does not exist or is empty.
+            tensor: name -> the edited tensor, in this checkpoint's type and shape; called once per name.
+
+        Returns:
+            The files written. The folder appears whole or not at all.
+
+        Raises:
+            UserError: the folder holds something, or cannot be written to.
+        """
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise UserError(f"{output} exists; choose another --output, or remove it.")
+        with whole(output) as temporary:
+            temporary.mkdir()
+            if self.companions is not None:
+                copy_companions(self.companions, temporary)
+            self.write_weights(temporary, tensor)
+        return sorted(path for path in output.iterdir() if path.is_file())
+
+    def write_weights(self, folder: Path, tensor: Callable[[str], Tensor]) -> None:
+        """The files of weights alone."""
+        if not self.files:
+            raise UserError(f"{self.path} is no file that could be written again; give one, or a folder.")
+        root = self.path if self.path.is_dir() else self.path.parent
+        for file, infos in self.files.items():
+            metadata = open_file(root / file).metadata
+            write_file(folder / file, infos, tensor, metadata, Path(file).suffix)
+        if self.index is not None:
+            shutil.copyfile(root / self.index, folder / self.index)
+
+
+def copy_companions(source: Path, target: Path) -> None:
+    """Copy everything in a model's folder that `COMPANIONS` describes."""
+    for path in sorted(source.iterdir()):
+        if path.is_file() and COMPANIONS.fullmatch(path.name):
+            shutil.copyfile(path, target / path.name)
+
+
+def open_checkpoint(path: Path, base: TensorSource | None = None) -> Checkpoint:
+    """The weights at `path`: a file, a folder of transformers or open_clip, or a LoRA adapter of peft.
+
+    Args:
+        path: the file or folder.
+        base: what an adapter is applied to.
+
+    Raises:
+        UserError: nothing there, no weights in the folder, a shard missing, or an unreadable file.
+    """
+    path = path.expanduser()
+    if not path.exists():
+        raise UserError(f"there is no model at {path}: give a file of weights or a model's folder.")
+    if path.is_file():
+        source = open_file(path)
+        return Checkpoint(path, "file", source, {path.name: source.infos})
+    if (path / "adapter_config.json").is_file():
+        if base is None:
+            raise UserError(
+                f"{path} is a LoRA adapter, no model; give it as --tuned, with its base as --base."
+            )
+        return Checkpoint(path, "adapter", WithAdapter(base, path))
+    for index in INDEXES:
+        if (path / index).is_file():
+            return _sharded(path, index)
+    for name in SINGLE:
+        if (path / name).is_file():
+            source = open_file(path / name)
+            return Checkpoint(path, "folder", source, {name: source.infos}, companions=path)
+    raise UserError(
+        f"{path} holds no weights; a model's folder has one of {', '.join((*SINGLE, INDEXES[0]))}, an adapter's "
+        "adapter_config.json."
+    )
+
+
+def _sharded(path: Path, index: str) -> Checkpoint:
+    try:
+        shards = sorted(set(json.loads((path / index).read_text())["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise UserError(
+            f"{path / index} is not an index of shards; download or save the model again."
+        ) from None
+    missing = [shard for shard in shards if not (path / shard).is_file()]
+    if missing:
+        raise UserError(f"{path} lacks the shard {missing[0]}; download or copy the model again.")
+    sources = {shard: open_file(path / shard) for shard in shards}
+    whole_model = Shards(list(sources.values()), str(path))
+    files = {shard: source.infos for shard, source in sources.items()}
+    return Checkpoint(path, "folder", whole_model, files, index, companions=path)
+
+
+def in_memory(tensors: Mapping[str, Tensor], where: str) -> Checkpoint:
+    """A model that no file holds as it is (downloaded by tag, converted, made)."""
+    return Checkpoint(Path(where), "memory", InMemory(tensors, where))

@@ -1,0 +1,200 @@
+"""Named tensors read one at a time: safetensors files, torch files, shards, or a model in memory."""
+
+from __future__ import annotations
+
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cl_forget.errors import UserError
+
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "BOOL": torch.bool, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+}  # fmt: skip
+"""The data types of the safetensors format by their names in its header."""
+
+
+class TensorInfo(NamedTuple):
+    """What is known of a tensor before it is read."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+
+class TensorSource(ABC):
+    """Tensors by name, read one at a time.
+
+    Attributes:
+        where: what they are read from, for messages.
+        infos: data type and shape by name, in the order they are stored.
+    """
+
+    where: str
+    infos: Mapping[str, TensorInfo]
+
+    @abstractmethod
+    def load(self, name: str) -> Tensor:
+        """The tensor, in memory of its own."""
+
+
+class InMemory(TensorSource):
+    """Tensors that are in memory already; for models that no file holds as they are."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], where: str = "a model in memory") -> None:
+        self.where = where
+        self._tensors = tensors
+        self.infos = {name: TensorInfo(t.dtype, tuple(t.shape)) for name, t in tensors.items()}
+
+    def load(self, name: str) -> Tensor:
+        """A copy."""
+        return self._tensors[name].detach().cpu().clone()
+
+
+class SafetensorsFile(TensorSource):
+    """One safetensors file, read with plain reads: no page of it stays mapped into the process.
+
+    Raises:
+        UserError: it cannot be read, is no safetensors file, or is cut short.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.where, self.path = str(path), path
+        try:
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                if length > min(os.fstat(file.fileno()).st_size, 100_000_000):
+                    raise ValueError("its header is longer than the file")
+                header = json.loads(file.read(length))
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}; give a file that exists.") from None
+        except ValueError as error:
+            raise UserError(
+                f"{path} is not a safetensors file ({error}); download or save it again."
+            ) from None
+        self.metadata: dict[str, str] = header.pop("__metadata__", {})
+        self._start = 8 + length
+        self._offsets: dict[str, tuple[int, int]] = {}
+        infos = {}
+        # The order of the data, which is the order they are best read and written in.
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            if entry["dtype"] not in DTYPES:
+                raise UserError(
+                    f"'{name}' in {path} is of type {entry['dtype']}; save the model as bfloat16 or float32."
+                )
+            infos[name] = TensorInfo(DTYPES[entry["dtype"]], tuple(entry["shape"]))
+            self._offsets[name] = tuple(entry["data_offsets"])
+        self.infos = infos
+        wanted = self._start + max((end for _, end in self._offsets.values()), default=0)
+        if (found := path.stat().st_size) < wanted:
+            raise UserError(
+                f"{path} is cut short ({found:,} of {wanted:,} bytes); download or copy it again."
+            )
+
+    def load(self, name: str) -> Tensor:
+        """Read one tensor."""
+        dtype, shape = self.infos[name]
+        begin, end = self._offsets[name]
+        data = torch.empty(end - begin, dtype=torch.uint8)
+        if end > begin:
+            view = data.numpy().data
+            with self.path.open("rb", buffering=0) as file:
+                file.seek(self._start + begin)
+                while len(view):
+                    count = file.readinto(view)
+                    if not count:
+                        raise UserError(f"{self.path} was cut short while it was read; copy it again.")
+                    view = view[count:]
+        return data.view(dtype).reshape(shape)
+
+
+class TorchFile(TensorSource):
+    """A state dict that `torch.save` wrote (.pt, .bin), or a training checkpoint with a `state_dict` inside.
+
+    It is mapped into memory, and nothing but tensors is unpickled. The prefix `module.` of wrapped models is
+    taken off, as open_clip does.
+
+    Raises:
+        UserError: it cannot be read, or holds something else.
+    """
+
+    metadata: Mapping[str, str] = {}
+
+    def __init__(self, path: Path) -> None:
+        self.where, self.path = str(path), path
+        tensors = self._tensors
+        self.infos = {name: TensorInfo(t.dtype, tuple(t.shape)) for name, t in tensors.items()}
+
+    @cached_property
+    def _tensors(self) -> dict[str, Tensor]:
+        loaded = self._read()
+        for key in ("state_dict", "model"):
+            if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+                loaded = loaded[key]
+        if not isinstance(loaded, dict) or not all(isinstance(t, Tensor) for t in loaded.values()):
+            raise UserError(f"{self.path} holds no state dict; save `model.state_dict()` as safetensors.")
+        wrapped = bool(loaded) and all(name.startswith("module.") for name in loaded)
+        return {name.removeprefix("module.") if wrapped else name: t for name, t in loaded.items()}
+
+    def _read(self) -> Any:
+        try:
+            return torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be read: {error.strerror}; give a file that exists."
+            ) from None
+        except Exception as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise UserError(
+                f"{self.path} is not a file of tensors alone ({first}); save the model's state dict as safetensors."
+            ) from None
+
+    def load(self, name: str) -> Tensor:
+        """A copy of the mapped tensor."""
+        return self._tensors[name].clone()
+
+
+class Shards(TensorSource):
+    """Several files as one source.
+
+    Raises:
+        UserError: a tensor is in two of them.
+    """
+
+    def __init__(self, sources: Sequence[TensorSource], where: str) -> None:
+        self.where = where
+        self._home: dict[str, TensorSource] = {}
+        for source in sources:
+            for name in source.infos:
+                if name in self._home:
+                    raise UserError(f"'{name}' is in two files of {where}; download or save the model again.")
+                self._home[name] = source
+        self.infos = {name: source.infos[name] for name, source in self._home.items()}
+
+    def load(self, name: str) -> Tensor:
+        """Read one tensor from the file that holds it."""
+        return self._home[name].load(name)
+
+
+def open_file(path: Path) -> SafetensorsFile | TorchFile:
+    """The tensors of one file, by its suffix.
+
+    Raises:
+        UserError: unknown suffix, or as the classes.
+    """
+    if path.suffix == ".safetensors":
+        return SafetensorsFile(path)
+    if path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
+        return TorchFile(path)
+    raise UserError(
+        f"{path} is no weights file of a known kind; give one that ends in .safetensors, .pt, .pth or .bin, or "
+        "the model's folder."
+    )
