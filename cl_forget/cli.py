@@ -131,7 +131,7 @@ def audit(
     """
     from cl_forget.auditing import audit as measure
 
-    _quiet_libraries()
+    quiet_libraries()
     found = measure(
         base, tuned, _specs(stream), _specs(suite), output=output, limit=limit, by_part=by_part,
         part_samples=part_samples,
@@ -177,7 +177,7 @@ def repair(
     from cl_forget.auditing import repair as search
     from cl_forget.auditing.repair import METHODS
 
-    _quiet_libraries()
+    quiet_libraries()
     found = search(
         base, tuned, _specs(stream), _specs(suite), output=output, keep=keep, methods=method or METHODS,
         limit=limit, samples=samples, merge_adapter=merge_adapter,
