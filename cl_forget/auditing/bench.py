@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def quality(scores: Scores) -> float | None:
-    """Accuracy, or e^(-loss) where a suite has none: both in [0, 1], larger is better."""
+    """Accuracy, or 1/perplexity where a suite has none: both in [0, 1], larger is better."""
     if scores.accuracy is not None:
         return scores.accuracy
-    return None if scores.loss is None else math.exp(-scores.loss)
+    return None if scores.perplexity is None else 1 / scores.perplexity
 
 
 def choose_data(

@@ -56,7 +56,7 @@ class Pair:
     # -- tasks -----------------------------------------------------------------------------------------
     def add_tasks(self, tasks: list[Experience]) -> None:
         """Give the model the heads that the tuned model's run trained for these tasks."""
-        file = self.tuned.path / HEAD_FILE
+        file = self.tuned.path / HEAD_FILE  # as `ClipModel.export` writes it
         if self.run is None or not file.is_file():
             return
         self._heads = SafetensorsFile(file)
@@ -155,10 +155,12 @@ def load_pair(base: str | None, tuned: str) -> Pair:
             raise UserError(f"name the model that {tuned} was fine-tuned from, with --base.")
         base = run.model
     spec = as_spec(base)
-    model = load_model(spec)
+    model = load_model(spec, run.text if run is not None else None)
     before = _base_checkpoint(spec, model)
-    after = open_checkpoint(_path_of(tuned), before.source)
-    if run is not None:
+    path = _path_of(tuned)
+    exported = path / "model"  # of a run on a language model
+    after = open_checkpoint(exported if run is not None and exported.is_dir() else path, before.source)
+    if run is not None and after.path == path:  # the run's own files are not the model's
         after.companions = before.path if before.path.is_dir() else None
     check_pair(before.source, after.source)
     return Pair(base, tuned, model, before, after, run)
@@ -226,7 +228,7 @@ def _common(names: list[str]) -> str:
 
 def _prefix(model: FoundationModel, tuned: Checkpoint) -> str:
     """What the model's names have in front of those in the file."""
-    known = set(model.state_dict())
+    known = set(model.state_dict()) | {n for n, _ in model.named_parameters(remove_duplicate=False)}
     wanted = [name for name, info in tuned.source.infos.items() if info.dtype.is_floating_point]
     for prefix in ("", *(f"{child}." for child, _ in model.named_children())):
         if all(prefix + name in known for name in wanted):

@@ -57,7 +57,7 @@ def _losses(axes: Axes, audit: Audit) -> None:
     axes.plot([], [], "s", color=TUNED, label="tuned")
     axes.set_yticks(range(len(audit.losses)), [f"{x.name}\n({x.role})" for x in audit.losses])
     axes.set(
-        xlim=(-3, 103), ylim=(-0.6, len(audit.losses) - 0.4), xlabel="accuracy or e^(-loss), %, test data"
+        xlim=(-3, 103), ylim=(-0.6, len(audit.losses) - 0.4), xlabel="accuracy or 1/perplexity, %, test data"
     )
     axes.set_title("What was lost", size=10, color=INK, loc="left")
     axes.legend(frameon=False, fontsize=8, loc="best")

@@ -1,7 +1,7 @@
 """What an audit and a repair return, and what `audit.json` and `repair.json` hold.
 
-Qualities are accuracies in [0, 1], or, where a suite has none, e^(-loss) (the mean probability of a token,
-1/perplexity). What could not be measured is None.
+Qualities are accuracies in [0, 1], or, where a suite has none, 1/perplexity (the mean probability of a token).
+What could not be measured is None.
 """
 
 from __future__ import annotations

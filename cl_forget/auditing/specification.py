@@ -28,7 +28,7 @@ from cl_forget.reporting.styles import method_styles
 
 TUNED, REPAIRED = "tuned", "repaired"
 RESTORED, ALONE = "part restored to base", "part tuned alone"
-_QUALITY = "accuracy, or e^(-loss) where there is none"
+_QUALITY = "accuracy, or 1/perplexity where there is none"
 SPECIALITY = Measure("speciality", "Speciality", "percent", f"mean {_QUALITY}, over the tasks", "higher")
 GENERALITY = Measure("generality", "Generality", "percent", f"mean {_QUALITY}, over the suites", "higher")
 DEPTHS = (
@@ -56,7 +56,7 @@ def specify_audit(audit: Audit) -> Specification:
         findings=tuple(audit_findings(audit)),
         methods=_methods(names),
         sections=tuple(section for section in sections if section.items),
-        runs=(RunRecord(TUNED, 0, {"base": audit.base, "tuned": audit.tuned}, audit.environment),),
+        runs=(RunRecord("audit", TUNED, 0, {"base": audit.base, "tuned": audit.tuned}, audit.environment),),
         definitions={m.title: m.definition for m in (SPECIALITY, GENERALITY, *DEPTHS)},
     )
 
@@ -74,7 +74,7 @@ def specify_repair(found: Repair) -> Specification:
             Section("tradeoff", "Trade-off", (_tradeoff(found, searched),)),
             Section("results", "On test data", (_table(found.losses, [PRETRAINED, TUNED, REPAIRED]),)),
         ),
-        runs=(RunRecord(REPAIRED, 0, found.choice.model_dump(mode="json"), found.environment),),
+        runs=(RunRecord("repair", REPAIRED, 0, found.choice.model_dump(mode="json"), found.environment),),
         definitions={m.title: m.definition for m in (SPECIALITY, GENERALITY)},
     )
 
@@ -142,7 +142,7 @@ def _table(losses: Sequence[Loss], models: Sequence[str]) -> Table:
     for loss in losses:
         group = {"task": "Tasks", "suite": "Suites"}[loss.role]
         definition = (
-            f"{loss.metric} on test data" if loss.base.accuracy is not None else "e^(-loss) on test data"
+            f"{loss.metric} on test data" if loss.base.accuracy is not None else "1/perplexity on test data"
         )
         measures.append(Measure(loss.name, loss.name, "percent", definition, "higher", group))
         for model, which in fields.items():

@@ -127,6 +127,7 @@ class Evaluator:
     def scores(self, experience: Experience, split: str) -> Scores:
         """One pass of the model as it is over one data set of an experience."""
         self.model.eval()
+        self._trunk_moved = self._has_moved()
         with torch.no_grad():
             return self._split_scores(self.prepared(experience, split), pretrained=False)
 

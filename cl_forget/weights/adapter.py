@@ -95,8 +95,9 @@ class WithAdapter(TensorSource):
     def load(self, name: str) -> Tensor:
         """The base's tensor with the adapter's change added."""
         if name in self.saved:
-            return self.adapter.load(self.saved[name]).to(self.base.infos[name].dtype)
-        tensor = self.base.load(name)
+            tensor = self.adapter.load(self.saved[name]).to(self.base.infos[name].dtype)
+        else:
+            tensor = self.base.load(name)
         if name in self.pairs:
             pair = self.pairs[name]
             a, b = self.adapter.load(pair.a), self.adapter.load(pair.b)

@@ -194,6 +194,11 @@ def open_file(path: Path) -> SafetensorsFile | TorchFile:
         return SafetensorsFile(path)
     if path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
         return TorchFile(path)
+    if path.suffix == ".gguf":
+        raise UserError(
+            f"{path} is a GGUF file, which is quantised and cannot be edited; give the model it was made from (as a "
+            "base, gguf:<file> will do)."
+        )
     raise UserError(
         f"{path} is no weights file of a known kind; give one that ends in .safetensors, .pt, .pth or .bin, or "
         "the model's folder."
