@@ -13,7 +13,7 @@ from cl_forget.errors import UserError
 from cl_forget.evaluation.evaluate import Evaluator
 from cl_forget.evaluation.metrics import mean
 from cl_forget.result import Cost, Row, Scores
-from cl_forget.simulation import check_names
+from cl_forget.setup import check_names
 from cl_forget.streams import load_stream, load_suite
 from cl_forget.training.frozen import FrozenCache, FrozenModel
 

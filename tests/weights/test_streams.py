@@ -22,9 +22,10 @@ from cl_forget.weights.layout import kind_of
 from cl_forget.weights.reading import SafetensorsFile, TensorInfo
 from cl_forget.weights.writing import write_safetensors
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
-)  # peft
+pytestmark = [  # of peft
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning"),
+]
 
 
 def same_bits(one: dict[str, Tensor], two: dict[str, Tensor]) -> None:
