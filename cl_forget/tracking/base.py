@@ -10,13 +10,13 @@ from cl_forget.result import Result, Row
 
 
 class Tracker(Protocol):
-    """Follows one run. Nothing a tracker does may change, stop or hold up the run it follows.
+    """Follows one run. Nothing a tracker does may change or stop the run it follows, or hold it up for long.
 
     `at` numbers the records of a run from 1: it is the line of `events.jsonl`, so a resumed run counts on where
     its checkpoint stands.
 
     Attributes:
-        url: where people can look at the run; None if nowhere.
+        url: where people can look at the run; None if nowhere, or not yet known.
         samples_kl: whether the tracker wants the KL to the pre-trained model now and then during training.
     """
 

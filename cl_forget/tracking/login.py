@@ -1,17 +1,19 @@
-"""Whether somebody is logged in to Weights & Biases, found out without importing it or asking the network."""
+"""Who is logged in to Weights & Biases, and whether its server answers: found out without importing wandb."""
 
 from __future__ import annotations
 
 import netrc
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from cl_forget.config import Tracking
 
 Mode = Literal["online", "offline", "off"]
+
+_VIEWER = "query Viewer { viewer { id entity username teams { edges { node { name } } } } }"
 
 
 def mode_of(track: Tracking) -> Mode:
@@ -27,19 +29,69 @@ def mode_of(track: Tracking) -> Mode:
 
 
 def logged_in() -> bool:
-    """Whether there is a key for the server: in the environment, or from `wandb login` in the netrc file."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    places = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]
-    for file in (Path(place).expanduser() for place in places if place):
-        try:
-            if netrc.netrc(file).authenticators(urlsplit(server()).hostname or ""):
-                return True
-        except (OSError, netrc.NetrcParseError):
-            continue
-    return False
+    """Whether there are credentials for the server: in the environment, or from `wandb login`."""
+    return bool(_api_key() or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"))
 
 
 def server() -> str:
     """The address of the server in use."""
-    return os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
+    return (os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").rstrip("/")
+
+
+def problem(timeout: float) -> str | None:
+    """What keeps us from the server, in one line that names the cure; None if it answers and knows us.
+
+    Args:
+        timeout: the longest wait, seconds.
+    """
+    answer = _ask_who_we_are(timeout)
+    return answer if isinstance(answer, str) else None
+
+
+def entities(timeout: float) -> set[str] | str:
+    """The entities we may write to, or the problem in one line."""
+    viewer = _ask_who_we_are(timeout)
+    if isinstance(viewer, str):
+        return viewer
+    teams = {edge["node"]["name"] for edge in (viewer.get("teams") or {}).get("edges", [])}
+    return teams | {name for name in (viewer.get("entity"), viewer.get("username")) if name}
+
+
+def _ask_who_we_are(timeout: float) -> dict[str, Any] | str:
+    import requests
+
+    key, address = _api_key(), server()
+    if key is None:
+        return "nobody is logged in to W&B: run `wandb login`, or set WANDB_API_KEY."
+    try:
+        answer = requests.post(
+            f"{address}/graphql", json={"query": _VIEWER}, auth=("api", key), timeout=timeout
+        )
+    except requests.Timeout:
+        return f"{address} does not answer within {timeout:g} s: check the network, or WANDB_BASE_URL."
+    except requests.RequestException:
+        return f"{address} cannot be reached: check the network, or WANDB_BASE_URL."
+    if answer.status_code in (401, 403):
+        return f"{address} does not accept the API key: run `wandb login --relogin`, or mend WANDB_API_KEY."
+    if answer.status_code != 200:
+        return f"{address} answers with an error ({answer.status_code}): try again later."
+    try:
+        viewer = (answer.json().get("data") or {}).get("viewer")
+    except ValueError:
+        return f"{address} is no W&B server: mend WANDB_BASE_URL."
+    return viewer or f"{address} does not know the API key: run `wandb login --relogin`."
+
+
+def _api_key() -> str | None:
+    """The key from the environment, or the one `wandb login` put into the netrc file for this server."""
+    if key := os.environ.get("WANDB_API_KEY"):
+        return key
+    places = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]
+    for file in (Path(place).expanduser() for place in places if place):
+        try:
+            found = netrc.netrc(file).authenticators(urlsplit(server()).hostname or "")
+        except (OSError, netrc.NetrcParseError):
+            continue
+        if found:
+            return found[2]
+    return None

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from cl_forget.config import Run
 from cl_forget.tracking.base import NullTracker, Tracker
 from cl_forget.tracking.login import mode_of
-
-log = logging.getLogger(__name__)
 
 
 def start_tracker(
@@ -34,8 +31,4 @@ def start_tracker(
         return NullTracker()
     from cl_forget.tracking.weights_and_biases import WandbTracker
 
-    tracker = WandbTracker.start(run, mode, folder, identity, tasks, suites, probes)
-    if tracker is None:
-        return NullTracker()
-    log.info("W&B: %s", tracker.url or f"offline, {tracker.files}")
-    return tracker
+    return WandbTracker(run, mode, folder, identity, tasks, suites, probes)

@@ -1,60 +1,50 @@
 """Weights & Biases: everything a run measures, online or as offline files that `wandb sync` uploads.
 
-W&B's own process writes every record to disk before it sends anything, so nothing is lost when the server is
-slow or away. Waiting is bounded: `track.timeout` seconds at the start, as long at the end, none in between.
+All calls into W&B are made by a thread of their own, one after the other, because some of them wait for the
+network in ways that no setting bounds. The run itself only puts records into a queue; it waits once, at its end,
+for at most `track.timeout` seconds. W&B's process writes every record to disk before it sends it, and a run that
+the server does not take at its start is kept offline from its first record, so nothing is lost.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from functools import wraps
+import threading
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Literal
 
 from cl_forget.config import Run
-from cl_forget.environment import describe
 from cl_forget.redact import redact
 from cl_forget.result import Result, Row
-from cl_forget.tracking import names
+from cl_forget.tracking import _wandb, names
+from cl_forget.tracking.login import entities, problem
 
 log = logging.getLogger(__name__)
 
+Call = Callable[[Any], None]
 
-def _harmless(method: Any) -> Any:
-    """A method after whose failure the tracker says so, once, and follows the run no longer."""
-
-    @wraps(method)
-    def guarded(self: WandbTracker, *arguments: Any) -> None:
-        if self.run is None:
-            return
-        try:
-            method(self, *arguments)
-        except Exception as error:  # whatever W&B raises must not reach the run
-            self.run = None
-            log.warning("W&B stopped following this run: %s. The run goes on; its files are complete.", error)
-
-    return guarded
+LOCAL_SECONDS = 60.0
+"""How long at most W&B's process on this machine is waited for, which has no network to wait for."""
 
 
 class WandbTracker:
-    """One run in Weights & Biases."""
+    """One run in Weights & Biases.
+
+    Args:
+        run: the run.
+        mode: "online" or "offline".
+        folder: W&B's own files go into a folder `wandb` below it.
+        identity: of the W&B run.
+        tasks, suites, probes: names in order; `probes` without the stream's own tasks.
+    """
 
     samples_kl = True
 
-    def __init__(self, run: Any, tasks: Sequence[str], suites: Sequence[str], probes: Sequence[str]) -> None:
-        self.run, self.url = run, run.url if not run.offline else None
-        self.tasks, self.suites, self.probes = list(tasks), list(suites), list(probes)
-        self.files = Path(run.settings.sync_dir)
-        run.define_metric(names.STEP, hidden=True)
-        run.define_metric("train/*", step_metric=names.STEP)
-        run.define_metric(names.EXPERIENCE, hidden=True)
-        for section in names.SECTIONS:
-            run.define_metric(f"{section}/*", step_metric=names.EXPERIENCE)
-
-    @classmethod
-    def start(
-        cls,
+    def __init__(
+        self,
         run: Run,
         mode: Literal["online", "offline"],
         folder: Path,
@@ -62,138 +52,156 @@ class WandbTracker:
         tasks: Sequence[str],
         suites: Sequence[str],
         probes: Sequence[str],
-    ) -> WandbTracker | None:
-        """The tracker; None, and one line that says why, if W&B cannot be started at all."""
-        try:
-            return cls(_init(run, mode, folder, identity), tasks, suites, probes)
-        except Exception as error:  # whatever W&B raises must not reach the run
-            log.warning("W&B cannot be started: %s. The run goes on without it.", _one_line(error))
-            return None
+    ) -> None:
+        self._asked, self._folder, self._identity = run, folder, identity
+        self._names = (list(tasks), list(suites), list(probes))
+        self._timeout = run.track.timeout
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._run: Any = None  # wandb's, once it has started
+        self._tried_online = self._given_up = False
+        self._said = False
+        self.url: str | None = None
+        self._thread = self._start(mode)
 
-    @_harmless
+    # -- what the simulation calls ---------------------------------------------------------------------
     def step(self, at: int, number: int, record: dict[str, Any]) -> None:
         """Loss, penalties by name, learning rate, throughput, and now and then the KL to base."""
-        self.run.log(names.step_values(number, record), step=at)
+        self._log(at, names.step_values(number, record))
 
-    @_harmless
     def row(self, at: int, rows: Sequence[Row]) -> None:
         """The line of the R matrix, forgetting, transfer, generality, Δ_LP and cost so far."""
-        self.run.log(names.row_values(rows, self.tasks, self.suites, self.probes), step=at)
+        self._log(at, names.row_values(rows, *self._names))
 
-    @_harmless
     def finish(self, at: int, result: Result, folder: Path) -> None:
         """The summary, R matrix and knob curves as tables, pictures, and the checkpoints if asked for."""
-        import wandb
-
-        run, self.run = self.run, None
         for split in ("test", "validation"):
-            run.summary[split] = result.metrics[split]
-        tables = {
-            f"tables/accuracy_{split}": names.accuracy_table(result.rows, split)
-            for split in ("test", "validation")
-        }
-        if result.curves:
-            tables["tables/curves"] = names.curve_table(result.curves, self.tasks, self.suites)
-        media: dict[str, Any] = {
-            name: wandb.Table(columns=[*columns], data=lines) for name, (columns, lines) in tables.items()
-        }
-        run.log(media | _pictures(result, folder), step=at + 1)
-        if result.run["track"]["artifacts"]:
-            _upload(run, folder)
-        _finish(run, exit_code=0)
+            self._calls.put(lambda run, split=split: run.summary.update({split: result.metrics[split]}))
+        self._calls.put(lambda run: _wandb.log_media(run, at + 1, result, folder))
+        if self._asked.track.artifacts:
+            self._calls.put(lambda run: self._upload(run, folder))
+        self._close(exit_code=0)
 
-    @_harmless
     def failed(self, error: BaseException) -> None:
         """The run is marked as failed, with the reason; resuming it goes on in the same W&B run."""
-        run, self.run = self.run, None
-        run.summary["error"] = redact(_one_line(error))
-        _finish(run, exit_code=1)
+        reason = redact(_one_line(error))
+        self._calls.put(lambda run: run.summary.update({"error": reason}))
+        self._close(exit_code=1)
 
+    def _log(self, at: int, values: dict[str, float]) -> None:
+        stamped = {**values, "_timestamp": time.time()}
+        self._calls.put(lambda run: run.log(stamped, step=at))
 
-def _init(run: Run, mode: Literal["online", "offline"], folder: Path, identity: str) -> Any:
-    import wandb
+    def _upload(self, run: Any, folder: Path) -> None:
+        # Adding an artifact to an online run asks the server first, and waits for it long.
+        if run.offline or (why := problem(self._timeout)) is None:
+            _wandb.log_artifact(run, folder)
+        else:
+            self._say(f"the checkpoints are not uploaded, {why} They are in {folder}.")
 
-    track = run.track
-    settings = wandb.Settings(
-        mode=mode,
-        console="off",  # the terminal is the user's, and may show what must not be uploaded
-        silent=True,
-        disable_git=True,
-        disable_code=True,
-        save_code=False,
-        x_save_requirements=False,
-        init_timeout=track.timeout,
-        finish_timeout=track.timeout,
-        finish_timeout_raises=True,
-        reinit="create_new",  # other runs of this process, of a sweep or the user's own, stay untouched
-    )
-    return wandb.init(
-        project=track.project,
-        entity=track.entity,
-        group=track.group,
-        job_type=track.job_type,
-        tags=track.tags,
-        name=f"{run.method}, seed {run.seed}",
-        id=identity,
-        resume="allow",
-        dir=folder,
-        config=_configuration(run),
-        settings=settings,
-    )
+    # -- the thread ------------------------------------------------------------------------------------
+    def _start(self, mode: Literal["online", "offline"]) -> threading.Thread:
+        thread = threading.Thread(target=self._work, args=(mode,), name="wandb", daemon=True)
+        thread.start()
+        return thread
 
+    def _work(self, mode: Literal["online", "offline"]) -> None:
+        try:
+            run = self._open(mode)
+        except Exception as error:  # of whatever kind: wandb itself is broken
+            self._say(f"it cannot be started ({_one_line(error)}), so this run is not followed.")
+            return
+        for call in iter(self._calls.get, None) if run is not None else ():
+            try:
+                call(run)
+            except Exception as error:  # whatever W&B raises must not reach the run
+                self._say(f"something of this run is missing there: {_one_line(error)}.")
 
-def _configuration(run: Run) -> dict[str, Any]:
-    """The resolved configuration, and each mitigation's fields by name, so that knobs are columns."""
-    plain = run.model_dump(mode="json", exclude={"track"})
-    return redact(
-        {
-            **plain,
-            "mitigation": {m.name: m.model_dump(mode="json") for m in run.mitigations},
-            "key": run.key(),
-            "environment": describe(),
-        }
-    )
+    def _open(self, mode: Literal["online", "offline"]) -> Any:
+        """W&B's run: online, or offline if it cannot be; None if the run has been taken over meanwhile."""
+        run, why = self._online() if mode == "online" else (None, "")
+        with self._lock:
+            if self._given_up and mode == "online":
+                if run is not None:
+                    run.finish(exit_code=1)
+                return None
+            self._run = run or self._offline()
+        if why:
+            self._say_offline(why)
+        else:
+            self.url = self._run.url if run else None
+            log.info("W&B: %s", self.url or f"offline, {_wandb.files(self._run)}")
+        return self._run
 
+    def _online(self) -> tuple[Any, str]:
+        """W&B's run, or None and the reason."""
+        if why := problem(self._timeout):
+            return None, why
+        self._tried_online = True
+        try:
+            return _wandb.start(self._asked, "online", self._folder, self._identity), ""
+        except Exception as error:  # of whatever kind: wrong entity, no permission, no answer
+            return None, self._why_refused() or f"{_one_line(error)}; check track.entity and track.project"
 
-def _pictures(result: Result, folder: Path) -> dict[str, Any]:
-    """The run's trade-off curve, and whatever pictures stand in its folder."""
-    import wandb
+    def _why_refused(self) -> str | None:
+        known, entity = entities(self._timeout), self._asked.track.entity
+        if entity is None or isinstance(known, str) or entity in known:
+            return None
+        return f"entity '{entity}' is not one of yours ({', '.join(sorted(known))}): set track.entity"
 
-    from cl_forget.reporting import specify
-    from cl_forget.reporting.pictures import tradeoff_png
+    def _offline(self) -> Any:
+        # After a start that failed, wandb goes on using the identity as long as the process lives.
+        identity = f"{self._identity}-offline" if self._tried_online else self._identity
+        return _wandb.start(self._asked, "offline", self._folder, identity)
 
-    found = {path.stem: wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))}
-    drawn = tradeoff_png(specify([result]))
-    if drawn is not None:
-        file = folder / "tradeoff.png"
-        file.write_bytes(drawn)
-        found["tradeoff"] = wandb.Image(str(file))
-    return {f"pictures/{name}": picture for name, picture in found.items()}
+    # -- the end ---------------------------------------------------------------------------------------
+    def _close(self, exit_code: int) -> None:
+        self._calls.put(lambda run: self._finish(run, exit_code))
+        self._calls.put(None)
+        self._thread.join(self._timeout)
+        if not self._thread.is_alive():
+            return
+        with self._lock:
+            self._given_up = self._run is None
+        if self._given_up:
+            self._thread = self._start("offline")
+            self._thread.join(LOCAL_SECONDS)
+            self._say_offline(f"it did not answer within {self._timeout:g} s")
+        elif self._run.offline:
+            self._thread.join(LOCAL_SECONDS)
+        else:
+            self._say_unfinished()
 
+    def _finish(self, run: Any, exit_code: int) -> None:
+        try:
+            run.finish(exit_code=exit_code)
+        except TimeoutError:
+            self._say_unfinished()
+            return
+        if not run.offline and (status := _wandb.refused(run)):
+            cure = "run `wandb login --relogin`, then " if status in ("401", "403") else ""
+            self._say(
+                f"the server refused the rest of this run ({status}). Nothing is lost: {cure}"
+                f"`wandb sync {_wandb.files(run)}`."
+            )
 
-def _upload(run: Any, folder: Path) -> None:
-    """The checkpoints after every stage, the exported model and the result, as one artifact."""
-    import wandb
-
-    artifact = wandb.Artifact(f"run-{run.id}", type="model")
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        inside = file.relative_to(folder)
-        if inside.parts[0] != "wandb" and not file.name.startswith("."):
-            artifact.add_file(str(file), name=str(inside))
-    run.log_artifact(artifact)
-
-
-def _finish(run: Any, exit_code: int) -> None:
-    folder = Path(run.settings.sync_dir)
-    try:
-        run.finish(exit_code=exit_code)
-    except TimeoutError:
-        log.warning(
-            "W&B did not take everything within %g s; nothing is lost: `wandb sync %s` uploads the rest.",
-            run.settings.finish_timeout,
-            folder,
+    def _say_unfinished(self) -> None:
+        self._say(
+            f"not everything was taken within {self._timeout:g} s. Nothing is lost: `wandb sync "
+            f"{_wandb.files(self._run)}` uploads the rest."
         )
+
+    def _say_offline(self, why: str) -> None:
+        where = _wandb.files(self._run) if self._run is not None else self._folder / "wandb"
+        identity = f"--id {self._identity} " if self._tried_online else ""
+        self._say(f"{why.rstrip('.')}. This run is kept offline; later: `wandb sync {identity}{where}`.")
+
+    def _say(self, what: str) -> None:
+        """Once a run, whatever else goes wrong."""
+        if not self._said:
+            self._said = True
+            log.warning("W&B: %s The run itself is not affected.", redact(what))
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

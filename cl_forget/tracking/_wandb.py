@@ -1,0 +1,143 @@
+"""The calls into the wandb package."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from cl_forget.config import Run
+from cl_forget.environment import describe
+from cl_forget.redact import redact
+from cl_forget.result import Result
+from cl_forget.tracking import names
+
+
+def start(run: Run, mode: Literal["online", "offline"], folder: Path, identity: str) -> Any:
+    """A W&B run beside whatever runs this process has, or the continuation of the one with this identity.
+
+    Raises:
+        Exception: whatever wandb raises.
+    """
+    # wandb reports on itself to its server, and its exporter holds up the exit of the process when that is away.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    track = run.track
+    settings = wandb.Settings(
+        mode=mode,
+        console="off",  # the terminal is the user's, and may show what must not be uploaded
+        silent=True,
+        disable_git=True,
+        disable_code=True,
+        save_code=False,
+        x_save_requirements=False,
+        init_timeout=60,  # the run does not wait for it
+        finish_timeout=track.timeout,
+        finish_timeout_raises=True,
+        reinit="create_new",  # other runs of this process, of a sweep or the user's own, stay untouched
+    )
+    started = wandb.init(
+        project=track.project,
+        entity=track.entity,
+        group=track.group,
+        job_type=track.job_type,
+        tags=track.tags,
+        name=f"{run.method}, seed {run.seed}",
+        id=identity,
+        resume="allow",
+        dir=folder,
+        config=configuration(run),
+        settings=settings,
+    )
+    started.define_metric(names.STEP, hidden=True)
+    started.define_metric("train/*", step_metric=names.STEP)
+    started.define_metric(names.EXPERIENCE, hidden=True)
+    for section in names.SECTIONS:
+        started.define_metric(f"{section}/*", step_metric=names.EXPERIENCE)
+    return started
+
+
+def configuration(run: Run) -> dict[str, Any]:
+    """The resolved configuration, and each mitigation's fields by name, so that knobs are columns."""
+    plain = run.model_dump(mode="json", exclude={"track"})
+    return redact(
+        {
+            **plain,
+            "mitigation": {m.name: m.model_dump(mode="json") for m in run.mitigations},
+            "key": run.key(),
+            "environment": describe(),
+        }
+    )
+
+
+def files(run: Any) -> Path:
+    """The folder of W&B's own files of a run."""
+    return Path(run.settings.sync_dir)
+
+
+def log_media(run: Any, at: int, result: Result, folder: Path) -> None:
+    """R matrix and knob curves as tables, and the pictures, as record `at`."""
+    import wandb
+
+    tables = {
+        f"tables/accuracy_{split}": names.accuracy_table(result.rows, split)
+        for split in ("test", "validation")
+    }
+    if result.curves:
+        tables["tables/curves"] = names.curve_table(result.curves, result.tasks, result.suites)
+    media: dict[str, Any] = _pictures(result, folder)
+    for name, (columns, lines) in tables.items():
+        media[name] = wandb.Table(columns=[*columns], data=lines)
+        # A table that is bound already is logged as a file alone, not as an artifact as well, for which the
+        # server would have to be asked first.
+        media[name].bind_to_run(run, name, at)
+    run.log(media, step=at)
+
+
+def _pictures(result: Result, folder: Path) -> dict[str, Any]:
+    """The run's trade-off curve, and whatever pictures stand in its folder."""
+    import wandb
+
+    from cl_forget.reporting import specify
+    from cl_forget.reporting.pictures import tradeoff_png
+
+    drawn = tradeoff_png(specify([result]))
+    if drawn is not None:
+        (folder / "tradeoff.png").write_bytes(drawn)
+    return {f"pictures/{path.stem}": wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))}
+
+
+def log_artifact(run: Any, folder: Path) -> None:
+    """The checkpoints after every stage, the exported model and the result, as one artifact."""
+    import wandb
+
+    artifact = wandb.Artifact(f"run-{run.id}", type="model")
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        inside = file.relative_to(folder)
+        if inside.parts[0] != "wandb" and not file.name.startswith("."):
+            artifact.add_file(str(file), name=str(inside))
+    run.log_artifact(artifact)
+
+
+def refused(run: Any) -> str | None:
+    """The HTTP status with which the server refused a finished run's data for good; None if it did not.
+
+    wandb itself only prints that it happened; its log on disk says what.
+    """
+    try:
+        lines = Path(run.settings.log_internal).read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        try:
+            message = str(json.loads(line).get("msg"))
+        except ValueError:
+            continue
+        if message.startswith("filestream: fatal error"):
+            status = re.search(r"\b[45]\d\d\b", message)
+            return status[0] if status else "unknown"
+    return None
