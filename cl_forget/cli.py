@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,7 +66,7 @@ def run(
     from cl_forget.reporting import report as render
     from cl_forget.reporting import terminal_table
 
-    results = run_experiment(experiment, folder, resume, _announce, jobs)
+    results = run_experiment(experiment, folder, resume, partial(_announce, folder), jobs)
     rendered = render(results, folder, title=experiment.name)
     _show(terminal_table(results), rendered)
 
@@ -255,8 +256,11 @@ def _show(table: Any, rendered: Any) -> None:
         typer.echo(f"  {path}")
 
 
-def _announce(run: Any, number: int, total: int) -> None:
-    typer.secho(f"[{number}/{total}] {run.method}, seed {run.seed}", err=True, dim=True)
+def _announce(output: Path, run: Any, number: int, total: int) -> None:
+    from cl_forget.experiment import run_folder
+
+    line = f"[{number}/{total}] {run.method}, seed {run.seed} · {output / run_folder(run)}"
+    typer.secho(line, err=True, dim=True)
 
 
 def _print(renderable: Any) -> None:

@@ -36,6 +36,7 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", module=r"(?!cl_forget)")
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     logging.getLogger("cl_forget").setLevel(logging.INFO)
+    logging.getLogger("wandb").propagate = False  # it has log files of its own
 
 
 def describe() -> dict[str, Any]:

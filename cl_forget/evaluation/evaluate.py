@@ -22,7 +22,7 @@ from cl_forget.progress import bar
 from cl_forget.result import Cost, Drift, ProbeScores, Row, Scores, TaskScores
 from cl_forget.streams import balanced
 from cl_forget.streams.base import Experience
-from cl_forget.training.frozen import FrozenCache, FrozenModel
+from cl_forget.training.frozen import FrozenCache, FrozenModel, teacher, teacher_fields, unit_rows
 
 DRIFT_SAMPLES = 512
 """Feature drift and CKA are taken on at most this many samples of the first suite (or task)."""
@@ -221,14 +221,19 @@ class Evaluator:
         """
         samples = self.prepared((self.suites or self.tasks)[0], "validation")
         chosen = torch.linspace(0, len(samples) - 1, min(count, len(samples))).long()
+        fields = teacher_fields(self.model.top_logits)
+        known = self.cache.outputs(self.base, samples, fields, self.batch_size)
+        batch = samples.batch(chosen)
+        rows = unit_rows(batch, known.get("offsets", torch.arange(len(samples) + 1)))
         training = [module for module in self.model.modules() if module.training]
         self.model.eval()
         with torch.no_grad():
-            now = self.model(samples.batch(chosen)).logits
+            forward = self.model(batch)
+            base = teacher({field: known[field][rows].to(forward.logits.device) for field in fields})
+            divergence = forward.per_sample(base.kl(forward.logits).clamp_min(0))
         for module in training:
             module.training = True
-        base = self._base_outputs(samples).logits[chosen]
-        return float(metrics.kl_divergence(base.numpy(), now.cpu().numpy()).mean())
+        return float(divergence.double().mean())
 
     def _drift(self, pretrained: bool) -> Drift:
         """Distances from the pre-trained model; none to measure for itself."""

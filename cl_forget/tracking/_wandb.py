@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +36,7 @@ def start(run: Run, mode: Literal["online", "offline"], folder: Path, identity: 
         disable_code=True,
         save_code=False,
         x_save_requirements=False,
+        x_disable_meta=redact(sys.argv) != sys.argv,  # wandb would write the command as it is
         init_timeout=60,  # the run does not wait for it
         finish_timeout=track.timeout,
         finish_timeout_raises=True,

@@ -18,7 +18,16 @@ STEP = "train/step"
 EXPERIENCE = "experience"
 """The x axis of everything logged after an evaluation: 0 is the pre-trained model, j the model after stage j."""
 
-SECTIONS = ("accuracy", "validation_accuracy", "generality", "probe", "kl_to_base", "metrics", "cost")
+SECTIONS = (
+    "accuracy",
+    "validation_accuracy",
+    "generality",
+    "perplexity",
+    "probe",
+    "kl_to_base",
+    "metrics",
+    "cost",
+)
 """The sections with `EXPERIENCE` as their x axis."""
 
 METRICS = {
@@ -33,6 +42,7 @@ METRICS = {
     "delta_lp": "delta_lp",
     "delta_lp_before_tuning": "delta_lp_before_tuning",
     "delta_zs": "delta_zs",
+    "perplexity_rise": "perplexity_rise",
     "mtil_transfer": "mtil_transfer",
     "mtil_avg": "mtil_avg",
     "ood_accuracy": "shifted_accuracy",
@@ -80,6 +90,7 @@ def row_values(
         **{f"generality/{name}": scores.test.accuracy for name, scores in row.suites.items()},
         **{f"validation_accuracy/{name}": scores.validation.accuracy for name, scores in row.suites.items()},
         **{f"kl_to_base/{name}": s.test.kl_to_base for name, s in [*row.tasks.items(), *row.suites.items()]},
+        **{f"perplexity/{name}": s.test.perplexity for name, s in row.suites.items()},
         **{f"probe/{name}": scores.accuracy for name, scores in row.probes.items()},
         **{f"cost/{name}": value for name, value in row.cost.model_dump().items()},
     }

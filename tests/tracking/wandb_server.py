@@ -58,6 +58,7 @@ class Server:
         entities: the ones that exist.
         runs: by run id.
         calls: (GraphQL operation, variables), in order.
+        artifacts: those offered, as the client described them.
         views: reports and workspaces saved, as the client sent them.
     """
 
@@ -67,6 +68,7 @@ class Server:
         self.entities = {ENTITY}
         self.runs: dict[str, StoredRun] = {}
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.artifacts: list[dict[str, Any]] = []
         self.views: list[dict[str, Any]] = []
         handler = type("Handler", (_Handler,), {"server_state": self})
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -157,7 +159,10 @@ class Server:
 
     def _refused(self, variables: dict[str, Any]) -> dict[str, Any] | None:
         if (entity := variables.get("entity")) and entity not in self.entities:
-            return {"data": None, "errors": [{"message": f"entity {entity} not found", "path": ["upsertBucket"]}]}
+            return {
+                "data": None,
+                "errors": [{"message": f"entity {entity} not found", "path": ["upsertBucket"]}],
+            }
         return None
 
     def _create_run_files(self, variables: dict[str, Any]) -> dict[str, Any]:
@@ -167,6 +172,13 @@ class Server:
 
     def _artifact_type(self, variables: dict[str, Any]) -> dict[str, Any]:
         return {"data": {"project": {"artifact": None}}}
+
+    def _create_artifact(self, variables: dict[str, Any]) -> dict[str, Any]:
+        given = variables["input"]
+        self.artifacts.append(given)
+        # Committed: the server has these contents already, so nothing more is uploaded.
+        artifact = {"id": "QXJ0", "state": "COMMITTED", "artifactSequence": {"latestArtifact": None}}
+        return {"data": {"createArtifact": {"artifact": artifact}}}
 
     # -- files -----------------------------------------------------------------------------------------
     def stream(self, run: StoredRun, body: dict[str, Any]) -> None:
