@@ -75,8 +75,7 @@ class WandbTracker:
 
     def finish(self, at: int, result: Result, folder: Path) -> None:
         """The summary, R matrix and knob curves as tables, pictures, and the checkpoints if asked for."""
-        for split in ("test", "validation"):
-            self._calls.put(lambda run, split=split: run.summary.update({split: result.metrics[split]}))
+        self._calls.put(lambda run: run.summary.update(result.metrics))  # "test" and "validation"
         self._calls.put(lambda run: _wandb.log_media(run, at + 1, result, folder))
         if self._asked.track.artifacts:
             self._calls.put(lambda run: self._upload(run, folder))
