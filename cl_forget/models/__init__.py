@@ -18,6 +18,7 @@ MODELS = Registry(
         "emoji-clip": "cl_forget.models.sources:load_emoji_clip",
         "open_clip": "cl_forget.models.sources:load_open_clip",
         "pico-lm": "cl_forget.models.lm_sources:load_pico_lm",
+        "smollm2-135m": "cl_forget.models.smollm2:load_smollm2",
         "hf": "cl_forget.models.lm_sources:load_hf",
         "gguf": "cl_forget.models.lm_sources:load_gguf",
         "random": "cl_forget.models.lm_sources:load_random",

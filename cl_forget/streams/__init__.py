@@ -61,6 +61,7 @@ STREAMS = Registry(
         "vowel-free": "cl_forget.streams.skills.new:vowel_free",
         "binary": "cl_forget.streams.skills.new:binary",
         "new-skills": "cl_forget.streams.skills.new:new_skills",
+        "records": "cl_forget.streams.chat.records:records",
         "folder": "cl_forget.streams.folder:folder",
         "torchvision": "cl_forget.streams.torchvision_sets:torchvision",
         "avalanche": "cl_forget.streams.avalanche:avalanche",
@@ -82,6 +83,10 @@ SUITES = Registry(
         "instructions": "cl_forget.streams.skills.formats:instructions",
         "stories": "cl_forget.streams.skills.prose:stories",
         "skill": "cl_forget.streams.skills.suites:skill",
+        "following": "cl_forget.streams.chat.following:following",
+        "common-facts": "cl_forget.streams.chat.questions:common_facts",
+        "mental-arithmetic": "cl_forget.streams.chat.questions:mental_arithmetic",
+        "english": "cl_forget.streams.chat.questions:english",
     },
 )
 
