@@ -65,6 +65,9 @@ STREAMS = Registry(
         "folder": "cl_forget.streams.folder:folder",
         "torchvision": "cl_forget.streams.torchvision_sets:torchvision",
         "avalanche": "cl_forget.streams.avalanche:avalanche",
+        "jsonl": "cl_forget.streams.text_files:jsonl",
+        "csv": "cl_forget.streams.text_files:csv",
+        "datasets": "cl_forget.streams.text_files:datasets",
     },
 )
 

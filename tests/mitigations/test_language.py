@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tiny_lm
 import torch
-from drive import task_of
+from drive import resumed, task_of
 from tiny_lm import ARCHITECTURES, other, sum_task
 from torch import Tensor
 
@@ -260,3 +260,10 @@ def test_lines_and_hma_scale_a_language_model_by_its_blocks() -> None:
     for name, value in mixed.items():
         share = {None: 0.5, 0: 0.25, 1: 0.75}[model.block_of(name)]
         torch.testing.assert_close(value, start[name] + share, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("methods", [[], ["flow", "l2_sp", "sam"], ["lora", "eaft"]], ids=str)
+def test_a_task_continued_from_a_checkpoint_ends_with_the_same_bits(methods: list[str]) -> None:
+    train = Training(epochs=2, batch_size=5, micro_batch_size=None, lr=1e-3)
+    chosen = [MITIGATIONS.get(name)(**FIELDS.get(name, {})) for name in methods]
+    resumed(lambda: task_of(tiny_lm.tiny_lm(), [TASK], train=train), *chosen, train=train)
