@@ -76,14 +76,21 @@ def report(
     folders: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
     output: Annotated[Path | None, typer.Option(help="Where to write [default: the first folder].")] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
+    live: Annotated[
+        bool,
+        typer.Option("--serve", help="Show runs or sweeps under way on a local page that refreshes itself."),
+    ] = False,
+    port: Annotated[int, typer.Option(help="Of the local page; 0 takes a free one.", min=0, max=65535)] = 0,
 ) -> None:
-    """Render finished runs as one HTML page, a picture and tables."""
-    from cl_forget.reporting import load_runs, terminal_table
-    from cl_forget.reporting import report as render
+    """Render runs or a sweep as one HTML page, a picture and tables; several folders are compared in one page."""
+    if live:
+        _serve(folders, port, title)
+        return
+    from cl_forget.reporting import specify_folders, write_report
+    from cl_forget.reporting.terminal import render_table
 
-    loaded = load_runs(folders)
-    rendered = render(loaded.results, output or folders[0], title=title, folders=loaded.folders)
-    _show(terminal_table(loaded.results), rendered)
+    specification = specify_folders(folders, title)
+    _show(render_table(specification), write_report(specification, output or _folder_of(folders[0])))
 
 
 Base = Annotated[
@@ -248,6 +255,21 @@ def pretrain(
     from cl_forget.models import RECIPES
 
     RECIPES.get(model)(output / model, epochs=epochs, seed=seed, threads=threads, resume=resume, quick=quick)
+
+
+def _folder_of(path: Path) -> Path:
+    return path.parent if path.is_file() else path
+
+
+def _serve(folders: list[Path], port: int, title: str | None) -> None:
+    from cl_forget.reporting.serve import serve
+
+    server, address = serve(folders, port, title)
+    typer.echo(f"  {address}  (Ctrl-C ends it)")
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.server_close()
 
 
 def _show(table: Any, rendered: Any) -> None:

@@ -345,6 +345,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}. Give a YAML text file.") from None
     fields, lines = _read_yaml(text, path)
+    fields = _of_one_run(fields)
     for override in overrides:
         _override(fields, override)
     try:
@@ -358,6 +359,15 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     if "name" not in fields:
         experiment = experiment.model_copy(update={"name": path.stem})
     return experiment
+
+
+def _of_one_run(fields: dict[str, Any]) -> dict[str, Any]:
+    """The `config.yaml` in a run's folder as an experiment, so that it can be run again; others as they are."""
+    if "seed" not in fields or "seeds" in fields or "methods" in fields:
+        return fields
+    rest = {name: value for name, value in fields.items() if name not in ("method", "mitigations", "seed")}
+    mitigations = fields.get("mitigations") or []
+    return {**rest, "methods": {fields.get("method", PLAIN): mitigations}, "seeds": [fields["seed"]]}
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:

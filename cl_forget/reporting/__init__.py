@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from cl_forget.reporting._build import specify
 from cl_forget.reporting._load import Loaded, load_results, load_runs
-from cl_forget.reporting._report import Report, report
+from cl_forget.reporting._open import is_sweep, load_sweeps, specify_folders
+from cl_forget.reporting._report import Report, report, report_sweep, write_report
+from cl_forget.reporting._sweep import specify_sweep
 from cl_forget.reporting.specification import Figure, Specification, Table
 from cl_forget.reporting.styles import method_styles
 from cl_forget.reporting.terminal import terminal_table
@@ -15,10 +17,16 @@ __all__ = [
     "Report",
     "Specification",
     "Table",
+    "is_sweep",
     "load_results",
     "load_runs",
+    "load_sweeps",
     "method_styles",
     "report",
+    "report_sweep",
     "specify",
+    "specify_folders",
+    "specify_sweep",
     "terminal_table",
+    "write_report",
 ]

@@ -17,6 +17,7 @@ from cl_forget.reporting.specification import (
     Section,
     Specification,
     Table,
+    definitions_of,
 )
 from cl_forget.reporting.styles import method_styles
 from cl_forget.result import Result
@@ -67,7 +68,7 @@ def specify(
         methods=tuple(_methods(comparison)),
         sections=tuple(sections),
         runs=tuple(_record(result, folders or {}) for result in comparison.results),
-        definitions=_definitions(sections),
+        definitions=definitions_of(sections),
     )
 
 
@@ -128,12 +129,3 @@ def _findings(comparison: Comparison, table: Table) -> Iterable[str]:
         yield "One seed cannot tell a difference from chance: read these numbers as impressions."
     elif fewest < 5:
         yield f"{fewest} seeds give numbers, not proof: five or more are needed to claim a difference."
-
-
-def _definitions(sections: Sequence[Section]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for section in sections:
-        for item in section.items:
-            for measure in item.measures:
-                found.setdefault(measure.title, measure.definition)
-    return found

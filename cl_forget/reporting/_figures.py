@@ -31,7 +31,7 @@ def headline(comparison: Comparison) -> Table:
         for method in (PRETRAINED, *comparison.names)
     }
     for measure in measures:
-        _mark_best(measure, {name: row for name, row in rows.items() if name != PRETRAINED})
+        mark_best(measure, {name: row for name, row in rows.items() if name != PRETRAINED})
     control = (
         f"The control, plain fine-tuning, is '{comparison.control}'."
         if comparison.control
@@ -49,7 +49,8 @@ def headline(comparison: Comparison) -> Table:
     )
 
 
-def _mark_best(measure: Measure, rows: dict[str, dict[str, Cell]]) -> None:
+def mark_best(measure: Measure, rows: dict[str, dict[str, Cell]]) -> None:
+    """Mark the best mean of one column, to the digits shown; nothing where all are alike."""
     sign = 1 if measure.better == "higher" else -1
     known = [cell.mean for row in rows.values() if (cell := row[measure.name]).mean is not None]
     # With one method, or with all alike, nothing is best.

@@ -134,7 +134,11 @@ def _final_values(result: Result, final: Row) -> Values:
 
 def _values(result: Result, rows: Sequence[Row]) -> Values:
     probes = list(dict.fromkeys([*result.probes, *result.tasks]))
-    metrics = summary(rows, result.tasks, result.suites, probes)
+    return metric_values(summary(rows, result.tasks, result.suites, probes))
+
+
+def metric_values(metrics: Mapping[str, Any]) -> Values:
+    """The scalars of `metrics` ("test" or "validation" of a result), and `task:…`, `suite:…` and so on for each."""
     values: Values = {name: value for name, value in metrics.items() if not isinstance(value, dict)}
     for prefix, name in (
         ("task", "speciality_by_task"),
@@ -142,7 +146,7 @@ def _values(result: Result, rows: Sequence[Row]) -> Values:
         ("probe", "delta_lp_by_probe"),
         ("pending", "delta_lp_before_tuning_by_task"),
     ):
-        values |= {f"{prefix}:{key}": value for key, value in metrics[name].items()}
+        values |= {f"{prefix}:{key}": value for key, value in (metrics.get(name) or {}).items()}
     return values
 
 
@@ -165,7 +169,7 @@ def collect(entries: Iterable[tuple[Mapping[str, Any], float | None]]) -> Frame:
 
 def fold(data: Frame) -> Frame:
     """Seeds folded: one entry per combination of the other columns, with mean, 95 % interval and count."""
-    keys = [name for name in data if name not in ("seed", "value")]
+    keys = [name for name in data if name not in ("seed", "run", "value")]
     groups: dict[tuple[Any, ...], list[float]] = {}
     for *key, value in zip(*(data[name] for name in keys), data.get("value", []), strict=True):
         groups.setdefault(tuple(key), []).append(value)
@@ -208,6 +212,7 @@ def check_comparable(results: Sequence[Result]) -> None:
 
 
 _IDENTITY: dict[str, Callable[[Result], Any]] = {
+    "versions of cl-forget": lambda result: result.environment.get("packages", {}).get("cl-forget"),
     "models": lambda result: result.model,
     "streams": lambda result: result.tasks,
     "stream settings": lambda result: result.run.get("stream"),

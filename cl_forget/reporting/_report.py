@@ -6,12 +6,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cl_forget.errors import UserError
 from cl_forget.reporting._build import specify
 from cl_forget.reporting.specification import Specification, Table
 from cl_forget.reporting.tables import table_csv, table_markdown
 from cl_forget.result import Result
+
+if TYPE_CHECKING:
+    from cl_forget.sweeps.trials import Trial
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,40 @@ def report(
     Raises:
         UserError: the results cannot be compared, or `output` cannot be written.
     """
+    return write_report(specify(results, title, folders), output)
+
+
+def report_sweep(
+    trials: Sequence[Trial],
+    output: Path,
+    title: str | None = None,
+    folders: Mapping[str, Path] | None = None,
+) -> Report:
+    """Write the report on a sweep's trials into the folder `output`.
+
+    Args:
+        trials: the records, finished or not.
+        output: folder, made if need be; files of an earlier report are replaced.
+        title: of the page.
+        folders: sweep -> its folder, for the figures along the stream; None leaves them out.
+
+    Raises:
+        UserError: the trials cannot be compared, or `output` cannot be written.
+    """
+    from cl_forget.reporting._sweep import specify_sweep
+
+    return write_report(specify_sweep(trials, title=title, folders=folders), output)
+
+
+def write_report(specification: Specification, output: Path) -> Report:
+    """Write page, picture and tables of a specification; each file appears whole or not at all.
+
+    Raises:
+        UserError: `output` cannot be written.
+    """
     from cl_forget.reporting.html import page
     from cl_forget.reporting.pictures import tradeoff_png
 
-    specification = specify(results, title, folders)
     table = specification.item("results")
     assert isinstance(table, Table)
     picture = tradeoff_png(specification)

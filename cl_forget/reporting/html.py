@@ -8,6 +8,7 @@ also what the CSV buttons write.
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -17,7 +18,7 @@ from typing import Any
 
 from cl_forget.reporting._observations import lookup
 from cl_forget.reporting.numbers import MISSING, SUFFIX, half_width, number, scale, with_interval
-from cl_forget.reporting.specification import Cell, Figure, Measure, RunRecord, Specification, Table
+from cl_forget.reporting.specification import Cell, Figure, Frame, Measure, RunRecord, Specification, Table
 from cl_forget.reporting.tables import table_csv
 
 # Markers in a box from -10 to 10, by plotly name; chips and tables show the marker the figures use.
@@ -35,12 +36,13 @@ PATHS = {
 }
 
 
-def page(specification: Specification, picture: bytes | None = None) -> str:
+def page(specification: Specification, picture: bytes | None = None, live: str | None = None) -> str:
     """The report as HTML.
 
     Args:
         specification: what to show.
         picture: the trade-off as PNG, for readers without JavaScript.
+        live: the version of a page that is served and asks for newer ones; None for a page that stays.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -55,6 +57,7 @@ def page(specification: Specification, picture: bytes | None = None) -> str:
         report=specification,
         many_seeds=any(len(method.seeds) > 1 for method in specification.methods),
         picture=base64.b64encode(picture).decode() if picture else None,
+        live=live,
         kind=_kind,
         grid=_grid,
         frames=_frames,
@@ -68,8 +71,8 @@ def page(specification: Specification, picture: bytes | None = None) -> str:
         paths=PATHS,
         css=Markup((own / "page.css").read_text()),
         script=Markup(_script()),
-        plotly=Markup(get_plotlyjs()),
-        payload=Markup(_payload(specification)),
+        plotly=_compressed(get_plotlyjs()),
+        payload=_compressed(_payload(specification)),
     )
 
 
@@ -113,11 +116,11 @@ def _script() -> str:
         (file for file in (files("cl_forget.reporting") / "page").iterdir() if file.name.endswith(".js")),
         key=lambda file: file.name,
     )
-    return '"use strict";\n(() => {\n' + "".join(part.read_text() for part in parts) + "})();\n"
+    return '"use strict";\n(async () => {\n' + "".join(part.read_text() for part in parts) + "})();\n"
 
 
 def _payload(specification: Specification) -> str:
-    """What the script draws from, as JSON that cannot end the script element it stands in."""
+    """What the script draws from, as JSON."""
     items = [item for section in specification.sections for item in section.items]
     content = {
         "methods": [asdict(method) for method in specification.methods],
@@ -126,23 +129,53 @@ def _payload(specification: Specification) -> str:
         "units": {unit: {"scale": scale(unit), "suffix": suffix} for unit, suffix in SUFFIX.items()},
         **_runs(specification.runs),
     }
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, default=str).replace("<", "\\u003c")
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _compressed(text: str) -> str:
+    # Without a time stamp in it, the same report is the same file.
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
 def _packed(figure: Figure) -> dict[str, Any]:
     """The figure with its columns of texts as levels and codes: thousands of trials repeat a few names."""
     plain = asdict(figure)
-    plain["data"] = {column: _coded(values) for column, values in figure.data.items()}
-    plain["folded"] = {
-        column: _coded([_short(value) for value in values]) for column, values in figure.folded.items()
-    }
+    plain["data"] = _pivoted(figure.data, ("value",))
+    short = {column: [_short(value) for value in values] for column, values in figure.folded.items()}
+    plain["folded"] = _pivoted(short, ("mean", "low", "high", "count"))
     return plain
 
 
+def _pivoted(frame: Frame, values: Sequence[str]) -> dict[str, Any]:
+    """A long frame with one entry per run and a list per measure, if the page can put it together again.
+
+    The page takes it apart run by run, measure by measure; a frame in another order is left as it is.
+    """
+    keys = [name for name in frame if name not in (*values, "measure")]
+    if "measure" not in frame:
+        return {column: _coded(entries) for column, entries in frame.items()}
+    measures = list(dict.fromkeys(frame["measure"]))
+    lines = list(zip(*(frame[name] for name in keys), strict=True))
+    rows = {line: k for k, line in enumerate(dict.fromkeys(lines))}
+    order = [(rows[line], measures.index(m)) for line, m in zip(lines, frame["measure"], strict=True)]
+    if order != sorted(set(order)) or list(frame) != [*list(frame)[: -len(values)], *values]:
+        return {column: _coded(entries) for column, entries in frame.items()}
+    grids = {name: [[None] * len(rows) for _ in measures] for name in values}
+    for name in values:
+        for (row, measure), value in zip(order, frame[name], strict=True):
+            grids[name][measure][row] = value
+    return {
+        "columns": list(frame),
+        "measures": measures,
+        "keys": {name: _coded([row[k] for row in rows]) for k, name in enumerate(keys)},
+        "values": grids,
+    }
+
+
 def _coded(values: list[Any]) -> Any:
-    if not values or not all(value is None or isinstance(value, str) for value in values):
-        return values
     levels = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    if not any(isinstance(value, str) for value in levels) and 3 * len(levels) > len(values):
+        return values
     return {"levels": list(levels), "codes": [levels[value] for value in values]}
 
 

@@ -228,9 +228,15 @@ def _label(
     values = [
         (point, f"{setting:g}", _text_color(method.color), small)
         for method in specification.methods
-        for setting, point in curves[method.name][1:-1]
+        for setting, point in _some(curves[method.name][1:-1], 5 if len(curves) > 6 else 9)
     ]
     _write(axes, values, obstacles + taken, allowed=16)
+
+
+def _some(points: Curve, most: int) -> Curve:
+    """At most `most` of the points, evenly spaced: a long curve is read by a few of its numbers."""
+    step = -(-len(points) // most) or 1
+    return points[step // 2 :: step]
 
 
 def _text_color(color: str) -> str:

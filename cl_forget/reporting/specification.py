@@ -7,6 +7,7 @@ missing is None; a `Measure` says in which unit they are shown.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -125,13 +126,20 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """One line per method; `rows[method][measure]` is a `Cell`. The order of `rows` is the order shown."""
+    """One line per method.
+
+    Attributes:
+        name, title, how_to_read, measures: as of a `Figure`; a column per measure.
+        rows: method -> measure -> `Cell`, in the order shown.
+        notes: sentences that stand below.
+    """
 
     name: str
     title: str
     how_to_read: str
     measures: tuple[Measure, ...]
     rows: dict[str, dict[str, Cell]]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,6 +149,16 @@ class Section:
     name: str
     title: str
     items: tuple[Figure | Table, ...]
+
+
+def definitions_of(sections: Sequence[Section]) -> dict[str, str]:
+    """The title and definition of every measure the sections show."""
+    found: dict[str, str] = {}
+    for section in sections:
+        for item in section.items:
+            for measure in item.measures:
+                found.setdefault(measure.title, measure.definition)
+    return found
 
 
 @dataclass(frozen=True)

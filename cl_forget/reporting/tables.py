@@ -29,4 +29,5 @@ def table_markdown(table: Table) -> str:
         shown = [(with_interval(row[m.name], m.unit), row[m.name].best) for m in table.measures]
         lines.append([method, *(f"**{text}**" if best else text for text, best in shown)])
     body = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-    return f"{body}\n\n{table.how_to_read}\n"
+    notes = "".join(f"\n* {note}" for note in table.notes)
+    return f"{body}\n\n{table.how_to_read}\n{notes and notes + chr(10)}"

@@ -1,14 +1,38 @@
 // The embedded specification, and how its numbers are written. Every figure is redrawn from data on each change
 // (method switched, seeds folded, axis chosen, theme, width): there is one path and no state in the drawings.
 const byId = (id) => document.getElementById(id);
-const spec = JSON.parse(byId("specification").textContent);
+
+// The page carries its numbers and plotly.js compressed: a file a third as large opens sooner.
+async function inflated(id) {
+  const text = atob(byId(id).textContent), bytes = new Uint8Array(text.length);
+  for (let k = 0; k < text.length; k++) bytes[k] = text.charCodeAt(k);
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+const [numbers, plotly] = await Promise.all([inflated("specification"), inflated("plotly")]);
+document.head.append(Object.assign(document.createElement("script"), { textContent: plotly }));
+const spec = JSON.parse(numbers);
 const methods = new Map(spec.methods.map((method, index) => [method.name, { ...method, index }]));
 const figures = Object.values(spec.figures);
 const hidden = new Set();
-let showSeeds = true;
+let showSeeds = spec.runs.length <= 400;  // of very many trials the folded ones are drawn first
 
 // Columns of texts arrive as levels and codes; see reporting/html.py.
 const unpacked = (column) => (Array.isArray(column) ? column : column.codes.map((code) => column.levels[code]));
+// Long frames arrive with one entry per run and a list per measure.
+function frameOf(packed) {
+  if (!packed.measures) return Object.fromEntries(Object.entries(packed).map(([name, column]) => [name, unpacked(column)]));
+  const keys = Object.entries(packed.keys).map(([name, column]) => [name, unpacked(column)]), values = Object.entries(packed.values);
+  const frame = Object.fromEntries(packed.columns.map((name) => [name, []])), first = values[0][1];
+  for (let row = 0; row < first[0].length; row++) {
+    packed.measures.forEach((measure, m) => {
+      if (first[m][row] === null) return;
+      frame.measure.push(measure);
+      for (const [name, column] of keys) frame[name].push(column[row]);
+      for (const [name, grid] of values) frame[name].push(grid[m][row]);
+    });
+  }
+  return frame;
+}
 const lines = (frame) => {
   const columns = Object.keys(frame);
   return (frame[columns[0]] ?? []).map((_, k) => Object.fromEntries(columns.map((name) => [name, frame[name][k]])));
@@ -16,10 +40,13 @@ const lines = (frame) => {
 // Taken apart when first asked for: a page with thousands of trials must open at once.
 const lazily = (object, name, make) => {
   let made;
-  Object.defineProperty(object, name, { get: () => (made ??= make()) });
+  Object.defineProperty(object, name, { get: () => (made ??= make()), enumerable: true });
 };
 for (const figure of figures) {
-  for (const frame of [figure.data, figure.folded]) for (const name of Object.keys(frame)) frame[name] = unpacked(frame[name]);
+  for (const name of ["data", "folded"]) {
+    const packed = figure[name];
+    lazily(figure, name, () => frameOf(packed));
+  }
   lazily(figure, "dataLines", () => lines(figure.data));
   lazily(figure, "foldedLines", () => lines(figure.folded));
   figure.measureOf = Object.fromEntries(figure.measures.map((measure) => [measure.name, measure]));

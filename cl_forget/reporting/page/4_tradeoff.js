@@ -162,8 +162,16 @@ function tradeoffLabels(data, front, pixel, bounds) {
   const names = placeLabels(data.means.map((pair) => label(pair, pair.method, size, 600)), obstacles, bounds);
   // The ends of a curve lie on other points, which have names.
   const inner = data.curve.filter((p, k, all) => all[k - 1]?.method === p.method && all[k + 1]?.method === p.method
-    && !data.unordered.has(p.method)).slice(0, 80);
-  const values = inner.map((pair) => label(pair, `${+pair.setting.toPrecision(3)}`, 10, 400));
+    && !data.unordered.has(p.method));
+  const count = (method) => inner.filter((p) => p.method === method).length;
+  const steps = new Map([...methods.keys()].map((name) => [name, Math.ceil(count(name) / (methods.size > 6 ? 5 : 9)) || 1])), seen = new Map();
+  // A long curve is read by a few of its numbers.
+  const some = inner.filter((p) => {
+    const k = seen.get(p.method) ?? 0;
+    seen.set(p.method, k + 1);
+    return k % steps.get(p.method) === steps.get(p.method) >> 1;
+  });
+  const values = some.map((pair) => label(pair, `${+pair.setting.toPrecision(3)}`, 10, 400));
   const placed = placeLabels(values, [...obstacles, ...names.map((place) => place.box)], bounds).filter((place) => place.cost < 16);
   return [...names, ...placed].map((place) => annotation(place, data));
 }

@@ -9,6 +9,15 @@ function knobScale(settings) {
   return (s) => (s > 0 ? Math.log10(s) : Math.log10(least) - 0.7);
 }
 
+// The settings themselves, or round numbers where there are too many of them.
+function knobTicks(settings, at) {
+  if (settings.length <= 7) return settings;
+  const [low, high] = [settings[0] || settings[1], settings.at(-1)];
+  const decades = at(high) === high ? [] : Array.from({ length: 40 }, (_, k) => 10 ** (k - 20)).filter((s) => s >= low && s <= high);
+  if (decades.length < 2) return settings.filter((_, k) => k % Math.ceil(settings.length / 6) === 0);
+  return decades.filter((_, k) => k % Math.ceil(decades.length / 6) === 0);
+}
+
 function drawKnobs(figure, plot) {
   const name = plot.dataset.method, chosen = [...new Set([figure.x, figure.y])].map((key) => figure.measureOf[key]);
   plot.closest(".facet").hidden = hidden.has(name);
@@ -42,14 +51,14 @@ function drawKnobs(figure, plot) {
       });
     }
   });
-  const picked = figure.selected[name], ticks = settings.length > 7 ? settings.filter((_, k) => k % Math.ceil(settings.length / 6) === 0) : settings;
+  const picked = figure.selected[name], ticks = knobTicks(settings, at);
   const two = chosen.length > 1 && chosen[0].unit !== chosen[1].unit;
   const legend = chosen.map((measure, k) => `${k ? "╌╌" : "──"} ${plain(measure.title)} ${spec.units[measure.unit].suffix}`).join("   ");
   return draw(plot, [...ribbons, ...points, ...traces], layoutOf({
     width: plot.clientWidth, height: 250, margin: { l: 38, r: two ? 40 : 10, t: 24, b: 44 },
     shapes: known(picked) ? [{ type: "line", xref: "x", yref: "paper", x0: at(picked), x1: at(picked), y0: 0, y1: 1, line: { color: color("muted"), width: 1, dash: "dot" } }] : [],
     annotations: [{ xref: "paper", yref: "paper", x: 0, y: 1, xanchor: "left", yanchor: "bottom", showarrow: false, text: legend, font: { size: 11, color: textColor(name) } }],
-    xaxis: axis({ tickvals: ticks.map(at), ticktext: ticks.map((s) => `${+s.toPrecision(3)}`), title: { text: plain(own[0].knob), standoff: 6, font: { size: 11, color: color("muted") } } }),
+    xaxis: axis({ tickangle: 0, tickvals: ticks.map(at), ticktext: ticks.map((s) => `${+s.toPrecision(3)}`), title: { text: plain(own[0].knob), standoff: 6, font: { size: 11, color: color("muted") } } }),
     yaxis: axis({ nticks: 6 }), ...(two ? { yaxis2: axis({ overlaying: "y", side: "right", showgrid: false, nticks: 6 }) } : {}),
   }));
 }
@@ -77,6 +86,15 @@ const brushed = (row, measureOf) => [...brushes].every(([name, [low, high]]) => 
   return value !== null && value >= low && value <= high;
 });
 
+// Seeds folded: one row per method and setting, the mean of what each axis measured.
+function meansOf(rows, axes) {
+  const groups = Map.groupBy(rows, (row) => JSON.stringify([row.method, row.setting]));
+  const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
+  return [...groups.values()].map((own) => ({
+    ...own[0], count: own.length, ...Object.fromEntries(axes.map((ax) => [ax.name, mean(own.map((row) => row[ax.name]).filter(known))])),
+  }));
+}
+
 function drawParallel(figure, plot) {
   const rows = shown(figure.dataLines), axes = parallelAxes(figure);
   if (!rows.length) return clear(plot);
@@ -84,23 +102,24 @@ function drawParallel(figure, plot) {
   const path = (of) => ({
     x: of.flatMap(() => [...axes.keys(), null]), y: of.flatMap((row) => [...axes.map((ax) => ax.at(shownValue(ax, row))), null]),
   });
-  const inside = rows.filter((row) => brushed(row, figure.measureOf)), outside = rows.filter((row) => !brushed(row, figure.measureOf));
+  const kept = rows.filter((row) => brushed(row, figure.measureOf)), left = rows.filter((row) => !brushed(row, figure.measureOf));
+  const [inside, outside] = showSeeds ? [kept, left] : [meansOf(kept, axes), meansOf(left, axes)];
   const traces = [];
   if (outside.length) traces.push({ ...path(outside), mode: "lines", line: { color: color("front"), width: 0.7 }, opacity: 0.5, hoverinfo: "skip" });
   for (const name of methods.keys()) {
     const own = inside.filter((row) => row.method === name);
     if (!own.length) continue;
     traces.push({
-      ...path(own), mode: "lines", name, line: { color: methodColor(name), width: own.length > 200 ? 0.8 : 1.3 }, opacity: own.length > 200 ? 0.45 : 0.75,
+      ...path(own), mode: "lines", name, line: { color: methodColor(name), width: own.length > 200 ? 0.8 : 1.3 }, opacity: Math.max(0.12, Math.min(0.75, 60 / inside.length)),
       customdata: own.flatMap((row) => [...axes.map(() => runOf(row)), null]),
-      text: own.flatMap((row) => [...axes.map((ax) => `<b>${plain(name)}</b>, seed ${row.seed}<br>${plain(ax.measure.title)} ${format(row[ax.name], ax.measure)}${shortcut(runOf(row))}`), null]),
+      text: own.flatMap((row) => [...axes.map((ax) => `<b>${plain(name)}</b>${known(row.setting) ? `, ${plain(row.setting)}` : ""}, ${row.count ? `mean of ${row.count}` : `seed ${row.seed}`}<br>${plain(ax.measure.title)} ${format(row[ax.name], ax.measure)}${shortcut(runOf(row))}`), null]),
       hovertemplate: "%{text}<extra></extra>",
     });
   }
   const width = Math.max(plot.parentElement.clientWidth, 96 * axes.length), small = { size: 10.5, color: color("muted") };
   const note = (k, y, text, extra) => ({ x: k, y, text, showarrow: false, font: small, bgcolor: faded(color("ground"), 0.7), ...extra });
   const finish = byId(`${figure.name}-count`);
-  if (finish) finish.textContent = `${inside.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")} trials`;
+  if (finish) finish.textContent = `${kept.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")} trials`;
   const room = (width - 80) / Math.max(1, axes.length - 1) - 8;
   return draw(plot, traces, layoutOf({
     width, height: 400, margin: { l: 44, r: 44, t: 44, b: 30 }, dragmode: matchMedia("(pointer: fine)").matches ? "select" : false, selections: [],
@@ -109,11 +128,11 @@ function drawParallel(figure, plot) {
       ...(brushes.has(ax.name) ? [{ type: "rect", x0: k - 0.06, x1: k + 0.06, y0: ax.at(Math.max(brushes.get(ax.name)[0], ax.low)), y1: ax.at(Math.min(brushes.get(ax.name)[1], ax.high)), fillcolor: faded(color("accent"), 0.25), line: { color: color("accent"), width: 1 } }] : []),
     ]),
     annotations: axes.flatMap((ax, k) => [
-      note(k, 1.09, plain(shorten(ax.measure.title, room, 11)), { font: { size: 11, color: color("ink") }, yanchor: "bottom" }),
+      note(k, 1.07, plain(shorten(ax.measure.title, room, 11)), { font: { size: 11, color: color("ink") }, yanchor: "bottom" }),
       note(k, 1, format(ax.high / scaleOf(ax.measure), ax.measure), { yanchor: "bottom" }),
       note(k, 0, format(ax.low / scaleOf(ax.measure), ax.measure), { yanchor: "top" }),
     ]),
-    xaxis: axis({ range: [-0.15, axes.length - 0.85], visible: false }), yaxis: axis({ range: [-0.14, 1.08], visible: false }),
+    xaxis: axis({ range: [-0.15, axes.length - 0.85], visible: false }), yaxis: axis({ range: [-0.14, 1.16], visible: false }),
   })).then(() => {
     if (plot.dataset.brush) return;
     plot.dataset.brush = "true";

@@ -46,7 +46,7 @@ const drawAll = () => Promise.all(plots.map(drawNow));
 function remember() {
   const chosen = new URLSearchParams();
   if (hidden.size) chosen.set("off", JSON.stringify([...hidden]));
-  if (!showSeeds) chosen.set("seeds", "0");
+  if (showSeeds !== spec.runs.length <= 400) chosen.set("seeds", showSeeds ? "1" : "0");
   for (const figure of figures) if (figure.initial && (figure.x !== figure.initial[0] || figure.y !== figure.initial[1])) chosen.set(`axes.${figure.name}`, JSON.stringify([figure.x, figure.y]));
   history.replaceState(null, "", `#${chosen}`);
 }
@@ -55,7 +55,7 @@ function recall() {
   const chosen = new URLSearchParams(location.hash.slice(1));
   const read = (name) => { try { return JSON.parse(chosen.get(name)); } catch { return null; } };
   for (const name of read("off") ?? []) if (methods.has(name)) hidden.add(name);
-  showSeeds = chosen.get("seeds") !== "0";
+  if (chosen.has("seeds")) showSeeds = chosen.get("seeds") === "1";
   if (byId("seeds")) byId("seeds").checked = showSeeds;
   for (const figure of figures.filter(({ kind }) => kind === "tradeoff" || kind === "knobs")) {
     figure.initial = [figure.x, figure.y];
@@ -135,7 +135,7 @@ byId("theme").addEventListener("click", () => {
   setTheme(document.documentElement.style.colorScheme !== "dark");
   redraw();
 });
-byId("seeds")?.addEventListener("change", (event) => { showSeeds = event.target.checked; remember(); redraw(plots.filter(({ figure }) => figure.kind !== "lines")); });
+byId("seeds")?.addEventListener("change", (event) => { showSeeds = event.target.checked; remember(); redraw(); });
 document.querySelectorAll("[data-axis]").forEach((select) => select.addEventListener("change", () => {
   const figure = spec.figures[select.closest("article").id];
   figure[select.dataset.axis] = select.value;
@@ -171,6 +171,23 @@ addEventListener("resize", () => {
   width = innerWidth;
   redraw();
 });
+// A served page asks what is new; its choices are in the address, so it may load itself again at any time.
+async function ask() {
+  const line = byId("live");
+  try {
+    const status = await (await fetch("status")).json();
+    line.textContent = status.progress;
+    line.classList.remove("lost");
+    if (status.version !== line.dataset.version && !document.querySelector("dialog[open]")) location.reload();
+  } catch {
+    line.textContent = "the server has stopped; this is the last state";
+    line.classList.add("lost");
+  }
+}
+if (byId("live")) {
+  ask();
+  setInterval(ask, 3000);
+}
 window.clForget = { csv, paretoFront, figureSvg, figurePng, drawAll, showRun, setBrush };
 recall();
 plots.forEach((entry) => watch.observe(entry.plot));
