@@ -21,7 +21,7 @@ from cl_forget.models.base import FoundationModel, Prepared
 from cl_forget.progress import bar
 from cl_forget.result import Cost, Drift, ProbeScores, Row, Scores, TaskScores
 from cl_forget.streams import balanced
-from cl_forget.streams.base import Experience
+from cl_forget.streams.base import Data, Experience, MeasuredData
 from cl_forget.training.frozen import FrozenCache, FrozenModel, teacher, teacher_fields, unit_rows
 
 DRIFT_SAMPLES = 512
@@ -82,11 +82,14 @@ class Evaluator:
         """A data set of an experience in the model's format, without augmentation; made once."""
         key = (experience.name, split)
         if key not in self._prepared:
-            data = experience.splits()[split]
-            if self.limit is not None and split != "train":
-                data = data.subset(balanced(data.labels, self.limit, experience.name, split))
-            self._prepared[key] = self.base.model.prepare(data, experience, split)
+            self._prepared[key] = self.base.model.prepare(self._data(experience, split), experience, split)
         return self._prepared[key]
+
+    def _data(self, experience: Experience, split: str) -> Data:
+        data = experience.splits()[split]
+        if self.limit is None or split == "train":
+            return data
+        return data.subset(balanced(data.labels, self.limit, experience.name, split))
 
     def row(self, after: str | None, untuned: Sequence[str], cost: Cost, probing: bool = True) -> Row:
         """Evaluate the model as it is.
@@ -129,11 +132,11 @@ class Evaluator:
         self.model.eval()
         self._trunk_moved = self._has_moved()
         with torch.no_grad():
-            return self._split_scores(self.prepared(experience, split), pretrained=False)
+            return self._split_scores(experience, split, pretrained=False)
 
     def _scores(self, experience: Experience, pretrained: bool) -> TaskScores:
         by_split = {
-            split: self._split_scores(self.prepared(experience, split), pretrained)
+            split: self._split_scores(experience, split, pretrained)
             for split in experience.splits()
             if split != "train"
         }
@@ -143,7 +146,11 @@ class Evaluator:
             shifted={name: by_split[name] for name in experience.shifted},
         )
 
-    def _split_scores(self, samples: Prepared, pretrained: bool) -> Scores:
+    def _split_scores(self, experience: Experience, split: str, pretrained: bool) -> Scores:
+        data = self._data(experience, split)
+        if isinstance(data, MeasuredData):
+            return data.measure(self.model, self.batch_size)
+        samples = self.prepared(experience, split)
         if samples.experience.labels is None:
             return text_scores(self.model, self.base, self.cache, samples, self.batch_size, pretrained)
         base = self._base_outputs(samples)
@@ -239,7 +246,8 @@ class Evaluator:
         """Distances from the pre-trained model; none to measure for itself."""
         if pretrained:
             return Drift()
-        probe_set = (self.suites or self.tasks)[0]
+        readable = [e for e in (*self.suites, *self.tasks) if not isinstance(e.validation, MeasuredData)]
+        probe_set = readable[0]
         samples = self.prepared(probe_set, "validation")
         depths = list(self.model.depths)
         fields = [f"pooled/{depth}" for depth in depths]

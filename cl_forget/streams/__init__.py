@@ -80,6 +80,7 @@ SUITES = Registry(
         "emoji-unseen-styles": "cl_forget.streams.emoji_suites:emoji_unseen_styles",
         "emoji-held-out-concepts": "cl_forget.streams.emoji_suites:emoji_held_out_concepts",
         "emoji-groups": "cl_forget.streams.emoji_suites:emoji_groups",
+        "lm-eval": "cl_forget.streams.harness:lm_eval",
         "numbers": "cl_forget.streams.skills.suites:numbers",
         "spelling": "cl_forget.streams.skills.suites:spelling",
         "facts": "cl_forget.streams.skills.suites:facts",

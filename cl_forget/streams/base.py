@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
+    from cl_forget.models.base import FoundationModel
+    from cl_forget.result import Scores
     from cl_forget.streams.text import Scoring
 
 DEFAULT_TEMPLATES = ("a photo of a {}.", "an image of a {}.")
@@ -112,6 +114,14 @@ class ImageData(Data):
         return ImageData(
             self.labels[positions], opener=lambda i: opener(int(positions[i])), fingerprint=digest
         )
+
+
+class MeasuredData(Data):
+    """Samples that only another library can judge: it is given the model and answers with scores."""
+
+    def measure(self, model: FoundationModel, batch_size: int) -> Scores:
+        """The scores of `model`, in eval mode, on these samples."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
