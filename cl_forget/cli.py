@@ -211,6 +211,23 @@ def _specs(given: list[str] | None) -> list[Any]:
 
 
 @app.command()
+def figures(
+    folders: Annotated[list[Path], typer.Argument(help="Run folders, folders that hold some, or sweeps.")],
+    style: Annotated[str, typer.Option(help="paper (two columns) or slides.")] = "paper",
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write [default: figures/ in the first folder].")
+    ] = None,
+) -> None:
+    """Draw runs or a sweep for print: vector PDFs, one per figure, and the table as LaTeX and Markdown."""
+    from cl_forget.reporting import specify_folders
+    from cl_forget.reporting.figures import write_figures
+
+    written = write_figures(specify_folders(folders), output or _folder_of(folders[0]) / "figures", style)
+    for path in written:
+        typer.echo(f"  {path}")
+
+
+@app.command()
 def landscape(
     folder: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
     on: Annotated[str | None, typer.Option(help="Task or suite [default: the first suite].")] = None,

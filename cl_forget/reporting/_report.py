@@ -97,14 +97,7 @@ def write_report(specification: Specification, output: Path) -> Report:
     }
     if picture is not None:
         contents["tradeoff.png"] = picture
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            _write_whole(output / name, content)
-    except OSError as error:
-        raise UserError(
-            f"the report cannot be written to {output}: {error.strerror}. Choose another folder."
-        ) from error
+    write_whole(output, contents)
     return Report(
         page=output / "report.html",
         picture=output / "tradeoff.png" if picture is not None else None,
@@ -114,7 +107,23 @@ def write_report(specification: Specification, output: Path) -> Report:
     )
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(output: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files into a folder, made if need be; each appears whole or not at all.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            _write(output / name, content)
+    except OSError as error:
+        raise UserError(
+            f"the report cannot be written to {output}: {error.strerror}. Choose another folder."
+        ) from error
+
+
+def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(content)

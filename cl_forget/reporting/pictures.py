@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import hypot
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,18 @@ MARKERS = {
 Points = list[tuple[float, float]]
 Curve = list[tuple[float, tuple[float, float]]]
 """(knob value, point) in the order of the knob."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Sizes in points: method names, numbers along curves, markers, lines."""
+
+    text: float = 9.0
+    small: float = 6.5
+    marker: float = 8.0
+    line: float = 1.3
+
+
 Label = tuple[tuple[float, float], str, str, dict[str, Any]]
 """Point, text, colour and font."""
 
@@ -53,7 +66,7 @@ def tradeoff_png(specification: Specification, dpi: int = 200) -> bytes | None:
     FigureCanvasAgg(canvas)
     axes = canvas.add_axes((0.075, 0.15, 0.905, 0.72))
     _frame(canvas, axes, specification, figure)
-    _draw(axes, specification, figure)
+    draw_tradeoff(axes, specification, figure, Look())
     buffer = io.BytesIO()
     canvas.savefig(buffer, format="png")
     return buffer.getvalue()
@@ -66,24 +79,32 @@ def _frame(canvas: Canvas, axes: Axes, specification: Specification, figure: Fig
     means = f"Large markers: mean over {seeds} seeds with 95 % interval; dots: seeds. " if seeds > 1 else ""
     caption = " ".join([f"{means}Grey stair: Pareto front.", *figure.notes])
     canvas.text(0.02, 0.02, fill(caption, 140), size=7.5, color=MUTED, va="bottom", parse_math=False)
+    bare(axes)
+    axes.tick_params(labelsize=9)
+    axes.set_xlabel(axis_title(figure.measure(figure.x)), size=10, color=INK)
+    axes.set_ylabel(axis_title(figure.measure(figure.y)), size=10, color=INK)
+
+
+def bare(axes: Axes) -> None:
+    """Axes with as little ink as they need: a faint grid and two thin lines."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color("#B6BCC4")
     axes.grid(color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=MUTED, labelsize=9, length=0)
-    axes.set_xlabel(_axis_title(figure.measure(figure.x)), size=10, color=INK)
-    axes.set_ylabel(_axis_title(figure.measure(figure.y)), size=10, color=INK)
+    axes.tick_params(colors=MUTED, length=0)
 
 
-def _axis_title(measure: Measure) -> str:
+def axis_title(measure: Measure, arrow: bool = True) -> str:
+    """Title and unit, and which way is better."""
     unit = SUFFIX[measure.unit]
-    arrow = {"higher": "  → better", "lower": "  ← better", None: ""}[measure.better]
-    return f"{measure.title}{', ' + unit if unit else ''}{arrow}"
+    better = {"higher": "  → better", "lower": "  ← better", None: ""}[measure.better] if arrow else ""
+    return f"{measure.title}{', ' + unit if unit else ''}{better}"
 
 
-def _draw(axes: Axes, specification: Specification, figure: Figure) -> None:
+def draw_tradeoff(axes: Axes, specification: Specification, figure: Figure, look: Look) -> None:
+    """Curves, seeds, means with intervals, the front, and names where there is room for them."""
     means = _means(figure)
     curves = {method.name: _curve(figure, method.name) for method in specification.methods}
     front = [point for points in curves.values() for _, point in points]
@@ -92,26 +113,33 @@ def _draw(axes: Axes, specification: Specification, figure: Figure) -> None:
     for method in specification.methods:
         line = [point for _, point in curves[method.name]]
         if line:
+            joined = method.name not in figure.order.get("unordered", ())
             axes.plot(
-                *zip(*line, strict=True), ".-", color=method.color, linewidth=1.3, markersize=4, alpha=0.75
+                *zip(*line, strict=True),
+                ".-" if joined else ".",
+                color=method.color,
+                linewidth=look.line,
+                markersize=3 * look.line,
+                alpha=0.75,
             )
         obstacles += _seed_dots(axes, figure, method)
         if method.name in means:
-            _mean_marker(axes, method, *means[method.name])
+            _mean_marker(axes, method, look, *means[method.name])
     axes.margins(0.06, 0.07)
     axes.autoscale_view()
     stair = _front_stair(axes, front)
-    _label(axes, specification, means, curves, obstacles, stair)
+    _label(axes, specification, look, means, curves, obstacles, stair)
 
 
 def _means(figure: Figure) -> dict[str, tuple[Cell, Cell]]:
     """Method -> its folded values on the two axes, for methods that have both."""
-    cells = lookup(figure.folded, "method", "measure", "knob")
+    cells = lookup(figure.folded, "method", "measure", "setting")
     x, y, factors = figure.x, figure.y, [scale(figure.measure(name).unit) for name in (figure.x, figure.y)]
+    place = {method: figure.selected.get(method) for method in dict.fromkeys(figure.folded["method"])}
     return {
-        method: (_scaled(cells[method, x, None], factors[0]), _scaled(cells[method, y, None], factors[1]))
-        for method in dict.fromkeys(figure.folded["method"])
-        if (method, x, None) in cells and (method, y, None) in cells
+        method: (_scaled(cells[method, x, at], factors[0]), _scaled(cells[method, y, at], factors[1]))
+        for method, at in place.items()
+        if (method, x, at) in cells and (method, y, at) in cells
     }
 
 
@@ -160,7 +188,7 @@ def _seed_dots(axes: Axes, figure: Figure, method: Method) -> Points:
     return points
 
 
-def _mean_marker(axes: Axes, method: Method, x: Cell, y: Cell) -> None:
+def _mean_marker(axes: Axes, method: Method, look: Look, x: Cell, y: Cell) -> None:
     assert x.mean is not None and y.mean is not None
     bars = {
         f"{name}err": [[cell.mean - cell.low], [cell.high - cell.mean]]
@@ -172,11 +200,11 @@ def _mean_marker(axes: Axes, method: Method, x: Cell, y: Cell) -> None:
         y.mean,
         **bars,  # type: ignore[arg-type]
         marker=MARKERS[method.symbol],
-        markersize=13 if method.symbol == "star" else 8,
+        markersize=(1.6 if method.symbol == "star" else 1) * look.marker,
         color=method.color,
         markeredgecolor="white",
         markeredgewidth=0.9,
-        elinewidth=1,
+        elinewidth=0.75 * look.line,
         capsize=0,
         zorder=4,
     )
@@ -201,6 +229,7 @@ def _front_stair(axes: Axes, points: Points) -> Points:
 def _label(
     axes: Axes,
     specification: Specification,
+    look: Look,
     means: dict[str, tuple[Cell, Cell]],
     curves: dict[str, Curve],
     dots: Points,
@@ -216,15 +245,15 @@ def _label(
     shown = [method for method in specification.methods if method.name in means]
     points: Points = [(means[m.name][0].mean, means[m.name][1].mean) for m in shown]  # type: ignore[misc]
     lines = [[point for _, point in curve] for curve in curves.values()]
-    obstacles = [box(point, 6) for point in points] + [box(dot, 2) for dot in dots]
+    obstacles = [box(point, 0.75 * look.marker) for point in points] + [box(dot, 2) for dot in dots]
     bars = [bar for name in means for bar in _bars(*means[name])]
     obstacles += [box(point, 1.5) for line in (*lines, *bars) for point in _dense(axes, line)]
     # Better on the stair than far away, but not if there is a choice.
     obstacles += [box(point, 0.4) for point in _dense(axes, stair)]
-    bold = {"size": 9, "weight": "bold"}
+    bold = {"size": look.text, "weight": "bold"}
     names = [(point, m.name, _text_color(m.color), bold) for point, m in zip(points, shown, strict=True)]
     taken = _write(axes, names, obstacles, allowed=float("inf"))
-    small = {"size": 6.5}
+    small = {"size": look.small}
     values = [
         (point, f"{setting:g}", _text_color(method.color), small)
         for method in specification.methods

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from itertools import groupby
 
 from cl_forget.reporting.numbers import SUFFIX, with_interval
 from cl_forget.reporting.specification import Table
@@ -19,6 +20,61 @@ def table_csv(table: Table) -> str:
         cells = [row[name] for name in names]
         writer.writerow([method, *(value for cell in cells for value in (cell.mean, cell.low, cell.high))])
     return text.getvalue()
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "±": r"$\pm$", "–": "--", "×": r"$\times$",
+    "Δ": r"$\Delta$", "θ": r"$\theta$", "α": r"$\alpha$", "→": r"$\rightarrow$", "≥": r"$\geq$", "≤": r"$\leq$",
+    "‖": r"$\Vert$",
+}  # fmt: skip
+
+
+def table_latex(table: Table) -> str:
+    """The table for a paper: booktabs, intervals, the best of each column in bold; needs nothing else.
+
+    It is a `table*`, set to the width of the page, with the way to read it as its caption.
+    """
+    groups = [
+        (group, len(list(of))) for group, of in groupby(table.measures, key=lambda measure: measure.group)
+    ]
+    heads, rules, column = [""], [], 2
+    for group, width in groups:
+        heads.append(rf"\multicolumn{{{width}}}{{c}}{{{latex(group)}}}")
+        if group:
+            rules.append(rf"\cmidrule(lr){{{column}-{column + width - 1}}}")
+        column += width
+    titles = ["method", *(latex(measure.title) for measure in table.measures)]
+    units = ["", *(latex(SUFFIX[measure.unit]) for measure in table.measures)]
+    body = []
+    for method, row in table.rows.items():
+        shown = [(latex(with_interval(row[m.name], m.unit)), row[m.name].best) for m in table.measures]
+        body.append([latex(method), *(rf"\textbf{{{text}}}" if best else text for text, best in shown)])
+    lines = [" & ".join(line) + r" \\" for line in (heads, titles, units, *body)]
+    return "\n".join(
+        [
+            r"% \usepackage{booktabs,graphicx}",
+            r"\begin{table*}",
+            rf"\caption{{{latex(table.how_to_read)}}}",
+            r"\resizebox{\textwidth}{!}{%",
+            rf"\begin{{tabular}}{{l{'r' * len(table.measures)}}}",
+            r"\toprule",
+            lines[0],
+            " ".join(rules),
+            *lines[1:3],
+            r"\midrule",
+            *lines[3:],
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table*}",
+            "",
+        ]
+    )
+
+
+def latex(text: str) -> str:
+    """`text` with what LaTeX reads as commands written out, and its signs as LaTeX has them."""
+    return "".join(_LATEX.get(letter, letter) for letter in text)
 
 
 def table_markdown(table: Table) -> str:

@@ -206,3 +206,13 @@ def test_a_name_stands_for_one_method_and_a_run_for_itself():
 )
 def test_numbers_are_written_to_the_digits_that_count(cell, unit, text):
     assert with_interval(cell, unit) == text
+
+
+def test_a_method_keeps_its_look_whatever_it_is_compared_with():
+    few = method_styles(["LDIFS", "WiSE-FT", "a method of my own"])
+    more = method_styles(["LDIFS", "WiSE-FT", "L2-SP", "LoRA", "KD", "full"], "full")
+    assert few["LDIFS"] == more["LDIFS"] and few["WiSE-FT"] == more["WiSE-FT"]
+    alone = method_styles(["a method of my own"])["a method of my own"]
+    assert alone == method_styles(["a method of my own"], "control")["a method of my own"]
+    seven = method_styles(["LDIFS", "WiSE-FT", "L2-SP", "LoRA", "KD", "LDIFS + WiSE-FT", "x"])
+    assert len({style.color for style in seven.values()}) == len({s.symbol for s in seven.values()}) == 7
