@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from cl_forget.simulation import simulate as simulate
     from cl_forget.streams import load_stream as load_stream
     from cl_forget.streams import load_suite as load_suite
+    from cl_forget.sweeps.runner import sweep as sweep
+    from cl_forget.sweeps.specification import Sweep as Sweep
+    from cl_forget.sweeps.specification import load_sweep as load_sweep
 
 _HOMES = {
     "audit": "auditing",
@@ -51,6 +54,9 @@ _HOMES = {
     "report": "reporting",
     "Result": "result",
     "simulate": "simulation",
+    "Sweep": "sweeps.specification",
+    "load_sweep": "sweeps.specification",
+    "sweep": "sweeps.runner",
     "load_stream": "streams",
     "load_suite": "streams",
 }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from cl_forget.environment import quiet_libraries
 from cl_forget.errors import UserError
@@ -69,6 +71,82 @@ def run(
     results = run_experiment(experiment, folder, resume, partial(_announce, folder), jobs)
     rendered = render(results, folder, title=experiment.name)
     _show(terminal_table(results), rendered)
+
+
+class _RunByDefault(typer.core.TyperGroup):
+    """`cl-forget sweep FILE` is short for `cl-forget sweep run FILE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+sweeps = typer.Typer(
+    cls=_RunByDefault,
+    help="Run many settings as Ray Tune trials: `cl-forget sweep FILE`, `cl-forget sweep status FOLDER`.",
+    no_args_is_help=True,
+)
+app.add_typer(sweeps, name="sweep")
+
+
+@sweeps.command(name="run")
+def sweep_run(
+    file: Annotated[Path, typer.Argument(help="The sweep, a YAML file.", show_default=False)],
+    overrides: Overrides = None,
+    output: Annotated[Path | None, typer.Option(help="Results folder [default: runs/<name>].")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from what the folder holds; nothing is done twice.")
+    ] = False,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster: auto, host:port or ray://host:port [default: this machine]."),
+    ] = None,
+    cpus_per_trial: Annotated[float, typer.Option(help="Processors, and threads, per trial.", min=0.01)] = 1,
+    gpus_per_trial: Annotated[float, typer.Option(help="Devices per trial; 0.25 shares one.", min=0)] = 0,
+    memory_per_trial: Annotated[
+        float | None, typer.Option(help="MiB per trial [default: measured before the first].", min=1)
+    ] = None,
+    max_concurrent: Annotated[
+        int | None, typer.Option(help="Trials side by side at most [default: as many as fit].", min=1)
+    ] = None,
+) -> None:
+    """Run a sweep, then show its table.
+
+    Methods share what they can: one fine-tune serves every strength of a post-hoc method, and streams that begin
+    alike fork from one checkpoint. Killed at any instant, it goes on with --resume.
+    """
+    from cl_forget.sweeps.specification import load_sweep
+
+    asked = load_sweep(file, overrides or [])
+    quiet_libraries()
+    from cl_forget.sweeps.analysis import sweep_summary
+    from cl_forget.sweeps.cluster import Resources
+    from cl_forget.sweeps.runner import sweep
+    from cl_forget.sweeps.tables import final_table
+
+    folder = output or Path("runs") / asked.name
+    resources = Resources(address, cpus_per_trial, gpus_per_trial, memory_per_trial, max_concurrent)
+    live = sys.stderr.isatty()
+    trials = sweep(asked, folder, resume, resources, tell=lambda line: typer.echo(line, err=True), live=live)
+    _print(final_table(sweep_summary(trials, asked.protocol)))
+    typer.echo(f"  {folder / 'trials.csv'}\n  {folder / 'trials.parquet'}")
+
+
+@sweeps.command(name="status")
+def sweep_status(
+    folder: Annotated[Path, typer.Argument(help="The sweep's folder.")],
+    follow: Annotated[bool, typer.Option("--follow", help="Keep showing it until it is complete.")] = False,
+) -> None:
+    """Show how far a sweep is, from any terminal."""
+    from cl_forget.sweeps.live import LiveView, load_state, screen
+
+    if not follow:
+        _print(screen(folder))
+        return
+    with LiveView(folder):
+        while not load_state(folder).finished:
+            time.sleep(1)
 
 
 @app.command()

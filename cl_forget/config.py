@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -34,11 +35,13 @@ PLAIN = "full fine-tuning"
 """The name of the arm without any mitigation: the control every other arm is compared with."""
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A part of a file: frozen, and no field that is not known."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
-class Training(_Section):
+class Training(Section):
     """How one task is fine-tuned.
 
     Attributes:
@@ -85,7 +88,7 @@ class Training(_Section):
         return self
 
 
-class TextOptions(_Section):
+class TextOptions(Section):
     """How a language model reads texts; other models take no notice.
 
     Attributes:
@@ -109,7 +112,7 @@ class TextOptions(_Section):
     top_logits: int = Field(64, ge=1)
 
 
-class Evaluation(_Section):
+class Evaluation(Section):
     """How a model is measured after each task.
 
     Attributes:
@@ -131,7 +134,7 @@ def _wandb_mode(value: Any) -> Any:
     return {False: "off", True: "online"}.get(value, value) if isinstance(value, bool) else value
 
 
-class Tracking(_Section):
+class Tracking(Section):
     """Where a run is followed besides its own files; nothing here changes a number.
 
     Attributes:
@@ -190,7 +193,7 @@ def parse_mitigation(item: Any) -> Mitigation:
 MitigationItem = Annotated[SerializeAsAny[Mitigation], BeforeValidator(parse_mitigation)]
 
 
-class _Shared(_Section):
+class Shared(Section):
     """What an experiment and each of its runs have in common."""
 
     model: str = Field(min_length=1)
@@ -203,7 +206,7 @@ class _Shared(_Section):
     track: Tracking = Tracking()
 
 
-class Run(_Shared):
+class Run(Shared):
     """One method, one seed: what `simulate` takes.
 
     Attributes:
@@ -280,7 +283,7 @@ class Run(_Shared):
         return _digest(fields)
 
 
-class Experiment(_Shared):
+class Experiment(Shared):
     """The experiment file.
 
     Attributes:
@@ -317,7 +320,7 @@ class Experiment(_Shared):
 
     def runs(self) -> list[Run]:
         """One run per method and seed; all methods of a seed stand together."""
-        shared = {field: getattr(self, field) for field in _Shared.model_fields}
+        shared = {field: getattr(self, field) for field in Shared.model_fields}
         shared["track"] = self.track.model_copy(update={"group": self.track.group or self.name})
         return [
             Run(method=arm, mitigations=mitigations, seed=seed, **shared)
@@ -336,6 +339,14 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     Raises:
         UserError: one line with file, line, field, what is wrong and the nearest valid name.
     """
+    return load_file(path, Experiment, overrides)
+
+
+Named = TypeVar("Named", bound=BaseModel)
+
+
+def load_file(path: Path, kind: type[Named], overrides: Sequence[str] = ()) -> Named:
+    """Read a YAML file as `kind`, named after the file where it gives no name; errors as `load_experiment`."""
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -349,16 +360,13 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     for override in overrides:
         _override(fields, override)
     try:
-        experiment = Experiment(**fields)
+        return kind(**{"name": re.sub(r"[^\w.-]+", "-", path.stem), **fields})
     except ValidationError as error:
         location = error.errors()[0]["loc"]
-        where, message = explain(error, Experiment)
+        where, message = explain(error, kind)
         raise UserError(
             f"{path}, line {_line(lines, location)}: {where + ': ' if where else ''}{message}"
         ) from None
-    if "name" not in fields:
-        experiment = experiment.model_copy(update={"name": path.stem})
-    return experiment
 
 
 def _of_one_run(fields: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Registry:
         self.kind = kind
         self.group = group
         self._builtin = entries
+        self.additions: dict[str, str] = {}  # what `add` was given, for processes this one starts
 
     @cached_property
     def _entries(self) -> dict[str, str]:
@@ -54,6 +55,12 @@ class Registry:
     def add(self, name: str, place: str) -> None:
         """Register `place` ("module:attribute") under `name` for this process."""
         self._entries[name] = place
+        self.additions[name] = place
+
+    def restore(self, additions: dict[str, str]) -> None:
+        """Register what `additions` of another process holds."""
+        for name, place in additions.items():
+            self.add(name, place)
 
     def get(self, name: str) -> Any:
         """The object registered as `name`.

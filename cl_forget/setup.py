@@ -73,6 +73,10 @@ class Setups:
         self.room = room
         self._known: OrderedDict[str, Setup] = OrderedDict()
 
+    def clear(self) -> None:
+        """Let go of all of them."""
+        self._known.clear()
+
     def get(self, run: Run) -> Setup:
         """The setup of a run, loaded if it is not there."""
         key = Setup.key(run)

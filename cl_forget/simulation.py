@@ -81,6 +81,11 @@ class Simulation:
     """One run under way: the model, its chain of mitigations, and the rows measured so far.
 
     `simulate` is the way to use it; the pieces are public for those who write their own sequence.
+
+    Attributes:
+        stages: the experiences trained together, in order; `past` those done.
+        steps: optimiser steps of the stage under way.
+        rows: what was measured so far.
     """
 
     def __init__(
@@ -141,6 +146,7 @@ class Simulation:
         """Train on one stage, or take it over from what is on disk."""
         index = len(self.past)
         task = self._task(index, stage)
+        self.steps = task.steps
         if index < len(self.state["stages"]):
             self._take_over(self.folder.load(self.state["stages"][index]))
         elif self.donor is not None and index < self.donor.stages:

@@ -6,8 +6,9 @@ it (KL to base, drift, the hardest decile) cost one pass of that model per data 
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -232,15 +233,45 @@ class Evaluator:
         known = self.cache.outputs(self.base, samples, fields, self.batch_size)
         batch = samples.batch(chosen)
         rows = unit_rows(batch, known.get("offsets", torch.arange(len(samples) + 1)))
-        training = [module for module in self.model.modules() if module.training]
-        self.model.eval()
-        with torch.no_grad():
+        with self._glancing():
             forward = self.model(batch)
             base = teacher({field: known[field][rows].to(forward.logits.device) for field in fields})
             divergence = forward.per_sample(base.kl(forward.logits).clamp_min(0))
-        for module in training:
-            module.training = True
         return float(divergence.double().mean())
+
+    def sampled_accuracy(self, experiences: Sequence[Experience], count: int = 128) -> float:
+        """Mean accuracy on a few validation samples of each experience, cheap enough to be taken during training.
+
+        Texts count the response tokens that the model would have chosen.
+
+        Args:
+            experiences: tasks or suites of this evaluation; at least one.
+            count: how many samples of each, always the same, spread evenly over its data.
+        """
+        shares = []
+        with self._glancing():
+            for experience in experiences:
+                samples = self.prepared(experience, "validation")
+                chosen = torch.linspace(0, len(samples) - 1, min(count, len(samples))).long()
+                right = seen = 0
+                for part in chosen.split(self.batch_size):
+                    batch = samples.batch(part)
+                    right += int((self.model(batch).logits.argmax(1) == batch.targets).sum())
+                    seen += len(batch.targets)
+                shares.append(right / seen)
+        return sum(shares) / len(shares)
+
+    @contextlib.contextmanager
+    def _glancing(self) -> Iterator[None]:
+        """The model in evaluation mode, and afterwards in the one it was in."""
+        training = [module for module in self.model.modules() if module.training]
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            for module in training:
+                module.training = True
 
     def _drift(self, pretrained: bool) -> Drift:
         """Distances from the pre-trained model; none to measure for itself."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,7 @@ from cl_forget.sweeps.trials import Trial
 
 Select = Literal["balanced", "target_at_retention", "speciality"]
 Equal = Literal["trials", "compute"]
+Item = TypeVar("Item")
 
 # What says where and with which seed a trial ran, not with which setting.
 _NOT_A_SETTING = ("stream", "seed", "seeds", "suites", "probes")
@@ -253,7 +254,7 @@ def within_budget(settings: Mapping[str, list[Setting]], equal: Equal) -> dict[s
     }
 
 
-def spread(items: Sequence[Setting], count: int) -> list[Setting]:
+def spread(items: Sequence[Item], count: int) -> list[Item]:
     """`count` of the items, the ends among them, evenly spaced; all of them if there are not more."""
     if len(items) <= count:
         return list(items)

@@ -95,22 +95,28 @@ class Trial(BaseModel):
         write_text(folder / "trial.json", self.model_dump_json(indent=1))
 
 
-def load_trials(sweep: Path) -> list[Trial]:
-    """Every record below a sweep's folder, in order of id.
+def load_trial(sweep: Path, identity: str) -> Trial | None:
+    """The record of one trial; None if there is none.
 
     Raises:
-        UserError: a record is not one of this version.
+        UserError: it is not one of this version.
     """
-    trials = []
-    for file in sorted((sweep / "trials").glob("*/trial.json")):
-        try:
-            trials.append(Trial.model_validate_json(file.read_text()))
-        except ValueError as error:
-            raise UserError(
-                f"{file} is not a trial of this version ({str(error).splitlines()[0]}); delete its folder to run "
-                "the trial again."
-            ) from None
-    return trials
+    file = sweep / "trials" / identity / "trial.json"
+    try:
+        return Trial.model_validate_json(file.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(
+            f"{file} is not a trial of this version ({str(error).splitlines()[0]}); delete its folder to run the "
+            "trial again."
+        ) from None
+
+
+def load_trials(sweep: Path) -> list[Trial]:
+    """Every record below a sweep's folder, in order of id; errors as `load_trial`."""
+    names = sorted(file.parent.name for file in (sweep / "trials").glob("*/trial.json"))
+    return [trial for trial in (load_trial(sweep, name) for name in names) if trial is not None]
 
 
 def columns(trials: Sequence[Trial]) -> list[dict[str, Any]]:

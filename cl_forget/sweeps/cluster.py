@@ -1,0 +1,156 @@
+"""The Ray runtime a sweep runs on, and what each trial gets of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cl_forget.errors import UserError
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a sweep may use.
+
+    Attributes:
+        address: of a Ray cluster ("auto", "host:port", "ray://host:port"); None for this machine alone.
+        cpus_per_trial: processors, and as many threads, per trial.
+        gpus_per_trial: devices per trial; a fraction shares one.
+        memory_per_trial: MiB that a trial needs at its peak; Ray packs as many onto a node as fit. None leaves
+            memory out.
+        max_concurrent: trials side by side at most; None for as many as fit.
+    """
+
+    address: str | None = None
+    cpus_per_trial: float = 1
+    gpus_per_trial: float = 0
+    memory_per_trial: float | None = None
+    max_concurrent: int | None = None
+
+    @property
+    def threads(self) -> int:
+        """Threads of the processor per trial."""
+        return max(1, int(self.cpus_per_trial))
+
+    @property
+    def per_trial(self) -> dict[str, float]:
+        """As Ray wants it."""
+        wanted = {"CPU": self.cpus_per_trial, "GPU": self.gpus_per_trial}
+        if self.memory_per_trial is not None:
+            wanted["memory"] = self.memory_per_trial * 2**20
+        return {name: amount for name, amount in wanted.items() if amount}
+
+    @property
+    def side_by_side(self) -> int:
+        """Trials that run at the same time on the cluster as it is now; needs the runtime."""
+        import ray
+
+        fit = 0
+        for node in ray.nodes():
+            if node["Alive"]:
+                fit += _fitting(node["Resources"], self.per_trial)
+        return max(1, min(fit, self.max_concurrent or fit))
+
+
+def _fitting(has: dict[str, float], wanted: dict[str, float]) -> int:
+    return min((int(has.get(name, 0) / amount) for name, amount in wanted.items()), default=1)
+
+
+@contextlib.contextmanager
+def ray_runtime(resources: Resources) -> Iterator[Resources]:
+    """The runtime: one that is there already, the cluster at the address, or one of this machine's own.
+
+    Raises:
+        UserError: no cluster at the address, or no node is large enough for one trial.
+    """
+    quiet = {
+        "RAY_DEDUP_LOGS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_worker_niceness": "0",  # a trial is the work itself, no background job (the default is 15)
+    }
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    ours = not ray.is_initialized()
+    if ours:
+        _start(ray, resources)
+    try:
+        _check_fits(ray, resources)
+        yield resources
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _start(ray: Any, resources: Resources) -> None:
+    import logging
+
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "runtime_env": {"env_vars": _environment()},
+    }
+    if resources.address is None:
+        ray.init(include_dashboard=False, num_cpus=os.cpu_count(), **options)
+        return
+    _check_address(resources.address)
+    try:
+        ray.init(address=resources.address, **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"no Ray cluster at '{resources.address}' ({str(error).splitlines()[0]}); start one with `ray start "
+            "--head`, or leave --address out."
+        ) from None
+
+
+def _check_address(address: str) -> None:
+    """A quick look before Ray takes half a minute to find nobody."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise UserError(
+            f"no Ray cluster at '{address}' ({error.strerror or error}); start one with `ray start --head`, or leave "
+            "--address out."
+        ) from None
+
+
+def _environment() -> dict[str, str]:
+    """What workers need to find the same code and the same caches as the driver."""
+    names = ("PYTHONPATH", "CL_FORGET_CACHE", "WANDB_MODE")
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+def _check_fits(ray: Any, resources: Resources) -> None:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(_fitting(node, resources.per_trial) >= 1 for node in nodes):
+        return
+    flags = {"CPU": "--cpus-per-trial", "GPU": "--gpus-per-trial", "memory": "--memory-per-trial"}
+    for name, amount in resources.per_trial.items():
+        most = max((node.get(name, 0) for node in nodes), default=0)
+        if most < amount:
+            unit = " MiB of memory" if name == "memory" else f" {name}s"
+            scale = 2**20 if name == "memory" else 1
+            raise UserError(
+                f"one trial wants {amount / scale:g}{unit} and the largest node has {most / scale:g}; lower "
+                f"{flags[name]}."
+            )
+    raise UserError("no node has everything one trial wants at once; lower what each trial gets.")
+
+
+def with_memory(resources: Resources, peak_mb: float) -> Resources:
+    """The same, with the memory a trial was measured to need and a fifth more."""
+    return dataclasses.replace(resources, memory_per_trial=1.2 * peak_mb)

@@ -1,0 +1,192 @@
+"""Runs a sweep: rounds of Ray Tune trials over one folder.
+
+curve     every group of the grid
+search    settings that Optuna suggests, on every seed
+asha      the first seed of every setting, the weakest stopped early; then the other seeds of the rest
+then      the selected setting of each method on `report_on`, where there is one
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cl_forget.sweeps.cluster import Resources, ray_runtime
+from cl_forget.sweeps.folder import SweepState, only_driver, open_folder
+from cl_forget.sweeps.planning import Group, Planned, plan_grid, planned, saved, share
+from cl_forget.sweeps.selection import default_protocol, select, settings_of
+from cl_forget.sweeps.specification import Sweep, load_sweep
+from cl_forget.sweeps.trials import Trial, load_trial, load_trials, write_table
+
+if TYPE_CHECKING:
+    from cl_forget.sweeps.trainable import Source
+
+Tell = Callable[[str], None]
+
+
+def sweep(
+    what: Sweep | Path | str,
+    output: Path | str | None = None,
+    resume: bool = False,
+    resources: Resources | None = None,
+    tell: Tell = lambda line: None,
+    live: bool = False,
+    **tuner: Any,
+) -> list[Trial]:
+    """Run a sweep as Ray Tune trials.
+
+    Args:
+        what: the sweep, or its file.
+        output: its folder; `runs/<name>` by default.
+        resume: go on from what the folder holds; nothing that is over is done again.
+        resources: cluster, processors, devices and memory per trial.
+        tell: given a line now and then.
+        live: whether to show the sweep on the terminal while it runs.
+        tuner: further arguments of `ray.tune.TuneConfig` (search_alg, scheduler, time_budget_s, ...) and
+            `callbacks` for Tune's own `RunConfig`.
+
+    Returns:
+        The records of all trials, in the order they were planned; also in the folder, with the tables.
+
+    Raises:
+        UserError: whatever can be known to go wrong, before any trial starts.
+    """
+    asked = what if isinstance(what, Sweep) else load_sweep(Path(what))
+    folder = Path(output or Path("runs") / asked.name).absolute()
+    state = open_folder(folder, asked, resume)
+    with only_driver(folder), ray_runtime(resources or Resources()) as runtime:
+        driver = Driver(asked, folder, state, runtime, tell, tuner)
+        with driver.view(live):
+            driver.run()
+    return driver.trials()
+
+
+@dataclass
+class Driver:
+    """A sweep under way, seen from the process that started it."""
+
+    asked: Sweep
+    folder: Path
+    state: SweepState
+    runtime: Resources
+    tell: Tell
+    tuner: dict[str, Any] = field(default_factory=dict)
+    known: list[Planned] = field(default_factory=list)
+
+    def run(self) -> None:
+        """All rounds, then the tables."""
+        self._since = time.time()
+        self.state.started = self.state.started or self._since
+        try:
+            self._rounds()
+            self.state.finished = True
+        finally:
+            self.state.seconds += time.time() - self._since
+            self.state.save(self.folder)
+            self.write()
+
+    def _rounds(self) -> None:
+        if self.asked.mode == "search":
+            self._search()
+        elif self.asked.mode == "asha":
+            self._asha()
+        else:
+            self._grid(plan_grid(self.asked))
+        if self.asked.report_on is not None:
+            self._grid(self._selected())
+
+    # -- rounds ----------------------------------------------------------------------------------------
+    def _grid(self, trials: Sequence[Planned], judged: bool = False) -> None:
+        from cl_forget.sweeps.sources import Grid
+
+        groups = share(trials, before=self.known)
+        self.known.extend(trials)
+        self.state.planned = len(self.known)
+        self.state.saved = saved(self.known)
+        self.state.save(self.folder)
+        self.tell(str(self.state.saved))
+        left = [group for group in groups if not self._over(group)]
+        # The longest first: nobody waits long for the last one.
+        left.sort(
+            key=lambda group: sum(len(p.run.specs()) - p.trial.shared_stages for p in group), reverse=True
+        )
+        if left:
+            self._tune(Grid(left, self.asked.score, judged), count=len(left), judged=judged)
+
+    def _search(self) -> None:
+        from cl_forget.sweeps.searching import Balanced
+        from cl_forget.sweeps.sources import Space
+
+        self._tune(Space(self.asked), search=Balanced(self.asked, ahead=self.runtime.side_by_side))
+
+    def _asha(self) -> None:
+        from cl_forget.sweeps.searching import Balanced
+        from cl_forget.sweeps.sources import Space
+
+        first, *others = self.asked.tuning_seeds
+        if any(
+            values.values is None for arm in self.asked.arms for values in self.asked.ranges(arm).values()
+        ):
+            search = Balanced(self.asked, ahead=10**9, random=True)
+            self._tune(Space(self.asked, judged=True, seeds=[first]), search=search, judged=True)
+        else:
+            self._grid([one for one in plan_grid(self.asked) if one.trial.seed == first], judged=True)
+        survivors = [
+            t for t in self.trials() if t.status == "finished" and t.role == "tune" and t.seed == first
+        ]
+        self._grid([planned(self.asked, t.method, t.config, seed) for seed in others for t in survivors])
+
+    def _selected(self) -> list[Planned]:
+        """The chosen setting of each method, on the stream and seeds of the report."""
+        tuned = [trial for trial in self.trials() if trial.role == "tune"]
+        protocol = self.asked.protocol or default_protocol(tuned)
+        settings = settings_of(tuned)
+        report = self.asked.report_on
+        assert report is not None
+        chosen = []
+        for method, choice in select(settings, protocol).items():
+            setting = next(s for s in settings[method] if s.key == choice.key)
+            chosen.append((method, next(iter(setting.trials.values())).config))
+            self.tell(f"{method}: {choice.label or 'its only setting'} is run for the report")
+        seeds = report.seeds or self.asked.seeds
+        return [planned(self.asked, arm, config, seed, "report") for seed in seeds for arm, config in chosen]
+
+    def _over(self, group: Group) -> bool:
+        records = [load_trial(self.folder, one.trial.id) for one in group]
+        return all(
+            record is not None and record.status in ("finished", "diverged", "pruned") for record in records
+        )
+
+    # -- Ray Tune --------------------------------------------------------------------------------------
+    def _tune(self, source: Source, count: int = 1, search: Any = None, judged: bool = False) -> None:
+        from cl_forget.sweeps.tuning import fit
+
+        fit(source, self.asked, self.folder, self.runtime, count, search, judged, self.tuner)
+
+    # -- results ---------------------------------------------------------------------------------------
+    def trials(self) -> list[Trial]:
+        """All records, those planned first in their order."""
+        found = {trial.id: trial for trial in load_trials(self.folder)}
+        ordered = [found.pop(one.trial.id, one.trial) for one in self.known]
+        return [*ordered, *found.values()]
+
+    def write(self) -> None:
+        """The tables, from the records."""
+        from cl_forget.sweeps.analysis import sweep_summary
+        from cl_forget.sweeps.tables import write_summary
+
+        trials = self.trials()
+        if trials:
+            write_table(trials, self.folder)
+            write_summary(sweep_summary(trials, self.asked.protocol), self.folder)
+
+    def view(self, live: bool) -> Any:
+        """What shows the sweep while it runs."""
+        import contextlib
+
+        from cl_forget.sweeps.live import LiveView
+
+        return LiveView(self.folder) if live else contextlib.nullcontext()

@@ -1,0 +1,68 @@
+"""What a trial is worth while it still trains: a light measurement every few steps, a full one after each task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from cl_forget.result import Row
+from cl_forget.simulation import Simulation, Watch
+from cl_forget.sweeps.specification import Score
+
+
+class SignalWatch(Watch):
+    """Reports `score` and `progress` (percent of the training).
+
+    The score is w·speciality + (1-w)·generality on validation data. Inside a task both are taken on a few
+    samples: speciality over the tasks reached so far and the generality of the sweep's choice; after a task the
+    row just measured gives them. Speciality counts a task that is not reached yet with what the model makes of
+    it, so that a score at one progress compares with another's at the same.
+
+    Args:
+        score: the weights, and how often.
+        report: given each measurement.
+    """
+
+    def __init__(self, score: Score, report: Callable[[dict[str, Any]], None]) -> None:
+        self._score, self._report = score, report
+
+    def step(self, simulation: Simulation, record: dict[str, Any]) -> None:
+        """Measure on a few samples, every few steps."""
+        number = record["step"] + 1
+        if number % self._score.every:
+            return
+        evaluator = simulation.evaluator
+        accuracy = evaluator.sampled_accuracy(evaluator.tasks, self._score.samples)
+        if self._score.generality == "accuracy":
+            generality = evaluator.sampled_accuracy(evaluator.suites, self._score.samples)
+        else:
+            generality = math.exp(-evaluator.sampled_kl())
+        self._tell(simulation, (len(simulation.past) + number / simulation.steps), accuracy, generality)
+
+    def row(self, simulation: Simulation, row: Row) -> None:
+        """Measure on all validation samples, after each task."""
+        if row.after is None:
+            return
+        tasks = [scores.validation for scores in row.tasks.values()]
+        suites = [scores.validation for scores in row.suites.values()]
+        speciality = _mean([scores.accuracy for scores in tasks])
+        if self._score.generality == "accuracy":
+            generality = _mean([scores.accuracy for scores in suites])
+        else:
+            divergence = (suites or tasks)[0].kl_to_base
+            generality = None if divergence is None else math.exp(-divergence)
+        if speciality is not None and generality is not None:
+            self._tell(simulation, len(simulation.past), speciality, generality)
+
+    def _tell(self, simulation: Simulation, stages: float, speciality: float, generality: float) -> None:
+        score = self._score.speciality * speciality + (1 - self._score.speciality) * generality
+        progress = min(99.0, 100.0 * stages / len(simulation.stages))
+        self._report(
+            {"score": score, "speciality": speciality, "generality": generality, "progress": progress}
+        )
+
+
+def _mean(values: list[float | None]) -> float | None:
+    found = [value for value in values if value is not None]
+    return sum(found) / len(found) if found else None

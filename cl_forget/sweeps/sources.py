@@ -1,0 +1,108 @@
+"""What the configuration of a Tune trial means: a group of a grid, or a point of a space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cl_forget.errors import UserError
+from cl_forget.evaluation.metrics import mean
+from cl_forget.result import Cost
+from cl_forget.simulation import Watch
+from cl_forget.sweeps.planning import Group, planned
+from cl_forget.sweeps.signal import SignalWatch
+from cl_forget.sweeps.specification import Score, Sweep
+from cl_forget.sweeps.trainable import Report
+from cl_forget.sweeps.trials import Trial
+
+
+@dataclass
+class Grid:
+    """Groups planned in advance; the configuration is `{"group": <its number>}`.
+
+    Attributes:
+        groups: what there is to do.
+        score: how a group is judged.
+        judged: whether it is judged while it trains.
+    """
+
+    groups: list[Group]
+    score: Score = field(default_factory=Score)
+    judged: bool = False
+
+    def group(self, config: dict[str, Any]) -> Group:
+        """The group of that number."""
+        return self.groups[config["group"]]
+
+    def watch(self, report: Report) -> Watch | None:
+        """Measures the score during training, where somebody asks for it."""
+        return SignalWatch(self.score, report) if self.judged else None
+
+    def summary(self, trials: Sequence[Trial]) -> dict[str, Any]:
+        """The best score in the group: its trials are one training seen at several strengths."""
+        scores = [score_of(trial, self.score) for trial in trials]
+        found = [score for score in scores if score is not None]
+        return {"score": max(found), "progress": 100.0} if found else {}
+
+
+@dataclass
+class Space:
+    """Points of a space; the configuration is `{<dotted field>: <value>}` and, with several methods, "method".
+
+    Attributes:
+        sweep: names the methods, the tuning seeds and everything the configuration leaves alone.
+        judged: whether the first seed is judged while it trains.
+        seeds: the seeds of a point; those of the sweep by default.
+    """
+
+    sweep: Sweep
+    judged: bool = False
+    seeds: list[int] | None = None
+
+    def group(self, config: dict[str, Any]) -> Group:
+        """The point on every seed."""
+        fields = dict(config)
+        arms = list(self.sweep.arms)
+        arm = fields.pop("method", arms[-1] if len(self.sweep.methods) == 1 else None)
+        if arm not in arms:
+            raise UserError(f"the configuration names no method of the sweep ('method': {arm!r}).")
+        own = {m.name for m in self.sweep.arms[arm]} | {"train", "text"}
+        fields = {name: value for name, value in fields.items() if name.partition(".")[0] in own}
+        group = [planned(self.sweep, arm, fields, seed) for seed in self.seeds or self.sweep.tuning_seeds]
+        return group
+
+    def watch(self, report: Report) -> Watch | None:
+        """Measures the score during training, where somebody asks for it."""
+        return SignalWatch(self.sweep.score, report) if self.judged else None
+
+    def summary(self, trials: Sequence[Trial]) -> dict[str, Any]:
+        """Means of the validation metrics over the seeds; nothing where a seed did not finish."""
+        if not all(trial.status == "finished" for trial in trials):
+            return {}
+        names = [name for name, value in trials[0].validation.items() if isinstance(value, int | float)]
+        found = {name: mean(trial.validation.get(name) for trial in trials) for name in names}
+        found["score"] = mean(score_of(trial, self.sweep.score) for trial in trials)
+        found["passes"] = float(sum(_passes(trial) for trial in trials))
+        return {"progress": 100.0, **{name: value for name, value in found.items() if value is not None}}
+
+
+def _passes(trial: Trial) -> int:
+    cost = trial.cost or Cost()
+    return cost.forward_samples + cost.backward_samples + cost.frozen_samples
+
+
+def score_of(trial: Trial, score: Score) -> float | None:
+    """The scalar of a finished trial, on validation data; None where a part is missing."""
+    if trial.status != "finished":
+        return None
+    speciality = trial.validation.get("speciality")
+    if score.generality == "accuracy":
+        generality = trial.validation.get("generality")
+    else:
+        divergence = trial.validation.get("kl_to_base")
+        generality = None if divergence is None else math.exp(-divergence)
+    if speciality is None or generality is None:
+        return None
+    return score.speciality * speciality + (1 - score.speciality) * generality

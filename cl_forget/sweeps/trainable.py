@@ -1,0 +1,171 @@
+"""The Ray Tune trainable: one Tune trial is one group of trials, in an actor that is used again.
+
+A process keeps the models and data it has loaded, so that a trial costs what its own training and evaluation
+cost. The truth of a sweep is its folder: whatever is over there is read and reported again at once, so a trial
+that Ray starts anew (a worker died, the sweep was resumed) loses nothing and repeats nothing.
+
+    tune.Tuner(trainable(source, folder), param_space={"train.lr": tune.loguniform(1e-4, 1e-2)}, ...)
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray import tune
+
+from cl_forget.registry import Registry
+from cl_forget.setup import Setups
+from cl_forget.simulation import Watch
+from cl_forget.sweeps.planning import Group
+from cl_forget.sweeps.trials import Trial
+from cl_forget.sweeps.work import Stopped, work
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class Source(Protocol):
+    """What turns a Tune trial's configuration into trials; pickled to every actor."""
+
+    def group(self, config: dict[str, Any]) -> Group:
+        """The trials of one Tune trial."""
+
+    def watch(self, report: Report) -> Watch | None:
+        """What follows the first trial of a group; None for nothing."""
+
+    def summary(self, trials: list[Trial]) -> dict[str, Any]:
+        """What Tune's search and schedulers read when a group is over; metric name -> value."""
+
+
+class GroupTrainable(tune.Trainable):
+    """Works through the group that its configuration names; each report is one `step`."""
+
+    def setup(self, config: dict[str, Any], **given: Any) -> None:
+        """Called once per actor, with what `trainable` was given."""
+        source, folder, threads, registries = (
+            given[n] for n in ("source", "folder", "threads", "registries")
+        )
+        for place, entries in registries.items():
+            _registry(place).restore(entries)
+        self.source, self.folder, self.threads = source, Path(folder), threads
+        self.setups = Setups()
+        self._start(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """The next trial, in the same process."""
+        self._background.stop()
+        self._start(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Until the next report."""
+        return self._background.next()
+
+    def cleanup(self) -> None:
+        """The actor ends, or its trial was stopped."""
+        self._background.stop()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: each trial keeps its own checkpoints in its run folder."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: a trial finds its own."""
+
+    def _start(self, config: dict[str, Any]) -> None:
+        self._background = Background(lambda report: self._work(config, report))
+
+    def _work(self, config: dict[str, Any], report: Report) -> None:
+        import torch
+
+        torch.set_num_threads(self.threads)  # a setting of this very thread
+        group = self.source.group(config)
+        done: list[Trial] = []
+
+        def over(trial: Trial) -> None:
+            done.append(trial)
+            last = len(done) == len(group)
+            summary = self.source.summary(done) if last else {}
+            report({**summary, "trial": trial.id, "status": trial.status, "done": last})
+
+        work(group, self.folder, self.setups, over, self.source.watch(report))
+
+
+class Background:
+    """Runs a function in a thread that stands still between its reports.
+
+    Tune asks a trainable for one result at a time; a simulation reports from deep inside. `next` lets the
+    thread run on until its next report, `stop` makes the report it is in raise `Stopped`.
+    """
+
+    def __init__(self, target: Callable[[Report], None]) -> None:
+        self._reports: queue.Queue[dict[str, Any] | BaseException] = queue.Queue()
+        self._go = threading.Semaphore(0)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, args=(target,), daemon=True)
+        self._thread.start()
+
+    def next(self) -> dict[str, Any]:
+        """The next report; raises what the function raised."""
+        self._go.release()
+        item = self._reports.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def stop(self) -> None:
+        """End the function at its next report."""
+        self._stopping = True
+        self._go.release()
+        self._thread.join()
+
+    def _run(self, target: Callable[[Report], None]) -> None:
+        self._go.acquire()
+        try:
+            if not self._stopping:
+                target(self._report)
+        except Stopped:
+            pass
+        except BaseException as error:
+            self._reports.put(error)
+
+    def _report(self, result: dict[str, Any]) -> None:
+        self._reports.put(result)
+        if result.get("done"):
+            return
+        self._go.acquire()
+        if self._stopping:
+            raise Stopped
+
+
+def trainable(source: Source, folder: Path, threads: int = 1) -> type[tune.Trainable]:
+    """Our trainable, for `tune.Tuner`.
+
+    Args:
+        source: what the configurations of its Tune trials mean.
+        folder: the sweep's, seen from every node.
+        threads: of the processor, per trial.
+    """
+    added = {place: _registry(place).additions for place in REGISTRIES if _registry(place).additions}
+    return tune.with_parameters(
+        GroupTrainable, source=source, folder=os.fspath(folder), threads=threads, registries=added
+    )
+
+
+REGISTRIES = (
+    "cl_forget.models:MODELS",
+    "cl_forget.streams:STREAMS",
+    "cl_forget.streams:SUITES",
+    "cl_forget.mitigations:MITIGATIONS",
+)
+
+
+def _registry(place: str) -> Registry:
+    import importlib
+
+    module, _, name = place.partition(":")
+    registry: Registry = getattr(importlib.import_module(module), name)
+    return registry

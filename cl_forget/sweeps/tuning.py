@@ -1,0 +1,105 @@
+"""One round of a sweep in Ray Tune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+
+from cl_forget.sweeps.cluster import Resources
+from cl_forget.sweeps.specification import Sweep
+from cl_forget.sweeps.trainable import Source, trainable
+from cl_forget.sweeps.trials import load_trial
+
+RETRIES = 3
+"""How often a Tune trial is started anew after its process died; it goes on from its run folders."""
+
+
+def fit(
+    source: Source,
+    asked: Sweep,
+    folder: Path,
+    resources: Resources,
+    count: int,
+    search: Any,
+    judged: bool,
+    own: dict[str, Any],
+) -> None:
+    """Run a source's Tune trials to their end, and record what became of those that did not report it.
+
+    Args:
+        source: what the configurations mean.
+        asked: the sweep.
+        folder: its folder.
+        resources: per trial.
+        count: how many groups a grid has.
+        search: Tune's search algorithm; None for a grid.
+        judged: whether trials are stopped early.
+        own: the user's arguments of `TuneConfig`, and `callbacks`.
+    """
+    arguments = dict(own)
+    callbacks = [Recorder(source, folder), *arguments.pop("callbacks", [])]
+    if judged and "scheduler" not in arguments:
+        arguments["scheduler"] = ASHAScheduler(
+            time_attr="progress",
+            metric="score",
+            mode="max",
+            max_t=100,
+            grace_period=asked.asha.grace,
+            reduction_factor=asked.asha.reduction,
+        )
+    if search is not None:
+        arguments.setdefault("search_alg", search)
+        arguments.setdefault("num_samples", -1)
+    space = {"group": tune.grid_search(list(range(count)))} if search is None else {}
+    config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=resources.side_by_side, **arguments)
+    tuner = tune.Tuner(
+        tune.with_resources(
+            trainable(source, folder, resources.threads), tune.PlacementGroupFactory([resources.per_trial])
+        ),
+        param_space=space,
+        tune_config=config,
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(folder / ".ray"),
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            callbacks=callbacks,
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+class Recorder(tune.Callback):
+    """Records the trials of a group that was stopped early or whose process died too often."""
+
+    def __init__(self, source: Source, folder: Path) -> None:
+        self._source, self._folder = source, folder
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A group came to its end, or the scheduler stopped it."""
+        last = trial.last_result or {}
+        if not last.get("done") or "trial" not in last:
+            at = f" at {last['progress']:.0f} % of its training" if "progress" in last else ""
+            self._end(trial, "pruned", f"stopped{at}: others were better at this point")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Its process died more often than it is started anew."""
+        reason = _reason(trial)
+        memory = "OutOfMemory" in reason or "memory" in reason.lower()
+        self._end(trial, "out_of_memory" if memory else "failed", reason)
+
+    def _end(self, trial: Any, status: Any, reason: str) -> None:
+        for one in self._source.group(trial.config):
+            known = load_trial(self._folder, one.trial.id) or one.trial
+            if not known.over:
+                known.model_copy(update={"status": status, "reason": reason}).save(self._folder)
+
+
+def _reason(trial: Any) -> str:
+    """What Ray says of a dead process, in one line."""
+    error = trial.get_error()
+    lines = str(error).strip().splitlines() if error else []
+    return lines[-1][:300] if lines else "its process died"

@@ -1,0 +1,99 @@
+"""The sweep file: what it means, and each mistake as one line before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cl_forget.config import PLAIN
+from cl_forget.errors import UserError
+from cl_forget.sweeps.specification import Sweep, load_sweep
+
+FIELDS: dict[str, Any] = {
+    "model": "tiny-clip",
+    "stream": ["squares"],
+    "suites": ["colours"],
+    "methods": {"WiSE-FT": ["wise_ft"], "L2-SP": ["l2_sp"]},
+    "train": {"epochs": 1, "batch_size": 8, "lr": 1e-3},
+}
+
+
+def written(folder: Path, **fields: Any) -> Path:
+    file = folder / "a sweep.yaml"
+    file.write_text(yaml.safe_dump({**FIELDS, **fields}, sort_keys=False))
+    return file
+
+
+def test_a_knob_left_open_takes_its_own_grid_and_one_that_is_set_stays(tmp_path: Path) -> None:
+    sweep = load_sweep(
+        written(tmp_path, methods={"a": ["ldifs", {"wise_ft": 0.5}], "b": [{"ldifs": {"anchor": "previous"}}]})
+    )
+    assert list(sweep.arms) == [PLAIN, "a", "b"]
+    assert list(sweep.ranges("a")) == ["ldifs.strength"]
+    from cl_forget.mitigations.ldifs import LDIFS
+
+    assert sweep.ranges("b")["ldifs.strength"].values == list(LDIFS.grid)
+    assert sweep.run("a", {"ldifs.strength": 3}, seed=1).mitigations[0].strength == 3
+    assert sweep.run("b", {"ldifs.strength": 3}, seed=1).mitigations[0].anchor == "previous"
+    assert sweep.name == "a-sweep"
+
+
+def test_a_space_may_be_limited_to_methods_and_spares_those_without_the_field(tmp_path: Path) -> None:
+    space = {
+        "train.lr": {"log_uniform": [1e-4, 1e-2], "methods": ["L2-SP"]},
+        "wise_ft.alpha": [0.1, 0.9],
+        "train.epochs": {"choice": [1, 2]},
+    }
+    sweep = load_sweep(written(tmp_path, space=space, mode="search"))
+    assert list(sweep.ranges("WiSE-FT")) == ["wise_ft.alpha", "train.epochs"]
+    assert list(sweep.ranges("L2-SP")) == ["l2_sp.strength", "train.lr", "train.epochs"]
+    assert sweep.run("L2-SP", {"train.lr": 0.5, "wise_ft.alpha": 0.1}, 0).train.lr == 0.5
+
+
+def test_what_is_saved_of_a_sweep_reads_back_as_the_same_sweep() -> None:
+    sweep = Sweep(**FIELDS, space={"train.lr": [1e-3, 1e-2]}, report_on={"seeds": [7]})
+    again = Sweep(**yaml.safe_load(yaml.safe_dump(sweep.model_dump(mode="json"))))
+    assert again == sweep
+    assert again.ranges("WiSE-FT") == sweep.ranges("WiSE-FT")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"methods": {}}, "line 4: methods: Dictionary should have at least 1 item"),
+        ({"space": {"l2_sp.strength": []}}, "space.l2_sp.strength: the grid is empty; name at least one value"),
+        ({"space": {"l2_sp.strenght": [1]}}, "no method has a field 'l2_sp.strenght'. Did you mean 'l2_sp.strength'?"),
+        ({"space": {"ldifs.strength": [1]}}, "no method has a field 'ldifs.strength'"),
+        ({"space": {"train.lr": [1e-3, -1]}}, "space train.lr = -1 in 'full fine-tuning': train.lr: should be greater"),
+        ({"space": {"wise_ft.alpha": [2]}}, "space wise_ft.alpha = 2 in 'WiSE-FT': mitigations.0: wise_ft: alpha"),
+        ({"space": {"train.lr": {"uniform": [1e-3, 1e-2]}}}, "a curve needs a grid; give `grid`, or set `mode: search`"),
+        ({"space": {"train.lr": {"uniform": [2, 1]}}}, "takes a low and a higher value"),
+        ({"space": {"train.lr": {"grid": [1], "choice": [2]}}}, "exactly one of grid, choice, uniform"),
+        ({"space": {"train.lr": {"grid": [1e-3], "methods": ["L2SP"]}}}, "unknown method 'L2SP'. Did you mean 'L2-SP'?"),
+        ({"mode": "search", "objectives": ["specialty"]}, "'specialty' is never reported on validation data. Did you mean"),
+        ({"mode": "search", "objectives": ["delta_lp"]}, "'delta_lp' is never reported on validation data"),
+        ({"mode": "search", "suites": []}, "'generality' is never reported without suites"),
+        ({"mode": "asha", "suites": []}, "set `score.generality: kl_to_base`"),
+        ({"budget": {"compute": 1000}}, "`mode: curve` has a budget of trials"),
+        ({"budget": {"compute": 1000, "trials": 3}}, "choose one of trials and compute"),
+        ({"seeds": [1, 1]}, "`seeds` names a seed twice"),
+        ({"methods": {"a": ["ldif"]}}, "unknown mitigation 'ldif'. Did you mean 'ldifs'?"),
+        ({"mod": "curve"}, "unknown field. Did you mean 'mode'?"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_cure(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_sweep(written(tmp_path, **fields))
+    assert message in str(error.value)
+    assert str(tmp_path / "a sweep.yaml") in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_grid_over_budget_is_thinned_evenly() -> None:
+    from cl_forget.sweeps.planning import plan_grid
+
+    sweep = Sweep(**FIELDS, budget={"trials": 3}, seeds=[0, 1])
+    values = [one.trial.value for one in plan_grid(sweep) if one.trial.method == "WiSE-FT"]
+    assert values == [0.0, 0.5, 1.0] * 2
