@@ -164,7 +164,7 @@ class Sweep(Shared):
     """
 
     name: str = Field("sweep", pattern=r"^[\w.-]+$")
-    methods: dict[str, list[MitigationItem]] = Field(min_length=1)
+    methods: dict[str, list[MitigationItem]]
     space: dict[str, Annotated[Range, BeforeValidator(_one_of)]] = Field(default_factory=dict)
     mode: Literal["curve", "search", "asha"] = "curve"
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
@@ -181,6 +181,8 @@ class Sweep(Shared):
     @field_validator("methods", mode="after")
     @classmethod
     def _methods_compose(cls, methods: dict[str, list[Mitigation]]) -> dict[str, list[Mitigation]]:
+        if not methods:
+            raise ValueError("is empty; name at least one, for instance `LDIFS: [ldifs]`")
         for arm, mitigations in methods.items():
             try:
                 Chain(mitigations)

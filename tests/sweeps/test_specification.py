@@ -63,7 +63,7 @@ def test_what_is_saved_of_a_sweep_reads_back_as_the_same_sweep() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"methods": {}}, "line 4: methods: Dictionary should have at least 1 item"),
+        ({"methods": {}}, "line 6: methods: is empty; name at least one, for instance `LDIFS: [ldifs]`"),
         ({"space": {"l2_sp.strength": []}}, "space.l2_sp.strength: the grid is empty; name at least one value"),
         ({"space": {"l2_sp.strenght": [1]}}, "no method has a field 'l2_sp.strenght'. Did you mean 'l2_sp.strength'?"),
         ({"space": {"ldifs.strength": [1]}}, "no method has a field 'ldifs.strength'"),
