@@ -61,7 +61,9 @@ def test_a_group_gives_the_numbers_of_plain_runs(tmp_path: Path) -> None:
     import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(parquet).to_pylist()
-    assert {row["id"]: row["test.generality"] for row in table} == {t.id: t.test["generality"] for t in trials}
+    assert {row["id"]: row["test.generality"] for row in table} == {
+        t.id: t.test["generality"] for t in trials
+    }
 
 
 def test_what_is_over_is_read_and_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +93,10 @@ def _diverge(fine_tune: Any, number: int, batch: Any) -> float:
     ("error", "status"),
     [
         (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out_of_memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "out_of_memory"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+            "out_of_memory",
+        ),
         (ZeroDivisionError("division by zero"), "failed"),
     ],
 )

@@ -29,7 +29,9 @@ def written(folder: Path, **fields: Any) -> Path:
 
 def test_a_knob_left_open_takes_its_own_grid_and_one_that_is_set_stays(tmp_path: Path) -> None:
     sweep = load_sweep(
-        written(tmp_path, methods={"a": ["ldifs", {"wise_ft": 0.5}], "b": [{"ldifs": {"anchor": "previous"}}]})
+        written(
+            tmp_path, methods={"a": ["ldifs", {"wise_ft": 0.5}], "b": [{"ldifs": {"anchor": "previous"}}]}
+        )
     )
     assert list(sweep.arms) == [PLAIN, "a", "b"]
     assert list(sweep.ranges("a")) == ["ldifs.strength"]
@@ -64,16 +66,37 @@ def test_what_is_saved_of_a_sweep_reads_back_as_the_same_sweep() -> None:
     ("fields", "message"),
     [
         ({"methods": {}}, "line 6: methods: is empty; name at least one, for instance `LDIFS: [ldifs]`"),
-        ({"space": {"l2_sp.strength": []}}, "space.l2_sp.strength: the grid is empty; name at least one value"),
-        ({"space": {"l2_sp.strenght": [1]}}, "no method has a field 'l2_sp.strenght'. Did you mean 'l2_sp.strength'?"),
+        (
+            {"space": {"l2_sp.strength": []}},
+            "space.l2_sp.strength: the grid is empty; name at least one value",
+        ),
+        (
+            {"space": {"l2_sp.strenght": [1]}},
+            "no method has a field 'l2_sp.strenght'. Did you mean 'l2_sp.strength'?",
+        ),
         ({"space": {"ldifs.strength": [1]}}, "no method has a field 'ldifs.strength'"),
-        ({"space": {"train.lr": [1e-3, -1]}}, "space train.lr = -1 in 'full fine-tuning': train.lr: should be greater"),
-        ({"space": {"wise_ft.alpha": [2]}}, "space wise_ft.alpha = 2 in 'WiSE-FT': mitigations.0: wise_ft: alpha"),
-        ({"space": {"train.lr": {"uniform": [1e-3, 1e-2]}}}, "a curve needs a grid; give `grid`, or set `mode: search`"),
+        (
+            {"space": {"train.lr": [1e-3, -1]}},
+            "space train.lr = -1 in 'full fine-tuning': train.lr: should be greater",
+        ),
+        (
+            {"space": {"wise_ft.alpha": [2]}},
+            "space wise_ft.alpha = 2 in 'WiSE-FT': mitigations.0: wise_ft: alpha",
+        ),
+        (
+            {"space": {"train.lr": {"uniform": [1e-3, 1e-2]}}},
+            "a curve needs a grid; give `grid`, or set `mode: search`",
+        ),
         ({"space": {"train.lr": {"uniform": [2, 1]}}}, "takes a low and a higher value"),
         ({"space": {"train.lr": {"grid": [1], "choice": [2]}}}, "exactly one of grid, choice, uniform"),
-        ({"space": {"train.lr": {"grid": [1e-3], "methods": ["L2SP"]}}}, "unknown method 'L2SP'. Did you mean 'L2-SP'?"),
-        ({"mode": "search", "objectives": ["specialty"]}, "'specialty' is never reported on validation data. Did you mean"),
+        (
+            {"space": {"train.lr": {"grid": [1e-3], "methods": ["L2SP"]}}},
+            "unknown method 'L2SP'. Did you mean 'L2-SP'?",
+        ),
+        (
+            {"mode": "search", "objectives": ["specialty"]},
+            "'specialty' is never reported on validation data. Did you mean",
+        ),
         ({"mode": "search", "objectives": ["delta_lp"]}, "'delta_lp' is never reported on validation data"),
         ({"mode": "search", "suites": []}, "'generality' is never reported without suites"),
         ({"mode": "asha", "suites": []}, "set `score.generality: kl_to_base`"),
@@ -84,7 +107,9 @@ def test_what_is_saved_of_a_sweep_reads_back_as_the_same_sweep() -> None:
         ({"mod": "curve"}, "unknown field. Did you mean 'mode'?"),
     ],
 )
-def test_a_mistake_is_one_line_that_names_the_cure(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
+def test_a_mistake_is_one_line_that_names_the_cure(
+    tmp_path: Path, fields: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UserError) as error:
         load_sweep(written(tmp_path, **fields))
     assert message in str(error.value)
