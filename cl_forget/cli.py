@@ -159,6 +159,10 @@ def report(
         typer.Option("--serve", help="Show runs or sweeps under way on a local page that refreshes itself."),
     ] = False,
     port: Annotated[int, typer.Option(help="Of the local page; 0 takes a free one.", min=0, max=65535)] = 0,
+    wandb: Annotated[
+        str | None,
+        typer.Option(help="Also publish a W&B Report and a workspace view there: entity/project."),
+    ] = None,
 ) -> None:
     """Render runs or a sweep as one HTML page, a picture and tables; several folders are compared in one page."""
     if live:
@@ -169,6 +173,8 @@ def report(
 
     specification = specify_folders(folders, title)
     _show(render_table(specification), write_report(specification, output or _folder_of(folders[0])))
+    if wandb is not None:
+        _publish(specification, wandb)
 
 
 Base = Annotated[
@@ -371,6 +377,17 @@ def _show(table: Any, rendered: Any) -> None:
     _print(table)
     for path in filter(None, (rendered.page, rendered.picture, rendered.csv)):
         typer.echo(f"  {path}")
+
+
+def _publish(specification: Any, where: str) -> None:
+    from cl_forget.reporting.wandb_report import publish
+
+    quiet_libraries()
+    published = publish(specification, where)
+    typer.echo(f"  {published.report}\n  {published.workspace}")
+    if published.missing:
+        names = ", ".join(published.missing[:3]) + (", ..." if len(published.missing) > 3 else "")
+        typer.echo(f"  {len(published.missing)} runs are not in {where} and missing there: {names}", err=True)
 
 
 def _announce(output: Path, run: Any, number: int, total: int) -> None:

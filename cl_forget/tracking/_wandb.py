@@ -101,15 +101,17 @@ def log_media(run: Any, at: int, result: Result, folder: Path) -> None:
 
 
 def _pictures(result: Result, folder: Path) -> dict[str, Any]:
-    """The run's trade-off curve, and whatever pictures stand in its folder."""
+    """The accuracy matrix, the trade-off curve, and whatever pictures stand in the run's folder."""
     import wandb
 
     from cl_forget.reporting import specify
     from cl_forget.reporting.pictures import tradeoff_png
+    from cl_forget.tracking.heat_map import heat_map_png
 
-    drawn = tradeoff_png(specify([result]))
-    if drawn is not None:
-        (folder / "tradeoff.png").write_bytes(drawn)
+    drawn = {"accuracy_matrix": heat_map_png(result), "tradeoff": tradeoff_png(specify([result]))}
+    for name, picture in drawn.items():
+        if picture is not None:
+            (folder / f"{name}.png").write_bytes(picture)
     return {f"pictures/{path.stem}": wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))}
 
 

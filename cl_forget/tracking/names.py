@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cl_forget.evaluation.metrics import mean, summary
-from cl_forget.result import Curve, Row
+from cl_forget.result import Cost, Curve, Row
 
 STEP = "train/step"
 """The x axis of everything logged while training: optimiser steps since the start of the run."""
@@ -24,7 +24,11 @@ SECTIONS = (
     "generality",
     "perplexity",
     "probe",
+    "delta_lp",
     "kl_to_base",
+    "feature_drift",
+    "cka",
+    "weight_distance",
     "metrics",
     "cost",
 )
@@ -92,6 +96,12 @@ def row_values(
         **{f"kl_to_base/{name}": s.test.kl_to_base for name, s in [*row.tasks.items(), *row.suites.items()]},
         **{f"perplexity/{name}": s.test.perplexity for name, s in row.suites.items()},
         **{f"probe/{name}": scores.accuracy for name, scores in row.probes.items()},
+        **{f"delta_lp/{name}": _change(rows, name) for name in row.probes},
+        **{
+            f"{kind}/{depth}": value
+            for kind, by_depth in row.drift.model_dump().items()
+            for depth, value in by_depth.items()
+        },
         **{f"cost/{name}": value for name, value in row.cost.model_dump().items()},
     }
     found = summary(rows, seen, suites, [*probes, *seen])
@@ -104,6 +114,27 @@ def _seen(row: Row, tasks: Sequence[str]) -> list[str]:
     if row.after is None:
         return []
     return list(tasks[: tasks.index(row.after) + 1]) if row.after in tasks else list(tasks)
+
+
+def _change(rows: Sequence[Row], probe: str) -> float | None:
+    """A_LP now minus A_LP of the pre-trained model."""
+    now, before = (row.probes[probe].accuracy if probe in row.probes else None for row in (rows[-1], rows[0]))
+    return None if now is None or before is None else now - before
+
+
+def key_of(measure: str) -> str | None:
+    """The logged name of a quantity that a report shows; None if it is not logged.
+
+    Args:
+        measure: as in a report's frames: "speciality", "task:digits", "suite:emoji", "train_seconds", ...
+    """
+    kind, colon, name = measure.partition(":")
+    if colon:
+        section = {"task": "accuracy", "suite": "generality", "probe": "delta_lp", "pending": "delta_lp"}
+        return f"{section[kind]}/{name}" if kind in section else None
+    if measure in METRICS:
+        return f"metrics/{METRICS[measure]}"
+    return f"cost/{measure}" if measure in Cost.model_fields else None
 
 
 def accuracy_table(rows: Sequence[Row], split: str) -> tuple[list[str], list[list[Any]]]:

@@ -57,6 +57,8 @@ class Server:
         status: the HTTP status of every answer; 200 is a server that works.
         entities: the ones that exist.
         runs: by run id.
+        projects: those that exist without runs.
+        refuses_views: whether saving reports and workspaces is not allowed.
         calls: (GraphQL operation, variables), in order.
         artifacts: those offered, as the client described them.
         views: reports and workspaces saved, as the client sent them.
@@ -68,6 +70,8 @@ class Server:
         self.entities = {ENTITY}
         self.runs: dict[str, StoredRun] = {}
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.projects: set[str] = set()
+        self.refuses_views = False
         self.artifacts: list[dict[str, Any]] = []
         self.views: list[dict[str, Any]] = []
         handler = type("Handler", (_Handler,), {"server_state": self})
@@ -107,6 +111,9 @@ class Server:
         teams = {"edges": [{"node": {"name": name}} for name in sorted(self.entities)]}
         person = {"id": "VXNlcjox", "entity": ENTITY, "username": "someone", "email": "", "flags": "{}"}
         return {"data": {"viewer": {**person, "teams": teams}}}
+
+    def _get_default_entity(self, variables: dict[str, Any]) -> dict[str, Any]:
+        return {"data": {"viewer": {"id": "VXNlcjox", "entity": ENTITY}}}
 
     def _run_resume_status(self, variables: dict[str, Any]) -> dict[str, Any]:
         run = self.runs.get(variables["name"])
@@ -179,6 +186,66 @@ class Server:
         # Committed: the server has these contents already, so nothing more is uploaded.
         artifact = {"id": "QXJ0", "state": "COMMITTED", "artifactSequence": {"latestArtifact": None}}
         return {"data": {"createArtifact": {"artifact": artifact}}}
+
+    # -- what reports ask for --------------------------------------------------------------------------
+    def _runs(self, variables: dict[str, Any]) -> dict[str, Any]:
+        entity, project = variables["entity"], variables["project"]
+        found = [run for run in self.runs.values() if (run.entity, run.project) == (entity, project)]
+        if not found and project not in self.projects:
+            return {"data": {"project": None}}
+        edges = [{"node": self._run_node(run), "cursor": run.name} for run in found]
+        page = {"endCursor": None, "hasNextPage": False}
+        answer = {"internalId": "1", "runCount": len(found), "readOnly": False}
+        return {"data": {"project": {**answer, "runs": {"edges": edges, "pageInfo": page}}}}
+
+    def _run_node(self, run: StoredRun) -> dict[str, Any]:
+        return {
+            **self._bucket(run),
+            "projectId": "1",
+            "tags": run.tags,
+            "state": {None: "running", 0: "finished"}.get(run.exit_code, "failed"),
+            "group": run.group,
+            "jobType": run.job_type,
+            "commit": None,
+            "readOnly": False,
+            "createdAt": "2026-01-01T00:00:00Z",
+            "heartbeatAt": "2026-01-01T00:00:00Z",
+            "notes": None,
+            "systemMetrics": "{}",
+            "summaryMetrics": json.dumps(run.summary),
+            "historyKeys": None,
+            "user": {"name": "someone", "username": "someone"},
+        }
+
+    def _get_projects(self, variables: dict[str, Any]) -> dict[str, Any]:
+        names = self.projects | {run.project for run in self.runs.values()}
+        common = {
+            "__typename": "Project",
+            "entityName": variables["entity"],
+            "isBenchmark": False,
+            "user": None,
+        }
+        nodes = [
+            {"id": name, "name": name, "createdAt": "2026-01-01T00:00:00Z", **common}
+            for name in sorted(names)
+        ]
+        page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        return {"data": {"models": {"pageInfo": page, "edges": [{"node": node} for node in nodes]}}}
+
+    def _project_internal_id(self, variables: dict[str, Any]) -> dict[str, Any]:
+        return {"data": {"project": {"id": "UHJv", "internalId": "1"}}}
+
+    def _upsert_view(self, variables: dict[str, Any]) -> dict[str, Any]:
+        if self.refuses_views:
+            return {"data": None, "errors": [{"message": "permission denied", "path": ["upsertView"]}]}
+        self.views.append(variables)
+        project = {"id": "1", "name": variables["projectName"], "entityName": variables["entityName"]}
+        kept = {key: variables.get(key) for key in ("type", "name", "displayName", "description", "spec")}
+        view = {"id": f"VmlldzoxMj{len(self.views)}", **kept, "project": project}
+        view["updatedAt"] = "2026-01-01T00:00:00Z"
+        return {"data": {"upsertView": {"view": view, "inserted": True}}}
+
+    _upsert_view2 = _upsert_view
 
     # -- files -----------------------------------------------------------------------------------------
     def stream(self, run: StoredRun, body: dict[str, Any]) -> None:
