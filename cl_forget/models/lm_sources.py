@@ -74,7 +74,12 @@ def load_gguf(what: str = "") -> CausalLM:
     def load() -> Any:
         import torch
 
-        return AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        lm = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        # The weights are plain float32 by now; transformers would refuse to save what it still holds quantised.
+        lm.hf_quantizer = None
+        if hasattr(lm.config, "quantization_config"):
+            del lm.config.quantization_config
+        return lm
 
     return _load("gguf", what, load, source)
 

