@@ -74,7 +74,7 @@ def load_gguf(what: str = "") -> CausalLM:
     def load() -> Any:
         import torch
 
-        lm = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        lm: Any = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
         # The weights are plain float32 by now; transformers would refuse to save what it still holds quantised.
         lm.hf_quantizer = None
         if hasattr(lm.config, "quantization_config"):

@@ -20,7 +20,7 @@ def test_validation_and_test_share_nothing_and_repeat(name: str) -> None:
 
 
 def test_every_example_fulfils_its_instruction() -> None:
-    suite = load_suite({"following": {"held_out": 200}})
+    suite = load_suite({"following": {"validation": 200, "test": 70}})
     for data in (suite.validation, suite.test):
         for prompt, example in zip(data.prompts, data.responses, strict=True):
             assert follows(prompt, example, example), (prompt, example)

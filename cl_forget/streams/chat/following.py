@@ -86,12 +86,14 @@ def follows(prompt: str, said: str, reference: str) -> bool:
     return about and len(_words(said)) >= 3 and instruction.holds(said)
 
 
-def following(held_out: int = 60) -> Experience:
+def following(validation: int = 60, test: int = 60) -> Experience:
     """Sentences about everyday things under ten checkable instructions: no commas, in quotes, ...
 
     Args:
-        held_out: number of validation items, and of test items.
+        validation: number of validation items.
+        test: number of test items.
     """
+    sizes = {"validation": validation, "test": test}
     pairs: dict[str, list[tuple[str, str]]] = {"validation": [], "test": []}
     for topic in _TOPICS:
         sentence = f"Most people talk about {topic}."
@@ -100,6 +102,6 @@ def following(held_out: int = 60) -> Experience:
             # Nothing is trained on these, so the training share goes to validation.
             split = "test" if split_of("following", prompt) != "train" else "validation"
             pairs[split].append((prompt, instruction.example(sentence)))
-    chosen = {split: text_data(shuffled(own, "following")[:held_out]) for split, own in pairs.items()}
+    chosen = {split: text_data(shuffled(own, "following")[: sizes[split]]) for split, own in pairs.items()}
     scoring = Scoring("exact match", follows, max_new_tokens=40)
     return text_experience("following", None, chosen["validation"], chosen["test"], scoring)

@@ -26,11 +26,12 @@ def gives_number(prompt: str, said: str, reference: str) -> bool:
     return bool(numbers) and numbers[-1] == reference
 
 
-def common_facts(held_out: int = 60) -> Experience:
+def common_facts(validation: int = 60, test: int = 60) -> Experience:
     """Capitals and chemical symbols: is the right name in the answer?
 
     Args:
-        held_out: number of validation items, and of test items.
+        validation: number of validation items.
+        test: number of test items.
     """
     asked = [(f"What is the capital of {country}?", capital) for country, capital in tables()["capitals"]]
     asked += [
@@ -40,20 +41,20 @@ def common_facts(held_out: int = 60) -> Experience:
     ]
     order = shuffled(asked, "common facts")
     half = len(order) // 2
-    parts = [text_data(part[:held_out]) for part in (order[:half], order[half:])]
-    return text_experience(
-        "common-facts", None, parts[0], parts[1], Scoring("exact match", names_it, max_new_tokens=20)
-    )
+    scoring = Scoring("exact match", names_it, max_new_tokens=20)
+    parts = text_data(order[:half][:validation]), text_data(order[half:][:test])
+    return text_experience("common-facts", None, *parts, scoring)
 
 
-def mental_arithmetic(held_out: int = 60) -> Experience:
+def mental_arithmetic(validation: int = 60, test: int = 60) -> Experience:
     """Sums and differences up to twenty, asked in words.
 
     Args:
-        held_out: number of validation items, and of test items.
+        validation: number of validation items.
+        test: number of test items.
     """
 
-    def data(split: str) -> TextData:
+    def data(split: str, count: int) -> TextData:
         def draw(random: Random) -> tuple[str, str]:
             while True:
                 a, b, plus = random.randint(2, 20), random.randint(2, 20), random.random() < 0.5
@@ -62,20 +63,22 @@ def mental_arithmetic(held_out: int = 60) -> Experience:
                     asked = f"What is {a} {'plus' if plus else 'minus'} {b}? Answer with the number only."
                     return asked, str(a + b if plus else a - b)
 
-        return text_data(distinct(draw, Random(f"mental arithmetic/{split}"), held_out))
+        return text_data(distinct(draw, Random(f"mental arithmetic/{split}"), count))
 
     scoring = Scoring("exact match", gives_number, max_new_tokens=16)
-    return text_experience("mental-arithmetic", None, data("validation"), data("test"), scoring)
+    parts = data("validation", validation), data("test", test)
+    return text_experience("mental-arithmetic", None, *parts, scoring)
 
 
-def english(held_out: int = 20) -> Experience:
+def english(validation: int = 20, test: int = 20) -> Experience:
     """Perplexity of plain English: short paragraphs written for this suite, so that no model has read them.
 
     Args:
-        held_out: number of validation paragraphs, and of test paragraphs, at most 20.
+        validation: number of validation paragraphs, at most 20.
+        test: number of test paragraphs, at most 20.
     """
     text = files("cl_forget.streams.chat").joinpath("english.txt").read_text(encoding="utf-8")
     paragraphs = shuffled(text.strip().split("\n\n"), "english")
     half = len(paragraphs) // 2
-    validation, test = (TextData(part[:held_out]) for part in (paragraphs[:half], paragraphs[half:]))
-    return text_experience("english", None, validation, test, "perplexity")
+    parts = TextData(paragraphs[:half][:validation]), TextData(paragraphs[half:][:test])
+    return text_experience("english", None, *parts, "perplexity")

@@ -19,12 +19,13 @@ _PHRASINGS = (
 )
 
 
-def records(train: int = 800, held_out: int = 60) -> list[Experience]:
+def records(train: int = 800, validation: int = 60, test: int = 60) -> list[Experience]:
     """Extraction: a sentence about an emoji becomes "name | group | subgroup | key; words".
 
     Args:
         train: number of training items, at most.
-        held_out: number of validation items, and of test items, at most.
+        validation: number of validation items, at most.
+        test: number of test items, at most.
     """
     path = files("cl_forget.streams.emoji").joinpath("data", "concepts.json")
     items: dict[str, list[tuple[str, str]]] = {split: [] for split in SPLITS}
@@ -37,6 +38,6 @@ def records(train: int = 800, held_out: int = 60) -> list[Experience]:
         phrasing = _PHRASINGS[int(chance("records", concept["slug"]) * len(_PHRASINGS))]
         record = " | ".join([*fields.values(), "; ".join(words)])
         items[split_of("records", concept["slug"])].append((phrasing.format(**fields, words=listed), record))
-    sizes = {"train": train, "validation": held_out, "test": held_out}
+    sizes = {"train": train, "validation": validation, "test": test}
     data = {split: text_data(shuffled(items[split], "records")[: sizes[split]]) for split in SPLITS}
     return [text_experience("records", data["train"], data["validation"], data["test"])]

@@ -47,7 +47,7 @@ class Recipe:
         seed: of initial weights and data.
     """
 
-    epochs: int = 80
+    epochs: int = 76
     steps_per_epoch: int = 50
     cool_down: float = 0.45
     warm_up_steps: int = 50
