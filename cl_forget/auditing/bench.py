@@ -66,8 +66,7 @@ class Bench:
         limit: int | None = None,
     ) -> None:
         self.pair, self.tasks, self.suites = pair, tasks, suites
-        pair.place(lambda _: 0.0)
-        self._frozen = FrozenModel(pair.model, tasks)
+        self._frozen = FrozenModel(pair.base_model, tasks, copy=False)
         self._cache = FrozenCache(cache_folder())
         self._batch_size = batch_size
         self._evaluator = self._with_limit(limit)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,19 +70,22 @@ class Pair:
     # -- weights in memory -----------------------------------------------------------------------------
     def load(self) -> None:
         """Read both models' weights into memory, for editing in place; tied tensors once."""
-        tensors = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
-        heads = self._heads
-        for name, current in tensors.items():
-            file_name = self.file_name(name)
-            if name.startswith("heads.") and heads is not None:
-                tuned = heads.load(name.removeprefix("heads."))
-            elif file_name in self.tuned.source.infos:
-                tuned = self.tuned.source.load(file_name)
-            else:
-                continue
-            self._base_weights[name] = current.detach().clone()
-            self._tuned_weights[name] = tuned.to(current.device, current.dtype)
+        self.base_model = copy.deepcopy(self.model).eval().requires_grad_(False)
+        for name, before in _tensors(self.base_model).items():
+            tuned = self._tuned_tensor(name)
+            if tuned is not None:
+                self._base_weights[name] = before
+                self._tuned_weights[name] = tuned.to(before.device, before.dtype)
         self.layout = Layout([self.file_name(name) for name in self._tuned_weights])
+
+    def _tuned_tensor(self, name: str) -> Tensor | None:
+        """A tensor of the tuned model by the model's own name; None where its files do not hold it."""
+        if name.startswith("heads."):
+            head = name.removeprefix("heads.")
+            known = self._heads is not None and head in self._heads.infos
+            return self._heads.load(head) if known and self._heads is not None else None
+        file_name = self.file_name(name)
+        return self.tuned.source.load(file_name) if file_name in self.tuned.source.infos else None
 
     def file_name(self, parameter: str) -> str:
         """The name in the model's file of one of the model's tensors; a task's head keeps its own."""
@@ -92,7 +97,7 @@ class Pair:
         Args:
             share: name of a tensor in the file -> its s.
         """
-        tensors = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        tensors = _tensors(self.model)
         with torch.no_grad():
             for name, base in self._base_weights.items():
                 s = share(self.file_name(name))
@@ -106,22 +111,19 @@ class Pair:
             if not torch.equal(base, self._tuned_weights[name])
         ]
 
-    def canonical(self, name: str) -> str:
-        """The name in the file under which a tensor tied to an earlier one is edited."""
-        if not hasattr(self, "_first"):
-            first: dict[int, str] = {}
-            self._first = {
-                self.file_name(n): first.setdefault(id(t), self.file_name(n))
-                for n, t in self.model.named_parameters(remove_duplicate=False)
-            }
-        return self._first.get(name, name)
+    @cached_property
+    def _tied(self) -> dict[str, str]:
+        """Second name in the file -> first name, of each parameter that has two."""
+        first: dict[int, str] = {}
+        named = self.model.named_parameters(remove_duplicate=False)
+        return {self.file_name(n): first.setdefault(id(t), self.file_name(n)) for n, t in named}
 
     # -- weights on disk -------------------------------------------------------------------------------
     def write(self, share: Callable[[str], Share], output: Path, merge_adapter: bool = False) -> list[Path]:
         """Write the edit in the format the tuned model came in, streaming; a run's heads go beside it."""
 
         def of(name: str) -> Share:
-            return share(self.canonical(name))
+            return share(self._tied.get(name, name))  # tied tensors move together
 
         written = merge(self.base.source, self.tuned, of, output, self.base if merge_adapter else None)
         if self._heads is not None:
@@ -135,7 +137,13 @@ class Pair:
 
             write_safetensors(output / HEAD_FILE, heads.infos, head)
             written.append(output / HEAD_FILE)
-        return written
+        return sorted(written)
+
+
+def _tensors(model: FoundationModel) -> dict[str, Tensor]:
+    """Parameters and buffers by name; one that is tied to another counts once."""
+    found = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {name: tensor.detach() for name, tensor in found.items()}
 
 
 def load_pair(base: str | None, tuned: str) -> Pair:

@@ -66,6 +66,15 @@ class Point(_Record):
     qualities: dict[str, float | None]
 
 
+def score(point: Point, base: Point, tuned: Point) -> float:
+    """Mean of retention `G/G(base)` and target `S/S(tuned)`."""
+    return (_ratio(point.generality, base.generality) + _ratio(point.speciality, tuned.speciality)) / 2
+
+
+def _ratio(value: float | None, reference: float | None) -> float:
+    return 0.0 if value is None or not reference else value / reference
+
+
 class Effect(_Record):
     """What one part of the model has to do with the loss, on validation data.
 

@@ -9,13 +9,14 @@ from typing import Any
 from cl_forget.auditing.audit import losses, moved_parts
 from cl_forget.auditing.bench import Bench, choose_data, require_data
 from cl_forget.auditing.pair import Pair, load_pair
-from cl_forget.auditing.records import Candidate, Point, Repair, Repaired
+from cl_forget.auditing.records import Candidate, Point, Repair, Repaired, score
 from cl_forget.environment import describe
 from cl_forget.errors import UserError
 from cl_forget.evaluation.metrics import pareto_front
 from cl_forget.mitigations.hma import HeterogeneousAveraging
 from cl_forget.mitigations.lines import LiNeS
 from cl_forget.mitigations.wise_ft import WiseFT
+from cl_forget.progress import bar
 from cl_forget.registry import closest
 from cl_forget.weights import open_checkpoint
 
@@ -136,21 +137,18 @@ class Search:
         self.parts = self.layout.parts
         self.base = bench.point(lambda _: 0.0)
         self.tuned = bench.point(lambda _: 1.0)
+        self._measured: dict[tuple[float, ...], Point] = {}
 
     def share(self, shares: Shares) -> Callable[[str], float]:
         """By name of a tensor instead of by part."""
         return lambda name: shares[self.layout.part_of(name)]
 
     def run(self, methods: Sequence[str]) -> list[Candidate]:
-        """Every candidate, the tuned model itself first."""
-        from cl_forget.progress import bar
-
+        """Every candidate, the tuned model itself first; what two methods have in common is measured once."""
         found = [self._candidate("wise_ft", "alpha", 1.0, dict.fromkeys(self.parts, 1.0))]
         with bar("searching", len(methods)) as advance:
             for method in methods:
-                for candidate in getattr(self, f"_{method}")():
-                    if candidate.shares not in [known.shares for known in found]:
-                        found.append(candidate)
+                found += getattr(self, f"_{method}")()
                 advance(1, method)
         points = [(c.validation.speciality, c.validation.generality) for c in found]
         for position in pareto_front([[_number(x), _number(y)] for x, y in points]):
@@ -158,11 +156,15 @@ class Search:
         return found
 
     def _candidate(self, method: str, knob: str, setting: float, shares: Shares) -> Candidate:
-        point = self.bench.point(self.share(shares))
-        return Candidate(method=method, knob=knob, setting=setting, shares=shares, validation=point)
+        key = tuple(shares[part] for part in self.parts)
+        if key not in self._measured:
+            self._measured[key] = self.bench.point(self.share(shares))
+        return Candidate(
+            method=method, knob=knob, setting=setting, shares=shares, validation=self._measured[key]
+        )
 
     def _wise_ft(self) -> Iterator[Candidate]:
-        for alpha in WiseFT.grid:
+        for alpha in WiseFT.grid[:-1]:
             method = WiseFT(alpha=alpha)
             shares = {part: float(method.share(part)) for part in self.parts}
             yield self._candidate("wise_ft", "alpha", alpha, shares)
@@ -203,11 +205,6 @@ class Search:
             yield self._candidate("restore", "parts", count, shares)
 
 
-def score(point: Point, base: Point, tuned: Point) -> float:
-    """Mean of retention `G/G(base)` and target `S/S(tuned)`."""
-    return (_ratio(point.generality, base.generality) + _ratio(point.speciality, tuned.speciality)) / 2
-
-
 def choose(candidates: Sequence[Candidate], base: Point, tuned: Point, keep: float | None) -> tuple[int, str]:
     """Position of the chosen candidate, and the rule in words; see `repair`."""
 
@@ -227,10 +224,6 @@ def choose(candidates: Sequence[Candidate], base: Point, tuned: Point, keep: flo
     return max(
         kept, key=lambda i: (_number(candidates[i].validation.generality), nearness(candidates[i]))
     ), rule
-
-
-def _ratio(value: float | None, reference: float | None) -> float:
-    return _number(value) / reference if reference else 0.0
 
 
 def _number(value: float | None) -> float:

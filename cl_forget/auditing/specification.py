@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cl_forget.auditing.bench import quality
-from cl_forget.auditing.records import Audit, Loss, Moved, Point, Repair, Repaired
+from cl_forget.auditing.records import Audit, Candidate, Loss, Moved, Point, Repair, Repaired, score
 from cl_forget.evaluation.metrics import DEFINITIONS
 from cl_forget.mitigations.hma import HeterogeneousAveraging
 from cl_forget.mitigations.lines import LiNeS
@@ -254,13 +254,18 @@ _KNOBS = {
 
 
 def _tradeoff(found: Repair, searched: Sequence[str]) -> Figure:
+    ends = {PRETRAINED: found.base_point, TUNED: found.tuned_point, REPAIRED: found.choice.validation}
+
     def entries() -> Iterable[tuple[dict[str, Any], float | None]]:
-        ends = {PRETRAINED: found.base_point, TUNED: found.tuned_point, REPAIRED: found.choice.validation}
         for method, point in ends.items():
             yield from of(method, point, None, None)
         for c in found.candidates:
             if c.method != "restore" or c.knob == "parts":
                 yield from of(TITLES[c.method], c.validation, f"{c.method}.{c.knob}", c.setting)
+        for method in searched:  # the marker that bears the line's name
+            best = _best(found, method)
+            if best is not None and method != found.choice.method:
+                yield from of(TITLES[method], best.validation, None, None)
 
     def of(method: str, point: Point, knob: str | None, setting: float | None) -> Any:
         for measure in (SPECIALITY.name, GENERALITY.name):
@@ -272,12 +277,22 @@ def _tradeoff(found: Repair, searched: Sequence[str]) -> Figure:
         "tradeoff",
         "What comes back, and what does it cost?",
         "Up and to the right is better, on validation data. A line is one edit with its knob turned; nothing was "
-        "trained. On the grey stair no other edit is better on both.",
+        f"trained. Its marker is where it balances both best; '{REPAIRED}' is the chosen edit, {found.choice.label}. "
+        "On the grey stair no other edit is better on both.",
         "tradeoff",
         (SPECIALITY, GENERALITY),
         data,
         fold(data),
         x=SPECIALITY.name,
         y=GENERALITY.name,
-        notes=tuple(f"Numbers along {TITLES[m]}: {_KNOBS[m]}." for m in searched if m in _KNOBS),
+        notes=(
+            f"Repaired: {found.choice.label}.",
+            *(f"Numbers along {TITLES[m]}: {_KNOBS[m]}." for m in searched),
+        ),
     )
+
+
+def _best(found: Repair, method: str) -> Candidate | None:
+    """The best balance of both axes on a method's line."""
+    own = [c for c in found.candidates if c.method == method and (method != "restore" or c.knob == "parts")]
+    return max(own, key=lambda c: score(c.validation, found.base_point, found.tuned_point), default=None)

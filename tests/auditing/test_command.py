@@ -1,0 +1,122 @@
+"""`cl-forget audit` and `cl-forget repair` from end to end, and every mistake in one line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny_lm
+import torch
+from auditing_conftest import Tuned
+from safetensors.torch import load_file, save_file
+
+from cl_forget import cli
+from cl_forget.models import weights_of
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], workspace: Path) -> Command:
+    """Run `cl-forget ...` in an empty folder; gives exit code, standard output, standard error."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cl-forget", *arguments])
+        capsys.readouterr()  # what a test's own preparations said
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_audit_and_repair_a_file(clip_run: Tuned, command: Command, workspace: Path) -> None:
+    file = str(clip_run.folder / "open_clip_model.safetensors")
+    options = [
+        "--base",
+        "emoji-clip",
+        "--tuned",
+        file,
+        "--stream",
+        "digits",
+        "--suite",
+        "emoji",
+        "--limit",
+        "20",
+    ]
+    code, out, error = command("audit", *options, "--part-samples", "10")
+    assert code == 0, error
+    assert "What was lost" in out and "block 3" in out and "audit/report.html" in out
+    recorded = json.loads((workspace / "audit" / "audit.json").read_text())
+    assert recorded["format"] == "file" and len(recorded["effects"]) == 6  # no head of a task in a file
+    code, out, error = command("repair", *options, "--samples", "20", "--method", "wise_ft", "--keep", "0.9")
+    assert code == 0, error
+    assert "← chosen" in out and "repair/tradeoff.png" in out
+    written = load_file(workspace / "repair" / "model" / "open_clip_model.safetensors")
+    recorded = json.loads((workspace / "repair" / "repair.json").read_text())
+    choice = recorded["candidates"][recorded["chosen"]]
+    before, after = load_file(weights_of("emoji-clip") / "open_clip_model.safetensors"), load_file(file)
+    alpha = choice["setting"]
+    for name, tensor in written.items():
+        torch.testing.assert_close(
+            tensor, torch.lerp(before[name].float(), after[name], alpha), atol=1e-7, rtol=0
+        )
+    # A model in a file goes with its architecture's configuration, here that of the base.
+    assert choice["validation"]["speciality"] >= 0.9 * recorded["tuned_point"]["speciality"]
+
+
+def test_mistakes_are_one_line_with_the_cure(
+    clip_run: Tuned, lm_run: Tuned, command: Command, workspace: Path
+) -> None:
+    file, run = str(clip_run.folder / "open_clip_model.safetensors"), str(clip_run.folder)
+    tensors = load_file(file)
+    name = "visual.transformer.resblocks.2.mlp.c_fc.weight"
+    save_file({n: t for n, t in tensors.items() if n != name}, workspace / "missing.safetensors")
+    save_file({**tensors, name: torch.zeros(3, 3)}, workspace / "shape.safetensors")
+    (workspace / "short.safetensors").write_bytes(Path(file).read_bytes()[:-9])
+    tiny_lm.folder(workspace / "lm")
+    model = tiny_lm.llama()
+    model.resize_token_embeddings(60)
+    model.save_pretrained(workspace / "more-words")
+    (workspace / "full").mkdir()
+    (workspace / "full" / "model").mkdir()
+    (workspace / "empty").mkdir()
+    before = sorted(path.name for path in workspace.iterdir())
+    emoji = ("--base", "emoji-clip", "--tuned")
+    data = ("--stream", "digits", "--suite", "emoji")
+    cases: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
+        (("audit", *emoji, "nowhere"), ("no model at nowhere", "give a file")),
+        (("audit", "--tuned", file), ("--base",)),
+        (("audit", "--base", "emoji-clap", "--tuned", file), ("Did you mean 'emoji-clip'?",)),
+        (("audit", "--base", "empty", "--tuned", file), ("config.json",)),
+        (("audit", "--base", file, "--tuned", file), ("open_clip:<architecture>/",)),
+        (("audit", *emoji, "empty"), ("holds no weights",)),
+        (("audit", *emoji, "short.safetensors"), ("cut short", "again")),
+        (("audit", *emoji, "missing.safetensors"), ("lacks 1 tensors", name)),
+        (("audit", *emoji, "shape.safetensors"), ("two sizes of one architecture", name)),
+        (("audit", "--base", "hf:lm", "--tuned", "more-words"), ("vocabularies", "embeddings(60)")),
+        (("audit", "--base", "hf:lm", "--tuned", file), ("two architectures",)),
+        (("audit", "--base", "hf:lm", "--tuned", "lm", "--suite", "emoji"), ("reads texts",)),
+        (("audit", *emoji, file, "--suite", "emojy"), ("Did you mean 'emoji'?",)),
+        (("audit", *emoji, file, "--suite", "emoji", "--stream", "{a: ["), ("not YAML",)),
+        (("audit", *emoji, file, "--stream", "digits", "--suite", "digits"), ("named twice",)),
+        (("repair", *emoji, file), ("--stream",)),
+        (("repair", *emoji, file, "--stream", "digits"), ("--suite",)),
+        (("repair", "--tuned", run, "--keep", "1.5"), ("keep", "at most 1")),
+        (("repair", "--tuned", run, "--method", "wisefit"), ("Did you mean 'wise_ft'?",)),
+        (("repair", *emoji, file, *data, "--output", "full"), ("exists", "--output")),
+    ]  # fmt: skip
+    for arguments, words in cases:
+        code, _, error = command(*arguments)
+        lines = [line for line in error.strip().splitlines() if line]
+        assert code == 2 and len(lines) == 1 and lines[0].startswith("error: "), (arguments, error)
+        for word in words:
+            assert word in lines[0], (arguments, lines[0])
+        assert sorted(path.name for path in workspace.iterdir()) == before, arguments
