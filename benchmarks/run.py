@@ -44,6 +44,11 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
         "What an 11-point curve takes beyond 11 evaluations.",
         ["curve.py"],
     ),
+    "language": (
+        "Language models",
+        "What is compared takes turns on the same model, data and batch size; the ratio is the median over rounds.",
+        ["language.py"],
+    ),
     "durability": (
         "Killed and resumed",
         "SIGKILL at 20 random instants; the resumed run against an uninterrupted one.",

@@ -26,7 +26,8 @@ class EarlyStopping(Mitigation):
     Attributes:
         patience: checks without a new best before training stops.
         every: optimiser steps between checks; null checks once an epoch. The last step is always checked.
-        measure: what is compared: accuracy (higher is better) or loss (lower is better).
+        measure: what is compared: accuracy (higher is better; of a text, the share of its tokens that are
+            the likeliest ones) or loss (lower is better).
     """
 
     name = "early_stopping"

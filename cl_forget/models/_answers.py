@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from cl_forget.streams.text import Prompt
 
 DECODED_TOGETHER = 64
-"""Prompts decoded in one batch."""
+"""Prompts decoded in one batch at most."""
+
+PADDED_AT_MOST = 128
+"""Tokens of padding that are cheaper than a batch of its own."""
 
 
 def exact_matches(model: CausalLM, batch: Batch, forward: Forward) -> Tensor:
@@ -78,16 +81,28 @@ def decode(
     ids = [form.prompt_ids(prompt) for prompt in prompts]
     if form.limit is not None:
         ids = [own[-max(1, form.limit - max_new_tokens) :] for own in ids]
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     answers: list[tuple[str, bool]] = [("", False)] * len(ids)
-    for start in range(0, len(order), together):
-        chosen = order[start : start + together]
+    for chosen in _alike([len(own) for own in ids], together):
         said = _generate(model, [ids[i] for i in chosen], max_new_tokens, form.ends)
         for i, tokens in zip(chosen, said, strict=True):
             end = next((k for k, token in enumerate(tokens) if token in form.ends), None)
             text = form.tokenizer.decode(tokens[:end], skip_special_tokens=True)
             answers[i] = (text, end is not None)
     return answers
+
+
+def _alike(lengths: list[int], together: int) -> list[list[int]]:
+    """Positions in groups of like length: padding is never more than a quarter of the texts and a little."""
+    groups: list[list[int]] = []
+    tokens = 0
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        size = len(groups[-1]) + 1 if groups else 0
+        tokens += lengths[i]
+        if not groups or size > together or size * lengths[i] - tokens > max(PADDED_AT_MOST, tokens // 4):
+            groups.append([])
+            tokens = lengths[i]
+        groups[-1].append(i)
+    return groups
 
 
 def _generate(

@@ -35,7 +35,7 @@ def lm_eval(
     chat: bool = False,
     limit: int | None = None,
 ) -> Experience:
-    """A task of lm-evaluation-harness (`pip install 'cl-forget[lm-eval]'`) as a suite.
+    """A task of lm-evaluation-harness as a suite; needs the extra `lm-eval` of this package.
 
     A fifth of its documents, the same ones every time, are validation data, the others test data.
 
