@@ -49,6 +49,14 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
         "What is compared takes turns on the same model, data and batch size; the ratio is the median over rounds.",
         ["language.py"],
     ),
+    "merge": (
+        "Memory of a merge, 513 M parameters",
+        "WiSE-FT of two sharded bfloat16 checkpoints with random weights, tensor by tensor, in a process of its own. "
+        "Peak memory is the largest resident set of the process, mapped files included, above what it was after "
+        "importing torch; files are read with plain reads, so the operating system's file cache is no part of it. "
+        "A `.pt` file is written by `torch.save`, which needs the whole result in memory.",
+        ["merge.py"],
+    ),
     "durability": (
         "Killed and resumed",
         "SIGKILL at 20 random instants; the resumed run against an uninterrupted one.",

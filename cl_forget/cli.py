@@ -313,18 +313,21 @@ def figures(
 
 @app.command()
 def landscape(
-    folder: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    folders: Annotated[list[Path], typer.Argument(help="Folders of finished runs of one experiment.")],
     on: Annotated[str | None, typer.Option(help="Task or suite [default: the first suite].")] = None,
     radius: Annotated[float, typer.Option(help="Half the side of the plane, in filter norms.")] = 0.5,
     points: Annotated[int, typer.Option(help="Grid points per side, odd.", min=3)] = 9,
+    samples: Annotated[int, typer.Option(help="Validation samples of the loss.", min=1)] = 256,
+    output: Annotated[Path | None, typer.Option(help="Where to write [default: the first folder].")] = None,
 ) -> None:
-    """Draw the loss landscape before and after a run, and measure its flatness (SC, AG, MAG, SAM gap)."""
+    """Draw loss landscapes before and after runs, side by side, and measure flatness (SC, AG, MAG, SAM gap)."""
     from cl_forget.catalogue import flatness_table
+    from cl_forget.diagnose import PICTURE
     from cl_forget.diagnose import landscape as measure
 
     quiet_libraries()
-    _print(flatness_table(measure(folder, on, radius, points)))
-    typer.echo(f"  {folder / 'landscape-pretrained.png'}\n  {folder / 'landscape-tuned.png'}")
+    _print(flatness_table(measure(folders, on, radius, points, samples, output=output)))
+    typer.echo(f"  {(output or folders[0]) / PICTURE}\n  {(output or folders[0]) / 'landscape.json'}")
 
 
 @app.command(name="list")

@@ -1,9 +1,9 @@
-"""The loss landscape of a finished run: how flat it lies before and after, on each task and suite."""
+"""Loss landscapes of finished runs: how flat the model lies before and after, on a task or suite."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import torch
 
 from cl_forget.config import Run
 from cl_forget.errors import UserError
-from cl_forget.evaluation.landscape import flatness, loss_landscape, plot, sam_gap
+from cl_forget.evaluation.landscape import Landscape, flatness, loss_landscape, plot_together, sam_gap
 from cl_forget.models import load_model
 from cl_forget.result import Result
 from cl_forget.streams import load_stream, load_suite
@@ -24,49 +24,86 @@ if TYPE_CHECKING:
     from cl_forget.streams.base import Experience
 
 
+PICTURE = "landscape.png"
+BATCH = 64
+"""Samples per forward pass."""
+
+
 def landscape(
-    folder: Path,
+    folders: Path | Sequence[Path],
     on: str | None = None,
     radius: float = 0.5,
     points: int = 9,
     samples: int = 256,
     rho: float = 0.05,
+    output: Path | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Loss landscapes of a run's model before and after training, on validation data.
+    """Loss landscapes of a model before training and after each of some runs, on validation data.
 
-    Writes `landscape-pretrained.png`, `landscape-tuned.png` and `landscape.json` into the run's folder. Both
-    planes are spanned by the same random directions, filter-normalised at each model, so they compare.
+    The directions lie in the transformer blocks' matrices and are random, the same for every model, and
+    filter-normalised at each (by output row), so the planes compare. Runs are taken as they were tuned, without
+    edits of weights after the task. Writes `landscape.png`, all planes with one scale, and `landscape.json`.
 
     Args:
-        folder: of a finished run.
-        on: a task or suite of the run; its first suite (or task) if not given.
+        folders: of finished runs of one model, such as with and without SAM.
+        on: a task or suite of the first run; its first suite (or task) if not given.
         radius: half the side of the plane; at 1 every filter has moved by its own norm.
         points: grid points per side.
         samples: validation samples the loss is averaged over.
         rho: radius of the one-step ascent for the SAM gap.
+        output: where to write; the first run's folder by default.
 
     Returns:
-        "pretrained" and "tuned" -> loss, SC, AG, MAG and the SAM gap.
+        "pretrained", then "tuned", or the methods' names if there are several runs -> loss, SC, AG, MAG and
+        the SAM gap.
 
     Raises:
-        UserError: no finished run there, or no such task.
+        UserError: no finished run there, no such task, or runs of different models.
     """
-    result = Result.load(folder)
-    run_folder = RunFolder(folder)
-    fields = {key: value for key, value in result.run.items() if key in Run.model_fields}
-    run = Run.parse(fields)
-    tasks, suites = load_stream(run.stream), [load_suite(spec) for spec in run.suites]
+    folders = [folders] if isinstance(folders, Path) else list(folders)
+    runs = _runs(folders)
+    first = next(iter(runs.values()))[0]
+    tasks, suites = load_stream(first.stream), [load_suite(spec) for spec in first.suites]
     experience = _chosen([*suites, *tasks], on)
-    model = load_model(run.model, run.text)
+    model = load_model(first.model, first.text)
     for task in tasks:
         model.add_task(task)
     loss = _loss(model, experience, samples)
-    measured = {"pretrained": _measure(model, loss, folder / "landscape-pretrained.png", radius, points, rho)}
-    model.load_state_dict(run_folder.load(run_folder.state["stages"][-1])["model"])
-    measured["tuned"] = _measure(model, loss, folder / "landscape-tuned.png", radius, points, rho)
+    planes, measured = {}, {}
+    planes["pretrained"], measured["pretrained"] = _measure(model, loss, radius, points, rho)
+    for name, (_, folder) in runs.items():
+        run_folder = RunFolder(folder)
+        model.load_state_dict(run_folder.load(run_folder.state["stages"][-1])["model"])
+        planes[name], measured[name] = _measure(model, loss, radius, points, rho)
+    output = output or folders[0]
+    output.mkdir(parents=True, exist_ok=True)
+    plot_together(
+        {f"{name}, loss on {experience.name}": plane for name, plane in planes.items()}, output / PICTURE
+    )
     about = {"on": experience.name, "radius": radius, "points": points, "samples": samples, "rho": rho}
-    write_text(folder / "landscape.json", json.dumps({**about, **measured}, indent=1))
+    write_text(output / "landscape.json", json.dumps({**about, "models": measured}, indent=1))
     return measured
+
+
+def _runs(folders: Sequence[Path]) -> dict[str, tuple[Run, Path]]:
+    """The runs by the name they are shown under.
+
+    Raises:
+        UserError: a run has not finished, or they are not of one model and stream.
+    """
+    found: dict[str, tuple[Run, Path]] = {}
+    for folder in folders:
+        recorded = Result.load(folder).run
+        run = Run.parse({key: value for key, value in recorded.items() if key in Run.model_fields})
+        name = "tuned" if len(folders) == 1 else run.method
+        found[f"{name}, {folder}" if name in found else name] = (run, folder)
+    first = next(iter(found.values()))[0]
+    for run, folder in found.values():
+        if (run.model, run.stream) != (first.model, first.stream):
+            raise UserError(
+                f"{folder} is a run of another model or stream than {folders[0]}; compare runs of one experiment."
+            )
+    return found
 
 
 def _chosen(experiences: list[Experience], name: str | None) -> Experience:
@@ -81,18 +118,24 @@ def _chosen(experiences: list[Experience], name: str | None) -> Experience:
 def _loss(model: FoundationModel, experience: Experience, samples: int) -> Callable[[], Tensor]:
     """The mean loss on the first validation samples, in evaluation mode, as the landscape asks for it."""
     prepared = model.prepare(experience.validation, experience, "validation")
-    batch = prepared.batch(torch.arange(min(samples, len(prepared))))
-    return lambda: model.eval()(batch).unit_losses().mean()
+    chosen = torch.arange(min(samples, len(prepared)))
+    batches = [prepared.batch(part) for part in chosen.split(BATCH)]
+
+    def loss() -> Tensor:
+        model.eval()
+        forwards = [model(batch) for batch in batches]
+        return torch.cat([f.per_sample(f.unit_losses()) for f in forwards]).mean()
+
+    return loss
 
 
 def _measure(
-    model: FoundationModel, loss: Callable[[], Tensor], picture: Path, radius: float, points: int, rho: float
-) -> dict[str, Any]:
+    model: FoundationModel, loss: Callable[[], Tensor], radius: float, points: int, rho: float
+) -> tuple[Landscape, dict[str, Any]]:
     trunk = [(n, p) for n, p in model.named_parameters() if model.block_of(n) is not None]
     plane = loss_landscape(loss, trunk, seed=0, radius=radius, points=points)
-    plot(plane, picture, title=f"{picture.stem.removeprefix('landscape-')} model")
     measures = flatness(plane)
-    return {
+    return plane, {
         "loss": plane.centre,
         "surface_curvature": measures.surface_curvature,
         "average_gradient": measures.average_gradient,

@@ -11,15 +11,19 @@ while it is called and are restored to the bit, also when it raises.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Named = Sequence[tuple[str, Tensor]]
 
@@ -197,20 +201,50 @@ def plot(landscape: Landscape, path: Path, title: str = "") -> None:
     Raises:
         ValueError: no loss is finite.
     """
+    plot_together({title: landscape}, path)
+
+
+def plot_together(landscapes: Mapping[str, Landscape], path: Path) -> None:
+    """Write several landscapes side by side as one PNG, with one scale of colours, so that they compare.
+
+    Args:
+        landscapes: title -> landscape.
+        path: of the picture.
+
+    Raises:
+        ValueError: no loss is finite.
+    """
     from matplotlib.colors import BoundaryNorm
     from matplotlib.figure import Figure
 
-    losses = np.ma.masked_invalid(landscape.losses)
-    if losses.mask.all():
+    losses = np.concatenate([landscape.losses.ravel() for landscape in landscapes.values()])
+    losses = losses[np.isfinite(losses)]
+    if not losses.size:
         raise ValueError("the landscape has no finite loss to draw")
     # Losses grow fast away from the centre: levels at their quantiles give every colour an equal area.
-    levels = np.unique(np.quantile(losses.compressed(), np.linspace(0, 1, 17)))
+    levels = np.unique(np.quantile(losses, np.linspace(0, 1, 17)))
     if len(levels) < 2:
         levels = np.array([levels[0] - 0.5, levels[0] + 0.5])
-    figure = Figure(figsize=(6.0, 5.0), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
+    norm = BoundaryNorm(levels, 256)
+    count = len(landscapes)
+    figure = Figure(figsize=(6.0 if count == 1 else 4.6 * count + 1.2, 5.0), dpi=150, layout="constrained")
+    panels = figure.subplots(1, count, sharey=True, squeeze=False)[0]
+    for axes, (title, landscape) in zip(panels, landscapes.items(), strict=True):
+        filled = _contours(axes, landscape, levels, norm)
+        axes.set_title(title, parse_math=False)
+        axes.set_xlabel("direction 1 (filter norms)")
+    panels[0].set_ylabel("direction 2 (filter norms)")
+    figure.colorbar(filled, ax=list(panels), label="mean loss (nats)", format="%.3g")
+    part = path.with_name(path.name + ".part")
+    figure.savefig(part, format="png")
+    os.replace(part, path)
+
+
+def _contours(axes: Axes, landscape: Landscape, levels: NDArray[np.float64], norm: Any) -> Any:
+    """Filled contours, the model itself in the centre with its loss."""
+    losses = np.ma.masked_invalid(landscape.losses)
     grid = (landscape.axis, landscape.axis, losses.T)  # contour's first index is the vertical axis
-    filled = axes.contourf(*grid, levels=levels, cmap="viridis", norm=BoundaryNorm(levels, 256))
+    filled = axes.contourf(*grid, levels=levels, cmap="viridis", norm=norm)
     axes.contour(*grid, levels=levels, colors="white", linewidths=0.4, alpha=0.6)
     axes.plot(0, 0, marker="o", markersize=8, markerfacecolor="white", markeredgecolor="black", clip_on=False)
     axes.annotate(
@@ -222,10 +256,5 @@ def plot(landscape: Landscape, path: Path, title: str = "") -> None:
         fontsize=9,
         bbox={"boxstyle": "round,pad=0.2", "facecolor": "black", "alpha": 0.5, "linewidth": 0},
     )
-    axes.set(
-        aspect="equal", title=title, xlabel="direction 1 (filter norms)", ylabel="direction 2 (filter norms)"
-    )
-    figure.colorbar(filled, ax=axes, label="mean loss (nats)", format="%.3g")
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png")
-    os.replace(part, path)
+    axes.set_aspect("equal")
+    return filled

@@ -6,7 +6,6 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,8 +118,8 @@ class SafetensorsFile(TensorSource):
 class TorchFile(TensorSource):
     """A state dict that `torch.save` wrote (.pt, .bin), or a training checkpoint with a `state_dict` inside.
 
-    It is mapped into memory, and nothing but tensors is unpickled. The prefix `module.` of wrapped models is
-    taken off, as open_clip does.
+    Nothing but tensors is unpickled. The file is mapped into memory anew for each tensor and let go of with it,
+    so that its pages do not pile up. The prefix `module.` of wrapped models is taken off, as open_clip does.
 
     Raises:
         UserError: it cannot be read, or holds something else.
@@ -130,10 +129,12 @@ class TorchFile(TensorSource):
 
     def __init__(self, path: Path) -> None:
         self.where, self.path = str(path), path
-        tensors = self._tensors
-        self.infos = {name: TensorInfo(t.dtype, tuple(t.shape)) for name, t in tensors.items()}
+        self.infos = {name: TensorInfo(t.dtype, tuple(t.shape)) for name, t in self._tensors().items()}
 
-    @cached_property
+    def load(self, name: str) -> Tensor:
+        """A copy of the mapped tensor."""
+        return self._tensors()[name].clone()
+
     def _tensors(self) -> dict[str, Tensor]:
         loaded = self._read()
         for key in ("state_dict", "model"):
@@ -156,10 +157,6 @@ class TorchFile(TensorSource):
             raise UserError(
                 f"{self.path} is not a file of tensors alone ({first}); save the model's state dict as safetensors."
             ) from None
-
-    def load(self, name: str) -> Tensor:
-        """A copy of the mapped tensor."""
-        return self._tensors[name].clone()
 
 
 class Shards(TensorSource):

@@ -88,7 +88,7 @@ def _header(infos: Mapping[str, TensorInfo], metadata: Mapping[str, str] | None)
 
 def write_torch(path: Path, infos: Mapping[str, TensorInfo], tensor: Callable[[str], Tensor]) -> None:
     """Write a state dict with `torch.save`, which holds all of it in memory at once."""
-    torch.save({name: tensor(name).detach().clone() for name in infos}, path)
+    torch.save({name: tensor(name).detach().contiguous() for name in infos}, path)
 
 
 def write_file(
