@@ -94,7 +94,9 @@ app.add_typer(sweeps, name="sweep")
 def sweep_run(
     file: Annotated[Path, typer.Argument(help="The sweep, a YAML file.", show_default=False)],
     overrides: Overrides = None,
-    output: Annotated[Path | None, typer.Option(help="Results folder [default: runs/<name>].")] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Results folder, or an fsspec address [default: runs/<name>].")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from what the folder holds; nothing is done twice.")
     ] = False,
@@ -125,12 +127,12 @@ def sweep_run(
     from cl_forget.sweeps.runner import sweep
     from cl_forget.sweeps.tables import final_table
 
-    folder = output or Path("runs") / asked.name
+    folder = output or f"runs/{asked.name}"
     resources = Resources(address, cpus_per_trial, gpus_per_trial, memory_per_trial, max_concurrent)
     live = sys.stderr.isatty()
     trials = sweep(asked, folder, resume, resources, tell=lambda line: typer.echo(line, err=True), live=live)
     _print(final_table(sweep_summary(trials, asked.protocol)))
-    typer.echo(f"  {folder / 'trials.csv'}\n  {folder / 'trials.parquet'}")
+    typer.echo(f"  {folder}/trials.csv\n  {folder}/trials.parquet\n  {folder}/final.md")
 
 
 @sweeps.command(name="status")

@@ -41,7 +41,7 @@ def plan(experiment: Experiment) -> Table:
         run.chain().feature_depths(model)
     for task in tasks:
         model.add_task(task)
-    measured = _measure(model, first, tasks)
+    measured = measure(model, first, tasks)
     per_row = sum(_evaluated(experience) for experience in [*tasks, *suites, *probes])
     return _table(experiment, runs, tasks, per_row, measured)
 
@@ -51,7 +51,7 @@ def _evaluated(experience: Experience) -> int:
     return sum(len(data) for split, data in experience.splits().items() if split != "train")
 
 
-def _measure(model: FoundationModel, run: Run, tasks: list[Experience]) -> dict[str, float]:
+def measure(model: FoundationModel, run: Run, tasks: list[Experience]) -> dict[str, float]:
     """Seconds per training sample and per evaluated sample, parameters, peak memory."""
     task = tasks[0]
     assert task.train is not None

@@ -24,6 +24,7 @@ class Setup:
 
     Args:
         run: names the model, the stream, the suites and the probes.
+        device: where the model lies.
 
     Attributes:
         base: the frozen pre-trained model, with a head for every task of the stream.
@@ -36,7 +37,7 @@ class Setup:
         UserError: the model or the data cannot be had, or two experiences share a name.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, device: str = "cpu") -> None:
         self.experiences = load_stream(run.stream)
         self.suites = [load_suite(spec) for spec in run.suites]
         self.probes = load_probes(run.probes)
@@ -46,7 +47,7 @@ class Setup:
             model = load_model(run.model, run.text)
             for experience in self.experiences:
                 model.add_task(experience)
-        self.base = FrozenModel(model, self.experiences, copy=False)
+        self.base = FrozenModel(model.to(device), self.experiences, copy=False)
         self.weights: Weights = {n: t.detach().clone() for n, t in model.state_dict().items()}
         self.cache = FrozenCache(cache_folder())
         self.prepared: dict[tuple[str, str], Prepared] = {}
@@ -67,10 +68,11 @@ class Setups:
 
     Args:
         room: how many are kept; each holds a model and its data.
+        device: where their models lie.
     """
 
-    def __init__(self, room: int = 2) -> None:
-        self.room = room
+    def __init__(self, room: int = 2, device: str = "cpu") -> None:
+        self.room, self.device = room, device
         self._known: OrderedDict[str, Setup] = OrderedDict()
 
     def clear(self) -> None:
@@ -83,7 +85,7 @@ class Setups:
         if key not in self._known:
             while len(self._known) >= self.room:
                 self._known.popitem(last=False)
-            self._known[key] = Setup(run)
+            self._known[key] = Setup(run, self.device)
         self._known.move_to_end(key)
         return self._known[key]
 

@@ -148,7 +148,7 @@ class Simulation:
         task = self._task(index, stage)
         self.steps = task.steps
         if index < len(self.state["stages"]):
-            self._take_over(self.folder.load(self.state["stages"][index]))
+            self._take_over(self._load(self.state["stages"][index]))
         elif self.donor is not None and index < self.donor.stages:
             self._adopt(self.donor, index)
         else:
@@ -161,7 +161,7 @@ class Simulation:
         frozen = set(task.frozen.models.values())
         before = sum(model.samples_run for model in frozen)
         step = self.state.get("step")
-        groups = self.folder.load(step) if step else None
+        groups = self._load(step) if step else None
         if groups:
             restore_state(self.chain, groups)
         fine_tune(
@@ -190,7 +190,7 @@ class Simulation:
     def _adopt(self, donor: Donor, index: int) -> None:
         """Take over a stage of another run."""
         entry = donor.entry(index)
-        groups = donor.folder.load(entry)
+        groups = self._load(entry, donor.folder)
         if groups["model"].keys() == self.pretrained.keys():
             self.folder.adopt(donor.folder, entry)
         else:  # the streams go on differently: their models have heads of other tasks
@@ -232,6 +232,11 @@ class Simulation:
         self.model.load_state_dict(groups["model"])
         restore_state(self.chain, groups)
 
+    def _load(self, entry: dict[str, Any], folder: RunFolder | None = None) -> dict[str, dict[str, Tensor]]:
+        """A checkpoint, on the model's device."""
+        groups = (folder or self.folder).load(entry)
+        return {name: {key: t.to(self.model.device) for key, t in g.items()} for name, g in groups.items()}
+
     # -- weights ---------------------------------------------------------------------------------------
     def _weights(self) -> Weights:
         return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
@@ -239,13 +244,13 @@ class Simulation:
     def _history(self) -> list[Callable[[], Weights]]:
         """The tuned weights of each stage so far, read from disk when called."""
         stages = self.state["stages"][: len(self.past)]  # a resumed run finds later ones on disk, too
-        return [partial(lambda entry: self.folder.load(entry)["model"], e) for e in stages]
+        return [partial(lambda entry: self._load(entry)["model"], e) for e in stages]
 
     def _starts(self) -> list[Callable[[], Weights]]:
         """The weights each stage so far started from, read from disk when called."""
 
         def start(before: dict[str, str], entry: dict[str, str]) -> Weights:
-            return self.folder.load(entry).get("start") or self.folder.load(before)["model"]
+            return self._load(entry).get("start") or self._load(before)["model"]
 
         stages = self.state["stages"][: len(self.past)]
         later = [partial(start, before, entry) for before, entry in itertools.pairwise(stages)]

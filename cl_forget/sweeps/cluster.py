@@ -38,6 +38,11 @@ class Resources:
         return max(1, int(self.cpus_per_trial))
 
     @property
+    def device(self) -> str:
+        """Where a trial's model lies."""
+        return "cuda" if self.gpus_per_trial else "cpu"
+
+    @property
     def per_trial(self) -> dict[str, float]:
         """As Ray wants it."""
         wanted = {"CPU": self.cpus_per_trial, "GPU": self.gpus_per_trial}
@@ -86,7 +91,7 @@ def ray_runtime(resources: Resources) -> Iterator[Resources]:
     if ours:
         _start(ray, resources)
     try:
-        _check_fits(ray, resources)
+        check_fits(resources)
         yield resources
     finally:
         if ours:
@@ -134,7 +139,10 @@ def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
-def _check_fits(ray: Any, resources: Resources) -> None:
+def check_fits(resources: Resources) -> None:
+    """Raise `UserError` unless some node of the runtime is large enough for one trial."""
+    import ray
+
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if any(_fitting(node, resources.per_trial) >= 1 for node in nodes):
         return

@@ -8,17 +8,21 @@ then      the selected setting of each method on `report_on`, where there is one
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl_forget.sweeps.cluster import Resources, ray_runtime
+from cl_forget.errors import UserError
+from cl_forget.sweeps.cluster import Resources, check_fits, ray_runtime, with_memory
 from cl_forget.sweeps.folder import SweepState, only_driver, open_folder
 from cl_forget.sweeps.planning import Group, Planned, plan_grid, planned, saved, share
 from cl_forget.sweeps.selection import default_protocol, select, settings_of
 from cl_forget.sweeps.specification import Sweep, load_sweep
+from cl_forget.sweeps.storage import Mirror, is_local, local_folder
 from cl_forget.sweeps.trials import Trial, load_trial, load_trials, write_table
 
 if TYPE_CHECKING:
@@ -40,7 +44,7 @@ def sweep(
 
     Args:
         what: the sweep, or its file.
-        output: its folder; `runs/<name>` by default.
+        output: its folder, or an address that fsspec takes; `runs/<name>` by default.
         resume: go on from what the folder holds; nothing that is over is done again.
         resources: cluster, processors, devices and memory per trial.
         tell: given a line now and then.
@@ -55,13 +59,46 @@ def sweep(
         UserError: whatever can be known to go wrong, before any trial starts.
     """
     asked = what if isinstance(what, Sweep) else load_sweep(Path(what))
-    folder = Path(output or Path("runs") / asked.name).absolute()
-    state = open_folder(folder, asked, resume)
-    with only_driver(folder), ray_runtime(resources or Resources()) as runtime:
-        driver = Driver(asked, folder, state, runtime, tell, tuner)
-        with driver.view(live):
-            driver.run()
+    address = str(output or Path("runs") / asked.name)
+    folder = local_folder(address)
+    with contextlib.ExitStack() as stack:
+        if not is_local(address):
+            mirror = Mirror(address, folder)
+            mirror.pull()
+            stack.enter_context(mirror)
+        state = open_folder(folder, asked, resume)
+        stack.enter_context(only_driver(folder))
+        runtime = stack.enter_context(ray_runtime(resources or Resources()))
+        runtime = _rehearse(asked, runtime, state)
+        driver = Driver(asked, folder, state, runtime, tell, tuner, address)
+        stack.enter_context(driver.view(live))
+        driver.run()
     return driver.trials()
+
+
+def _rehearse(asked: Sweep, runtime: Resources, state: SweepState) -> Resources:
+    """Everything loads, and what a trial needs of memory is known; where trials run elsewhere, they are asked."""
+    from cl_forget.sweeps.rehearsal import rehearse, rehearsed
+
+    if state.finished:
+        return runtime
+    runs = rehearsed(asked)
+    if runtime.address is None and not runtime.gpus_per_trial:
+        peak = rehearse(runs)
+    else:
+        import ray
+
+        task: Any = ray.remote(rehearse).options(
+            num_cpus=runtime.cpus_per_trial, num_gpus=runtime.gpus_per_trial
+        )
+        try:
+            peak = ray.get(task.remote(runs, runtime.device))
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, UserError) else error from None
+    if runtime.memory_per_trial is None and not runtime.gpus_per_trial:
+        runtime = with_memory(runtime, peak)
+        check_fits(runtime)
+    return runtime
 
 
 @dataclass
@@ -74,6 +111,7 @@ class Driver:
     runtime: Resources
     tell: Tell
     tuner: dict[str, Any] = field(default_factory=dict)
+    address: str = ""
     known: list[Planned] = field(default_factory=list)
 
     def run(self) -> None:
@@ -164,7 +202,11 @@ class Driver:
     def _tune(self, source: Source, count: int = 1, search: Any = None, judged: bool = False) -> None:
         from cl_forget.sweeps.tuning import fit
 
-        fit(source, self.asked, self.folder, self.runtime, count, search, judged, self.tuner)
+        # What lies in this process's memory no worker can reach; then they share the folder on this machine.
+        mirrored = not is_local(self.address) and not self.address.startswith("memory://")
+        where = self.address if mirrored else None
+        fit(source, self.asked, self.folder, self.runtime, count, search, judged, self.tuner, where)
+        shutil.rmtree(self.folder / ".ray", ignore_errors=True)  # Tune's own books: the records are the truth
 
     # -- results ---------------------------------------------------------------------------------------
     def trials(self) -> list[Trial]:
@@ -185,8 +227,6 @@ class Driver:
 
     def view(self, live: bool) -> Any:
         """What shows the sweep while it runs."""
-        import contextlib
-
         from cl_forget.sweeps.live import LiveView
 
         return LiveView(self.folder) if live else contextlib.nullcontext()

@@ -218,15 +218,11 @@ class Sweep(Shared):
 
     @field_validator("objectives", mode="after")
     @classmethod
-    def _objectives_are_reported(cls, objectives: list[str], info: ValidationInfo) -> list[str]:
+    def _objectives_are_reported(cls, objectives: list[str]) -> list[str]:
         known = ["score", *(name for name in DEFINITIONS if "_by_" not in name and name not in TEST_ONLY)]
         for name in objectives:
             if name not in known:
                 raise ValueError(f"'{name}' is never reported on validation data.{closest(name, known)}")
-            if name in NEEDS_SUITES and not info.data.get("suites"):
-                raise ValueError(
-                    f"'{name}' is never reported without suites; name some, or another objective"
-                )
         return objectives
 
     @model_validator(mode="after")
@@ -234,9 +230,10 @@ class Sweep(Shared):
         seeds = self.tuning_seeds
         if len(set(seeds)) != len(seeds):
             raise ValueError("`seeds` names a seed twice")
-        if self.mode == "search" and "generality" in self.objectives and not self.suites:
+        unmeasured = [name for name in self.objectives if name in NEEDS_SUITES]
+        if self.mode == "search" and unmeasured and not self.suites:
             raise ValueError(
-                "'generality' is never reported without suites; name some, or other `objectives`"
+                f"'{unmeasured[0]}' is never reported without suites; name some, or other `objectives`"
             )
         if self.mode == "curve":
             for field, values in self.space.items():

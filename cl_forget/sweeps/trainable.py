@@ -22,6 +22,7 @@ from cl_forget.registry import Registry
 from cl_forget.setup import Setups
 from cl_forget.simulation import Watch
 from cl_forget.sweeps.planning import Group
+from cl_forget.sweeps.storage import Mirror
 from cl_forget.sweeps.trials import Trial
 from cl_forget.sweeps.work import Stopped, work
 
@@ -46,13 +47,13 @@ class GroupTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any], **given: Any) -> None:
         """Called once per actor, with what `trainable` was given."""
-        source, folder, threads, registries = (
-            given[n] for n in ("source", "folder", "threads", "registries")
-        )
+        registries, address = given["registries"], given["address"]
         for place, entries in registries.items():
             _registry(place).restore(entries)
-        self.source, self.folder, self.threads = source, Path(folder), threads
-        self.setups = Setups()
+        self.source: Source = given["source"]
+        self.folder, self.threads = Path(given["folder"]), given["threads"]
+        self.setups = Setups(device=given["device"])
+        self.mirror = Mirror(address, self.folder) if address else None
         self._start(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -83,10 +84,14 @@ class GroupTrainable(tune.Trainable):
 
         torch.set_num_threads(self.threads)  # a setting of this very thread
         group = self.source.group(config)
+        if self.mirror:
+            self.mirror.pull()
         done: list[Trial] = []
 
         def over(trial: Trial) -> None:
             done.append(trial)
+            if self.mirror:
+                self.mirror.push()
             last = len(done) == len(group)
             summary = self.source.summary(done) if last else {}
             report({**summary, "trial": trial.id, "status": trial.status, "done": last})
@@ -141,17 +146,27 @@ class Background:
             raise Stopped
 
 
-def trainable(source: Source, folder: Path, threads: int = 1) -> type[tune.Trainable]:
+def trainable(
+    source: Source, folder: Path, threads: int = 1, device: str = "cpu", address: str | None = None
+) -> type[tune.Trainable]:
     """Our trainable, for `tune.Tuner`.
 
     Args:
         source: what the configurations of its Tune trials mean.
-        folder: the sweep's, seen from every node.
+        folder: the sweep's, seen from every node unless there is an address.
         threads: of the processor, per trial.
+        device: where models lie.
+        address: storage that every node mirrors its folder to, and brings what it lacks from.
     """
     added = {place: _registry(place).additions for place in REGISTRIES if _registry(place).additions}
     return tune.with_parameters(
-        GroupTrainable, source=source, folder=os.fspath(folder), threads=threads, registries=added
+        GroupTrainable,
+        source=source,
+        folder=os.fspath(folder),
+        threads=threads,
+        device=device,
+        address=address,
+        registries=added,
     )
 
 

@@ -26,6 +26,7 @@ def fit(
     search: Any,
     judged: bool,
     own: dict[str, Any],
+    address: str | None = None,
 ) -> None:
     """Run a source's Tune trials to their end, and record what became of those that did not report it.
 
@@ -38,6 +39,7 @@ def fit(
         search: Tune's search algorithm; None for a grid.
         judged: whether trials are stopped early.
         own: the user's arguments of `TuneConfig`, and `callbacks`.
+        address: storage that workers mirror the folder to; None where they see the folder itself.
     """
     arguments = dict(own)
     callbacks = [Recorder(source, folder), *arguments.pop("callbacks", [])]
@@ -57,7 +59,8 @@ def fit(
     config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=resources.side_by_side, **arguments)
     tuner = tune.Tuner(
         tune.with_resources(
-            trainable(source, folder, resources.threads), tune.PlacementGroupFactory([resources.per_trial])
+            trainable(source, folder, resources.threads, resources.device, address),
+            tune.PlacementGroupFactory([resources.per_trial]),
         ),
         param_space=space,
         tune_config=config,

@@ -75,7 +75,7 @@ def test_what_is_over_is_read_and_not_repeated(tmp_path: Path, monkeypatch: pyte
 
 def test_a_trial_that_diverges_is_recorded_and_so_are_those_that_share_it(tmp_path: Path) -> None:
     fields = {**FIELDS, "train": {**FIELDS["train"], "lr": 10.0, "clip": None, "epochs": 30}}
-    sweep = Sweep(**{**fields, "methods": {"WiSE-FT": [{"wise_ft": 0.5}]}})
+    sweep = Sweep(**{**fields, "methods": {"WiSE-FT": [{"wise_ft": 0.5}]}, "space": {}})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cl_forget.training.loop.FineTune.step", _diverge)
         trials = work(share(plan_grid(sweep))[0], tmp_path, Setups(), lambda trial: None)

@@ -1,0 +1,47 @@
+"""Before the first trial: load everything a sweep names, so that a mistake is one line now and not many later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from cl_forget.config import Run
+from cl_forget.plan import measure
+from cl_forget.setup import Setup
+from cl_forget.sweeps.specification import Sweep
+
+
+def rehearsed(sweep: Sweep) -> list[Run]:
+    """One run of each method at the first value of everything, on each stream that the sweep uses."""
+    streams: list[Any] = [None]
+    if sweep.report_on is not None and sweep.report_on.stream is not None:
+        streams.append(sweep.report_on.stream)
+    start = {
+        arm: {field: values.ends()[0] for field, values in sweep.ranges(arm).items()} for arm in sweep.arms
+    }
+    return [
+        sweep.run(arm, config, sweep.tuning_seeds[0], stream)
+        for stream in streams
+        for arm, config in start.items()
+    ]
+
+
+def rehearse(runs: Iterable[Run], device: str = "cpu") -> float:
+    """Load models and data, check what each method needs of them, take two training steps.
+
+    Returns:
+        The peak memory of a trial, MiB: of this process, or of the device.
+
+    Raises:
+        UserError: whatever would stop every trial.
+    """
+    peak = 0.0
+    setups: dict[str, Setup] = {}
+    for run in runs:
+        key = Setup.key(run)
+        if key not in setups:
+            setups[key] = Setup(run, device)
+            model = setups[key].model()
+            peak = max(peak, measure(model, run, setups[key].experiences)["memory"])
+        run.chain().feature_depths(setups[key].base.model)
+    return peak
