@@ -62,6 +62,9 @@ class Training(Section):
         gradient_checkpointing: keep only the blocks' inputs of a forward pass and compute the rest again in
             the backward pass: less memory, about a third more time.
         checkpoint_seconds: how often a run saves its state inside a task.
+        strategy: "single" trains in this process; "fsdp" splits the weights over `workers` processes, which
+            Ray Train places on the cluster's machines.
+        workers: how many; each takes its part of every batch, so results do not depend on it beyond rounding.
     """
 
     epochs: int = Field(5, ge=1, le=10_000)
@@ -78,6 +81,14 @@ class Training(Section):
     precision: Literal["float32", "bf16"] = "float32"
     gradient_checkpointing: bool = False
     checkpoint_seconds: float = Field(30.0, gt=0)
+    strategy: Literal["single", "fsdp"] = "single"
+    workers: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _workers_need_a_strategy(self) -> Training:
+        if self.strategy == "single" and self.workers > 1:
+            raise ValueError(f"{self.workers} workers need `strategy: fsdp`; set it, or leave `workers` out")
+        return self
 
     @model_validator(mode="after")
     def _micro_batches_divide(self) -> Training:
@@ -502,6 +513,8 @@ def _position(here: list[Any], part: str, override: str) -> int:
 def _without_bookkeeping(fields: dict[str, Any]) -> dict[str, Any]:
     """A run's fields without those that change no number."""
     del fields["train"]["checkpoint_seconds"], fields["track"]
+    if fields["train"]["strategy"] == "single":
+        del fields["train"]["strategy"], fields["train"]["workers"]
     return fields
 
 

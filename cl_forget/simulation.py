@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import secrets
 import tempfile
 import time
@@ -28,10 +29,11 @@ from cl_forget.streams import load_stream
 from cl_forget.streams.base import Experience
 from cl_forget.tracking import NullTracker, Tracker, mode_of, start_tracker
 from cl_forget.tracking.files import EventLog, write_result
-from cl_forget.training.checkpoints import RunFolder
+from cl_forget.training.checkpoints import FollowedFolder, RunFolder
 from cl_forget.training.context import Edit, Task, Weights
 from cl_forget.training.frozen import FrozenModel, FrozenOutputs
 from cl_forget.training.loop import fine_tune, restore_state, steps_of
+from cl_forget.training.workers import Workers, refuse
 
 
 def simulate(
@@ -53,11 +55,32 @@ def simulate(
             the two streams begin with.
         setup: the model and data of this run where they are loaded already.
         watch: told of every training step and every row; what it raises ends the run, which can be resumed.
+            The steps of a sharded run (`train.strategy: fsdp`) are taken elsewhere, and nobody watches them.
 
     Raises:
         UserError: the run cannot be done as asked; one line with the cure.
     """
-    with _folder(output) as folder, Simulation(run, folder, resume, donor, setup, watch) as simulation:
+    refuse(run, run.chain())
+    if run.train.strategy == "fsdp":
+        from cl_forget.training.sharded import simulate_sharded
+
+        with _folder(output) as folder:
+            return simulate_sharded(run, folder, resume, donor)
+    with _folder(output) as folder:
+        return simulate_with(run, folder, resume, donor, setup, watch)
+
+
+def simulate_with(
+    run: Run,
+    folder: RunFolder,
+    resume: bool = False,
+    donor: Path | None = None,
+    setup: Setup | None = None,
+    watch: Watch | None = None,
+    workers: Workers | None = None,
+) -> Result:
+    """`simulate` in this process; as one of several `workers`, in each of theirs."""
+    with Simulation(run, folder, resume, donor, setup, watch, workers) as simulation:
         if simulation.finished is not None:
             return simulation.finished
         simulation.evaluate(after=None)
@@ -96,10 +119,12 @@ class Simulation:
         donor: Path | None = None,
         setup: Setup | None = None,
         watch: Watch | None = None,
+        workers: Workers | None = None,
     ) -> None:
-        self.run, self.folder = run, folder
+        self.run, self.workers = run, workers or Workers()
+        self.folder = folder if self.workers.rank == 0 else FollowedFolder(folder.path)
         self.chain = run.chain()
-        self.state = _saved_state(run, folder, resume)
+        self.state = self.workers.once(lambda: _saved_state(run, folder, resume))
         self.finished = Result.load(folder.path) if self.state.get("finished") else None
         if self.finished is not None:
             return
@@ -125,7 +150,8 @@ class Simulation:
         )
         self.cost = Cost(**self.state["cost"])
         self.rows = [Row(**row) for row in self.state["rows"]]
-        self.log = EventLog(folder.path / "events.jsonl", self.state["events"])
+        events = folder.path / "events.jsonl" if self.workers.rank == 0 else Path(os.devnull)
+        self.log = EventLog(events, self.state["events"])
         self.past: list[tuple[Experience, ...]] = []
         self.tracker = self._follow()
 
@@ -172,12 +198,17 @@ class Simulation:
             resume=groups,
             save=partial(self._commit_step, task.index),
             log=partial(self._log_step, _stage_name(task.stage)),
+            workers=self.workers,
         )
         self.cost.frozen_samples += sum(model.samples_run for model in frozen) - before
         self.cost.peak_memory_mb = peak_memory_mb(self.model.device)
 
     def _log_step(self, stage: str | None, record: dict[str, Any]) -> None:
-        if self.tracker.samples_kl and self.cost.steps % self.run.track.kl_every == 0:
+        if (
+            self.tracker.samples_kl
+            and self.workers.count == 1
+            and self.cost.steps % self.run.track.kl_every == 0
+        ):
             started = time.perf_counter()
             record["kl_to_base"] = self.evaluator.sampled_kl()
             spent = time.perf_counter() - started
@@ -281,13 +312,16 @@ class Simulation:
         if number < len(self.rows):
             self._feed_back(after)
             return
-        with contextlib.nullcontext() if after is None else self._edited():
-            self.rows.append(self.evaluator.row(_stage_name(after), self._untuned(), self.cost))
+        self.rows.append(self.workers.once(partial(self._row, after)))
         self._commit(rows=[row.model_dump(mode="json") for row in self.rows], cost=self.cost.model_dump())
         self.log.write({"row": number, "after": _stage_name(after)})
         self.tracker.row(self.log.written, self.rows)
         self.watch.row(self, self.rows[-1])
         self._feed_back(after)
+
+    def _row(self, after: tuple[Experience, ...] | None) -> Row:
+        with contextlib.nullcontext() if after is None else self._edited():
+            return self.evaluator.row(_stage_name(after), self._untuned(), self.cost)
 
     def _feed_back(self, after: tuple[Experience, ...] | None) -> None:
         """Go on from other weights than the tuned ones where a method asks for it."""
@@ -318,6 +352,7 @@ class Simulation:
     def _commit(self, **changes: Any) -> None:
         self.state.update(changes, events=self.log.written)
         self.folder.commit(self.state)
+        self.state = self.workers.once(lambda: self.state)
 
     def _commit_stage(self, task: Task) -> None:
         groups = {
@@ -334,6 +369,11 @@ class Simulation:
 
     def finish(self) -> Result:
         """The result, written to the run's folder."""
+        result = self.workers.once(self._result)
+        self._commit(finished=True)
+        return result
+
+    def _result(self) -> Result:
         tasks, suites, probes = self._names()
         curves = self.curves() if self.run.evaluate.curves else []
         result = Result(
@@ -357,7 +397,6 @@ class Simulation:
                 self.model.export(self.folder.path)
         write_result(self.folder.path, result)
         self.tracker.finish(self.log.written, result, self.folder.path)
-        self._commit(finished=True)
         return result
 
     def _names(self) -> tuple[list[str], list[str], list[str]]:
@@ -372,6 +411,8 @@ class Simulation:
             return NullTracker()
         if self.state.get("tracked_as") is None:
             self._commit(tracked_as=secrets.token_hex(4))
+        if self.workers.rank > 0:
+            return NullTracker()
         place = self.folder.path if self.folder.lasting else Path.cwd()
         return start_tracker(self.run, place, self.state["tracked_as"], *self._names())
 

@@ -11,6 +11,7 @@ from cl_forget.streams import STREAMS, SUITES
 from cl_forget.streams.base import Experience, ImageData, LabelSpace
 
 MODELS.add("tiny-clip", "tiny:tiny_clip")
+MODELS.add("tiny-clip-float64", "tiny:tiny_clip_float64")
 STREAMS.add("squares", "tiny:squares")
 STREAMS.add("colour-probe", "tiny:colour_probe")
 STREAMS.add("other-colours", "tiny:other_colours")
@@ -37,6 +38,13 @@ def tiny_clip() -> ClipModel:
         clip, image_transform(SIDE, is_train=False), open_clip.get_tokenizer("ViT-B-32", context_length=16)
     )
     model.spec = "tiny-clip"
+    return model
+
+
+def tiny_clip_float64() -> ClipModel:
+    """The same in double precision, in which sums in another order differ by next to nothing."""
+    model = tiny_clip().double()
+    model.spec = "tiny-clip-float64"
     return model
 
 

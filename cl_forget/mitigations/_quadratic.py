@@ -43,9 +43,11 @@ def merge(state: State, importance: Weights, weights: Weights, centre: str) -> N
 
 def add_gradient(update: Update, state: State, strength: float) -> None:
     """`grad += 2λ(F̄θ - b)` on the parameters that have an entry."""
+    from cl_forget.training.context import part_like
+
     parameters = update.parameters
     held = [
-        (value, gradient, state[IMPORTANCE + name], state[PULL + name])
+        (value, gradient, part_like(state[IMPORTANCE + name], value), part_like(state[PULL + name], value))
         for name, value, gradient in zip(
             parameters.names, parameters.values, parameters.gradients, strict=True
         )

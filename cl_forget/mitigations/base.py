@@ -57,6 +57,8 @@ class Mitigation(BaseModel):
             and name while training, which adapters (LoRA) do not have.
         post_hoc: whether the method only edits weights after the task, so that one fine-tune serves every
             value of its knob.
+        whole_only: why the method needs whole weights or whole batches while training, so that it cannot be
+            trained sharded (`train.strategy: fsdp`); None if it can.
         order: among the methods of one place, a lower number acts first; equal numbers act in order of name.
         title, formula, cost, advice, source: for tables and docs (`docs/methods.md` is made from them).
     """
@@ -73,6 +75,7 @@ class Mitigation(BaseModel):
     needs_trunk: ClassVar[bool] = True
     needs_full_weights: ClassVar[bool] = False
     post_hoc: ClassVar[bool] = False
+    whole_only: ClassVar[str | None] = None
     order: ClassVar[int] = 0
     title: ClassVar[str]
     formula: ClassVar[str]

@@ -32,6 +32,7 @@ class FLYP(Mitigation):
     name = "flyp"
     place = "loss"
     claims = frozenset({"task loss", "head initialisation"})
+    whole_only = "its loss compares the samples of a batch with each other"
     title = "FLYP"
     formula = "½·[CE(s·I·Tᵀ) + CE(s·T·Iᵀ)], I = image, T = caption embeddings of the batch"
     cost = "image and text tower per step"

@@ -25,6 +25,7 @@ class FLYPCrossEntropy(Mitigation):
     name = "flyp_ce"
     place = "loss"
     claims = frozenset({"task loss", "head initialisation"})
+    whole_only = "it trains the temperature, a scalar"
     title = "FLYP-CE"
     formula = "CE(I·W(θ_text)ᵀ), W = zero-shot head of the live text tower"
     cost = "image and text tower per step"

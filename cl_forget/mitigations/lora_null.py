@@ -39,6 +39,7 @@ class LoRANull(Mitigation):
     knob = "rank"
     grid = (4, 8, 16, 32, 64)
     claims = frozenset({"adapter"})
+    whole_only = "the directions it starts from are not determined beyond rounding"
     title = "LoRA-Null"
     formula = "W0 - BA + BA, A ⊥ inputs: W0·U·Uᵀ = P·S·Qᵀ, B = P·√S, A = √S·Qᵀ"
     cost = "as lora, plus one pass over reference data"

@@ -37,6 +37,7 @@ class MoFO(Mitigation):
     knob = "share"
     grid = (0.03, 0.05, 0.1, 0.2, 0.5)
     absent = 1.0
+    whole_only = "it ranks the entries of whole tensors"
     title = "MoFO"
     formula = "θ += Δ_AdamW · [|m| among the tensor's top share]"
     cost = "up to 1.3 of a plain step"

@@ -32,6 +32,7 @@ class OLoRA(Mitigation):
     knob = "strength"
     grid = (0.05, 0.5, 1.0, 2.0, 5.0)
     claims = frozenset({"adapter"})
+    whole_only = "its penalty multiplies whole adapters"
     title = "O-LoRA"
     formula = "LoRA; loss + λ·Σ‖A_old·Aᵀ‖₁"
     cost = "as lora, plus one small product per layer and past task"

@@ -39,6 +39,7 @@ class SynapticIntelligence(Mitigation):
     grid = (0.1, 1.0, 10.0, 100.0, 1e3)
     absent = 0.0
     needs_full_weights = True
+    whole_only = "it follows each weight along the path of training"
     title = "SI"
     formula = "loss + λ·Σ Ω(θ-θ*)², Ω = Σ_t ω_t/(Δ_t²+ξ)"
     cost = "1.06 of a plain step"

@@ -44,6 +44,7 @@ class ZSCL(Mitigation):
     grid = (0.1, 0.3, 1.0, 3.0, 10.0)
     absent = 0.0
     needs_full_weights = True
+    whole_only = "it averages the weights over the steps"
     title = "ZSCL"
     formula = "loss + λ·T²·[CE(p_img*,p_img)+CE(p_txt*,p_txt)] + l2·Σ(θ-θ_prev)², weights averaged"
     cost = "a reference batch through model and teacher per step"

@@ -170,7 +170,7 @@ def _label(trial: Trial) -> str:
     parts += [
         f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}"
         for name, value in trial.config.items()
-        if name.split(".")[0] not in (*_NOT_A_SETTING, "mitigations", "methods")
+        if name != trial.knob and name.split(".")[0] not in _NOT_A_SETTING
     ]
     if trial.knob is None and not parts and trial.mitigations:
         parts = [f"{field} = {value}" for field, value in _fields(trial.mitigations)]

@@ -146,6 +146,26 @@ class RunFolder:
         return unflatten(load_tensors(self.path / "checkpoints" / entry["file"], entry["sha256"]))
 
 
+class FollowedFolder(RunFolder):
+    """The folder of a run that another process writes: it is read here, and never changed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.lasting = path, True
+
+    def commit(self, state: dict[str, Any]) -> None:
+        """Nothing: the other process does."""
+
+    def clear(self) -> None:
+        """Nothing: the other process does."""
+
+    def save(self, name: str, groups: dict[str, dict[str, Tensor]]) -> dict[str, str]:
+        """Nothing: the other process does, and says what the entry is."""
+        return {}
+
+    def adopt(self, donor: RunFolder, entry: dict[str, Any]) -> None:
+        """Nothing: the other process does."""
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -141,8 +141,26 @@ class Trainable:
         return [tensor.grad for tensor in self.tensors if tensor.grad is not None]
 
     def align(self, tensors: Weights) -> list[Tensor]:
-        """The entries of `tensors` (an anchor, a Fisher) for these parameters, in the same order."""
-        return [tensors[name] for name in self.names]
+        """The entries of `tensors` (an anchor, a Fisher) for these parameters, in the same order.
+
+        Of a sharded parameter it is this worker's part.
+        """
+        pairs = zip(self.names, self.tensors, strict=True)
+        return [part_like(tensors[name], parameter) for name, parameter in pairs]
+
+
+def part_like(full: Tensor, parameter: Tensor) -> Tensor:
+    """`full` laid out as `parameter`: this worker's part of it where the parameter is sharded.
+
+    Nothing is sent: every worker cuts its part out of the tensor that it has in full.
+    """
+    placements = getattr(parameter, "placements", None)
+    if placements is None or hasattr(full, "placements"):
+        return full
+    from torch.distributed.tensor import distribute_tensor
+
+    mesh: Any = parameter.device_mesh  # type: ignore[attr-defined]
+    return distribute_tensor(full.to(parameter.device), mesh, placements, src_data_rank=None)
 
 
 @dataclass

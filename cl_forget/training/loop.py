@@ -21,7 +21,8 @@ from cl_forget.mitigations.base import Chain
 from cl_forget.models.base import Batch, Prepared
 from cl_forget.progress import bar
 from cl_forget.result import Cost
-from cl_forget.training.context import Step, Task, Trainable, Update
+from cl_forget.training.context import Step, Task, Trainable, Update, part_like
+from cl_forget.training.workers import Workers
 
 Groups = dict[str, dict[str, Tensor]]
 
@@ -39,6 +40,7 @@ def fine_tune(
     resume: Groups | None = None,
     save: Callable[[int, Groups], None] | None = None,
     log: Callable[[dict[str, Any]], None] | None = None,
+    workers: Workers | None = None,
 ) -> None:
     """Train `task.model` on one stage, in place.
 
@@ -50,20 +52,28 @@ def fine_tune(
         resume: what `save` was last given in this stage, to go on from.
         save: called now and then with the number of steps done and everything needed to go on.
         log: called with a record per step.
+        workers: the processes that train together; by default this one alone. Each calls this function.
 
     Raises:
         TrainingDiverged: a loss or gradient is NaN or infinite; names the step, the term and the cure.
     """
-    FineTune(task, chain, train, cost, log or (lambda record: None)).run(resume, save)
+    FineTune(task, chain, train, cost, log or (lambda record: None), workers).run(resume, save)
 
 
 class FineTune:
     """One call of `fine_tune` under way: `run` does it all; `set_up` and `step` serve who drives it by hand."""
 
     def __init__(
-        self, task: Task, chain: Chain, train: Training, cost: Cost, log: Callable[[dict[str, Any]], None]
+        self,
+        task: Task,
+        chain: Chain,
+        train: Training,
+        cost: Cost,
+        log: Callable[[dict[str, Any]], None],
+        workers: Workers | None = None,
     ) -> None:
         self.task, self.chain, self.train, self.cost, self.log = task, chain, train, cost, log
+        self.workers = workers or Workers()
         self.terms: dict[str, Tensor] = {}
         task.cost = cost
 
@@ -77,6 +87,7 @@ class FineTune:
             own_loop[0].train_task(task, self.train, chain.live)
         elif self.parameters.tensors:
             self._steps(done, save)
+        self._make_whole()
         chain.each("finish_training", task)
         chain.each("restore_parameters", task)
         task.model.requires_grad_(False).eval()
@@ -102,6 +113,8 @@ class FineTune:
         for name, parameter in task.model.named_parameters():
             parameter.requires_grad_(name in names)
         chain.each("shape_parameters", task)
+        self.whole_model = task.model
+        task.model = self.workers.shard(task.model)
         named = [(n, p) for n, p in task.model.named_parameters() if p.requires_grad]
         self.cost.trainable_parameters = sum(p.numel() for _, p in named)
         groups: dict[float, list[Tensor]] = {}
@@ -132,9 +145,16 @@ class FineTune:
                 if stop:
                     break
                 due = time.monotonic() - last_save >= self.train.checkpoint_seconds
-                if save and due and number + 1 < task.steps:
+                if save and number + 1 < task.steps and self.workers.agree(due):
                     save(number + 1, self._snapshot(number + 1))
                     last_save = time.monotonic()
+
+    def _make_whole(self) -> None:
+        """What was sharded for the steps is whole again, on every worker."""
+        self.workers.gather(self.task.model, self.whole_model)
+        self.task.model = self.whole_model
+        for state in self.chain.state.values():
+            state.update(self.workers.whole({"": state})[""])
 
     def step(self, number: int, batch: tuple[Prepared, Tensor]) -> float:
         """One optimiser step on (source, indices); returns the loss."""
@@ -146,7 +166,8 @@ class FineTune:
 
         loss = self.chain.around("around_gradient", update, lambda: self._gradient(update, batch))
         norm = torch.nn.utils.get_total_norm(self.parameters.gradients)
-        self._check(number, loss, norm)
+        whole_norm = self.workers.full(norm)
+        self._check(number, loss, whole_norm)
         if train.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters.tensors, train.clip, norm)
         self.chain.around("around_update", update, self.optimizer.step)
@@ -161,7 +182,7 @@ class FineTune:
                 "loss": float(loss),
                 "terms": terms,
                 "lr": rate,
-                "norm": float(norm),
+                "norm": float(whole_norm),
                 "samples": len(batch[1]),
                 "seconds": round(time.perf_counter() - started, 6),
             }
@@ -179,13 +200,14 @@ class FineTune:
         total = torch.zeros((), device=task.model.device)
         if self.train.micro_batch_size:
             indices = source.grouped(indices)
-        for part in indices.split(self.train.micro_batch_size or len(indices)):
-            share = len(part) / len(indices)
+        self._count_passes(len(indices))
+        for part, share in self.workers.parts(indices, self.train.micro_batch_size):
             with self._precision():
                 loss = self._loss(source.batch(part, augmentation), number) * share
             loss.backward()
             total += loss.detach()
         for extra in self.chain.extra_batches(task, number):
+            self._count_passes(len(extra.batch) * self.workers.count)  # every worker runs all of it
             with self._precision():
                 step = self._forward(extra.batch, number)
                 term = extra.loss(step) if extra.loss else self._cross_entropy(step).mean()
@@ -193,15 +215,18 @@ class FineTune:
             total += extra.factor * term.detach()
         with torch.no_grad():
             self.chain.each("add_gradient", update)
-        return total
+        return self.workers.mean(total)
+
+    def _count_passes(self, samples: int) -> None:
+        self.cost.forward_samples += samples
+        self.cost.backward_samples += samples
 
     def _precision(self) -> torch.autocast:
         bf16 = self.train.precision == "bf16"
         return torch.autocast(self.task.model.device.type, dtype=torch.bfloat16, enabled=bf16)
 
     def _forward(self, batch: Batch, number: int) -> Step:
-        self.cost.forward_samples += len(batch)
-        self.cost.backward_samples += len(batch)
+        batch = self.workers.place(batch)
         return Step(self.task, batch, self.task.model(batch, self.depths), number)
 
     def _loss(self, batch: Batch, number: int) -> Tensor:
@@ -243,25 +268,30 @@ class FineTune:
                 {f"{name}\t{key}": value for key, value in self.optimizer.state[parameter].items()}
             )
         tuned = dict(zip(self.parameters.names, self.parameters.tensors, strict=True))
-        return {
-            "loop": {"steps": torch.tensor(done)},
-            "tuned": tuned,
-            "buffers": dict(self.task.model.named_buffers()),
-            "moments": moments,
-            **{f"state/{name}": state for name, state in self.chain.state.items()},
-        }
+        return self.workers.whole(
+            {
+                "loop": {"steps": torch.tensor(done)},
+                "tuned": tuned,
+                "buffers": dict(self.task.model.named_buffers()),
+                "moments": moments,
+                **{f"state/{name}": state for name, state in self.chain.state.items()},
+            }
+        )
 
     def _restore(self, groups: Groups) -> None:
         model = self.task.model
         with torch.no_grad():
             for name, value in {**groups["tuned"], **groups.get("buffers", {})}.items():
-                (model.get_parameter(name) if name in groups["tuned"] else model.get_buffer(name)).copy_(
-                    value
-                )
+                target = model.get_parameter(name) if name in groups["tuned"] else model.get_buffer(name)
+                target.copy_(part_like(value, target))
         named = dict(zip(self.parameters.names, self.parameters.tensors, strict=True))
         for key, value in groups.get("moments", {}).items():
             name, _, moment = key.rpartition("\t")
-            self.optimizer.state[named[name]][moment] = value.to(named[name].device).clone()
+            parameter = named[name]
+            value = value.to(parameter.device).clone()
+            # The count of steps is the same on all workers; the moments are split like their parameter.
+            same_shape = value.shape == parameter.shape
+            self.optimizer.state[parameter][moment] = part_like(value, parameter) if same_shape else value
 
 
 def training_mode(model: torch.nn.Module) -> None:

@@ -1,0 +1,383 @@
+"""How a sweep scales: a discrete-event simulation of its scheduler, checked against real sweeps.
+
+    python benchmarks/cluster_simulation.py measure     real sweeps with 1 and 2 workers here (about 5 minutes)
+    python benchmarks/cluster_simulation.py simulate    up to 1,000 workers, picture and table (seconds)
+
+What is simulated. A worker is a process with room for one trial. One driver hands out trials and takes their
+results; it does one thing at a time, `driver` seconds per trial. A worker then takes `worker` seconds per
+trial besides the run itself, and `start` seconds once, before its first trial. A ready trial is handed to a
+free worker in the order of the plan, trials that others wait for first. Post-hoc trials wait for the
+fine-tune they edit and then only evaluate; a trial that forks waits for the first stages it takes over.
+
+Assumptions. (1) Durations are those of real runs in `experiments/results`, drawn with replacement, on one
+core; a worker of the simulated cluster is as fast and no machine is slower than another. (2) Checkpoints and
+caches lie on shared storage that does not slow down as workers are added: nothing here models its bandwidth.
+(3) No worker fails. (4) `driver`, `worker` and `start` are measured on this machine and do not grow with the
+cluster; Ray's own limits (heartbeats, object store) are not modelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+RESULTS = HERE.parent / "experiments" / "results"
+MEASURED = HERE / "cluster.json"
+PICTURE = HERE.parent / "docs" / "images" / "cluster-scaling.png"
+WORKERS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One Tune trial.
+
+    Attributes:
+        seconds: of its own run.
+        needs: positions of the jobs that must have ended before.
+        trials: how many trials of the sweep it works through.
+    """
+
+    seconds: float
+    needs: tuple[int, ...] = ()
+    trials: int = 1
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds beside the runs themselves: per trial on the driver and on a worker, once per worker."""
+
+    driver: float = 0.0
+    worker: float = 0.0
+    start: float = 0.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What came of it.
+
+    Attributes:
+        seconds: from the start of the sweep to the end of its last trial.
+        busy: share of the workers' time spent in runs.
+        driver_busy: share of the time the driver was at work.
+    """
+
+    seconds: float
+    busy: float
+    driver_busy: float
+
+
+def schedule(jobs: Sequence[Job], workers: int, costs: Costs = Costs()) -> Schedule:
+    """Run the jobs on `workers` workers behind one driver.
+
+    Raises:
+        ValueError: jobs that wait for each other.
+    """
+    waiting = [len(job.needs) for job in jobs]
+    dependents: list[list[int]] = [[] for _ in jobs]
+    for number, job in enumerate(jobs):
+        for need in job.needs:
+            dependents[need].append(number)
+    # What others wait for goes first, then the order of the plan.
+    ready = [(-len(dependents[i]), i) for i, count in enumerate(waiting) if count == 0]
+    heapq.heapify(ready)
+    free = [(0.0, True)] * min(workers, len(jobs))  # (when, whether it still has to start up)
+    ends: list[tuple[float, int]] = []
+    driver = now = 0.0
+    done = 0
+    while done < len(jobs):
+        while ready and free and free[0][0] <= now:
+            _, number = heapq.heappop(ready)
+            _, fresh = heapq.heappop(free)
+            driver = max(driver, now) + costs.driver
+            heapq.heappush(ends, (driver + costs.start * fresh + costs.worker + jobs[number].seconds, number))
+        if not ends:
+            raise ValueError("some jobs wait for each other")
+        now, number = heapq.heappop(ends)
+        done += 1
+        heapq.heappush(free, (now, False))
+        for dependent in dependents[number]:
+            waiting[dependent] -= 1
+            if waiting[dependent] == 0:
+                heapq.heappush(ready, (-len(dependents[dependent]), dependent))
+    work = sum(job.seconds for job in jobs)
+    return Schedule(now, work / (now * workers), len(jobs) * costs.driver / now)
+
+
+# Trials of a real sweep
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of one real run: training by stage, and one evaluation."""
+
+    stages: tuple[float, ...]
+    evaluation: float
+
+
+def real_times(folder: Path = RESULTS) -> dict[str, list[Times]]:
+    """Method -> the times of its runs, from every `result.json` below `folder`."""
+    found: dict[str, list[Times]] = {}
+    for file in sorted(folder.rglob("result.json")):
+        result = json.loads(file.read_text())
+        costs = [row["cost"] for row in result["rows"]]
+        train = np.diff([cost["train_seconds"] for cost in costs])
+        # Row 0 is read from the cache of the frozen model; the later rows are evaluations of a tuned one.
+        evaluations = np.diff([cost["evaluation_seconds"] for cost in costs])
+        if len(train):
+            times = Times(tuple(train.tolist()), float(evaluations.mean()))
+            found.setdefault(result["method"], []).append(times)
+    return found
+
+
+def sweep_jobs(
+    times: dict[str, list[Times]], settings: int, seeds: int, grouping: str = "groups"
+) -> list[Job]:
+    """A sweep like the quickstart, twice as long: two streams that begin with the same two tasks.
+
+    Per seed and stream: plain fine-tuning, L2-SP and LDIFS over `settings` strengths, and WiSE-FT over `settings`
+    values on plain fine-tuning and on every LDIFS. On the second stream a run forks from the first one's second
+    checkpoint and trains one more task; WiSE-FT only evaluates.
+
+    Args:
+        times: method -> times of real runs, drawn with replacement.
+        settings, seeds: how many of each.
+        grouping: "groups": trials that share a fine-tune run one after the other in one Tune trial, which is
+            what a sweep does. "trials": each is a Tune trial of its own that waits for what it takes over.
+            "nothing shared": every trial trains everything.
+    """
+    random = np.random.default_rng(0)
+    jobs: list[Job] = []
+
+    def add(method: str, averages: int) -> None:
+        drawn = times[method][random.integers(len(times[method]))]
+        whole = sum(drawn.stages) + len(drawn.stages) * drawn.evaluation
+        last = drawn.stages[-1] + drawn.evaluation
+        if grouping == "groups":
+            jobs.append(Job(whole + last + 2 * averages * drawn.evaluation, trials=2 + 2 * averages))
+        elif grouping == "trials":
+            first = len(jobs)
+            jobs.extend([Job(whole), Job(last, (first,))])
+            jobs.extend(Job(drawn.evaluation, (first + i % 2,)) for i in range(2 * averages))
+        else:
+            jobs.extend([Job(whole)] * (2 + 2 * averages))
+
+    for _ in range(seeds):
+        add("full fine-tuning", settings)
+        for _ in range(settings):
+            add("L2-SP", 0)
+            add("LDIFS", settings)
+    if grouping == "groups":
+        jobs.sort(key=lambda job: -job.seconds)  # as a sweep does: nobody waits long for the last one
+    return jobs
+
+
+# Simulated curves and their check
+
+
+def curve(jobs: Sequence[Job], costs: Costs, workers: Iterable[int] = WORKERS) -> list[dict[str, float]]:
+    """Per number of workers: hours, trials per hour, and how busy workers and driver are."""
+    trials = sum(job.trials for job in jobs)
+    rows = []
+    for count in workers:
+        made = schedule(jobs, count, costs)
+        rows.append(
+            {
+                "workers": count,
+                "hours": made.seconds / 3600,
+                "trials_per_hour": trials * 3600 / made.seconds,
+                "busy": made.busy,
+                "driver_busy": made.driver_busy,
+            }
+        )
+    return rows
+
+
+def check(measured: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+    """What the simulation says of each measured sweep, from the durations of its own trials.
+
+    The overheads come from the sweep with one worker: what its wall-clock time holds beside its trials. They
+    are then used, unchanged, for the others.
+    """
+    costs = measured_costs(measured)
+    rows = []
+    for sweep in measured:
+        jobs = [Job(seconds) for seconds in sweep["groups"]]
+        jobs.sort(key=lambda job: -job.seconds)
+        simulated = schedule(jobs, sweep["workers"], costs).seconds
+        rows.append(
+            {
+                "workers": sweep["workers"],
+                "trials": sweep["trials"],
+                "measured_seconds": sweep["seconds"],
+                "simulated_seconds": simulated,
+                "error": simulated / sweep["seconds"] - 1,
+            }
+        )
+    return rows
+
+
+def measured_costs(measured: Sequence[dict[str, Any]]) -> Costs:
+    """Overheads: `start` as measured up to the first trial; the rest of one worker's idle time per Tune trial.
+
+    How much of it the driver spends is not visible from outside, so all of it is charged to the driver: with
+    many workers that is the pessimistic reading.
+    """
+    alone = next(sweep for sweep in measured if sweep["workers"] == 1)
+    beside = alone["seconds"] - alone["start"] - sum(alone["groups"])
+    return Costs(driver=max(0.0, beside / len(alone["groups"])), start=alone["start"])
+
+
+# Real sweeps
+
+
+def measure(workers: Sequence[int], folder: Path, overrides: Sequence[str]) -> list[dict[str, Any]]:
+    """Run the quickstart's sweep with each number of workers, one processor each, and time it."""
+    from ray import tune
+
+    from cl_forget.sweeps.cluster import Resources
+    from cl_forget.sweeps.runner import sweep
+    from cl_forget.sweeps.specification import load_sweep
+
+    class Clock(tune.Callback):
+        """When each trial was reported."""
+
+        def __init__(self) -> None:
+            self.reported: dict[str, float] = {}
+
+        def on_trial_result(
+            self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
+        ) -> None:
+            self.reported.setdefault(str(result.get("trial")), time.time())
+
+    asked = load_sweep(HERE.parent / "experiments" / "quickstart-sweep.yaml", overrides)
+    rows = []
+    for count in workers:
+        clock, started = Clock(), time.time()
+        trials = sweep(
+            asked,
+            folder / f"workers-{count}",
+            resources=Resources(max_concurrent=count, memory_per_trial=None),
+            tell=lambda line: print(line, flush=True),
+            callbacks=[clock],
+        )
+        seconds = time.time() - started
+        taken = {trial.id: trial.seconds or 0.0 for trial in trials}
+        groups: dict[str, float] = {}
+        for trial in trials:
+            root = trial.shared_with or trial.id
+            groups[root] = groups.get(root, 0.0) + taken[trial.id]
+        begun = min(when - taken[name] for name, when in clock.reported.items() if name in taken)
+        rows.append(
+            {
+                "workers": count,
+                "trials": len(trials),
+                "finished": sum(trial.status == "finished" for trial in trials),
+                "seconds": seconds,
+                "start": begun - started,
+                "groups": sorted(groups.values(), reverse=True),
+                "load": os.getloadavg()[0],
+                "processors": os.cpu_count(),
+            }
+        )
+    return rows
+
+
+# Output
+
+
+def table(rows: Sequence[dict[str, float]], formats: dict[str, str]) -> str:
+    """A Markdown table of the columns named."""
+    heads = [name.replace("_", " ") for name in formats]
+    lines = [heads, ["--:"] * len(heads)]
+    lines += [[format(row[name], spec) for name, spec in formats.items()] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def draw(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
+    """Trials per hour against workers, for each way to share."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for (name, rows), style in zip(curves.items(), ("-o", "-s", "-^"), strict=True):
+        axes.loglog([r["workers"] for r in rows], [r["trials_per_hour"] for r in rows], style, label=name)
+    first = curves["groups"][0]
+    axes.loglog(
+        WORKERS, [first["trials_per_hour"] * w for w in WORKERS], ":", color="grey", label="groups, ideal"
+    )
+    axes.set(xlabel="workers", ylabel="trials per hour (simulated)")
+    axes.grid(True, which="major", alpha=0.3)
+    axes.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=160)
+
+
+def report(measured: Sequence[dict[str, Any]], settings: int, seeds: int) -> str:
+    """The check and the simulated curves as Markdown; draws the picture."""
+    costs = measured_costs(measured)
+    checked = check(measured)
+    jobs = {
+        grouping: sweep_jobs(real_times(), settings, seeds, grouping)
+        for grouping in ("groups", "trials", "nothing shared")
+    }
+    curves = {grouping: curve(of, costs) for grouping, of in jobs.items()}
+    draw(curves, PICTURE)
+    trials = sum(job.trials for job in jobs["groups"])
+    loads = ", ".join(f"{sweep['load']:.0f}" for sweep in measured)
+    parts = [
+        "Measured, the quickstart's sweep, and simulated from the durations of its own trials "
+        f"(load average while measuring: {loads}, on {measured[0]['processors']} cores):",
+        table(
+            [{**row, "trials_per_hour": row["trials"] * 3600 / row["measured_seconds"]} for row in checked],
+            {
+                "workers": "d",
+                "trials": "d",
+                "measured_seconds": ".0f",
+                "simulated_seconds": ".0f",
+                "error": "+.0%",
+                "trials_per_hour": ".0f",
+            },
+        ),
+        f"Overheads used: {costs.driver:.2f} s per Tune trial, {costs.start:.0f} s once per worker.",
+        f"Simulated, {trials} trials ({settings} settings, {seeds} seeds, 2 streams) in "
+        f"{len(jobs['groups'])} groups:",
+    ]
+    for grouping, rows in curves.items():
+        shown = {
+            "workers": "d",
+            "hours": ".2f",
+            "trials_per_hour": ".0f",
+            "busy": ".0%",
+            "driver_busy": ".0%",
+        }
+        parts += [f"*{grouping}*", table(rows, shown)]
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("measure", "simulate"))
+    parser.add_argument("overrides", nargs="*", help="fields of the measured sweep, as field=value")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--output", type=Path, default=Path("runs/cluster"))
+    parser.add_argument("--settings", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=20)
+    arguments = parser.parse_args()
+    if arguments.what == "measure":
+        rows = measure(arguments.workers, arguments.output, arguments.overrides)
+        MEASURED.write_text(json.dumps(rows, indent=1) + "\n")
+    print(report(json.loads(MEASURED.read_text()), arguments.settings, arguments.seeds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""The processes that train one model: alone, or several that each hold a part of the weights (FSDP2).
+
+Sharded training is the same step on the same global batch. Each worker takes its part of every batch; a
+sample's weight in the loss is what it is alone, so the workers' gradients add up to the gradient of the mean
+over the whole batch. Weights, gradients and optimiser moments are `DTensor`s: a norm over them is the norm
+over the whole vector, not over one worker's part, and closed-form gradient edits act on the parts. Before
+and after the steps of a task every worker holds the whole model in main memory, so evaluation, edits of
+weights and checkpoints are those of a single process; the first worker does them for all.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from cl_forget.config import Run
+from cl_forget.errors import UserError
+from cl_forget.mitigations.base import Chain
+from cl_forget.models.base import Batch, FoundationModel
+
+T = TypeVar("T")
+Groups = dict[str, dict[str, Tensor]]
+
+
+class Workers:
+    """One process that does everything itself; the base of `ShardedWorkers`.
+
+    Attributes:
+        rank: number of this process, 0 for the one that evaluates and writes.
+        count: how many train together.
+    """
+
+    rank = 0
+    count = 1
+
+    def shard(self, model: FoundationModel) -> FoundationModel:
+        """The model to take steps with."""
+        return model
+
+    def gather(self, trained: FoundationModel, whole: FoundationModel) -> None:
+        """Copy the weights of what `shard` gave back into the whole model."""
+
+    def whole(self, groups: Groups) -> Groups:
+        """Groups of tensors without a sharded one among them."""
+        return groups
+
+    def full(self, tensor: Tensor) -> Tensor:
+        """A tensor in full, on every worker."""
+        return tensor
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a scalar over the workers."""
+        return value
+
+    def parts(self, indices: Tensor, size: int | None) -> list[tuple[Tensor, float]]:
+        """This worker's micro-batches of a batch, each with the factor on its mean loss.
+
+        Args:
+            indices: (batch,) the whole batch.
+            size: samples of a micro-batch; None for all at once.
+        """
+        return [(part, len(part) / len(indices)) for part in indices.split(size or len(indices))]
+
+    def place(self, batch: Batch) -> Batch:
+        """The batch where the model that takes steps is."""
+        return batch
+
+    def once(self, make: Callable[[], T]) -> T:
+        """`make()`, done by the first worker; all get the result."""
+        return make()
+
+    def agree(self, flag: bool) -> bool:
+        """What the first worker says."""
+        return flag
+
+
+class ShardedWorkers(Workers):
+    """The workers of an initialised `torch.distributed` group, each with a part of the weights.
+
+    Args:
+        device: where this worker's part lies and its steps are taken.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        import torch.distributed as dist
+        from torch.distributed.device_mesh import init_device_mesh
+
+        self.rank, self.count, self.device = dist.get_rank(), dist.get_world_size(), device
+        self.mesh = init_device_mesh(device.type, (self.count,))
+
+    def shard(self, model: FoundationModel) -> FoundationModel:
+        """A copy of the model on `device`, every block of it split over the workers.
+
+        Raises:
+            UserError: something in it depends on the whole batch, or cannot be split.
+        """
+        from torch.distributed.fsdp import fully_shard
+
+        refuse_model(model)
+        twin = copy.deepcopy(model)
+        scalars = {p for p in twin.parameters() if p.dim() == 0}
+        for block in _blocks(twin):
+            fully_shard(block, mesh=self.mesh, ignored_params=scalars)
+        fully_shard(twin, mesh=self.mesh, ignored_params=scalars)
+        if self.device.type != "cpu":
+            twin.to(self.device)  # buffers and scalars; the parts are there already
+        return twin
+
+    def gather(self, trained: FoundationModel, whole: FoundationModel) -> None:
+        """Every worker's whole model gets the trained weights and buffers."""
+        tensors = {**dict(trained.named_parameters()), **dict(trained.named_buffers())}
+        targets = {**dict(whole.named_parameters()), **dict(whole.named_buffers())}
+        with torch.no_grad():
+            for name, target in targets.items():
+                target.copy_(self.full(tensors[name]))
+
+    def whole(self, groups: Groups) -> Groups:
+        """The same with every sharded tensor gathered."""
+        return {
+            group: {name: self.full(tensor) for name, tensor in tensors.items()}
+            for group, tensors in groups.items()
+        }
+
+    def full(self, tensor: Tensor) -> Tensor:
+        """All workers' parts of a tensor together."""
+        from torch.distributed.tensor import DTensor
+
+        return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Of a scalar over the workers."""
+        import torch.distributed as dist
+
+        total = value.detach().clone().to(self.device)
+        dist.all_reduce(total)
+        return total / self.count
+
+    def parts(self, indices: Tensor, size: int | None) -> list[tuple[Tensor, float]]:
+        """This worker's share of the batch; every worker has as many parts, an idle one with the factor 0.
+
+        Gradients are averaged over the workers, so the factor is `count` times the part's share of the batch.
+        """
+        shares = indices.tensor_split(self.count)
+        size = size or len(shares[0])  # the first share is never the smaller one
+        rounds = -(-len(shares[0]) // size)
+        mine = shares[self.rank].split(size) if len(shares[self.rank]) else ()
+        work = [(part, self.count * len(part) / len(indices)) for part in mine]
+        return work + [(indices[:1], 0.0)] * (rounds - len(work))
+
+    def place(self, batch: Batch) -> Batch:
+        """The batch's tensors moved to this worker's device."""
+        from torch.utils._pytree import tree_map_only
+
+        if self.device.type == "cpu":
+            return batch
+        inputs, targets, units = tree_map_only(
+            Tensor, lambda t: t.to(self.device), (batch.inputs, batch.targets, batch.sample_of_unit)
+        )
+        return dataclasses.replace(batch, inputs=inputs, targets=targets, sample_of_unit=units)
+
+    def once(self, make: Callable[[], T]) -> T:
+        """Done by rank 0 and sent to the others, who wait."""
+        import torch.distributed as dist
+
+        made: list[Any] = [make() if self.rank == 0 else None]
+        dist.broadcast_object_list(made, src=0, device=torch.device("cpu") if self._has_cpu_group else None)
+        return made[0]
+
+    def agree(self, flag: bool) -> bool:
+        """Rank 0's flag."""
+        import torch.distributed as dist
+
+        said = torch.tensor(int(flag), device=self.device)
+        dist.broadcast(said, src=0)
+        return bool(said)
+
+    @property
+    def _has_cpu_group(self) -> bool:
+        return self.device.type == "cpu"
+
+
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    """The members of every list of modules (transformer blocks), inner ones first."""
+    lists = [module for module in model.modules() if isinstance(module, (nn.ModuleList, nn.Sequential))]
+    return [
+        block
+        for members in reversed(lists)
+        if isinstance(members, nn.ModuleList)
+        for block in members
+        if next(block.parameters(), None) is not None
+    ]
+
+
+# What cannot be sharded
+
+
+def refuse(run: Run, chain: Chain) -> None:
+    """Refuse a run whose numbers would not be those of one worker.
+
+    Raises:
+        UserError: names the method and the reason.
+    """
+    if run.train.strategy == "single":
+        return
+    for m in chain:
+        reason = m.whole_only or (
+            "it runs a training loop of its own" if m in chain.using("train_task") else None
+        )
+        if reason:
+            raise UserError(
+                f"'{m.name}' cannot be trained with train.strategy: fsdp: {reason}; use train.strategy: single."
+            )
+    if run.train.augment != "none":
+        raise UserError(
+            "train.augment cannot be used with train.strategy: fsdp: each worker would draw other images than one "
+            "worker does; set train.augment: none or train.strategy: single."
+        )
+
+
+def refuse_model(model: nn.Module) -> None:
+    """Refuse a model whose outputs depend on which samples share a batch, or that trains a scalar."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.weight.requires_grad:
+            raise UserError(
+                "train.strategy: fsdp cannot train BatchNorm: each worker would normalise by its own part of the "
+                "batch; freeze it, or use train.strategy: single."
+            )
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 0 and parameter.requires_grad:
+            raise UserError(
+                f"train.strategy: fsdp cannot train '{name}', a scalar; freeze it, or use train.strategy: single."
+            )

@@ -1,0 +1,54 @@
+"""The simulated scheduler, on schedules worked by hand."""
+
+from __future__ import annotations
+
+import pytest
+from cluster_simulation import Costs, Job, Times, schedule, sweep_jobs
+
+
+def test_independent_trials_on_one_and_two_workers() -> None:
+    jobs = [Job(4), Job(3), Job(2), Job(1)]
+    assert schedule(jobs, 1).seconds == 10
+    # First worker 4, then the one of 1; second worker 3, then 2.
+    made = schedule(jobs, 2)
+    assert (made.seconds, made.busy) == (5, 1.0)
+    assert schedule(jobs, 100).seconds == 4
+
+
+def test_dependents_wait_and_their_donor_goes_first() -> None:
+    jobs = [Job(5), Job(5), Job(3), Job(1, (2,)), Job(1, (2,))]
+    # The donor (3) goes first, beside a long one; then the other long one (8), and the dependents from 5 on.
+    assert schedule(jobs, 2).seconds == 8
+    assert schedule(jobs, 3).seconds == 5
+    with pytest.raises(ValueError, match="wait for each other"):
+        schedule([Job(1, (1,)), Job(1, (0,))], 2)
+
+
+def test_overheads_of_driver_worker_and_start() -> None:
+    # Each start costs the driver 1 s; the second worker waits for its turn; both start up for 10 s once.
+    made = schedule([Job(2), Job(2), Job(2)], 2, Costs(driver=1, worker=0.5, start=10))
+    # First trial 1 + 10 + .5 + 2 = 13.5, second 2 + 10 + .5 + 2 = 14.5; third from 13.5: + 1 + .5 + 2 = 17.
+    assert made.seconds == 17
+    assert made.driver_busy == pytest.approx(3 / 17)
+
+
+def test_the_driver_bounds_the_rate() -> None:
+    made = schedule([Job(0.01)] * 1000, 1000, Costs(driver=0.1))
+    assert made.seconds == pytest.approx(100, abs=0.02)
+
+
+def test_a_sweep_shares_what_it_can() -> None:
+    times = {name: [Times((10.0, 20.0), 1.0)] for name in ("full fine-tuning", "L2-SP", "LDIFS")}
+    groups, trials, plain = (
+        sweep_jobs(times, settings=2, seeds=1, grouping=grouping)
+        for grouping in ("groups", "trials", "nothing shared")
+    )
+    # On two streams: plain, two L2-SP, two LDIFS, and two averages of plain and of each LDIFS.
+    assert sum(job.trials for job in groups) == len(trials) == len(plain) == 2 * (1 + 2 + 2 + 2 + 4)
+    # Each fine-tune takes 32 s, its fork 21 s, each average 1 s.
+    assert [job.seconds for job in groups] == [57, 57, 57, 53, 53]
+    assert sum(job.seconds for job in trials) == sum(job.seconds for job in groups)
+    assert sum(job.seconds for job in plain) == 22 * 32
+    # With room for all, the longest chain decides: a group one after the other; fine-tune, fork, average.
+    assert schedule(groups, 100).seconds == 57
+    assert schedule(trials, 100).seconds == 32 + 21 + 1
