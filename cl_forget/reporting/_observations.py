@@ -99,6 +99,7 @@ def headline_measures(tasks: Sequence[str], suites: Sequence[str]) -> tuple[Meas
         metric("generality", "Generality", "percent", "higher", general),
         *each_suite,
         metric("generality_drop", "Generality drop", "points", "lower", general),
+        metric("perplexity_rise", "Perplexity rise", "nats", "lower", general),
         metric("bwt", "BWT", "change", "higher", moved),
         metric("fwt", "FWT", "change", "higher", moved),
         metric("delta_lp", "Δ_LP", "change", "higher", moved),
