@@ -15,7 +15,6 @@ from cl_forget.redact import redact
 from cl_forget.result import Result
 from cl_forget.tracking import names
 
-
 START_SECONDS = 20.0
 """A start of W&B that takes longer than this, or `track.timeout`, has failed. No run waits for it, but the exit of
 the process does."""
