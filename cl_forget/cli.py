@@ -122,9 +122,11 @@ def sweep_run(
 
     asked = load_sweep(file, overrides or [])
     quiet_libraries()
+    from cl_forget.reporting import specify_folders, write_report
     from cl_forget.sweeps.analysis import sweep_summary
     from cl_forget.sweeps.cluster import Resources
     from cl_forget.sweeps.runner import sweep
+    from cl_forget.sweeps.storage import is_local
     from cl_forget.sweeps.tables import final_table
 
     folder = output or f"runs/{asked.name}"
@@ -132,6 +134,9 @@ def sweep_run(
     live = sys.stderr.isatty()
     trials = sweep(asked, folder, resume, resources, tell=lambda line: typer.echo(line, err=True), live=live)
     _print(final_table(sweep_summary(trials, asked.protocol)))
+    if is_local(folder):
+        place = Path(folder.partition("://")[2] or folder)
+        typer.echo(f"  {write_report(specify_folders([place]), place).page}")
     typer.echo(f"  {folder}/trials.csv\n  {folder}/trials.parquet\n  {folder}/final.md")
 
 

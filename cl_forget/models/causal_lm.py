@@ -69,11 +69,10 @@ class CausalLM(FoundationModel):
         return twin
 
     def extra_repr(self) -> str:
-        """What outputs depend on beside the weights; the configuration as its hash."""
+        """The configuration's hash: two models can share every weight and differ in what it says."""
         config = {k: v for k, v in self._config.to_dict().items() if not k.startswith("_") and k != "dtype"}
         text = json.dumps(config, sort_keys=True, default=str)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        return f"config={digest}, embedding={self.options.embedding}, top_logits={self.top_logits}"
+        return f"config={hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     # -- texts -----------------------------------------------------------------------------------------
     def read_as(self, options: TextOptions) -> None:

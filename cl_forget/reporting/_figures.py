@@ -162,16 +162,23 @@ def retention(comparison: Comparison) -> Figure | None:
         return None
     headlines = {m.name: m for m in headline_measures(tasks, suites)}
     names = ["generality", *(f"suite:{name}" for name in suites)] if len(suites) > 1 else ["generality"]
+    perplexities = [f"perplexity:{name}" for name in suites]
     stages = (PRETRAINED, *tasks)
 
     def entries() -> Iterable[tuple[dict[str, Any], float | None]]:
         for result in comparison.results:
-            grid = metrics.suite_matrix(result.rows, tasks, suites)
-            for stage, row in zip(stages, grid, strict=True):
-                for name, value in zip(names, (metrics.mean(row), *map(_known, row)), strict=False):
+            right = metrics.suite_matrix(result.rows, tasks, suites)
+            perplexity = metrics.suite_matrix(result.rows, tasks, suites, field="perplexity")
+            graded = perplexity[0] != perplexity[0]  # the others are measured by perplexity, not by accuracy
+            for stage, row, read in zip(stages, right, perplexity, strict=True):
+                values = [metrics.mean(row[graded]), *map(_known, row)][: len(names)]
+                for name, value in zip((*names, *perplexities), (*values, *map(_known, read)), strict=True):
                     yield {"method": result.method, "seed": result.seed, "measure": name, "x": stage}, value
 
     data = collect(entries())
+    known = [name for name in (*names, *perplexities) if name in data.get("measure", ())]
+    if not known:
+        return None
     return Figure(
         name="retention",
         title="When is generality lost?",
@@ -180,20 +187,20 @@ def retention(comparison: Comparison) -> Figure | None:
         + " Shading is the 95 % interval over seeds."
         * comparison.several_seeds,
         kind="lines",
-        measures=tuple(replace(headlines[name], definition=_along(headlines[name])) for name in names),
+        measures=tuple(replace(headlines[name], definition=_along(headlines[name])) for name in known),
         data=data,
         folded=fold(data),
         x="after task",
-        order=dict.fromkeys(names, stages),
+        order=dict.fromkeys(known, stages),
     )
 
 
 def _along(measure: Measure) -> str:
-    return (
-        "mean accuracy over the suites after each stage"
-        if measure.name == "generality"
-        else (f"accuracy on {measure.title} after each stage")
-    )
+    if measure.name == "generality":
+        return "mean accuracy over the suites after each stage"
+    if measure.name.startswith("perplexity:"):
+        return f"{measure.title} after each stage; 1 is certainty"
+    return f"accuracy on {measure.title} after each stage"
 
 
 def transfer(comparison: Comparison) -> Figure | None:

@@ -60,9 +60,10 @@ def load_runs(paths: Sequence[Path]) -> Loaded:
 
 def _nothing(path: Path, unfinished: list[Path]) -> str:
     if unfinished:
+        runs = "run has" if len(unfinished) == 1 else "runs have"
         return (
-            f"no result.json in or below {path}: its {len(unfinished)} runs have not finished; resume them with "
-            "--resume, or watch them with --serve."
+            f"no result.json in or below {path}: its {len(unfinished)} {runs} not finished; resume with --resume, or "
+            "watch with --serve."
         )
     return (
         f"no result.json in or below {path}: give a folder that `cl-forget run` or `cl-forget sweep` wrote."

@@ -92,6 +92,17 @@ def headline_measures(tasks: Sequence[str], suites: Sequence[str]) -> tuple[Meas
         )
         for name in suites
     ]
+    each_perplexity = [
+        Measure(
+            f"perplexity:{name}",
+            f"{name} perplexity",
+            "number",
+            f"perplexity of {name} after the last stage",
+            "lower",
+            general,
+        )
+        for name in suites
+    ]
     return (
         metric("speciality", "Speciality", "percent", "higher", special),
         *each_task,
@@ -99,6 +110,7 @@ def headline_measures(tasks: Sequence[str], suites: Sequence[str]) -> tuple[Meas
         metric("generality", "Generality", "percent", "higher", general),
         *each_suite,
         metric("generality_drop", "Generality drop", "points", "lower", general),
+        *each_perplexity,
         metric("perplexity_rise", "Perplexity rise", "nats", "lower", general),
         metric("bwt", "BWT", "change", "higher", moved),
         metric("fwt", "FWT", "change", "higher", moved),
@@ -144,6 +156,7 @@ def metric_values(metrics: Mapping[str, Any]) -> Values:
     for prefix, name in (
         ("task", "speciality_by_task"),
         ("suite", "generality_by_suite"),
+        ("perplexity", "perplexity_by_suite"),
         ("probe", "delta_lp_by_probe"),
         ("pending", "delta_lp_before_tuning_by_task"),
     ):

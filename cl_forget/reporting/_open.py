@@ -15,6 +15,7 @@ from cl_forget.reporting.numbers import listed
 from cl_forget.reporting.specification import Specification
 
 if TYPE_CHECKING:
+    from cl_forget.sweeps.selection import Protocol
     from cl_forget.sweeps.trials import Trial
 
 
@@ -28,6 +29,8 @@ def specify_folders(paths: Sequence[Path], title: str | None = None) -> Specific
     Raises:
         UserError: a folder is missing, holds nothing, or what they hold cannot be compared.
     """
+    from cl_forget.sweeps.analysis import sweep_summary
+
     sweeps = [path for path in paths if is_sweep(path)]
     if not sweeps:
         loaded = load_runs(paths)
@@ -36,7 +39,9 @@ def specify_folders(paths: Sequence[Path], title: str | None = None) -> Specific
     if len(sweeps) < len(paths):
         other = next(path for path in paths if path not in sweeps)
         raise UserError(f"{sweeps[0]} is a sweep and {other} is not: report them separately.")
-    return specify_sweep(load_sweeps(sweeps), title=title, folders=sweep_folders(sweeps))
+    trials = load_sweeps(sweeps)
+    summary = sweep_summary(trials, _protocol(sweeps)) if trials else None
+    return specify_sweep(trials, summary, title, sweep_folders(sweeps))
 
 
 def _left_out(unfinished: Sequence[Path]) -> Iterable[str]:
@@ -44,6 +49,15 @@ def _left_out(unfinished: Sequence[Path]) -> Iterable[str]:
         names = [folder.name for folder in unfinished]
         verb = "has" if len(names) == 1 else "have"
         yield f"{listed(names)} {verb} not finished and {verb} no part in this: resume with --resume."
+
+
+def _protocol(sweeps: Sequence[Path]) -> Protocol | None:
+    """How the sweeps choose and compare; None, for the usual way, where they do not agree."""
+    from cl_forget.sweeps.specification import load_sweep
+
+    files = [file for path in sweeps if (file := path / "sweep.yaml").exists()]
+    protocols = [load_sweep(file).protocol for file in files]
+    return protocols[0] if protocols and all(other == protocols[0] for other in protocols) else None
 
 
 def is_sweep(path: Path) -> bool:

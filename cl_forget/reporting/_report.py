@@ -35,6 +35,14 @@ class Report:
     markdown: Path
     specification: Specification
 
+    def show(self) -> None:
+        """In a notebook: the picture, and the table below it."""
+        from IPython.display import Image, Markdown, display
+
+        if self.picture is not None:
+            display(Image(str(self.picture), width=760))
+        display(Markdown(self.markdown.read_text()))
+
 
 def report(
     results: Sequence[Result],

@@ -10,7 +10,7 @@ from rich.console import Console
 from samples import CONTROL, make_results
 
 from cl_forget.errors import UserError
-from cl_forget.reporting import load_results, report, terminal_table
+from cl_forget.reporting import load_results, load_runs, report, specify_folders, terminal_table
 from cl_forget.reporting._labels import place_labels
 from cl_forget.reporting.numbers import with_interval
 from cl_forget.reporting.pictures import tradeoff_png
@@ -119,3 +119,28 @@ def test_a_picture_of_one_method_and_one_seed_can_be_drawn():
     (result,) = make_results(["WiSE-FT"], seeds=(0,))
     odd = result.model_copy(update={"method": "$x_1$ <b>"})
     assert tradeoff_png(specify([odd]), dpi=60).startswith(b"\x89PNG")
+
+
+def test_folders_with_the_same_methods_are_told_apart(results, tmp_path):
+    for name in ("first", "second"):
+        for result in results[:4]:
+            folder = tmp_path / name / f"{result.method}-{result.seed}"
+            folder.mkdir(parents=True)
+            (folder / "result.json").write_text(result.model_dump_json())
+    loaded = load_runs([tmp_path / "first", tmp_path / "second"])
+    methods = {result.method for result in loaded.results}
+    assert methods == {f"{r.method} ({place})" for r in results[:4] for place in ("first", "second")}
+    key = (f"{CONTROL} (second)", 1)
+    assert loaded.folders[key] == tmp_path / "second" / f"{CONTROL}-1"
+
+
+def test_runs_that_have_not_finished_are_named(results, tmp_path):
+    for name, file in (("done", "result.json"), ("halfway", "state.json")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text(results[0].model_dump_json() if name == "done" else "{}")
+    specification = specify_folders([tmp_path])
+    assert specification.findings[-1] == (
+        "halfway has not finished and has no part in this: resume with --resume."
+    )
+    with pytest.raises(UserError, match="1 run has not finished; resume with --resume"):
+        load_runs([tmp_path / "halfway"])

@@ -216,3 +216,28 @@ def test_a_method_keeps_its_look_whatever_it_is_compared_with():
     assert alone == method_styles(["a method of my own"], "control")["a method of my own"]
     seven = method_styles(["LDIFS", "WiSE-FT", "L2-SP", "LoRA", "KD", "LDIFS + WiSE-FT", "x"])
     assert len({style.color for style in seven.values()}) == len({s.symbol for s in seven.values()}) == 7
+
+
+def test_suites_measured_by_perplexity_stand_beside_those_with_an_accuracy():
+    results = make_results([CONTROL, "LDIFS"])
+    for result in results:
+        for j, row in enumerate(result.rows):
+            scores = row.suites["emoji"].test
+            scores.accuracy, scores.perplexity = None, 4.0 + j
+        result.metrics["test"] = metrics_of(result)
+    specification = specify(results)
+    row = table_of(specification).rows["LDIFS"]
+    assert row["suite:emoji"].mean is None and row["perplexity:emoji"].mean == 4.0 + len(TASKS)
+    others = [r.rows[-1].suites["emoji-unseen-styles"].test.accuracy for r in results if r.method == "LDIFS"]
+    assert row["generality"].mean == pytest.approx(sum(others) / 3)
+    retention = figure_of(specification, "retention")
+    names = [measure.name for measure in retention.measures]
+    assert names == ["generality", "suite:emoji-unseen-styles", "perplexity:emoji"]
+    assert figure_of(specification, "tradeoff").measure("perplexity:emoji").better == "lower"
+
+
+def test_results_of_another_version_are_refused():
+    first, second = make_results([CONTROL, "LDIFS"], seeds=(0,))
+    versions = {"packages": {"cl-forget": "0.0.9"}}
+    with pytest.raises(UserError, match=r"versions of cl-forget.*0\.0\.9"):
+        specify([first, second.model_copy(update={"environment": versions})])
