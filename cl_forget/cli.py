@@ -208,6 +208,13 @@ Suites = Annotated[
     list[str] | None, typer.Option("--suite", help="What must not be lost; repeatable, written likewise.")
 ]
 Limit = Annotated[int | None, typer.Option(help="Samples per data set at most [default: all].", min=1)]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Samples per forward pass [default: the run's own, or 64].", min=1)
+]
+Text = Annotated[
+    str | None,
+    typer.Option(help="How a language model reads texts, as `text` of an experiment: '{max_length: 512}'."),
+]
 
 
 @app.command()
@@ -222,6 +229,8 @@ def audit(
         bool, typer.Option("--parts/--no-parts", help="Also put each part of the model back on its own.")
     ] = True,
     part_samples: Annotated[int, typer.Option(help="Samples per data set for that.", min=1)] = 200,
+    batch_size: BatchSize = None,
+    text: Text = None,
 ) -> None:
     """Show what a fine-tuned model lost against its base, and where in the model it was lost.
 
@@ -233,7 +242,7 @@ def audit(
     quiet_libraries()
     found = measure(
         base, tuned, _specs(stream), _specs(suite), output=output, limit=limit, by_part=by_part,
-        part_samples=part_samples,
+        part_samples=part_samples, batch_size=batch_size, text=_text_options(text),
     )  # fmt: skip
     from cl_forget.auditing.tables import audit_tables
 
@@ -267,6 +276,8 @@ def repair(
     merge_adapter: Annotated[
         bool, typer.Option("--merge-adapter", help="Write a LoRA adapter merged into its base.")
     ] = False,
+    batch_size: BatchSize = None,
+    text: Text = None,
 ) -> None:
     """Bring back what fine-tuning lost, without training: search edits of the weights, write the best model.
 
@@ -279,7 +290,8 @@ def repair(
     quiet_libraries()
     found = search(
         base, tuned, _specs(stream), _specs(suite), output=output, keep=keep, methods=method or METHODS,
-        limit=limit, samples=samples, merge_adapter=merge_adapter,
+        limit=limit, samples=samples, merge_adapter=merge_adapter, batch_size=batch_size,
+        text=_text_options(text),
     )  # fmt: skip
     from cl_forget.auditing.tables import repair_tables
 
@@ -287,6 +299,24 @@ def repair(
         _print(table)
     for name in ("model", "report.html", "tradeoff.png", "repair.json", "candidates.csv"):
         typer.echo(f"  {output / name}")
+
+
+def _text_options(given: str | None) -> Any:
+    """`--text` as an experiment file's `text`."""
+    if given is None:
+        return None
+    from pydantic import ValidationError
+
+    from cl_forget.config import TextOptions, explain
+
+    (fields,) = _specs([given])
+    if not isinstance(fields, dict):
+        raise UserError(f"--text is options with values, such as '{{max_length: 512}}', not {given!r}.")
+    try:
+        return TextOptions(**fields)
+    except ValidationError as error:
+        field, message = explain(error, TextOptions)
+        raise UserError(f"--text: {field}: {message}") from None
 
 
 def _specs(given: list[str] | None) -> list[Any]:

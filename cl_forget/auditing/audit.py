@@ -9,6 +9,7 @@ from typing import Any
 from cl_forget.auditing.bench import Bench, choose_data, quality
 from cl_forget.auditing.pair import Pair, load_pair
 from cl_forget.auditing.records import Audit, Effect, Loss, Moved
+from cl_forget.config import TextOptions
 from cl_forget.environment import describe
 from cl_forget.evaluation.metrics import mean
 from cl_forget.progress import track
@@ -31,7 +32,8 @@ def audit(
     limit: int | None = None,
     by_part: bool = True,
     part_samples: int = PART_SAMPLES,
-    batch_size: int = 256,
+    batch_size: int | None = None,
+    text: TextOptions | None = None,
 ) -> Audit:
     """Measure what `tuned` lost against `base`, and where in the model it was lost.
 
@@ -48,12 +50,13 @@ def audit(
         limit: samples per data set at most; None for all.
         by_part: whether to measure part by part.
         part_samples: samples per data set for that.
-        batch_size: samples per forward pass.
+        batch_size: samples per forward pass; None for that of the tuned model's run, or 64.
+        text: how a language model reads texts; by default as its run did.
 
     Raises:
         UserError: a model or data set cannot be found or read, or the two models do not fit each other.
     """
-    pair = load_pair(base, tuned)
+    pair = load_pair(base, tuned, text)
     tasks, chosen = choose_data(pair, stream, suites)
     found = Audit(
         base=pair.base_name,

@@ -53,7 +53,7 @@ class Bench:
         pair: the two models.
         tasks: what was tuned on, or for.
         suites: what should have stayed.
-        batch_size: samples per forward pass.
+        batch_size: samples per forward pass; None for that of the tuned model's run, or 64.
         limit: samples per data set at most; None for all.
     """
 
@@ -62,13 +62,13 @@ class Bench:
         pair: Pair,
         tasks: list[Experience],
         suites: list[Experience],
-        batch_size: int = 256,
+        batch_size: int | None = None,
         limit: int | None = None,
     ) -> None:
         self.pair, self.tasks, self.suites = pair, tasks, suites
         self._frozen = FrozenModel(pair.base_model, tasks, copy=False)
         self._cache = FrozenCache(cache_folder())
-        self._batch_size = batch_size
+        self._batch_size = batch_size or (pair.run.evaluate.batch_size if pair.run is not None else 64)
         self._evaluator = self._with_limit(limit)
 
     def _with_limit(self, limit: int | None) -> Evaluator:

@@ -24,6 +24,7 @@ from cl_forget.weights.reading import SafetensorsFile
 from cl_forget.weights.writing import write_safetensors
 
 if TYPE_CHECKING:
+    from cl_forget.config import TextOptions
     from cl_forget.mitigations._interpolation import Share
     from cl_forget.models.base import FoundationModel
     from cl_forget.streams.base import Experience
@@ -146,13 +147,14 @@ def _tensors(model: FoundationModel) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in found.items()}
 
 
-def load_pair(base: str | None, tuned: str) -> Pair:
+def load_pair(base: str | None, tuned: str, text: TextOptions | None = None) -> Pair:
     """Find, check and load two models.
 
     Args:
         base: a model as an experiment file names it, or the path of its file or folder; a finished run knows
             its own.
         tuned: the same, a LoRA adapter's folder, or the folder of a finished run.
+        text: how a language model reads texts; by default as its run did.
 
     Raises:
         UserError: either cannot be found or read, or they do not fit each other.
@@ -163,7 +165,7 @@ def load_pair(base: str | None, tuned: str) -> Pair:
             raise UserError(f"name the model that {tuned} was fine-tuned from, with --base.")
         base = run.model
     spec = as_spec(base)
-    model = load_model(spec, run.text if run is not None else None)
+    model = load_model(spec, text or (run.text if run is not None else None))
     before = _base_checkpoint(spec, model)
     path = _path_of(tuned)
     exported = path / "model"  # of a run on a language model

@@ -10,6 +10,7 @@ from cl_forget.auditing.audit import losses, moved_parts
 from cl_forget.auditing.bench import Bench, choose_data, require_data
 from cl_forget.auditing.pair import Pair, load_pair
 from cl_forget.auditing.records import Candidate, Point, Repair, Repaired, score
+from cl_forget.config import TextOptions
 from cl_forget.environment import describe
 from cl_forget.errors import UserError
 from cl_forget.evaluation.metrics import pareto_front
@@ -40,7 +41,8 @@ def repair(
     methods: Sequence[str] = METHODS,
     limit: int | None = None,
     samples: int | None = 500,
-    batch_size: int = 256,
+    batch_size: int | None = None,
+    text: TextOptions | None = None,
     merge_adapter: bool = False,
 ) -> Repair:
     """Search edits between `base` and `tuned`, choose one on validation data, write it, report on test data.
@@ -60,14 +62,15 @@ def repair(
         methods: what to search, of `METHODS`.
         limit: samples per data set for the report on test data; None for all.
         samples: samples per validation set for the search; None for all.
-        batch_size: samples per forward pass.
+        batch_size: samples per forward pass; None for that of the tuned model's run, or 64.
+        text: how a language model reads texts; by default as its run did.
         merge_adapter: write a LoRA adapter's edit merged, in the base's format, instead of as an adapter.
 
     Raises:
         UserError: as `audit`; no task or no suite; an unknown method; an output that exists.
     """
     _check(keep, methods, output)
-    pair = load_pair(base, tuned)
+    pair = load_pair(base, tuned, text)
     tasks, chosen = choose_data(pair, stream, suites)
     require_data(tasks, "the task the model was tuned for", "--stream")
     require_data(chosen, "a suite of what must not be lost", "--suite")

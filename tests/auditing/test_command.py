@@ -107,6 +107,8 @@ def test_mistakes_are_one_line_with_the_cure(
         (("audit", *emoji, file, "--suite", "emojy"), ("Did you mean 'emoji'?",)),
         (("audit", *emoji, file, "--suite", "emoji", "--stream", "{a: ["), ("not YAML",)),
         (("audit", *emoji, file, "--stream", "digits", "--suite", "digits"), ("named twice",)),
+        (("audit", *emoji, file, "--text", "{max_lenght: 5}"), ("Did you mean 'max_length'?",)),
+        (("audit", *emoji, file, "--text", "chat"), ("options with values",)),
         (("repair", *emoji, file), ("--stream",)),
         (("repair", *emoji, file, "--stream", "digits"), ("--suite",)),
         (("repair", "--tuned", run, "--keep", "1.5"), ("keep", "at most 1")),
