@@ -9,8 +9,10 @@ import pytest
 import yaml
 
 from cl_forget.catalogue import methods_page
-from cl_forget.config import Experiment, load_experiment
+from cl_forget.config import Experiment, Tracking, load_experiment
 from cl_forget.mitigations import MITIGATIONS
+from cl_forget.result import Cost
+from cl_forget.tracking.names import SECTIONS, metrics_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,3 +48,11 @@ def test_links_inside_the_repository_lead_somewhere() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_tracking_page_defines_every_metric_that_is_logged() -> None:
+    text = (ROOT / "docs" / "tracking.md").read_text()
+    assert metrics_table() in text, "put cl_forget.tracking.names.metrics_table() between its marks"
+    assert all(f"`{section}/<" in text for section in SECTIONS)
+    assert all(f"`{name}`" in text for name in Cost.model_fields)
+    assert all(f"{name}:" in text for name in Tracking.model_fields)

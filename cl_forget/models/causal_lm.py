@@ -69,10 +69,11 @@ class CausalLM(FoundationModel):
         return twin
 
     def extra_repr(self) -> str:
-        """The configuration's hash: two models can share every weight and differ in what it says."""
+        """What outputs depend on beside the weights; the configuration as its hash."""
         config = {k: v for k, v in self._config.to_dict().items() if not k.startswith("_") and k != "dtype"}
         text = json.dumps(config, sort_keys=True, default=str)
-        return f"config={hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return f"config={digest}, embedding={self.options.embedding}, top_logits={self.top_logits}"
 
     # -- texts -----------------------------------------------------------------------------------------
     def read_as(self, options: TextOptions) -> None:

@@ -15,6 +15,10 @@ from cl_forget.redact import redact
 from cl_forget.result import Result
 from cl_forget.tracking import names
 
+START_SECONDS = 20.0
+"""A start of W&B that takes longer than this, or `track.timeout`, has failed. No run waits for it, but the exit of
+the process does."""
+
 
 def start(run: Run, mode: Literal["online", "offline"], folder: Path, identity: str) -> Any:
     """A W&B run beside whatever runs this process has, or the continuation of the one with this identity.
@@ -37,7 +41,7 @@ def start(run: Run, mode: Literal["online", "offline"], folder: Path, identity: 
         save_code=False,
         x_save_requirements=False,
         x_disable_meta=redact(sys.argv) != sys.argv,  # wandb would write the command as it is
-        init_timeout=60,  # the run does not wait for it
+        init_timeout=max(track.timeout, START_SECONDS),
         finish_timeout=track.timeout,
         finish_timeout_raises=True,
         reinit="create_new",  # other runs of this process, of a sweep or the user's own, stay untouched

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cl_forget.evaluation.metrics import mean, summary
+from cl_forget.evaluation.metrics import DEFINITIONS, mean, summary
 from cl_forget.result import Cost, Curve, Row
 
 STEP = "train/step"
@@ -135,6 +135,12 @@ def key_of(measure: str) -> str | None:
     if measure in METRICS:
         return f"metrics/{METRICS[measure]}"
     return f"cost/{measure}" if measure in Cost.model_fields else None
+
+
+def metrics_table() -> str:
+    """The names below `metrics/` with their definitions, as the Markdown table of `docs/tracking.md`."""
+    lines = [f"| `metrics/{name}` | {DEFINITIONS[key]} |" for key, name in METRICS.items()]
+    return "\n".join(["| name | definition |", "|---|---|", *lines]) + "\n"
 
 
 def accuracy_table(rows: Sequence[Row], split: str) -> tuple[list[str], list[list[Any]]]:

@@ -127,7 +127,7 @@ class WandbTracker:
             self._run = run or self._offline()
         if why:
             self._say_offline(why)
-        else:
+        elif not self._given_up:
             self.url = self._run.url if run else None
             log.info("W&B: %s", self.url or f"offline, {_wandb.files(self._run)}")
         return self._run

@@ -131,6 +131,17 @@ def test_what_is_kept_of_a_vocabulary_is_bounded() -> None:
         FrozenModel(pair()[0]).run(samples.batch(torch.arange(2)), ["top_ids"])
 
 
+def test_what_the_options_change_is_not_read_from_the_cache_of_others() -> None:
+    samples = tiny_lm.tiny_lm().prepare(TASK.test, TASK, "test")
+    cache = FrozenCache(None)
+    found = []
+    for options in (TextOptions(embedding="mean"), TextOptions(embedding="last")):
+        frozen = FrozenModel(tiny_lm.tiny_lm(options))
+        found.append(cache.outputs(frozen, samples, ["embedding"])["embedding"])
+        torch.testing.assert_close(found[-1], frozen.model(samples.batch(torch.arange(7))).embedding)
+    assert not torch.equal(*found)
+
+
 # -- metrics -------------------------------------------------------------------------------------------
 
 

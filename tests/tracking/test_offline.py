@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from wandb_files import OfflineRun, offline_files
+from wandb_server import KEY, Server
 
 from cl_forget.config import Experiment, Run
 from cl_forget.errors import TrainingDiverged
 from cl_forget.result import Result
-from cl_forget.simulation import simulate
+from cl_forget.simulation import Simulation, simulate
 from cl_forget.tracking.login import mode_of
 from cl_forget.tracking.names import METRICS
 
@@ -248,3 +252,40 @@ def test_a_login_in_the_netrc_file_counts_for_its_server_only(
     assert mode_of(tiny_run().track) == "off"
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
     assert mode_of(tiny_run().track) == "online"
+
+
+# -- wandb sync -----------------------------------------------------------------------------------------
+
+
+def test_wandb_s_own_reader_uploads_both_parts_of_a_resumed_run(
+    tracked: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tracked(stream={"squares": {"tasks": 1}}, train={"epochs": 2, "batch_size": 12})
+    evaluate = Simulation.evaluate
+
+    def stop_after_training(self: Simulation, after: Any) -> None:
+        if after is not None:
+            raise KeyboardInterrupt
+        evaluate(self, after)
+
+    monkeypatch.setattr(Simulation, "evaluate", stop_after_training)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(run, tmp_path)
+    monkeypatch.setattr(Simulation, "evaluate", evaluate)
+    result = simulate(run, tmp_path, resume=True)
+    files = offline_files(tmp_path)
+    assert len(files) == 2
+    with Server() as server:
+        environment = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+        command = [sys.executable, "-m", "wandb", "sync", *(str(file.parent) for file in files)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        (there,) = server.runs.values()
+    assert there.summary["test"] == result.metrics["test"]
+    assert there.summary["validation"] == result.metrics["validation"]
+    assert [line["_step"] for line in there.history] == list(range(1, len(there.history) + 1))
+    rows = [line for line in there.history if "experience" in line]
+    assert [line["accuracy/squares-1"] for line in rows] == [
+        row.tasks["squares-1"].test.accuracy for row in result.rows
+    ]
+    assert len([line for line in there.history if "train/loss" in line]) == result.rows[-1].cost.steps

@@ -17,12 +17,15 @@ from cl_forget.config import Run
 from cl_forget.result import Result
 from cl_forget.simulation import simulate
 from cl_forget.tracking.login import entities, problem
+from cl_forget.tracking.weights_and_biases import WandbTracker
 
 MakeRun = Callable[..., Run]
-PATIENT = 30.0
+PATIENT = 60.0
 """A timeout that a busy machine keeps."""
-SLACK = 12.0
-"""What starting W&B's process and the tiny run itself may take on a busy machine, seconds."""
+SLACK = 5.0
+"""What a busy machine may add to a wait, seconds."""
+STARTING = 40.0
+"""What starting W&B's process may take on a busy machine, seconds."""
 
 
 @pytest.fixture
@@ -61,14 +64,22 @@ def short(tiny_run: MakeRun) -> MakeRun:
 
 
 def simulated(run: Run, folder: Path, caplog: pytest.LogCaptureFixture) -> tuple[Result, float, list[str]]:
-    """The result, how long the run took, and the warnings it gave about W&B."""
+    """The result, how long the run waited for W&B, and the warnings it gave about it."""
+    waited = [0.0]
+    close = WandbTracker._close
+
+    def timed(self: WandbTracker, exit_code: int) -> None:
+        started = time.monotonic()
+        close(self, exit_code)
+        waited[0] += time.monotonic() - started
+
     caplog.clear()
-    started = time.monotonic()
-    with caplog.at_level(logging.INFO, "cl_forget"):
+    with caplog.at_level(logging.INFO, "cl_forget"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WandbTracker, "_close", timed)
         result = simulate(run, folder)
     ours = [record for record in caplog.records if record.name.startswith("cl_forget")]
     warnings = [record.getMessage() for record in ours if record.levelno >= logging.WARNING]
-    return result, time.monotonic() - started, warnings
+    return result, waited[0], warnings
 
 
 def online_files(folder: Path) -> list[Path]:
@@ -136,7 +147,7 @@ def test_server_that_hangs_from_the_start(
 ) -> None:
     server.delay = 60
     result, seconds, warnings = simulated(short(timeout=1.0), tmp_path, caplog)
-    assert seconds < 1.0 + SLACK
+    assert seconds < 1.0 + STARTING
     assert len(warnings) == 1 and "does not answer within 1 s" in warnings[0]
     assert OfflineRun(*offline_files(tmp_path)).summary["test"] == result.metrics["test"]
 
@@ -176,7 +187,7 @@ def test_server_that_fails_in_the_middle(
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + STARTING
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.05)
@@ -231,7 +242,7 @@ def test_a_server_that_answers_and_then_hangs_costs_the_timeout_and_no_number(
 ) -> None:
     server.hangs_on = {"RunResumeStatus"}
     result, seconds, warnings = simulated(short(timeout=1.0), tmp_path, caplog)
-    assert seconds < 1.0 + SLACK
+    assert seconds < 1.0 + STARTING
     assert len(warnings) == 1 and "did not answer within 1 s" in warnings[0]
     assert "wandb sync --id" in warnings[0]
     assert OfflineRun(*offline_files(tmp_path)).summary["test"] == result.metrics["test"]

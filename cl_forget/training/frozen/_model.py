@@ -6,6 +6,7 @@ import copy as copying
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -107,7 +108,8 @@ class FrozenModel:
         depths = self._depths(fields)
         # Autocast would give the teacher other numbers inside the training step than outside it.
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            forward = self.model(batch, depths=depths)
+            wanted = batch if any(map(_needs_head, fields)) else replace(batch, headless=True)
+            forward = self.model(wanted, depths=depths)
             self.samples_run += len(batch)
             more = self._more(batch, forward, fields)
             return {
@@ -141,6 +143,10 @@ class FrozenModel:
         if unknown:
             raise ValueError(f"no depth {', '.join(unknown)}; this model has {', '.join(self.model.depths)}")
         return [depth for depth in self.model.depths if depth in wanted]
+
+
+def _needs_head(field: str) -> bool:
+    return field != "embedding" and not field.startswith(_BY_DEPTH)
 
 
 def _value(forward: Forward, field: str) -> Tensor:
