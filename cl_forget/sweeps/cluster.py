@@ -107,7 +107,7 @@ def _start(ray: Any, resources: Resources) -> None:
         "runtime_env": {"env_vars": _environment()},
     }
     if resources.address is None:
-        ray.init(include_dashboard=False, num_cpus=os.cpu_count(), **options)
+        ray.init("local", include_dashboard=False, num_cpus=os.cpu_count(), **options)
         return
     _check_address(resources.address)
     try:

@@ -63,32 +63,42 @@ def load_state(folder: Path) -> SweepState:
         ) from None
 
 
-def open_folder(folder: Path, sweep: Sweep, resume: bool) -> SweepState:
-    """Make the folder, or find in it what is to be resumed.
+def known_state(folder: Path, sweep: Sweep, resume: bool) -> SweepState | None:
+    """How far the sweep in the folder is; None where there is none yet. Writes nothing.
 
     Raises:
-        UserError: it holds a sweep and nothing is to be resumed, it holds another one, or it cannot be written.
+        UserError: there is one and nothing is to be resumed, or it is another one; says what differs.
     """
     asked = sweep.model_dump(mode="json")
     file = folder / "sweep.yaml"
-    if file.exists():
-        known = yaml.safe_load(file.read_text())
-        changed = list(_changes(known, asked))
-        if not resume:
-            what = f"sweep '{known.get('name')}'" if changed else "this sweep"
-            cure = "choose another --output" if changed else "go on with --resume, or choose another --output"
-            raise UserError(f"{folder} already holds {what}; {cure}.")
-        if changed:
-            raise UserError(
-                f"{folder} was started with other settings: {'; '.join(changed)}. Undo the change, or choose another "
-                "--output."
-            )
-        return load_state(folder)
+    if not file.exists():
+        return None
+    known = yaml.safe_load(file.read_text())
+    changed = list(_changes(known, asked))
+    if not resume:
+        what = f"sweep '{known.get('name')}'" if changed else "this sweep"
+        cure = "choose another --output" if changed else "go on with --resume, or choose another --output"
+        raise UserError(f"{folder} already holds {what}; {cure}.")
+    if changed:
+        raise UserError(
+            f"{folder} was started with other settings: {'; '.join(changed)}. Undo the change, or choose another "
+            "--output."
+        )
+    return load_state(folder)
+
+
+def new_folder(folder: Path, sweep: Sweep) -> SweepState:
+    """Make the folder of a sweep.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     try:
         (folder / "trials").mkdir(parents=True, exist_ok=True)
         state = SweepState(name=sweep.name, mode=sweep.mode)
         state.save(folder)
-        write_text(file, yaml.safe_dump(asked, sort_keys=False, allow_unicode=True))
+        asked = yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        write_text(folder / "sweep.yaml", asked)
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another --output.") from None
     return state

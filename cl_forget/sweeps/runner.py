@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from cl_forget.errors import UserError
 from cl_forget.sweeps.cluster import Resources, check_fits, ray_runtime, with_memory
-from cl_forget.sweeps.folder import SweepState, only_driver, open_folder
+from cl_forget.sweeps.folder import SweepState, known_state, new_folder, only_driver
 from cl_forget.sweeps.planning import Group, Planned, plan_grid, planned, saved, share
+from cl_forget.sweeps.rehearsal import rehearse, rehearsed
 from cl_forget.sweeps.selection import default_protocol, select, settings_of
 from cl_forget.sweeps.specification import Sweep, load_sweep
 from cl_forget.sweeps.storage import Mirror, is_local, local_folder
@@ -61,44 +62,40 @@ def sweep(
     asked = what if isinstance(what, Sweep) else load_sweep(Path(what))
     address = str(output or Path("runs") / asked.name)
     folder = local_folder(address)
+    resources = resources or Resources()
+    mirror = None if is_local(address) else Mirror(address, folder)
+    if mirror:
+        mirror.pull()
+    state = known_state(folder, asked, resume)
+    rehearsing = state is None or not state.finished
     with contextlib.ExitStack() as stack:
-        if not is_local(address):
-            mirror = Mirror(address, folder)
-            mirror.pull()
-            stack.enter_context(mirror)
-        state = open_folder(folder, asked, resume)
+        here = resources.address is None and not resources.gpus_per_trial
+        peak = rehearse(rehearsed(asked)) if here and rehearsing else None
+        runtime = stack.enter_context(ray_runtime(resources))
+        if rehearsing and not here:
+            peak = _rehearse_there(asked, runtime)
+        if peak is not None and runtime.memory_per_trial is None and not runtime.gpus_per_trial:
+            runtime = with_memory(runtime, peak)
+            check_fits(runtime)
+        state = state or new_folder(folder, asked)  # nothing was written so far
         stack.enter_context(only_driver(folder))
-        runtime = stack.enter_context(ray_runtime(resources or Resources()))
-        runtime = _rehearse(asked, runtime, state)
+        if mirror:
+            stack.enter_context(mirror)
         driver = Driver(asked, folder, state, runtime, tell, tuner, address)
         stack.enter_context(driver.view(live))
         driver.run()
     return driver.trials()
 
 
-def _rehearse(asked: Sweep, runtime: Resources, state: SweepState) -> Resources:
-    """Everything loads, and what a trial needs of memory is known; where trials run elsewhere, they are asked."""
-    from cl_forget.sweeps.rehearsal import rehearse, rehearsed
+def _rehearse_there(asked: Sweep, runtime: Resources) -> float:
+    """The rehearsal on a machine where trials will run."""
+    import ray
 
-    if state.finished:
-        return runtime
-    runs = rehearsed(asked)
-    if runtime.address is None and not runtime.gpus_per_trial:
-        peak = rehearse(runs)
-    else:
-        import ray
-
-        task: Any = ray.remote(rehearse).options(
-            num_cpus=runtime.cpus_per_trial, num_gpus=runtime.gpus_per_trial
-        )
-        try:
-            peak = ray.get(task.remote(runs, runtime.device))
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause if isinstance(error.cause, UserError) else error from None
-    if runtime.memory_per_trial is None and not runtime.gpus_per_trial:
-        runtime = with_memory(runtime, peak)
-        check_fits(runtime)
-    return runtime
+    task: Any = ray.remote(rehearse).options(num_cpus=runtime.cpus_per_trial, num_gpus=runtime.gpus_per_trial)
+    try:
+        return float(ray.get(task.remote(rehearsed(asked), runtime.device)))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause if isinstance(error.cause, UserError) else error from None
 
 
 @dataclass
@@ -207,6 +204,11 @@ class Driver:
         where = self.address if mirrored else None
         fit(source, self.asked, self.folder, self.runtime, count, search, judged, self.tuner, where)
         shutil.rmtree(self.folder / ".ray", ignore_errors=True)  # Tune's own books: the records are the truth
+        left = [trial for trial in self.trials() if not trial.over]
+        if left:  # an interrupt, or the user's own limit on time
+            raise UserError(
+                f"{len(left)} trials are not over; the same command with --resume goes on from here."
+            )
 
     # -- results ---------------------------------------------------------------------------------------
     def trials(self) -> list[Trial]:

@@ -42,6 +42,7 @@ def _ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     here = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
     env = {"CL_FORGET_CACHE": cache, "PYTHONPATH": here, "OMP_NUM_THREADS": "1"}
     ray.init(
+        "local",
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,

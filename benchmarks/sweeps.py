@@ -1,0 +1,171 @@
+"""What a sweep costs beyond its trainings, and what sharing and running side by side save.
+
+    python benchmarks/sweeps.py overhead     seconds per trial beyond the trial itself
+    python benchmarks/sweeps.py sharing      60 trials of a quickstart-like sweep against the same written plainly
+    python benchmarks/sweeps.py parallel     two trials on two cores against one at a time with two threads
+
+Each compares within one run on one machine; `--model tiny` takes a random model of a few thousand weights instead
+of emoji-clip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).parents[1] / "tests"
+
+WORLDS: dict[str, dict[str, Any]] = {
+    "emoji": {
+        "model": "emoji-clip",
+        "stream": ["clocks"],
+        "suites": ["emoji"],
+        "train": {"epochs": 1, "batch_size": 64, "lr": 1e-3},
+        "evaluate": {"limit": 100},
+    },
+    "tiny": {
+        "model": "tiny-clip",
+        "stream": ["squares"],
+        "suites": ["colours"],
+        "train": {"epochs": 1, "batch_size": 8, "lr": 1e-3},
+    },
+}
+
+SIX_METHODS: dict[str, Any] = {
+    "methods": {
+        "WiSE-FT": ["wise_ft"],
+        "LiNeS": ["lines"],
+        "L2-SP": ["l2_sp"],
+        "LDIFS": ["ldifs"],
+        "LDIFS + WiSE-FT": [{"ldifs": {"strength": 10}}, "wise_ft"],
+        "LDIFS + LiNeS": [{"ldifs": {"strength": 10}}, "lines"],
+    },
+    "space": {
+        "wise_ft.alpha": [0.1, 0.3, 0.5, 0.7, 0.9],
+        "lines.a": [0.1, 0.3, 0.5, 0.7, 0.9],
+        "l2_sp.strength": [1e-4, 1e-3, 1e-2, 1e-1, 1.0],
+        "ldifs.strength": [0.1, 1, 10, 100, 1000],
+    },
+    "seeds": [0, 1],
+    "control": False,
+}
+
+
+def overhead(world: dict[str, Any], folder: Path) -> None:
+    """Trials of one group each; what passes between a trial's end and the next one's, over what it took itself."""
+    strengths = [10.0**-n for n in range(24)]
+    fields = {"methods": {"L2-SP": ["l2_sp"]}, "space": {"l2_sp.strength": strengths}, "control": False}
+    trials, _ = _shared({**world, **fields}, folder, side_by_side=1)
+    ends = sorted((folder / "trials" / t.id / "trial.json").stat().st_mtime for t in trials)
+    own = {(folder / "trials" / t.id / "trial.json").stat().st_mtime: t.seconds or 0.0 for t in trials}
+    wall = ends[-1] - ends[0]
+    inside = sum(own[end] for end in ends[1:])
+    print(
+        f"{len(trials)} trials, one after the other: {wall / (len(ends) - 1):.2f} s each, of which "
+        f"{inside / (len(ends) - 1):.2f} s are the simulation; overhead {(wall - inside) / (len(ends) - 1):.2f} s"
+    )
+
+
+def sharing(world: dict[str, Any], folder: Path) -> None:
+    """The same 60 settings shared and plain, two at a time; the results must be the same numbers."""
+    fields = {**world, **SIX_METHODS}
+    trials, shared = _shared(fields, folder / "shared", side_by_side=2)
+    plain_results, plain = _plain(fields, side_by_side=2)
+    same = all(t.test == plain_results[t.id] for t in trials)
+    print(
+        f"{len(trials)} trials: {shared:.0f} s as a sweep, {plain:.0f} s plainly, {plain / shared:.1f} × less; same "
+        f"results: {'yes' if same else 'NO'}"
+    )
+
+
+def parallel(world: dict[str, Any], folder: Path) -> None:
+    """Twelve trials: two at a time with a thread each, and one at a time with two threads."""
+    strengths = [10.0**-n for n in range(12)]
+    fields = {
+        **world,
+        "methods": {"L2-SP": ["l2_sp"]},
+        "space": {"l2_sp.strength": strengths},
+        "control": False,
+    }
+    _, two = _shared(fields, folder / "two", side_by_side=2)
+    _, one = _shared(fields, folder / "one", side_by_side=1, threads=2)
+    print(
+        f"{len(strengths)} trials: {two:.0f} s two at a time, {one:.0f} s one at a time with two threads: "
+        f"{one / two:.2f} ×"
+    )
+
+
+def _shared(
+    fields: dict[str, Any], folder: Path, side_by_side: int, threads: int = 1
+) -> tuple[list[Any], float]:
+    from cl_forget.sweeps.cluster import Resources
+    from cl_forget.sweeps.runner import sweep
+    from cl_forget.sweeps.specification import Sweep
+
+    resources = Resources(cpus_per_trial=threads, max_concurrent=side_by_side, memory_per_trial=1500)
+    started = time.monotonic()
+    trials = sweep(Sweep(**fields), folder, resources=resources)
+    failed = [trial.reason for trial in trials if trial.status != "finished"]
+    if failed:
+        raise SystemExit(f"a trial failed: {failed[0]}")
+    return trials, time.monotonic() - started
+
+
+def _plain(fields: dict[str, Any], side_by_side: int) -> tuple[dict[str, Any], float]:
+    """As one would write it first: a function, a Ray trial per setting, everything loaded and computed in each."""
+    from ray import tune
+
+    from cl_forget.sweeps.planning import plan_grid
+    from cl_forget.sweeps.specification import Sweep
+
+    runs = {one.trial.id: one.run for one in plan_grid(Sweep(**fields))}
+
+    def trial(config: dict[str, Any]) -> None:
+        import tiny  # noqa: F401
+        import torch
+
+        import cl_forget
+
+        torch.set_num_threads(1)
+        with tempfile.TemporaryDirectory() as cache:
+            os.environ["CL_FORGET_CACHE"] = cache
+            tune.report({"id": config["id"], "test": cl_forget.simulate(config["run"]).metrics["test"]})
+
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        grid = tune.grid_search([{"id": name, "run": run} for name, run in runs.items()])
+        tuner = tune.Tuner(
+            tune.with_resources(lambda config: trial(config["setting"]), {"CPU": 1}),
+            param_space={"setting": grid},
+            tune_config=tune.TuneConfig(max_concurrent_trials=side_by_side, reuse_actors=False),
+            run_config=tune.RunConfig(storage_path=temporary, verbose=0),
+        )
+        found = [result.metrics or {} for result in tuner.fit()]
+    return {result["id"]: result["test"] for result in found}, time.monotonic() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["overhead", "sharing", "parallel"])
+    parser.add_argument("--model", choices=list(WORLDS), default="emoji")
+    arguments = parser.parse_args()
+    sys.path.insert(0, str(TESTS))
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+    )
+    os.environ.setdefault("OMP_NUM_THREADS", "2" if arguments.what == "parallel" else "1")
+    import tiny  # noqa: F401  registers the tiny model and streams
+
+    from cl_forget.sweeps.cluster import Resources, ray_runtime
+
+    with tempfile.TemporaryDirectory() as temporary, ray_runtime(Resources()):
+        globals()[arguments.what](WORLDS[arguments.model], Path(temporary) / "sweep")
+
+
+if __name__ == "__main__":
+    main()
