@@ -57,6 +57,27 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
         "A `.pt` file is written by `torch.save`, which needs the whole result in memory.",
         ["merge.py"],
     ),
+    "sweep-overhead": (
+        "A sweep's overhead",
+        "Trials of a model of a few thousand weights, one after the other in one actor.",
+        ["sweeps.py", "overhead", "--model", "tiny"],
+    ),
+    "sweep-sharing": (
+        "A sweep against the same written plainly",
+        "Six methods, five strengths, two seeds; plainly is one Ray trial per setting, each of which loads everything, "
+        "trains, and computes the teacher.",
+        ["sweeps.py", "sharing", "--model", "tiny"],
+    ),
+    "sweep-parallel": (
+        "Trials side by side",
+        "Two at a time with one thread each, against one at a time with two threads.",
+        ["sweeps.py", "parallel"],
+    ),
+    "sweep-durability": (
+        "A sweep killed and resumed",
+        "SIGKILL of the driver, a worker and the whole Ray runtime in turn, at random instants.",
+        ["sweep_durability.py", "--kills", "12"],
+    ),
     "durability": (
         "Killed and resumed",
         "SIGKILL at 20 random instants; the resumed run against an uninterrupted one.",

@@ -47,7 +47,7 @@ class Saved(BaseModel):
     def __str__(self) -> str:
         return (
             f"{self.trials} trials from {self.fine_tunes} fine-tunes ({self.trials - self.fine_tunes} saved), "
-            f"{self.stages} of {self.stages_asked} tasks trained"
+            f"{self.stages} of {self.stages_asked} stream entries trained"
         )
 
 

@@ -23,7 +23,7 @@ def test_post_hoc_methods_share_one_fine_tune_per_seed() -> None:
     groups = share(trials)
     # Per seed: plain with three WiSE-FT; L2-SP at two strengths.
     assert [len(group) for group in groups] == [4, 1, 1] * 2
-    assert str(saved(trials)) == "12 trials from 6 fine-tunes (6 saved), 12 of 24 tasks trained"
+    assert str(saved(trials)) == "12 trials from 6 fine-tunes (6 saved), 12 of 24 stream entries trained"
     plain = next(one for one in trials if one.trial.method == "full fine-tuning" and one.trial.seed == 1)
     shared = [one.trial for one in trials if one.trial.shared_with == plain.trial.id]
     assert [(trial.method, trial.seed, trial.shared_stages) for trial in shared] == [("WiSE-FT", 1, 2)] * 3

@@ -72,7 +72,7 @@ def test_a_curve_is_what_plain_runs_give(curve: tuple[Sweep, Path, list[Trial], 
     asked, folder, trials, said = curve
     assert [trial.status for trial in trials] == ["finished"] * 9, [trial.reason for trial in trials]
     assert [trial.role for trial in trials] == ["tune"] * 6 + ["report"] * 3
-    assert said[0] == "6 trials from 3 fine-tunes (3 saved), 6 of 12 tasks trained"
+    assert said[0] == "6 trials from 3 fine-tunes (3 saved), 6 of 12 stream entries trained"
     one = next(one for group in share(plan_grid(asked)) for one in group if one.trial.method == "WiSE-FT")
     same = plain_numbers(cl_forget.simulate(one.run)) == plain_numbers(folder / "trials" / one.trial.id)
     assert same
