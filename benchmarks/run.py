@@ -64,8 +64,8 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
     ),
     "sweep-sharing": (
         "A sweep against the same written plainly",
-        "Six methods, five strengths, two seeds; plainly is one Ray trial per setting, each of which loads everything, "
-        "trains, and computes the teacher.",
+        "Six methods, five strengths, two seeds; plainly is one Ray trial per setting, each of which loads "
+        "everything, trains, and computes the teacher.",
         ["sweeps.py", "sharing", "--model", "tiny"],
     ),
     "sweep-parallel": (

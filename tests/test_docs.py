@@ -12,6 +12,8 @@ from cl_forget.catalogue import methods_page
 from cl_forget.config import Experiment, Tracking, load_experiment
 from cl_forget.mitigations import MITIGATIONS
 from cl_forget.result import Cost
+from cl_forget.sweeps.planning import plan_grid
+from cl_forget.sweeps.specification import Sweep, load_sweep
 from cl_forget.tracking.names import SECTIONS, metrics_table
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +36,15 @@ EXPERIMENTS = sorted(f for f in (ROOT / "experiments").rglob("*.yaml") if "resul
 
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda f: f.name)
 def test_every_experiment_file_is_valid(file: Path) -> None:
-    assert load_experiment(file).runs()
+    if file.stem.endswith("sweep"):
+        assert plan_grid(load_sweep(file))
+    else:
+        assert load_experiment(file).runs()
+
+
+def test_the_sweep_page_s_example_is_valid() -> None:
+    block = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "sweeps.md").read_text(), re.S)[0]
+    assert list(Sweep(**yaml.safe_load(block)).ranges("WiSE-FT")) == ["wise_ft.alpha", "train.lr"]
 
 
 def test_the_readme_s_experiments_are_valid() -> None:
