@@ -104,7 +104,13 @@ def our_steps(lm: CausalLM, task: Experience, steps: int) -> Callable[[], float]
 
 def trainer_steps(lm: CausalLM, task: Experience, steps: int) -> Callable[[], float]:
     """Seconds per step of transformers' Trainer, from the first step's begin to the last one's end."""
-    from transformers import DataCollatorForSeq2Seq, Trainer, TrainerCallback, TrainingArguments
+    from transformers import (
+        DataCollatorForSeq2Seq,
+        PrinterCallback,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
 
     tuned = copy.deepcopy(lm).requires_grad_(True)
     table = lm.prepare(task.train, task, "train").table  # type: ignore[arg-type]
@@ -139,6 +145,7 @@ def trainer_steps(lm: CausalLM, task: Experience, steps: int) -> Callable[[], fl
             data_collator=collator,
             callbacks=[Clock()],  # type: ignore[arg-type]
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
         return (stamps[-1] - stamps[0]) / steps
 
@@ -189,9 +196,9 @@ def padding(samples: PreparedTexts) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--samples", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=512)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     lm, task = model(), texts(options.samples)

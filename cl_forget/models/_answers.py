@@ -123,7 +123,7 @@ def _generate(
         pad_token_id=padding,
     )
     with torch.no_grad():
-        said = model.lm.generate(  # type: ignore[operator]
+        said = model.lm.generate(
             input_ids=ids.to(model.device), attention_mask=seen.to(model.device), generation_config=greedy
         )
     tokens: list[list[int]] = said[:, width:].tolist()

@@ -44,13 +44,13 @@ class CausalLM(FoundationModel):
         UserError: the architecture has no output embeddings to apply where it answers.
     """
 
-    def __init__(self, lm: nn.Module, tokenizer: Any, options: TextOptions | None = None) -> None:
+    def __init__(self, lm: Any, tokenizer: Any, options: TextOptions | None = None) -> None:
         super().__init__()
-        self.lm = lm
+        self.lm: Any = lm
         self.spec = str(getattr(lm.config, "name_or_path", "") or type(lm).__name__)
         self._tokenizer = tokenizer
         self._packs: bool | None = None
-        if lm.get_output_embeddings() is None:  # type: ignore[operator]
+        if lm.get_output_embeddings() is None:
             raise UserError(f"{type(lm).__name__} has no output embeddings; use a causal language model.")
         self._blocks_path = _path_of_blocks(lm)
         count = self.blocks
@@ -160,7 +160,7 @@ class CausalLM(FoundationModel):
 
         modules = self._modules_at(depths)
         hooks = [module.register_forward_hook(keep(depth)) for depth, module in modules.items()]
-        head: Any = self.lm.get_output_embeddings()  # type: ignore[operator]
+        head = self.lm.get_output_embeddings()
         hooks.append(head.register_forward_pre_hook(answer_only))
         try:
             out = self.lm(
@@ -189,8 +189,8 @@ class CausalLM(FoundationModel):
         )
 
     def _modules_at(self, depths: Sequence[str]) -> dict[str, nn.Module]:
-        blocks: Any = self.lm.get_submodule(self._blocks_path) if self._blocks_path else ()
-        embeddings: Any = self.lm.get_input_embeddings()  # type: ignore[operator]
+        blocks = self.lm.get_submodule(self._blocks_path) if self._blocks_path else ()
+        embeddings = self.lm.get_input_embeddings()
         return {
             depth: embeddings if depth == "embeddings" else blocks[int(depth.split()[1]) - 1]
             for depth in depths
@@ -214,15 +214,14 @@ class CausalLM(FoundationModel):
 
     def checkpoint_activations(self, on: bool) -> None:
         """As transformers does it, without reentry."""
-        lm: Any = self.lm
-        if on and not lm.supports_gradient_checkpointing:
+        if on and not self.lm.supports_gradient_checkpointing:
             raise UserError(
                 f"'{self.spec}' cannot do gradient checkpointing; leave train.gradient_checkpointing out."
             )
         if on:
-            lm.activation_checkpointing_enable({"use_reentrant": False})
+            self.lm.activation_checkpointing_enable({"use_reentrant": False})
         else:
-            lm.activation_checkpointing_disable()
+            self.lm.activation_checkpointing_disable()
 
     # -- parameters ------------------------------------------------------------------------------------
     def tunable(self, experience: Experience) -> list[str]:
@@ -243,8 +242,7 @@ class CausalLM(FoundationModel):
     @property
     def blocks(self) -> int:
         """Number of transformer blocks."""
-        blocks: Any = self.lm.get_submodule(self._blocks_path) if self._blocks_path else ()
-        return len(blocks)
+        return len(self.lm.get_submodule(self._blocks_path)) if self._blocks_path else 0
 
     def state_dict(self, *args: Any, **options: Any) -> Any:
         """Every tensor once: a tied one under its first name only."""
@@ -276,7 +274,7 @@ class CausalLM(FoundationModel):
         target, temporary = folder / "model", folder / f".model.{os.getpid()}.tmp"
         shutil.rmtree(temporary, ignore_errors=True)
         with quiet_transformers():
-            self.lm.save_pretrained(temporary)  # type: ignore[operator]
+            self.lm.save_pretrained(temporary)
             self._tokenizer.save_pretrained(temporary)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
@@ -286,13 +284,11 @@ class CausalLM(FoundationModel):
     @property
     def vocabulary(self) -> int:
         """Number of logits of a unit."""
-        head: Any = self.lm.get_output_embeddings()  # type: ignore[operator]
-        return int(head.weight.shape[0])
+        return int(self.lm.get_output_embeddings().weight.shape[0])
 
     @property
     def _config(self) -> Any:
-        config: Any = self.lm.config
-        return config.get_text_config()
+        return self.lm.config.get_text_config()
 
     @property
     def _context(self) -> int | None:
@@ -301,7 +297,7 @@ class CausalLM(FoundationModel):
 
     def _ends(self) -> tuple[int, ...]:
         """Ids that end a response: the tokenizer's own first, then what the model's settings name."""
-        settings: Any = getattr(self.lm, "generation_config", None)
+        settings = getattr(self.lm, "generation_config", None)
         named: list[Any] = [self._tokenizer.eos_token_id]
         for source in (settings, self._config):
             value = getattr(source, "eos_token_id", None)
