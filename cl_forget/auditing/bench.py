@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from cl_forget.auditing.pair import Pair
 from cl_forget.auditing.records import Point
 from cl_forget.environment import cache_folder
@@ -100,12 +102,17 @@ class Bench:
         )
 
     def loss(self, share: Callable[[str], Share]) -> float:
-        """Mean validation loss of an edited model over the tasks."""
+        """Mean validation loss of an edited model over the tasks; nothing is answered or decoded."""
         self.pair.place(share)
-        losses = [self._evaluator.scores(task, "validation").loss for task in self.tasks]
-        if not losses or any(loss is None or not math.isfinite(loss) for loss in losses):
-            return math.inf
-        return sum(loss for loss in losses if loss is not None) / len(losses)
+        self.pair.model.eval()
+        return sum(map(self._task_loss, self.tasks)) / len(self.tasks)
+
+    def _task_loss(self, task: Experience) -> float:
+        samples = self._evaluator.prepared(task, "validation")
+        with torch.no_grad():
+            forwards = [self.pair.model(batch) for batch in samples.batches(self._batch_size)]
+        loss = float(torch.cat([f.per_sample(f.unit_losses()) for f in forwards]).double().mean())
+        return loss if math.isfinite(loss) else math.inf
 
 
 def require_data(experiences: Sequence[Experience], what: str, option: str) -> None:

@@ -165,3 +165,23 @@ def test_adapter_in_adapter_out(lm_run: Tuned, tmp_path: Path) -> None:
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "full" / "model").state_dict()
     for name, tensor in again.merge_and_unload().state_dict().items():
         torch.testing.assert_close(tensor, merged[name], atol=1e-6, rtol=0)
+
+
+def test_hma_lowers_the_validation_loss_at_a_fixed_mean(lm_run: Tuned) -> None:
+    """Its fit is read with nothing but the loss, the one that the evaluation reports."""
+    from cl_forget.auditing.bench import Bench, choose_data
+    from cl_forget.auditing.pair import load_pair
+    from cl_forget.auditing.repair import Search
+
+    pair = load_pair(None, str(lm_run.folder))
+    tasks, suites = choose_data(pair, [], [])
+    pair.load()
+    bench = Bench(pair, tasks, suites)
+    known = lm_run.result.rows[-1].tasks["sums-1"].validation.loss
+    assert bench.loss(lambda _: 1.0) == pytest.approx(known, rel=1e-5)
+    search = Search(bench, bench)
+    for fitted in search.run(["hma"])[1:]:
+        shares = [fitted.shares[f"block {i}"] for i in range(2)]
+        assert sum(shares) / 2 == pytest.approx(fitted.setting)
+        even = bench.loss(lambda _, alpha=fitted.setting: alpha)
+        assert bench.loss(search.share(fitted.shares)) <= even
