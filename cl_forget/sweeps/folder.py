@@ -28,7 +28,8 @@ class SweepState(BaseModel):
         planned: trials in all, as far as known; a search adds them as it goes.
         saved: what sharing saves.
         started: when it was first started, seconds since 1970.
-        seconds: how long it has been worked on, over all its resumptions.
+        resumed: when it was last started or resumed.
+        seconds: how long it had been worked on until then, and when it has ended in all.
         finished: whether it is complete.
     """
 
@@ -38,6 +39,7 @@ class SweepState(BaseModel):
     planned: int = 0
     saved: Saved | None = None
     started: float = 0.0
+    resumed: float = 0.0
     seconds: float = 0.0
     finished: bool = False
 

@@ -60,14 +60,9 @@ def best(trials: Sequence[Trial]) -> list[Trial]:
 def time_left(state: SweepState, trials: Sequence[Trial], now: float) -> float | None:
     """Seconds, from the pace so far; None before the first trial is over or where nobody knows how many come."""
     over = sum(trial.over for trial in trials)
-    worked = sum(trial.seconds or 0.0 for trial in trials)
-    if not over or state.planned <= over or not worked:
+    if not over or state.planned <= over:
         return None
-    since = min(state.started or now, now)
-    elapsed = (
-        max(now - since, 1e-9) if not state.seconds else state.seconds + max(0.0, now - since - state.seconds)
-    )
-    return elapsed / over * (state.planned - over)
+    return (state.seconds + now - state.resumed) / over * (state.planned - over)
 
 
 def _point(trial: Trial) -> tuple[float, float] | None:

@@ -81,7 +81,7 @@ def sweep(
         stack.enter_context(only_driver(folder))
         if mirror:
             stack.enter_context(mirror)
-        driver = Driver(asked, folder, state, runtime, tell, tuner, address)
+        driver = Driver(asked, folder, state, runtime, tell, tuner, address, mirror)
         stack.enter_context(driver.view(live))
         driver.run()
     return driver.trials()
@@ -109,17 +109,20 @@ class Driver:
     tell: Tell
     tuner: dict[str, Any] = field(default_factory=dict)
     address: str = ""
+    mirror: Mirror | None = None
     known: list[Planned] = field(default_factory=list)
 
     def run(self) -> None:
         """All rounds, then the tables."""
-        self._since = time.time()
-        self.state.started = self.state.started or self._since
+        self.state.resumed = time.time()
+        self.state.started = self.state.started or self.state.resumed
+        self.state.finished = False
+        self.state.save(self.folder)
         try:
             self._rounds()
             self.state.finished = True
         finally:
-            self.state.seconds += time.time() - self._since
+            self.state.seconds += time.time() - self.state.resumed
             self.state.save(self.folder)
             self.write()
 
@@ -152,9 +155,14 @@ class Driver:
             self._tune(Grid(left, self.asked.score, judged), count=len(left), judged=judged)
 
     def _search(self) -> None:
-        from cl_forget.sweeps.searching import Balanced
+        from cl_forget.sweeps.searching import DEFAULT_TRIALS, Balanced
         from cl_forget.sweeps.sources import Space
 
+        if self.asked.budget.compute is None:
+            each = self.asked.budget.trials or DEFAULT_TRIALS
+            settings = sum(each if self.asked.ranges(arm) else 1 for arm in self.asked.arms)
+            self.state.planned = settings * len(self.asked.tuning_seeds)
+            self.state.save(self.folder)
         self._tune(Space(self.asked), search=Balanced(self.asked, ahead=self.runtime.side_by_side))
 
     def _asha(self) -> None:
@@ -203,6 +211,8 @@ class Driver:
         mirrored = not is_local(self.address) and not self.address.startswith("memory://")
         where = self.address if mirrored else None
         fit(source, self.asked, self.folder, self.runtime, count, search, judged, self.tuner, where)
+        if self.mirror:
+            self.mirror.pull()
         shutil.rmtree(self.folder / ".ray", ignore_errors=True)  # Tune's own books: the records are the truth
         left = [trial for trial in self.trials() if not trial.over]
         if left:  # an interrupt, or the user's own limit on time

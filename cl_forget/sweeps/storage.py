@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +58,36 @@ class Mirror:
                 f"the storage at {address} cannot be used ({type(error).__name__}: {error}); check the address, or "
                 "choose a local --output."
             ) from None
-        self._seen: dict[str, tuple[int, int]] = {}
+        self._seen: dict[str, tuple[int, int]] = {}  # local file -> its size and time when both were the same
+        self._keys: dict[str, str] = {}  # and what told the remote one from other contents
         self._lock = threading.Lock()
         self._over = threading.Event()
 
-    def pull(self) -> None:
-        """Bring what the folder lacks."""
-        for remote in self._files.find(self._root):
-            name = remote[len(self._root) :].lstrip("/")
-            local = self.folder / name
-            if not local.exists():
-                local.parent.mkdir(parents=True, exist_ok=True)
-                local.write_bytes(self._files.cat_file(remote))
+    def pull(self, below: Iterable[str] = ("",)) -> None:
+        """Bring what the folder lacks, and what others have changed since and nobody has changed here.
+
+        Args:
+            below: only these parts of it.
+        """
+        with self._lock:
+            for part in below:
+                for remote in self._files.find(f"{self._root}/{part}" if part else self._root):
+                    self._pull_file(remote, self.folder / remote[len(self._root) :].lstrip("/"))
+
+    def _pull_file(self, remote: str, local: Path) -> None:
+        stamp, key = _stamp(local), self._files.ukey(remote)
+        untouched = stamp is not None and self._seen.get(str(local)) == stamp
+        if stamp is None or (untouched and self._keys.get(str(local)) != key):
+            local.parent.mkdir(parents=True, exist_ok=True)
+            temporary = local.with_name(f".{local.name}.{os.getpid()}.tmp")
+            temporary.write_bytes(self._files.cat_file(remote))
+            os.replace(temporary, local)
+            self._remember(local, _stamp(local), key)
+
+    def _remember(self, local: Path, stamp: tuple[int, int] | None, key: str) -> None:
+        if stamp is not None:
+            self._seen[str(local)] = stamp
+            self._keys[str(local)] = key
 
     def push(self, below: str = "") -> None:
         """Copy what changed since the last time."""
@@ -95,7 +114,7 @@ class Mirror:
             if content is None or (file.name == "state.json" and not self._all_there(folder, content)):
                 continue
             self._files.pipe_file(self._remote(file), content)
-            self._seen[str(file)] = stamp
+            self._remember(file, stamp, self._files.ukey(self._remote(file)))
 
     def _all_there(self, folder: Path, state: bytes) -> bool:
         found: dict[str, Any] = json.loads(state)
@@ -119,6 +138,7 @@ class Mirror:
     def _follow(self) -> None:
         while not self._over.wait(SECONDS):
             self.push()
+            self.pull()
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:

@@ -85,7 +85,8 @@ class GroupTrainable(tune.Trainable):
         torch.set_num_threads(self.threads)  # a setting of this very thread
         group = self.source.group(config)
         if self.mirror:
-            self.mirror.pull()
+            names = {one.trial.id for one in group} | {one.trial.shared_with or "" for one in group}
+            self.mirror.pull(f"trials/{name}" for name in sorted(names - {""}))
         done: list[Trial] = []
 
         def over(trial: Trial) -> None:

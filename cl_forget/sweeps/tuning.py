@@ -90,8 +90,10 @@ class Recorder(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Its process died more often than it is started anew."""
-        reason = _reason(trial)
-        memory = "OutOfMemory" in reason or "memory" in reason.lower()
+        error = trial.get_error()
+        memory = "OutOfMemoryError" in f"{type(error).__name__} {error}"
+        last = str(error).strip().splitlines()[-1:] if error else []
+        reason = f"its process died {RETRIES + 1} times{f': {last[0][:200]}' if last else ''}"
         self._end(trial, "out_of_memory" if memory else "failed", reason)
 
     def _end(self, trial: Any, status: Any, reason: str) -> None:
@@ -99,10 +101,3 @@ class Recorder(tune.Callback):
             known = load_trial(self._folder, one.trial.id) or one.trial
             if not known.over:
                 known.model_copy(update={"status": status, "reason": reason}).save(self._folder)
-
-
-def _reason(trial: Any) -> str:
-    """What Ray says of a dead process, in one line."""
-    error = trial.get_error()
-    lines = str(error).strip().splitlines() if error else []
-    return lines[-1][:300] if lines else "its process died"

@@ -1,0 +1,69 @@
+"""A folder and its mirror elsewhere: several writers, and never a state without its checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cl_forget.sweeps.folder import SweepState
+from cl_forget.sweeps.live import best, time_left
+from cl_forget.sweeps.storage import Mirror, is_local, local_folder
+from cl_forget.sweeps.trials import Trial
+
+
+def write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def test_two_machines_see_each_other_s_trials(tmp_path: Path) -> None:
+    driver, worker = (Mirror("memory://two", tmp_path / name) for name in ("driver", "worker"))
+    record = Path("trials/a/trial.json")
+    write(worker.folder / record, "running")
+    worker.push()
+    driver.pull()
+    assert (driver.folder / record).read_text() == "running"
+    write(worker.folder / record, "finished, and longer")
+    worker.push()
+    driver.push()  # has nothing newer, and must not put the old record back
+    driver.pull()
+    assert (driver.folder / record).read_text() == "finished, and longer"
+    write(driver.folder / record, "changed here meanwhile")
+    driver.pull()
+    assert (driver.folder / record).read_text() == "changed here meanwhile"
+
+
+def test_a_state_never_arrives_before_its_checkpoints(tmp_path: Path) -> None:
+    here, there = Mirror("memory://states", tmp_path / "here"), Mirror("memory://states", tmp_path / "there")
+    run = here.folder / "trials" / "a"
+    write(run / "checkpoints" / "stage-1.safetensors", "weights")
+    write(run / "state.json", json.dumps({"stages": [{"file": "stage-1.safetensors"}], "step": None}))
+    here.push()
+    # The next state names a checkpoint that is gone again before it could be copied.
+    write(
+        run / "state.json",
+        json.dumps({"stages": [{"file": "stage-1.safetensors"}], "step": {"file": "step-9"}}),
+    )
+    here.push()
+    there.pull(["trials/a"])
+    state = json.loads((there.folder / "trials" / "a" / "state.json").read_text())
+    assert state["step"] is None
+    assert (there.folder / "trials" / "a" / "checkpoints" / "stage-1.safetensors").read_text() == "weights"
+
+
+def test_which_addresses_are_folders() -> None:
+    assert is_local("runs/a") and is_local("file:///a/b") and not is_local("s3://bucket/a")
+    assert local_folder("file:///a/b") == Path("/a/b")
+    assert local_folder("s3://bucket/a") != local_folder("s3://bucket/b")
+
+
+def test_time_left_follows_the_pace_and_the_front_has_no_beaten_trial() -> None:
+    def trial(number: int, status: str, speciality: float, generality: float) -> Trial:
+        validation = {"speciality": speciality, "generality": generality}
+        return Trial(sweep="s", id=str(number), method="m", status=status, validation=validation)
+
+    trials = [trial(1, "finished", 0.9, 0.2), trial(2, "finished", 0.5, 0.8), trial(3, "finished", 0.4, 0.7)]
+    state = SweepState(name="s", mode="curve", planned=9, seconds=20.0, resumed=100.0)
+    assert time_left(state, trials, now=110.0) == 60.0  # 30 s for three, six to go
+    assert [trial.id for trial in best(trials)] == ["1", "2"]
+    assert time_left(state, [], now=110.0) is None
