@@ -78,10 +78,13 @@ def match(records: Sequence[RunRecord], tracked: Sequence[TrackedRun]) -> list[T
 
 
 def _field(run: TrackedRun, dotted: str) -> Any:
-    value: Any = run.config
-    for part in dotted.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
+    """A field of the configuration: `train.lr`, or of a mitigation: `ldifs.strength`."""
+    for value in (run.config, run.config.get("mitigation")):
+        for part in dotted.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None:
+            return value
+    return None
 
 
 def selecting(wanted: Iterable[TrackedRun], tracked: Sequence[TrackedRun]) -> Any:

@@ -16,6 +16,7 @@ import ray
 from ray import tune
 from sweep_samples import FIELDS, plain_numbers
 from typer.testing import CliRunner
+from wandb_files import OfflineRun, offline_files
 
 import cl_forget
 from cl_forget.cli import app
@@ -62,7 +63,7 @@ def comparable(trials: list[Trial]) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def curve(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweep, Path, list[Trial], list[str]]:
     """A finished curve with a report on a stream that begins alike."""
-    asked = Sweep(**FIELDS, report_on={"stream": ["squares", "other-colours"]})
+    asked = Sweep(**FIELDS, report_on={"stream": ["squares", "other-colours"]}, track={"wandb": "offline"})
     folder = tmp_path_factory.mktemp("curve")
     said: list[str] = []
     return asked, folder, sweep(asked, folder, resources=ONE, tell=said.append), said
@@ -80,6 +81,20 @@ def test_a_curve_is_what_plain_runs_give(curve: tuple[Sweep, Path, list[Trial], 
         assert trial.shared_stages in (1, 2) and trial.shared_with is not None
     assert len((folder / "trials.csv").read_text().splitlines()) == 10
     assert (folder / "final.md").exists() and not (folder / ".ray").exists()
+
+
+def test_every_trial_is_a_wandb_run_of_its_own_in_the_sweep_s_group(
+    curve: tuple[Sweep, Path, list[Trial], list[str]],
+) -> None:
+    _, folder, trials, _ = curve
+    seen = set()
+    for trial in trials:
+        found = OfflineRun(*offline_files(folder / "trials" / trial.id))
+        assert (found.run.run_group, found.run.job_type) == ("small", f"{trial.role} trial")
+        assert found.summary["test"] == trial.test
+        assert found.exit_code == 0
+        seen.add(found.run.run_id)
+    assert len(seen) == len(trials)
 
 
 def test_resuming_a_finished_sweep_repeats_nothing(curve: tuple[Sweep, Path, list[Trial], list[str]]) -> None:

@@ -19,7 +19,11 @@ from cl_forget.reporting._wandb_runs import TrackedRun, selecting
 from cl_forget.reporting.html import page
 from cl_forget.reporting.specification import Specification
 from cl_forget.reporting.wandb_report import publish
+from cl_forget.setup import Setups
 from cl_forget.simulation import simulate
+from cl_forget.sweeps.planning import plan_grid, share
+from cl_forget.sweeps.specification import Sweep
+from cl_forget.sweeps.work import work
 
 METHODS: dict[str, list[Any]] = {
     "full fine-tuning": [],
@@ -206,6 +210,42 @@ def test_a_filter_by_method_and_group_is_used_only_where_it_is_exact() -> None:
     a, b, c = run("a", "LDIFS", "one"), run("b", "LDIFS", "one"), run("c", "SAM", "one")
     assert len(selecting([a, b], [a, b, c])) == 2, "by method and group: a later seed appears too"
     assert len(selecting([a], [a, b, c])) == 1, "by identity: another run has the same method and group"
+
+
+def test_a_sweep_s_report_has_its_knobs_and_every_trial(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {
+        "name": "knobs",
+        "model": "tiny-clip",
+        "stream": {"squares": {"tasks": 1}},
+        "suites": ["colours"],
+        "methods": {"WiSE-FT": ["wise_ft"], "L2-SP": ["l2_sp"]},
+        "space": {"wise_ft.alpha": [0.25, 0.75], "l2_sp.strength": [0.01, 0.1]},
+        "train": {"epochs": 1, "batch_size": 24},
+        "evaluate": {"curves": False, "export": False},
+        "track": {"wandb": "online", "project": "swept", "timeout": 60},
+    }
+    (tmp_path / "sweep.json").write_text("{}")
+    for group in share(plan_grid(Sweep(**fields))):
+        work(group, tmp_path, Setups(), lambda trial: None)
+    specification = specify_folders([tmp_path])
+    published = publish(specification, f"{ENTITY}/swept")
+    assert published.missing == ()
+    (view,) = [json.loads(view["spec"]) for view in server.views if view["type"] == "runs"]
+    assert headings(view, 1) == [section.title for section in specification.sections]
+    panels = [panel for grid in grids(view) for panel in _panels(grid)]
+    (lines,) = [panel for panel in panels if panel["viewType"] == "Parallel Coordinates Plot"]
+    axes = [column["accessor"] for column in lines["config"]["columns"]]
+    assert axes[:2] == ["config:mitigation.value.l2_sp.strength", "config:mitigation.value.wise_ft.alpha"]
+    assert "summary:metrics/speciality" in axes
+    along = {panel["config"]["xAxis"] for panel in panels if panel["viewType"] == "Scatter Plot"}
+    assert {"config:mitigation.value.l2_sp.strength", "config:mitigation.value.wise_ft.alpha"} <= along
+    swept = {name for name, run in server.runs.items() if run.project == "swept"}
+    assert len(swept) == 5, "control, two and two"
+    for grid in grids(view):
+        chosen = [selected(run_set["filters"], server) & swept for run_set in grid["runSets"]]
+        assert sorted(map(len, chosen)) == [1, 2, 2]
 
 
 # -- what can go wrong ----------------------------------------------------------------------------------
