@@ -90,6 +90,11 @@ def _where(what: str, source: str) -> str:
         raise UserError(f"write {source}:<name on the hub, or folder>.")
     folder = Path(what).expanduser()
     if folder.is_dir():
+        if (folder / "adapter_config.json").is_file():
+            raise UserError(
+                f"{folder} holds an adapter and no model of its own; merge it into its base (`merge_and_unload`, "
+                "`save_pretrained`) and give that folder."
+            )
         if not (folder / "config.json").is_file():
             raise UserError(f"no transformers model in {folder}: it must hold config.json and weights.")
         return str(folder)

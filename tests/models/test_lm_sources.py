@@ -32,6 +32,8 @@ def test_a_folder_of_transformers_is_a_model(tmp_path: Path) -> None:
 def test_wrong_paths_are_said_in_one_line(tmp_path: Path) -> None:
     assert "write hf:<name on the hub, or folder>" in said("hf:")
     assert f"no transformers model in {tmp_path}" in said(f"hf:{tmp_path}")
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert "merge it into its base" in said(f"hf:{tmp_path}")
     assert "no folder at '/not/there'" in said("hf:/not/there")
     assert "no folder at './not/there'" in said("random:./not/there")
     assert "no file at '/not/there.gguf'" in said("gguf:/not/there.gguf")
