@@ -205,8 +205,7 @@ def curve(jobs: Sequence[Job], costs: Costs, workers: Iterable[int] = WORKERS) -
 def check(measured: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
     """What the simulation says of each measured sweep, from the durations of its own trials.
 
-    The overheads come from the sweep with one worker: what its wall-clock time holds beside its trials. They
-    are then used, unchanged, for the others.
+    The overheads come from the sweep with one worker and are used, unchanged, for the others.
     """
     costs = measured_costs(measured)
     rows = []
@@ -227,14 +226,16 @@ def check(measured: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
 
 
 def measured_costs(measured: Sequence[dict[str, Any]]) -> Costs:
-    """Overheads: `start` as measured up to the first trial; the rest of one worker's idle time per Tune trial.
+    """Overheads of the sweep with one worker, per Tune trial.
 
-    How much of it the driver spends is not visible from outside, so all of it is charged to the driver: with
-    many workers that is the pessimistic reading.
+    `start` is the time up to the first trial, `driver` the processor time the driver's process used from the
+    first result on, `worker` whatever else the wall clock holds beside the trials themselves.
     """
     alone = next(sweep for sweep in measured if sweep["workers"] == 1)
-    beside = alone["seconds"] - alone["start"] - sum(alone["groups"])
-    return Costs(driver=max(0.0, beside / len(alone["groups"])), start=alone["start"])
+    count = len(alone["groups"])
+    beside = max(0.0, alone["seconds"] - alone["start"] - sum(alone["groups"]))
+    driver = min(alone["driver_seconds"], beside)
+    return Costs(driver / count, (beside - driver) / count, alone["start"])
 
 
 # Real sweeps
@@ -253,10 +254,12 @@ def measure(workers: Sequence[int], folder: Path, overrides: Sequence[str]) -> l
 
         def __init__(self) -> None:
             self.reported: dict[str, float] = {}
+            self.processor = 0.0
 
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
         ) -> None:
+            self.processor = self.processor or time.process_time()
             self.reported.setdefault(str(result.get("trial")), time.time())
 
     asked = load_sweep(HERE.parent / "experiments" / "quickstart-sweep.yaml", overrides)
@@ -270,7 +273,7 @@ def measure(workers: Sequence[int], folder: Path, overrides: Sequence[str]) -> l
             tell=lambda line: print(line, flush=True),
             callbacks=[clock],
         )
-        seconds = time.time() - started
+        seconds, processor = time.time() - started, time.process_time() - clock.processor
         taken = {trial.id: trial.seconds or 0.0 for trial in trials}
         groups: dict[str, float] = {}
         for trial in trials:
@@ -284,6 +287,7 @@ def measure(workers: Sequence[int], folder: Path, overrides: Sequence[str]) -> l
                 "finished": sum(trial.status == "finished" for trial in trials),
                 "seconds": seconds,
                 "start": begun - started,
+                "driver_seconds": processor,
                 "groups": sorted(groups.values(), reverse=True),
                 "load": os.getloadavg()[0],
                 "processors": os.cpu_count(),
@@ -348,7 +352,8 @@ def report(measured: Sequence[dict[str, Any]], settings: int, seeds: int) -> str
                 "trials_per_hour": ".0f",
             },
         ),
-        f"Overheads used: {costs.driver:.2f} s per Tune trial, {costs.start:.0f} s once per worker.",
+        f"Overheads used: {costs.driver:.2f} s per Tune trial on the driver, {costs.worker:.2f} s on its "
+        f"worker, {costs.start:.0f} s once per worker.",
         f"Simulated, {trials} trials ({settings} settings, {seeds} seeds, 2 streams) in "
         f"{len(jobs['groups'])} groups:",
     ]
@@ -370,8 +375,8 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="fields of the measured sweep, as field=value")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--output", type=Path, default=Path("runs/cluster"))
-    parser.add_argument("--settings", type=int, default=10)
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--settings", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=50)
     arguments = parser.parse_args()
     if arguments.what == "measure":
         rows = measure(arguments.workers, arguments.output, arguments.overrides)

@@ -78,6 +78,12 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
         "SIGKILL of the driver, a worker and the whole Ray runtime in turn, at random instants.",
         ["sweep_durability.py", "--kills", "12"],
     ),
+    "cluster": (
+        "Sweeps on a cluster",
+        "What a sweep scales like: sweeps with one and two workers here, and a discrete-event simulation of the "
+        "scheduler up to 1,000. The head of `cluster_simulation.py` states the assumptions.",
+        ["cluster_simulation.py", "simulate"],
+    ),
     "durability": (
         "Killed and resumed",
         "SIGKILL at 20 random instants; the resumed run against an uninterrupted one.",

@@ -91,9 +91,17 @@ def _rehearse_there(asked: Sweep, runtime: Resources) -> float:
     """The rehearsal on a machine where trials will run."""
     import ray
 
-    task: Any = ray.remote(rehearse).options(num_cpus=runtime.cpus_per_trial, num_gpus=runtime.gpus_per_trial)
+    from cl_forget.sweeps.trainable import register, registered
+
+    def elsewhere(added: Any, runs: Any, device: str) -> float:
+        register(added)
+        return rehearse(runs, device)
+
+    task: Any = ray.remote(elsewhere).options(
+        num_cpus=runtime.cpus_per_trial, num_gpus=runtime.gpus_per_trial
+    )
     try:
-        return float(ray.get(task.remote(rehearsed(asked), runtime.device)))
+        return float(ray.get(task.remote(registered(), rehearsed(asked), runtime.device)))
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, UserError) else error from None
 

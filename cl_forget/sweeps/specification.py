@@ -245,6 +245,10 @@ class Sweep(Shared):
             raise ValueError(
                 f"`mode: {self.mode}` has a budget of trials; give `trials`, or set `mode: search`"
             )
+        if self.mode == "asha" and self.train.strategy == "fsdp":
+            raise ValueError(
+                "`mode: asha` cannot watch a run with `train.strategy: fsdp`; use curve or search"
+            )
         if self.mode == "asha" and self.score.generality == "accuracy" and not self.suites:
             raise ValueError(
                 "without suites there is no generality; name some, or set `score.generality: kl_to_base`"

@@ -48,8 +48,7 @@ class GroupTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any], **given: Any) -> None:
         """Called once per actor, with what `trainable` was given."""
         registries, address = given["registries"], given["address"]
-        for place, entries in registries.items():
-            _registry(place).restore(entries)
+        register(registries)
         self.source: Source = given["source"]
         self.folder, self.threads = Path(given["folder"]), given["threads"]
         self.setups = Setups(device=given["device"])
@@ -159,7 +158,6 @@ def trainable(
         device: where models lie.
         address: storage that every node mirrors its folder to, and brings what it lacks from.
     """
-    added = {place: _registry(place).additions for place in REGISTRIES if _registry(place).additions}
     return tune.with_parameters(
         GroupTrainable,
         source=source,
@@ -167,7 +165,7 @@ def trainable(
         threads=threads,
         device=device,
         address=address,
-        registries=added,
+        registries=registered(),
     )
 
 
@@ -177,6 +175,17 @@ REGISTRIES = (
     "cl_forget.streams:SUITES",
     "cl_forget.mitigations:MITIGATIONS",
 )
+
+
+def registered() -> dict[str, dict[str, str]]:
+    """What this process has added to the registries, for processes elsewhere."""
+    return {place: _registry(place).additions for place in REGISTRIES if _registry(place).additions}
+
+
+def register(additions: dict[str, dict[str, str]]) -> None:
+    """Add what `registered` of another process gave."""
+    for place, entries in additions.items():
+        _registry(place).restore(entries)
 
 
 def _registry(place: str) -> Registry:

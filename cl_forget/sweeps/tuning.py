@@ -56,11 +56,16 @@ def fit(
         arguments.setdefault("search_alg", search)
         arguments.setdefault("num_samples", -1)
     space = {"group": tune.grid_search(list(range(count)))} if search is None else {}
-    config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=resources.side_by_side, **arguments)
+    per_trial, concurrent = resources.per_trial, resources.side_by_side
+    if asked.train.strategy == "fsdp":
+        # The trial's own process only waits for its workers, for which Ray Train reserves what they need. A
+        # byte of memory, because Tune wants to reserve something.
+        per_trial, concurrent = {"memory": 1.0}, sharded_side_by_side(resources, asked.train.workers)
+    config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=concurrent, **arguments)
     tuner = tune.Tuner(
         tune.with_resources(
             trainable(source, folder, resources.threads, resources.device, address),
-            tune.PlacementGroupFactory([resources.per_trial]),
+            tune.PlacementGroupFactory([per_trial]),
         ),
         param_space=space,
         tune_config=config,
@@ -73,6 +78,15 @@ def fit(
         ),
     )
     tuner.fit()
+
+
+def sharded_side_by_side(resources: Resources, workers: int) -> int:
+    """Trials that run at the same time when each needs `workers` processors or devices, wherever they are."""
+    import ray
+
+    there = ray.cluster_resources()
+    fit = int(there.get("GPU" if resources.gpus_per_trial else "CPU", 0) // workers)
+    return max(1, min(fit, resources.max_concurrent or fit))
 
 
 class Recorder(tune.Callback):

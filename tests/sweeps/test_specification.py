@@ -122,3 +122,8 @@ def test_a_grid_over_budget_is_thinned_evenly() -> None:
     sweep = Sweep(**FIELDS, budget={"trials": 3}, seeds=[0, 1])
     values = [one.trial.value for one in plan_grid(sweep) if one.trial.method == "WiSE-FT"]
     assert values == [0.0, 0.5, 1.0] * 2
+
+
+def test_a_sharded_run_cannot_be_stopped_early() -> None:
+    with pytest.raises(ValueError, match=r"`mode: asha` cannot watch a run with `train\.strategy: fsdp`"):
+        Sweep(**{**FIELDS, "mode": "asha", "train": {"strategy": "fsdp", "workers": 2}})

@@ -1,0 +1,98 @@
+"""A sweep over several nodes, one of which dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+import yaml
+from sweep_samples import plain_numbers
+
+from cl_forget.config import Run
+from cl_forget.simulation import simulate
+from cl_forget.sweeps.trials import load_trials
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_a_node_killed_in_the_middle_costs_nothing_but_time(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("on_a_cluster.py")), str(folder)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    seen = json.loads(done.stdout.splitlines()[-1])
+    # Two trials were running when the node went; the one on it was started again on the other node.
+    assert seen["at_kill"].count("running") == 2 and "finished" in seen["at_kill"]
+    assert seen["recovered"] >= 1
+    assert sorted(seen["alive"]) == [0, 1], "the head and one node are left"
+    trials = load_trials(folder)
+    assert len(trials) == 12 and {trial.status for trial in trials} == {"finished"}
+    table = pyarrow.parquet.read_table(folder / "trials.parquet").to_pylist()
+    assert {line["status"] for line in table} == {"finished"} and len(table) == 12
+    assert "| L2-SP " in (folder / "final.md").read_text()
+    # The same numbers, to the bit, as trials have by themselves in one undisturbed process.
+    for trial in trials[::3]:
+        of_trial = folder / "trials" / trial.id
+        run = Run.parse(yaml.safe_load((of_trial / "config.yaml").read_text()))
+        assert plain_numbers(of_trial) == plain_numbers(simulate(run, tmp_path / "alone" / trial.id)), (
+            trial.id
+        )
+
+
+# The files of docs/cluster.md
+
+
+def test_the_cluster_launcher_accepts_its_file() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    validate_config(
+        prepare_config(yaml.safe_load((ROOT / "docs" / "cluster" / "ray-cluster.yaml").read_text()))
+    )
+
+
+def test_the_kubernetes_file_mounts_what_it_claims_and_matches_the_pinned_ray() -> None:
+    claim, job = yaml.safe_load_all((ROOT / "docs" / "cluster" / "rayjob.yaml").read_text())
+    cluster = job["spec"]["rayClusterSpec"]
+    assert f"ray=={cluster['rayVersion']}" in (ROOT / "constraints.txt").read_text()
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    for pod in (group["template"]["spec"] for group in groups):
+        volumes = {volume["name"]: volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"]}
+        mounted = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+        assert volumes == {"shared": claim["metadata"]["name"]} and mounted == {"shared": "/shared"}
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+@pytest.mark.parametrize("name", ["ray-cluster.yaml", "rayjob.yaml", "sweep.sbatch"])
+def test_the_files_call_the_command_as_it_is(name: str) -> None:
+    import re
+
+    text = (ROOT / "docs" / "cluster" / name).read_text()
+    call = re.search(r"cl-forget sweep .*--address.*", text)
+    assert call is not None
+    if name != "sweep.sbatch":
+        file = re.search(r"experiments/\S+\.yaml", call.group())
+        assert file is not None and (ROOT / file.group()).exists()
+    help_text = subprocess.run(
+        [sys.executable, "-m", "cl_forget.cli", "sweep", "run", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "NO_COLOR": "1"},
+    ).stdout
+    for option in re.findall(r"--[a-z-]+", text[call.start() : call.end()]):
+        assert option in help_text, option
+
+
+def test_the_slurm_script_is_shell() -> None:
+    subprocess.run(["bash", "-n", str(ROOT / "docs" / "cluster" / "sweep.sbatch")], check=True)
