@@ -123,12 +123,13 @@ def killed_at_random(
     driver = None
     for number in range(kills):
         if driver is None or driver.poll() is not None:
-            driver = start(file, folder)
-            until = time.monotonic() + 120
-            while not any(folder.glob("trials/*/trial.json")) and time.monotonic() < until:
-                time.sleep(0.1)
+            driver, since = start(file, folder), time.time()
+            while driver.poll() is None and not any(
+                record.stat().st_mtime > since for record in folder.glob("trials/*/trial.json")
+            ):
+                time.sleep(0.1)  # a kill while Ray starts would hit no trial
         what = ("driver", "worker", "runtime")[number % 3]
-        time.sleep(chance.uniform(0.1, 0.5) * length)
+        time.sleep(chance.uniform(0.05, 0.5) * length)
         hit = driver.poll() is None and kill(driver, what)
         hits += hit
         if what != "worker":
@@ -154,7 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--length", type=float, default=20, help="seconds from start to end, about")
+    parser.add_argument("--length", type=float, default=20, help="seconds that the trials take, about")
     arguments = parser.parse_args()
     sys.path.insert(0, str(TESTS))
     with tempfile.TemporaryDirectory() as temporary:

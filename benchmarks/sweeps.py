@@ -58,7 +58,7 @@ SIX_METHODS: dict[str, Any] = {
 
 def overhead(world: dict[str, Any], folder: Path) -> None:
     """Trials of one group each; what passes between a trial's end and the next one's, over what it took itself."""
-    strengths = [10.0**-n for n in range(24)]
+    strengths = [10.0**-n for n in range(12)]
     fields = {"methods": {"L2-SP": ["l2_sp"]}, "space": {"l2_sp.strength": strengths}, "control": False}
     trials, _ = _shared({**world, **fields}, folder, side_by_side=1)
     ends = sorted((folder / "trials" / t.id / "trial.json").stat().st_mtime for t in trials)
