@@ -3,11 +3,13 @@
     python benchmarks/dashboard.py             2,000 made-up trials, five openings
 
 The page counts as open when everything in sight is drawn. Chromium is started beforehand, reads the page from a
-file, and runs on one of the machine's cores with software rendering, so that a laptop is faster.
+file and renders in software. Wall-clock time depends on what else the machine does, so the processor time of the
+page's main thread and the load of the machine are printed beside it.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import tempfile
@@ -125,12 +127,17 @@ def main(
         browser = Browser()
         try:
             seconds = [browser.open(page) for _ in range(openings)]
+            processor = [browser.processor_seconds(page) for _ in range(openings)]
             assert not browser.errors, browser.errors
         finally:
             browser.close()
     print(f"{len(trials):,} trials: built in {built:.1f} s, {size:.1f} MiB")
     each = ", ".join(f"{s:.2f}" for s in seconds)
     print(f"opened in {statistics.median(seconds):.2f} s (median of {openings}: {each})")
+    print(
+        f"processor time of its main thread {statistics.median(processor):.2f} s; load of the machine "
+        f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from reporting.samples import make_results
 
 from cl_forget import cli
 
@@ -249,6 +250,15 @@ def test_reporting_a_folder_without_results(command: Command, workspace: Path) -
     Path("empty").mkdir()
     refused(command("report", "empty"), "empty")
     refused(command("report", "nowhere"), "nowhere")
+
+
+def test_figures_of_an_unknown_style_and_pages_on_nothing(command: Command) -> None:
+    Path("run").mkdir()
+    (result,) = make_results(["LDIFS"], (0,), ["digits"], [], [])
+    Path("run/result.json").write_text(result.model_dump_json())
+    refused(command("figures", "run", "--style", "papr"), "papr", "paper, slides")
+    refused(command("report", "nowhere", "--serve"), "nowhere")
+    assert not Path("run/figures").exists()
 
 
 def test_reporting_a_corrupt_result(command: Command) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 from tiny import COLOURS, images
 
-from cl_forget.config import Experiment
+from cl_forget.config import Experiment, load_experiment
 from cl_forget.errors import UserError
 from cl_forget.experiment import run_experiment
 
@@ -30,6 +31,15 @@ def experiment(tmp_path: Path) -> Experiment:
         train={"epochs": 1, "batch_size": 8},
         evaluate={"curves": False, "export": False},
     )
+
+
+def test_the_configuration_in_a_runs_folder_is_an_experiment(experiment: Experiment, tmp_path: Path) -> None:
+    """So that any run can be made again by `cl-forget run <folder>/config.yaml`."""
+    for run in experiment.model_copy(update={"seeds": [3]}).runs():
+        file = tmp_path / "config.yaml"
+        file.write_text(yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False))
+        (again,) = load_experiment(file).runs()
+        assert again.key() == run.key() and (again.method, again.seed) == (run.method, 3)
 
 
 def test_runs_side_by_side_give_the_bits_of_runs_in_turn(experiment: Experiment, tmp_path: Path) -> None:

@@ -125,10 +125,25 @@ def draw_tradeoff(axes: Axes, specification: Specification, figure: Figure, look
         obstacles += _seed_dots(axes, figure, method)
         if method.name in means:
             _mean_marker(axes, method, look, *means[method.name])
-    axes.margins(0.06, 0.07)
-    axes.autoscale_view()
+    _limits(axes, front + obstacles, [cell for pair in means.values() for cell in pair])
     stair = _front_stair(axes, front)
     _label(axes, specification, look, means, curves, obstacles, stair)
+
+
+def _limits(axes: Axes, points: Points, cells: Sequence[Cell]) -> None:
+    """Room for every point and its interval; but an interval many times as long as the points are apart is cut."""
+    for k, margin in enumerate((0.06, 0.07)):
+        values = [point[k] for point in points]
+        low, high = min(values), max(values)
+        room = 0.4 * (high - low)
+        ends = [end for cell in cells[k::2] for end in (cell.low, cell.high) if end is not None]
+        values += [min(max(end, low - room), high + room) for end in ends]
+        low, high = min(values), max(values)
+        pad = margin * (high - low or abs(high) or 1)
+        if k == 0:
+            axes.set_xlim(low - pad, high + pad)
+        else:
+            axes.set_ylim(low - pad, high + pad)
 
 
 def _means(figure: Figure) -> dict[str, tuple[Cell, Cell]]:

@@ -46,8 +46,11 @@ function tradeoffData(figure) {
 function rangesOf(data) {
   const ends = (which, measure) => {
     const values = data.points.map((point) => point[which === "x" ? 0 : 1]);
-    for (const pair of data.means) if (known(pair[which].low)) values.push(pair[which].low * scaleOf(measure), pair[which].high * scaleOf(measure));
     if (showSeeds) for (const pair of data.seeds) values.push(pair[which].value * scaleOf(measure));
+    // The intervals of two or three seeds can be many times as long as the points are apart: they are cut at the edge.
+    const span = [Math.min(...values), Math.max(...values)], room = 0.4 * (span[1] - span[0]);
+    const within = (end) => Math.max(span[0] - room, Math.min(span[1] + room, end * scaleOf(measure)));
+    for (const pair of data.means) if (known(pair[which].low)) values.push(within(pair[which].low), within(pair[which].high));
     const low = Math.min(...values), high = Math.max(...values), pad = (high - low || Math.abs(high) || 1) * 0.07;
     return [low - pad, high + pad];
   };
