@@ -57,7 +57,6 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
         "A `.pt` file is written by `torch.save`, which needs the whole result in memory.",
         ["merge.py"],
     ),
-<<<<<<< HEAD
     "sweep-overhead": (
         "A sweep's overhead",
         "Trials of a model of a few thousand weights, one after the other in one actor.",
@@ -84,12 +83,11 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
         "What a sweep scales like: sweeps with one and two workers here, and a discrete-event simulation of the "
         "scheduler up to 1,000. The head of `cluster_simulation.py` states the assumptions.",
         ["cluster_simulation.py", "simulate"],
-=======
+    ),
     "dashboard": (
         "The report of a sweep of 2,000 trials",
         "Opened in headless Chromium; open is when everything in sight is drawn.",
         ["dashboard.py"],
->>>>>>> 0f30a8e (Notebooks, executed; the report of a big sweep measured; docs/reports.md)
     ),
     "durability": (
         "Killed and resumed",
