@@ -110,6 +110,8 @@ def knobs(view: SweepView) -> Figure | None:
     wanted = ("speciality", "generality", "retention", "bwt", "kl_to_base", "delta_lp", "train_seconds")
     measures = tuple(m for m in view.measures if m.name in wanted)
     data = _observations(view, measures, "tune")
+    if not data:
+        return None
     turned = [
         s is not None and m not in view.unordered
         for m, s in zip(data["method"], data["setting"], strict=True)

@@ -227,3 +227,15 @@ def test_settings_without_an_order_are_points_and_not_a_line(trials):
     assert figure.order["unordered"] == ("LDIFS",)
     settings = {s for m, s in zip(figure.data["method"], figure.data["setting"], strict=True) if m == "LDIFS"}
     assert len(settings) == len({t.config["train.lr"] for t in searched if t.status == "finished"})
+
+
+def test_a_sweep_of_which_nothing_finished_still_says_why(trials, tmp_path):
+    nothing = {"status": "failed", "reason": "out of disk", "test": {}, "validation": {}, "cost": None}
+    failed = [trial.model_copy(update=nothing) for trial in trials[:20]]
+    written = report_sweep(failed, tmp_path)
+    assert set(written.specification.item("failures").data["reason"]) == {"out of disk"}
+    assert written.picture is None and "out of disk" not in written.markdown.read_text()
+    planned = [
+        trial.model_copy(update={**nothing, "status": "planned", "seconds": None}) for trial in trials[:20]
+    ]
+    assert any("20 of 20 trials" in finding for finding in specify_sweep(planned).findings)
