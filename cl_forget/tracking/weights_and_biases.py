@@ -8,6 +8,7 @@ the server does not take at its start is kept offline from its first record, so 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -120,11 +121,14 @@ class WandbTracker:
         """W&B's run: online, or offline if it cannot be; None if the run has been taken over meanwhile."""
         run, why = self._online() if mode == "online" else (None, "")
         with self._lock:
-            if self._given_up and mode == "online":
+            late = self._given_up and mode == "online"
+            if not late:
+                self._run = run or self._offline()
+        if late:
+            with contextlib.suppress(Exception):  # what it has to say comes too late
                 if run is not None:
                     run.finish(exit_code=1)
-                return None
-            self._run = run or self._offline()
+            return None
         if why:
             self._say_offline(why)
         elif not self._given_up:

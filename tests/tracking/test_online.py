@@ -166,7 +166,7 @@ def test_server_that_fails_in_the_middle(
     train = Simulation.fine_tune
 
     def break_server(self: Simulation, stage: Any) -> None:
-        wait_for(lambda: bool(server.runs), "the run to reach the server")
+        wait_for(lambda: self.tracker.url is not None, "W&B to have started")
         if what == "down":
             server.stop()
         server.delay = 60.0 if what == "hangs" else 0.0
