@@ -54,7 +54,8 @@ def best(trials: Sequence[Trial]) -> list[Trial]:
         for trial, point in known
         if not any(o[0] >= point[0] and o[1] >= point[1] and o != point for _, o in known)
     ]
-    return [trial for trial, _ in sorted(front, key=lambda pair: (-pair[1][0], -pair[1][1]))]
+    once = {point: trial for trial, point in reversed(front)}  # of those that are equal, the first
+    return [once[point] for point in sorted(once, reverse=True)]
 
 
 def time_left(state: SweepState, trials: Sequence[Trial], now: float) -> float | None:
@@ -71,8 +72,8 @@ def _point(trial: Trial) -> tuple[float, float] | None:
 
 
 def _progress(state: SweepState, trials: Sequence[Trial]) -> RenderableType:
-    from rich.console import Group
     from rich.progress_bar import ProgressBar
+    from rich.table import Table
     from rich.text import Text
 
     counts = Counter(trial.status for trial in trials)
@@ -88,10 +89,12 @@ def _progress(state: SweepState, trials: Sequence[Trial]) -> RenderableType:
         line.append("  complete", style="green")
     elif left is not None:
         line.append(f"  about {_duration(left)} left", style="dim")
-    parts: list[Any] = [line, ProgressBar(total=max(total, 1), completed=over, width=60)]
+    lines = Table.grid()
+    lines.add_row(line)
+    lines.add_row(ProgressBar(total=max(total, 1), completed=over, width=60))
     if state.saved is not None:
-        parts.append(Text(str(state.saved), style="dim"))
-    return Group(*parts)
+        lines.add_row(Text(str(state.saved), style="dim"))
+    return lines
 
 
 def _table(trials: Sequence[Trial], total: int) -> RenderableType:
