@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cl_forget.config import Run
+from cl_forget.environment import device as default_device
 from cl_forget.errors import UserError
 from cl_forget.evaluation.landscape import Landscape, flatness, loss_landscape, plot_together, sam_gap
 from cl_forget.models import load_model
@@ -68,6 +69,7 @@ def landscape(
     model = load_model(first.model, first.text)
     for task in tasks:
         model.add_task(task)
+    model.to(default_device())
     loss = _loss(model, experience, samples)
     planes, measured = {}, {}
     planes["pretrained"], measured["pretrained"] = _measure(model, loss, radius, points, rho)

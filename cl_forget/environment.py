@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cl_forget.errors import UserError
 from cl_forget.redact import redact
 
 if TYPE_CHECKING:
@@ -39,6 +40,29 @@ def quiet_libraries() -> None:
     logging.getLogger("wandb").propagate = False  # it has log files of its own
 
 
+def device() -> str:
+    """Where models lie unless a caller says otherwise: the GPU if there is one.
+
+    The environment variable CL_FORGET_DEVICE ("cpu", "cuda:1", "mps") overrides it.
+
+    Raises:
+        UserError: the variable names no device of this machine.
+    """
+    import torch
+
+    asked = os.environ.get("CL_FORGET_DEVICE")
+    if asked is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=asked)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"CL_FORGET_DEVICE={asked}: there is no such device here ({reason}); set it to cpu, or unset it."
+        ) from None
+    return asked
+
+
 def describe() -> dict[str, Any]:
     """Versions, commit of the working directory's repository, processor and threads; for `result.json`."""
     import torch
@@ -49,7 +73,7 @@ def describe() -> dict[str, Any]:
         "commit": _commit(),
         "machine": platform.machine(),
         "system": platform.system(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name() if device().startswith("cuda") else device(),
         "threads": torch.get_num_threads(),
         "command": redact(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
     }

@@ -10,6 +10,7 @@ import torch
 
 from cl_forget.config import Run
 from cl_forget.environment import cache_folder
+from cl_forget.environment import device as default_device
 from cl_forget.errors import UserError
 from cl_forget.models import load_model
 from cl_forget.models.base import FoundationModel, Prepared
@@ -24,7 +25,7 @@ class Setup:
 
     Args:
         run: names the model, the stream, the suites and the probes.
-        device: where the model lies.
+        device: where the model lies; None for the GPU if there is one.
 
     Attributes:
         base: the frozen pre-trained model, with a head for every task of the stream.
@@ -37,7 +38,7 @@ class Setup:
         UserError: the model or the data cannot be had, or two experiences share a name.
     """
 
-    def __init__(self, run: Run, device: str = "cpu") -> None:
+    def __init__(self, run: Run, device: str | None = None) -> None:
         self.experiences = load_stream(run.stream)
         self.suites = [load_suite(spec) for spec in run.suites]
         self.probes = load_probes(run.probes)
@@ -47,7 +48,7 @@ class Setup:
             model = load_model(run.model, run.text)
             for experience in self.experiences:
                 model.add_task(experience)
-        self.base = FrozenModel(model.to(device), self.experiences, copy=False)
+        self.base = FrozenModel(model.to(device or default_device()), self.experiences, copy=False)
         self.weights: Weights = {n: t.detach().clone() for n, t in model.state_dict().items()}
         self.cache = FrozenCache(cache_folder())
         self.prepared: dict[tuple[str, str], Prepared] = {}
@@ -68,10 +69,10 @@ class Setups:
 
     Args:
         room: how many are kept; each holds a model and its data.
-        device: where their models lie.
+        device: where their models lie, as for `Setup`.
     """
 
-    def __init__(self, room: int = 2, device: str = "cpu") -> None:
+    def __init__(self, room: int = 2, device: str | None = None) -> None:
         self.room, self.device = room, device
         self._known: OrderedDict[str, Setup] = OrderedDict()
 

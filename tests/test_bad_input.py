@@ -15,6 +15,9 @@ from PIL import Image
 from reporting.samples import make_results
 
 from cl_forget import cli
+from cl_forget.config import Run
+from cl_forget.errors import UserError
+from cl_forget.simulation import simulate
 
 GOOD = """\
 model: tiny-clip
@@ -348,3 +351,11 @@ def test_help_and_list_answer_at_once() -> None:
         )
         assert done.returncode == 0, done.stderr
         assert "cl-forget" in done.stdout or "Mitigations" in done.stdout
+
+
+def test_a_device_that_is_not_there(tiny_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CL_FORGET_DEVICE", "nonsense")
+    with pytest.raises(UserError, match="CL_FORGET_DEVICE=nonsense: there is no such device here"):
+        simulate(tiny_run())
+    monkeypatch.setenv("CL_FORGET_DEVICE", "cpu")
+    assert simulate(tiny_run(stream={"squares": {"tasks": 1}})).environment["device"] == "cpu"

@@ -69,13 +69,16 @@ def work(arguments: dict[str, Any]) -> None:
     import ray.train.torch
     import torch
 
+    from cl_forget.setup import Setup
     from cl_forget.simulation import simulate_with
     from cl_forget.training.workers import ShardedWorkers
 
     donor = Path(arguments["donor"]) if arguments["donor"] else None
     workers = ShardedWorkers(torch.device(ray.train.torch.get_device()))
     folder = RunFolder(Path(arguments["folder"]), arguments["lasting"])
-    simulate_with(Run.parse(arguments["run"]), folder, arguments["resume"], donor, workers=workers)
+    run = Run.parse(arguments["run"])
+    setup = Setup(run, "cpu")  # the whole model need not fit a GPU; the parts of it are moved there
+    simulate_with(run, folder, arguments["resume"], donor, setup=setup, workers=workers)
 
 
 def _check_room(resources: dict[str, float], workers: int, gpu: bool) -> None:
