@@ -20,7 +20,7 @@ from nbformat import NotebookNode
 HERE = Path(__file__).parent
 
 
-def execute(path: Path, folder: Path, timeout: float = 300.0) -> NotebookNode:
+def execute(path: Path, folder: Path, timeout: float = 900.0) -> NotebookNode:
     """The notebook with its outputs, executed in `folder`; raises where a cell fails."""
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(

@@ -57,7 +57,7 @@ def test_it_runs_from_a_clean_kernel(path: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     workspace = tmp_path / "workspace"
     workspace.mkdir()
-    executed = execute(path, workspace, timeout=600)
+    executed = execute(path, workspace)
     assert not any(output.output_type == "error" for output in outputs(executed))
     committed = nbformat.read(path, as_version=4)
     drawn = [sum("image/png" in o.get("data", {}) for o in outputs(n)) for n in (executed, committed)]
