@@ -55,6 +55,7 @@ def test_it_runs_from_a_clean_kernel(path: Path, tmp_path: Path, monkeypatch: py
 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("HOME", str(tmp_path))
     workspace = tmp_path / "workspace"
     workspace.mkdir()
     executed = execute(path, workspace)
