@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
-from sweeps.records import trial
+from records import trial
 
 from cl_forget.errors import UserError
 from cl_forget.sweeps.analysis import SweepSummary, sweep_summary
