@@ -46,6 +46,7 @@ class ClipModel(FoundationModel):
         self._tokenizer = tokenizer
         self._zero_shot: dict[tuple[Any, ...], nn.Linear] = {}
         self._label_spaces: dict[str, LabelSpace] = {}  # of each head, by module name
+        self._hashed: tuple[Any, str] | None = None  # state of the text tower's memory -> hash of its content
         visual: Any = clip.visual
         if self._resblocks is not None:
             layers = len(self._resblocks)
@@ -157,12 +158,23 @@ class ClipModel(FoundationModel):
         clip: Any = self.clip
         return clip.logit_scale.exp()
 
+    def train(self, mode: bool = True) -> ClipModel:
+        """Training or evaluation mode; what is known of the weights is forgotten."""
+        self._hashed = None
+        super().train(mode)
+        return self
+
     def _text_fingerprint(self) -> str:
-        digest = hashlib.blake2b(digest_size=16)
-        for name, tensor in self.clip.state_dict().items():
-            if not name.startswith("visual."):
+        tower = [t for name, t in self.clip.state_dict().items() if not name.startswith("visual.")]
+        # torch counts the changes of a tensor's memory, but not those by fused optimisers: between two changes
+        # of mode the hash is that of the same count, in training it is always taken anew.
+        versions = tuple((tensor.data_ptr(), tensor._version) for tensor in tower)
+        if self.training or self._hashed is None or self._hashed[0] != versions:
+            digest = hashlib.blake2b(digest_size=16)
+            for tensor in tower:
                 digest.update(tensor.detach().cpu().contiguous().view(-1).numpy().data)
-        return digest.hexdigest()
+            self._hashed = versions, digest.hexdigest()
+        return self._hashed[1]
 
     def _head(self, experience: Experience) -> nn.Module:
         labels = _labels(experience)
