@@ -216,3 +216,18 @@ def shared_head() -> list[Experience]:
         split = [d.subset([i for i, y in enumerate(d.labels) if y in classes]) for d in data]
         parts.append(Experience(f"part-{number + 1}", labels, *split))
     return parts
+
+
+def without_key_bias(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights but for the biases of attention's keys.
+
+    A key's bias shifts all scores of a query alike, so its gradient is zero but for rounding, and AdamW turns
+    rounding into steps: two ways to write one method need not agree there.
+    """
+    kept = {}
+    for name, tensor in tensors.items():
+        if name.endswith("in_proj_bias"):
+            query, _, value = tensor.chunk(3)
+            tensor = torch.cat([query, value])
+        kept[name] = tensor
+    return kept
