@@ -13,10 +13,11 @@ from cl_forget.config import Run
 from cl_forget.environment import device as default_device
 from cl_forget.errors import UserError
 from cl_forget.evaluation.landscape import Landscape, flatness, loss_landscape, plot_together, sam_gap
+from cl_forget.files import write_text
 from cl_forget.models import load_model
 from cl_forget.result import Result
 from cl_forget.streams import load_stream, load_suite
-from cl_forget.training.checkpoints import RunFolder, write_text
+from cl_forget.training.checkpoints import RunFolder
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from cl_forget.auditing.bench import quality
 from cl_forget.auditing.records import Audit, Point, Repair
 from cl_forget.auditing.specification import specify_audit, specify_repair
 from cl_forget.errors import UserError
+from cl_forget.files import write_bytes
 from cl_forget.reporting.html import page
 from cl_forget.reporting.pictures import tradeoff_png
 
@@ -99,9 +99,7 @@ def _write(folder: Path, contents: dict[str, bytes]) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            temporary = folder / f".{name}.{os.getpid()}.tmp"
-            temporary.write_bytes(content)
-            os.replace(temporary, folder / name)
+            write_bytes(folder / name, content)
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another --output.") from error
     return [folder / name for name in contents]

@@ -10,7 +10,6 @@ while it is called and are restored to the bit, also when it raises.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from cl_forget.files import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -235,9 +236,8 @@ def plot_together(landscapes: Mapping[str, Landscape], path: Path) -> None:
         axes.set_xlabel("direction 1 (filter norms)")
     panels[0].set_ylabel("direction 2 (filter norms)")
     figure.colorbar(filled, ax=list(panels), label="mean loss (nats)", format="%.3g")
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png")
-    os.replace(part, path)
+    with whole(path) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def _contours(axes: Axes, landscape: Landscape, levels: NDArray[np.float64], norm: Any) -> Any:

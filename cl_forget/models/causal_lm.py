@@ -10,7 +10,6 @@ import contextlib
 import copy
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from cl_forget.config import TextOptions
 from cl_forget.errors import UserError
+from cl_forget.files import whole
 from cl_forget.models import _answers
 from cl_forget.models._quiet import quiet_transformers
 from cl_forget.models._texts import PreparedTexts, TextFormat, TextTable, Tokens, lay_out
@@ -271,13 +271,11 @@ class CausalLM(FoundationModel):
 
         Use the model again as `hf:<folder>/model`.
         """
-        target, temporary = folder / "model", folder / f".model.{os.getpid()}.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        with quiet_transformers():
+        target = folder / "model"
+        with whole(target) as temporary, quiet_transformers():
             self.lm.save_pretrained(temporary)
             self._tokenizer.save_pretrained(temporary)
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(temporary, target)
+            shutil.rmtree(target, ignore_errors=True)
         return sorted(target.iterdir())
 
     # -- what the configuration says -------------------------------------------------------------------

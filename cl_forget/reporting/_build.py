@@ -121,7 +121,7 @@ def _findings(comparison: Comparison, table: Table) -> Iterable[str]:
         if equal:
             best = max(equal, key=lambda name: mean(name, "generality") or 0)
             yield (
-                f"Within a point of that speciality, {best} keeps the most generality: "
+                f"Of the methods at most a point below that speciality, {best} keeps the most generality: "
                 f"{shown(best, 'generality')} at {shown(best, 'speciality')}."
             )
     fewest = min(len(comparison.seeds(name)) for name in comparison.names)

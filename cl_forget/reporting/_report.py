@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_forget.errors import UserError
+from cl_forget.files import write_bytes
 from cl_forget.reporting._build import specify
 from cl_forget.reporting.specification import Specification, Table
 from cl_forget.reporting.tables import table_csv, table_markdown
@@ -124,17 +124,8 @@ def write_whole(output: Path, contents: Mapping[str, bytes]) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            _write(output / name, content)
+            write_bytes(output / name, content)
     except OSError as error:
         raise UserError(
             f"the report cannot be written to {output}: {error.strerror}. Choose another folder."
         ) from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ label space (the same head and the same classes) and differ in their data.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -116,12 +117,12 @@ class ImageData(Data):
         )
 
 
-class MeasuredData(Data):
+class MeasuredData(Data, ABC):
     """Samples that only another library can judge: it is given the model and answers with scores."""
 
+    @abstractmethod
     def measure(self, model: FoundationModel, batch_size: int) -> Scores:
         """The scores of `model`, in eval mode, on these samples."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -112,10 +112,11 @@ def _start(ray: Any, resources: Resources) -> None:
     _check_address(resources.address)
     try:
         ray.init(address=resources.address, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError) as error:
         raise UserError(
-            f"no Ray cluster at '{resources.address}' ({str(error).splitlines()[0]}); start one with `ray start "
-            "--head`, or leave --address out."
+            f"no Ray cluster that lets us in at '{resources.address}' ({str(error).splitlines()[0]}); start one with "
+            "`ray start --head`, or leave --address out. If it runs, it may want its token: put what `ray "
+            "get-auth-token` prints on its head into RAY_AUTH_TOKEN here, with RAY_AUTH_MODE=token."
         ) from None
 
 

@@ -13,9 +13,9 @@ import yaml
 from pydantic import BaseModel
 
 from cl_forget.errors import UserError
+from cl_forget.files import write_text
 from cl_forget.sweeps.planning import Saved
 from cl_forget.sweeps.specification import Sweep
-from cl_forget.training.checkpoints import write_text
 
 SCHEMA = 1
 

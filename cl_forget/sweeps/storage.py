@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from cl_forget.environment import cache_folder
 from cl_forget.errors import UserError
+from cl_forget.files import whole
 
 LAST = ("state.json", "result.json", "trial.json", "sweep.json")
 """Files that speak of others: they arrive after them."""
@@ -79,9 +79,8 @@ class Mirror:
         untouched = stamp is not None and self._seen.get(str(local)) == stamp
         if stamp is None or (untouched and self._keys.get(str(local)) != key):
             local.parent.mkdir(parents=True, exist_ok=True)
-            temporary = local.with_name(f".{local.name}.{os.getpid()}.tmp")
-            temporary.write_bytes(self._files.cat_file(remote))
-            os.replace(temporary, local)
+            with whole(local) as temporary:
+                temporary.write_bytes(self._files.cat_file(remote))
             self._remember(local, _stamp(local), key)
 
     def _remember(self, local: Path, stamp: tuple[int, int] | None, key: str) -> None:

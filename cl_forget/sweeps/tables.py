@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cl_forget.files import whole, write_text
 from cl_forget.reporting.numbers import MISSING, SUFFIX, number, with_interval
 from cl_forget.reporting.specification import Cell, Unit
 from cl_forget.sweeps.analysis import Estimate, MethodSummary, SweepSummary
-from cl_forget.training.checkpoints import write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -133,12 +132,11 @@ def write_summary(summary: SweepSummary, folder: Path) -> list[Path]:
     writer.writeheader()
     writer.writerows(records)
     write_text(folder / "final.csv", text.getvalue())
-    temporary = folder / f".final.parquet.{os.getpid()}.tmp"
     # A column without a value has no type of its own: it is one of numbers.
     columns = {name: pyarrow.array([record[name] for record in records]) for name in records[0]}
     typed = {k: v.cast(pyarrow.float64()) if pyarrow.types.is_null(v.type) else v for k, v in columns.items()}
-    pyarrow.parquet.write_table(pyarrow.table(typed), temporary)
-    os.replace(temporary, folder / "final.parquet")
+    with whole(folder / "final.parquet") as temporary:
+        pyarrow.parquet.write_table(pyarrow.table(typed), temporary)
     write_text(folder / "final.md", markdown(summary))
     write_text(folder / "summary.json", summary.model_dump_json(indent=1))
     return [folder / name for name in ("final.csv", "final.parquet", "final.md", "summary.json")]

@@ -22,8 +22,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cl_forget.errors import UserError
+from cl_forget.files import whole, write_text
 from cl_forget.result import Cost
-from cl_forget.training.checkpoints import write_text
 
 SCHEMA = 1
 
@@ -133,7 +133,6 @@ def columns(trials: Sequence[Trial]) -> list[dict[str, Any]]:
 
 def write_table(trials: Sequence[Trial], folder: Path) -> list[Path]:
     """Write `trials.csv` and `trials.parquet`, whole or not at all; returns both."""
-    import os
 
     import pyarrow
     import pyarrow.parquet
@@ -144,9 +143,8 @@ def write_table(trials: Sequence[Trial], folder: Path) -> list[Path]:
     writer.writeheader()
     writer.writerows(records)
     write_text(folder / "trials.csv", text.getvalue())
-    temporary = folder / f".trials.parquet.{os.getpid()}.tmp"
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(_columnar(records)), temporary)
-    os.replace(temporary, folder / "trials.parquet")
+    with whole(folder / "trials.parquet") as temporary:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(_columnar(records)), temporary)
     return [folder / "trials.csv", folder / "trials.parquet"]
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
+from cl_forget.files import write_text
 from cl_forget.result import Result, Row
 from cl_forget.tracking.names import accuracy_table
-from cl_forget.training.checkpoints import write_text
 
 
 class EventLog:

@@ -12,30 +12,19 @@ from typing import Any
 from torch import Tensor
 
 from cl_forget.errors import UserError
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole: under a temporary name, flushed to disk, then renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+from cl_forget.files import whole, write_text
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
     """Write tensors as safetensors, whole or not at all; returns the file's sha256."""
     from safetensors.torch import save_file
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    # Tied parameters and views are stored once each, as tensors of their own.
-    save_file(
-        {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary
-    )
-    digest = _sha256(temporary)
-    os.replace(temporary, path)
-    return digest
+    with whole(path) as temporary:
+        # Tied parameters and views are stored once each, as tensors of their own.
+        save_file(
+            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary
+        )
+        return _sha256(temporary)
 
 
 def load_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
@@ -137,9 +126,8 @@ class RunFolder:
         try:
             os.link(source, target)
         except OSError:  # another file system, or one without links
-            temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-            shutil.copyfile(source, temporary)
-            os.replace(temporary, target)
+            with whole(target) as temporary:
+                shutil.copyfile(source, temporary)
 
     def load(self, entry: dict[str, Any]) -> dict[str, dict[str, Tensor]]:
         """Read the checkpoint that an entry of the state names."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from cl_forget import files
 from cl_forget.errors import UserError
 from cl_forget.weights.reading import DTYPES, TensorInfo
 
@@ -20,23 +20,17 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write a file or folder at; renamed at the end, removed on failure.
+    """`files.whole`, below folders that need not be there.
 
     Raises:
         UserError: the place cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
+        with files.whole(path) as temporary:
+            yield temporary
     except OSError as error:
         raise UserError(f"cannot write to {path}: {error.strerror}; choose another --output.") from error
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
 
 
 def write_safetensors(

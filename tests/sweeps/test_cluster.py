@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 import yaml
-from sweep_samples import plain_numbers
+from sweep_samples import FIELDS, plain_numbers
 
 from cl_forget.config import Run
 from cl_forget.simulation import simulate
@@ -25,7 +25,11 @@ def test_a_node_killed_in_the_middle_costs_nothing_but_time(tmp_path: Path) -> N
     folder = tmp_path / "sweep"
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("on_a_cluster.py")), str(folder)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), *sys.path])},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), *sys.path]),
+            "RAY_AUTH_MODE": "disabled",  # a runtime started earlier in this process left its own mode here
+        },
         capture_output=True,
         text=True,
         timeout=600,
@@ -48,6 +52,63 @@ def test_a_node_killed_in_the_middle_costs_nothing_but_time(tmp_path: Path) -> N
         assert plain_numbers(of_trial) == plain_numbers(simulate(run, tmp_path / "alone" / trial.id)), (
             trial.id
         )
+
+
+CLUSTER_WITH_A_TOKEN = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("token", [None, "b" * 32], ids=["no token", "another token"])
+def test_a_cluster_that_asks_for_its_token(tmp_path: Path, token: str | None) -> None:
+    secret = "a" * 32
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    cluster = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER_WITH_A_TOKEN],
+        env={**ours, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secret},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert cluster.stdin and cluster.stdout
+    try:
+        address = cluster.stdout.readline().strip()
+        (tmp_path / "sweep.yaml").write_text(
+            yaml.safe_dump({**FIELDS, "model": "emoji-clip", "stream": ["digits"]})
+        )
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "cl_forget.cli",
+                "sweep",
+                "sweep.yaml",
+                "--address",
+                address,
+                "--output",
+                "out",
+            ],
+            env={**ours, "PYTHONPATH": str(ROOT)}
+            | ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {}),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    finally:
+        cluster.stdin.close()
+        cluster.wait(60)
+    assert done.returncode == 2, done.stderr[-3000:]
+    assert "Traceback" not in done.stderr and "`ray get-auth-token`" in done.stderr, done.stderr[-3000:]
+    assert secret not in done.stderr + done.stdout
+    assert not (tmp_path / "out").exists()
 
 
 # The files of docs/cluster.md

@@ -20,6 +20,7 @@ import re
 import secrets
 import shutil
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,9 @@ class Store:
     @contextlib.contextmanager
     def locked(self, folder: Path) -> Iterator[None]:
         """Alone among all processes in writing this entry; waits for a writer that came first."""
-        lock = _acquire(_lock(folder), wait=False)
+        patience = time.monotonic() + 5  # a shorter wait is not worth a line
+        while (lock := _acquire(_lock(folder), wait=False)) is None and time.monotonic() < patience:
+            time.sleep(0.02)
         if lock is None:
             logger.info("waiting for another process to finish the cache entry %s", folder.name)
             lock = _acquire(_lock(folder), wait=True)

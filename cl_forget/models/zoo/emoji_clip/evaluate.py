@@ -10,13 +10,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cl_forget.models.zoo._pretraining import write_table
 from cl_forget.models.zoo.emoji_clip import FOLDER
 from cl_forget.models.zoo.emoji_clip.captions import DIGITS
 
 if TYPE_CHECKING:
     from open_clip.model import CLIP
 
-_TABLE, _END = "<!-- scores -->", "<!-- end of scores -->"
 _MEANING = {
     "pretrain": "pictures of pre-training, among 1,587 seen concepts",
     "held_out_pair": "held-out (concept, style) pairs, among 1,587",
@@ -65,11 +65,11 @@ def evaluate(folder: Path = FOLDER) -> dict[str, float]:
 
 def write_card(scores: dict[str, float], card: Path) -> None:
     """Replace the table of scores of a model card, between its two marks."""
-    rows = [f"| {_MEANING[name]} | {100 * score:.1f} % |" for name, score in scores.items()]
-    before, _, rest = card.read_text().partition(_TABLE)
-    _, _, after = rest.partition(_END)
-    table = "\n".join(["| zero-shot top-1 | accuracy |", "|---|---|", *rows])
-    card.write_text(f"{before}{_TABLE}\n{table}\n{_END}{after}")
+    rows = [
+        ("zero-shot top-1", "accuracy"),
+        *((_MEANING[name], f"{100 * score:.1f} %") for name, score in scores.items()),
+    ]
+    write_table(card, rows)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.errors import UserError
+from cl_forget.files import write_bytes
+from cl_forget.models.zoo._pretraining import optimizer_tensors, restore_optimizers
 from cl_forget.models.zoo.emoji_clip.captions import (
     CONTEXT_LENGTH,
     NAME_TEMPLATES,
@@ -138,13 +140,6 @@ class _Captions:
             choices = self.tokens[concept][kind >= 0.5]
             rows.append(choices[int(place * len(choices))])
         return torch.stack(rows)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_suffix(path.suffix + ".part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def _build_model(seed: int) -> "CLIP":
@@ -299,10 +294,7 @@ class _Trainer:
         tensors = {"anchors": self.anchors.detach(), "epoch": torch.tensor(self.epoch)}
         for prefix, module in (("model", self.model), ("average", self.average)):
             tensors |= {f"{prefix}.{name}": tensor for name, tensor in module.state_dict().items()}
-        for place, optimizer in enumerate(self.optimizers):
-            for index, state in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer{place}.{index}.{name}": tensor for name, tensor in state.items()}
-        return tensors
+        return tensors | optimizer_tensors(self.optimizers)
 
     def restore(self, tensors: "dict[str, Tensor]") -> None:
         """Continue from what `state` gave."""
@@ -316,13 +308,7 @@ class _Trainer:
                     if name.startswith(prefix)
                 }
             )
-        for place, optimizer in enumerate(self.optimizers):
-            states: dict[int, dict[str, Tensor]] = {}
-            for name, value in tensors.items():
-                if name.startswith(f"optimizer{place}."):
-                    _, index, key = name.split(".")
-                    states.setdefault(int(index), {})[key] = value
-            optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
+        restore_optimizers(self.optimizers, tensors)
 
 
 def export(model: "CLIP", folder: Path) -> None:
@@ -334,9 +320,9 @@ def export(model: "CLIP", folder: Path) -> None:
         "model_cfg": MODEL_CONFIG,
         "preprocess_cfg": {"mean": MEAN, "std": STD, "interpolation": "bicubic"},
     }
-    _write(folder / "open_clip_config.json", (json.dumps(config, indent=2) + "\n").encode())
+    write_bytes(folder / "open_clip_config.json", (json.dumps(config, indent=2) + "\n").encode())
     weights = {name: tensor.detach().half().contiguous() for name, tensor in model.state_dict().items()}
-    _write(folder / "open_clip_model.safetensors", save(weights))
+    write_bytes(folder / "open_clip_model.safetensors", save(weights))
 
 
 def _labels(data: "EmojiSet") -> "Tensor":
@@ -395,7 +381,7 @@ def _start(recipe: Recipe, output: Path, resume: bool) -> "tuple[_Trainer, Any]"
         raise UserError(f"{settings} records other settings than those asked for: resume with the same ones")
     texts = [text for concept in data.concepts for kind in captions(concept) for text in kind]
     train_tokenizer(texts, output)
-    _write(settings, (json.dumps(asdict(recipe), indent=2) + "\n").encode())
+    write_bytes(settings, (json.dumps(asdict(recipe), indent=2) + "\n").encode())
     # A folder needs its config before open_clip can read the tokenizer from it.
     export(_build_model(recipe.seed), output)
     tokenizer = open_clip.get_tokenizer(f"local-dir:{output}")
@@ -466,7 +452,7 @@ def pretrain(
                 for loss in trainer.run_epoch(pool):
                     losses.append(loss)
                     progress.update(task, advance=1, loss=loss)
-                _write(folder / "checkpoint.safetensors", save(trainer.state()))
+                write_bytes(folder / "checkpoint.safetensors", save(trainer.state()))
                 if trainer.epoch % evaluate_every == 0 or trainer.epoch == recipe.epochs:
                     export(trainer.average, folder)
                     scores = all_scores(trainer.average, tokenizer, trainer.data)

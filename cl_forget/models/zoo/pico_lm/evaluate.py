@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cl_forget.models.zoo._pretraining import write_table
 from cl_forget.models.zoo.pico_lm import FOLDER
 from cl_forget.models.zoo.pico_lm.data import encode
 from cl_forget.streams.skills.base import Skill
@@ -24,7 +25,6 @@ from cl_forget.streams.skills.prose import stories
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-_TABLE, _END = "<!-- scores -->", "<!-- end of scores -->"
 _ITEMS = 200  # test items of a skill
 
 
@@ -103,12 +103,12 @@ def load(folder: Path = FOLDER) -> tuple[Any, Any]:
 
 def write_card(scores: dict[str, float], card: Path) -> None:
     """Replace the table of scores of a model card, between its two marks."""
-    rows = [f"| {name} | {100 * score:.1f} % |" for name, score in scores.items() if name != "stories"]
-    rows.append(f"| stories | perplexity {scores['stories']:.2f} |")
-    before, _, rest = card.read_text().partition(_TABLE)
-    _, _, after = rest.partition(_END)
-    table = "\n".join(["| skill | exact match |", "|---|---|", *rows])
-    card.write_text(f"{before}{_TABLE}\n{table}\n{_END}{after}")
+    rows = [
+        ("skill", "exact match"),
+        *((name, f"{100 * score:.1f} %") for name, score in scores.items() if name != "stories"),
+    ]
+    rows.append(("stories", f"perplexity {scores['stories']:.2f}"))
+    write_table(card, rows)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.errors import UserError
+from cl_forget.files import write_bytes
+from cl_forget.models.zoo._pretraining import optimizer_tensors, restore_optimizers
 from cl_forget.models.zoo.pico_lm.data import Packed, batch
 from cl_forget.models.zoo.pico_lm.tokenizer import CONTEXT_LENGTH, save_tokenizer
 
@@ -64,13 +65,6 @@ class Recipe:
 
 
 QUICK = Recipe(epochs=2, steps_per_epoch=20, rows=2, warm_up_steps=2)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_suffix(path.suffix + ".part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def model_config(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
@@ -173,23 +167,14 @@ class _Trainer:
 
         tensors = {"epoch": torch.tensor(self.epoch)}
         tensors |= {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
-        for place, optimizer in enumerate(self.optimizers):
-            for index, state in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer{place}.{index}.{name}": tensor for name, tensor in state.items()}
-        return tensors
+        return tensors | optimizer_tensors(self.optimizers)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Continue from what `state` gave."""
         self.epoch = int(tensors["epoch"])
         for name, parameter in self.model.named_parameters():
             parameter.data.copy_(tensors[f"model.{name}"])
-        for place, optimizer in enumerate(self.optimizers):
-            states: dict[int, dict[str, Tensor]] = {}
-            for name, value in tensors.items():
-                if name.startswith(f"optimizer{place}."):
-                    _, index, key = name.split(".")
-                    states.setdefault(int(index), {})[key] = value
-            optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
+        restore_optimizers(self.optimizers, tensors)
 
 
 def export(model: LlamaForCausalLM, folder: Path) -> None:
@@ -197,10 +182,10 @@ def export(model: LlamaForCausalLM, folder: Path) -> None:
     from safetensors.torch import save
 
     config = model.config.to_dict() | {"dtype": "float32", "architectures": ["LlamaForCausalLM"]}
-    _write(folder / "config.json", (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
+    write_bytes(folder / "config.json", (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
     # The output layer is the token embedding, which is written once.
     weights = {name: tensor.detach().half().contiguous() for name, tensor in model.named_parameters()}
-    _write(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
+    write_bytes(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
 
 
 def _start(recipe: Recipe, folder: Path, resume: bool) -> _Trainer:
@@ -221,7 +206,7 @@ def _start(recipe: Recipe, folder: Path, resume: bool) -> _Trainer:
             raise UserError(
                 f"{settings} records other settings than those asked for: resume with the same ones"
             )
-    _write(settings, (json.dumps(asdict(recipe), indent=2) + "\n").encode())
+    write_bytes(settings, (json.dumps(asdict(recipe), indent=2) + "\n").encode())
     return trainer
 
 
@@ -281,7 +266,7 @@ def pretrain(
                 for loss in trainer.run_epoch():
                     losses.append(loss)
                     progress.update(task, advance=1, loss=loss)
-                _write(folder / "checkpoint.safetensors", save(trainer.state()))
+                write_bytes(folder / "checkpoint.safetensors", save(trainer.state()))
                 line = {"epoch": trainer.epoch, "loss": sum(losses) / len(losses)}
                 if trainer.epoch % evaluate_every == 0 or trainer.epoch == recipe.epochs:
                     export(trainer.model, folder)
