@@ -3,22 +3,25 @@
     python benchmarks/cost.py                                          emoji-clip, batch 64
     python benchmarks/cost.py --model open_clip:ViT-B-32/none --batch-size 8
 
-Every method is set up first; then all of them take turns, a few steps each, round after round, so that
-whatever else the machine does falls on all alike. The ratio is the median over rounds of a method's time to
-the plain loop's time in the same round. `bare loop` is the same training written out in plain PyTorch.
-One-time costs (teacher pass, Fisher, FLOW weights) are in the column `set-up`, in plain steps.
+Each method takes turns with the plain loop, a few steps each, round after round, so that whatever else the
+machine does falls on both alike; then it is dropped and the next one is set up, so that memory holds two
+models and no more. The ratio is the median over rounds of a method's time to the plain loop's in the same
+round. The bare loop is the same training written out in plain PyTorch. One-time costs (teacher pass, Fisher,
+FLOW weights) are in the column `set-up`, in plain steps.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import gc
 import json
 import multiprocessing
 import statistics
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +55,20 @@ METHODS: dict[str, Any] = {
     "LoRA, rank 8": [{"lora": {"rank": 8}}],
     "MoFO": ["mofo"],
 }
+PLAIN, BARE = "plain fine-tuning", "bare PyTorch loop"
 
 
 @dataclass
 class Arm:
-    """One method, set up and ready to take steps."""
+    """One method, set up and ready to take steps.
 
-    name: str
+    Attributes:
+        step: takes the step of that number.
+        set_up: seconds that setting up took.
+    """
+
     step: Callable[[int], None]
     set_up: float = 0.0
-    ratios: list[float] = field(default_factory=list)
 
 
 def task_of(model: FoundationModel, samples: int, side: int, seed: int = 0) -> Experience:
@@ -100,7 +107,7 @@ class Bench:
             self.train.batch_size,
         )  # fmt: skip
 
-    def arm(self, name: str, chain: Chain, prepare: Callable[[Task, Chain], None] | None = None) -> Arm:
+    def arm(self, chain: Chain, prepare: Callable[[Task, Chain], None] | None = None) -> Arm:
         """A method through our loop."""
         task = self.context()
         if prepare:
@@ -111,12 +118,16 @@ class Bench:
         set_up = time.perf_counter() - started
         batches = torch.arange(len(task.sources[0])).split(self.train.batch_size)
         task.model.train()
-        return Arm(name, lambda n: loop.step(n, (task.sources[0], batches[n % len(batches)])), set_up)
+        return Arm(lambda n: loop.step(n, (task.sources[0], batches[n % len(batches)])), set_up)
 
     def method(self, name: str) -> Arm:
-        """One of `METHODS`, or plain fine-tuning."""
+        """By name: plain fine-tuning, the bare loop, one of `METHODS`, or one of `NAIVE`."""
+        if name == BARE:
+            return self.bare()
+        if name in NAIVE:
+            return Arm(NAIVE[name](self))
         prepare = ten_past_tasks if name.startswith(("EWC", "MAS", "SI")) else None
-        return self.arm(name, Chain([parse_mitigation(item) for item in METHODS.get(name, [])]), prepare)
+        return self.arm(Chain([parse_mitigation(item) for item in METHODS.get(name, [])]), prepare)
 
     def bare(self) -> Arm:
         """Plain PyTorch, nothing of ours but the model."""
@@ -137,7 +148,7 @@ class Bench:
             optimizer.step()
             loss.item()
 
-        return Arm("bare PyTorch loop", step)
+        return Arm(step)
 
 
 def ten_past_tasks(task: Task, chain: Chain) -> None:
@@ -146,26 +157,26 @@ def ten_past_tasks(task: Task, chain: Chain) -> None:
         m.end_task(task, chain.state[m.name])
 
 
-def measure(arms: list[Arm], rounds: int, steps: int) -> None:
-    """Let the arms take turns; the first is what the others are compared with."""
-    for arm in arms:
-        for number in range(steps):
-            arm.step(number)  # warm-up
-    for turn in range(rounds):
-        seconds = []
-        for arm in arms:
-            started = time.perf_counter()
-            for number in range(steps):
-                arm.step((turn + 1) * steps + number)
-            seconds.append((time.perf_counter() - started) / steps)
-        for arm, taken in zip(arms, seconds, strict=True):
-            arm.ratios.append(taken / seconds[0])
-        arms[0].set_up = statistics.median(seconds[:1])
+def times(arm: Arm, start: int, steps: int) -> float:
+    """Seconds per step, of `steps` steps from number `start` on."""
+    started = time.perf_counter()
+    for number in range(start, start + steps):
+        arm.step(number)
+    return (time.perf_counter() - started) / steps
+
+
+def measure(plain: Arm, arm: Arm, rounds: int, steps: int) -> list[tuple[float, float]]:
+    """Seconds per step of the plain loop and of a method, by turns; one step of each goes before and does not count."""
+    for warming in (plain, arm):
+        warming.step(0)
+    return [
+        (times(plain, turn * steps, steps), times(arm, turn * steps, steps)) for turn in range(1, rounds + 1)
+    ]
 
 
 def memory_table(arguments: argparse.Namespace) -> None:
     """Resident memory at its peak, one process per method so that none hides behind another."""
-    names = ["plain fine-tuning", "bare PyTorch loop", *METHODS, *NAIVE]
+    names = [PLAIN, BARE, *METHODS, *NAIVE]
     context = multiprocessing.get_context("spawn")
     print(
         f"{arguments.model}, batch {arguments.batch_size}\n\n"
@@ -185,12 +196,7 @@ def memory_table(arguments: argparse.Namespace) -> None:
 def peak_of(name: str, model: str, batch_size: int) -> float:
     """Peak resident memory, MiB, of a process that takes three steps of one method."""
     bench = Bench(model, batch_size, batches=2)
-    if name == "bare PyTorch loop":
-        arm = bench.bare()
-    elif name in NAIVE:
-        arm = Arm(name, NAIVE[name](bench))
-    else:
-        arm = bench.method(name)
+    arm = bench.method(name)
     for number in range(3):
         arm.step(number)
     return peak_memory_mb(torch.device("cpu"))
@@ -210,25 +216,28 @@ def main() -> None:
         memory_table(arguments)
         return
     bench = Bench(arguments.model, arguments.batch_size, batches=4)
-    plain = bench.method("plain fine-tuning")
-    arms = [plain, bench.bare()]
-    for name in METHODS:
-        if not arguments.only or name in arguments.only:
-            arms.append(bench.method(name))
-    for name, make in NAIVE.items():
-        if not arguments.only or name in arguments.only:
-            arms.append(Arm(name, make(bench)))
-    measure(arms, arguments.rounds, arguments.steps)
-    step = plain.set_up
+    plain = bench.method(PLAIN)
+    plain_steps: list[float] = []
+    figures = {PLAIN: {"ratio": 1.0, "set_up_seconds": 0.0}}
+    for name in [BARE, *METHODS, *NAIVE]:
+        if arguments.only and name not in arguments.only:
+            continue
+        arm = bench.method(name)
+        turns = measure(plain, arm, arguments.rounds, arguments.steps)
+        plain_steps += [seconds for seconds, _ in turns]
+        figures[name] = {
+            "ratio": statistics.median(own / seconds for seconds, own in turns),
+            "set_up_seconds": arm.set_up,
+        }
+        print(name, figures[name], file=sys.stderr, flush=True)
+        del arm
+        gc.collect()
+    step = statistics.median(plain_steps)
     print(f"{arguments.model}, batch {arguments.batch_size}, {torch.get_num_threads()} threads; ")
     print(f"a plain step took {1000 * step:.1f} ms (median)\n")
     print("| method | step, ratio to plain | set-up, in plain steps |\n|---|---:|---:|")
-    figures = {}
-    for arm in arms:
-        ratio = statistics.median(arm.ratios)
-        set_up = 0.0 if arm is plain else arm.set_up / step
-        figures[arm.name] = {"ratio": ratio, "set_up_steps": set_up}
-        print(f"| {arm.name} | {ratio:.2f} | {set_up:.0f} |")
+    for name, figure in figures.items():
+        print(f"| {name} | {figure['ratio']:.2f} | {figure['set_up_seconds'] / step:.0f} |")
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -61,6 +62,29 @@ def ewc(bench: Any, tasks: int = 10) -> Callable[[int], None]:
     return _stepper(bench, parts, penalty)
 
 
+def avalanche_ewc(bench: Any, tasks: int = 10) -> Callable[[int], None]:
+    """Avalanche's own EWC plugin, holding what ten tasks leave in it."""
+    from avalanche.training.plugins import EWCPlugin
+    from avalanche.training.utils import ParamData
+
+    parts = _parts(bench)
+    plugin = EWCPlugin(ewc_lambda=1.0)
+    for past in range(tasks):
+        for name, p in parts[2]:
+            plugin.saved_params[past][name] = ParamData(name, init_tensor=p.detach().clone())
+            plugin.importances[past][name] = ParamData(name, init_tensor=torch.rand_like(p))
+    strategy = SimpleNamespace(
+        clock=SimpleNamespace(train_exp_counter=tasks), device=bench.model.device, model=parts[1], loss=0
+    )
+
+    def penalty(*_: Any) -> Any:
+        strategy.loss = 0
+        plugin.before_backward(strategy)
+        return strategy.loss
+
+    return _stepper(bench, parts, penalty)
+
+
 def ldifs(bench: Any) -> Callable[[int], None]:
     """The teacher runs on every batch."""
     parts = _parts(bench)
@@ -97,6 +121,7 @@ def kd(bench: Any) -> Callable[[int], None]:
 NAIVE = {
     "L2-SP, autograd loop": l2_sp,
     "EWC, 10 past tasks, autograd loop": ewc,
+    "EWC, 10 past tasks, Avalanche's plugin": avalanche_ewc,
     "LDIFS, teacher online": ldifs,
     "KD, teacher online": kd,
 }

@@ -19,15 +19,15 @@ VIT = ["--model", "open_clip:ViT-B-32/none", "--batch-size", "8"]
 PARTS: dict[str, tuple[str, str, list[str]]] = {
     "cost": (
         "Cost of a training step, emoji-clip",
-        "Every method takes turns with the plain loop on the same model and data in one run; the ratio is the median "
-        "over rounds. The last rows are the same methods the way they are usually written (autograd penalties, one "
-        "per past task; the teacher on every batch): that is what the design buys.",
+        "Each method takes turns with the plain loop on the same model and data; the ratio is the median over "
+        "rounds. The last rows are the same methods the way they are usually written (autograd penalties, one per "
+        "past task; Avalanche's own plugin; the teacher on every batch): that is what the design buys.",
         ["cost.py", "--rounds", "6", "--steps", "5"],
     ),
     "cost-vit": (
         "Cost of a training step, ViT-B-32 at 224 px",
         "The same with open_clip's ViT-B-32, random weights, batch 8.",
-        ["cost.py", *VIT, "--rounds", "3", "--steps", "5"],
+        ["cost.py", *VIT, "--rounds", "2", "--steps", "5"],
     ),
     "memory": (
         "Peak memory, emoji-clip",
@@ -105,10 +105,10 @@ def main() -> None:
         title, text, command = PARTS[part]
         print(f"== {title}", flush=True)
         done = subprocess.run(
-            [sys.executable, str(HERE / command[0]), *command[1:]], capture_output=True, text=True
+            [sys.executable, str(HERE / command[0]), *command[1:]], stdout=subprocess.PIPE, text=True
         )
         if done.returncode:
-            raise SystemExit(f"{part} failed:\n{done.stdout}\n{done.stderr}")
+            raise SystemExit(f"{part} failed with exit code {done.returncode}:\n{done.stdout}")
         print(done.stdout)
         machine = f"{platform.machine()}, {date.today()}, torch {version('torch')}"
         call = " ".join(["python", f"benchmarks/{command[0]}", *command[1:]])
