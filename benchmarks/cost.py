@@ -3,11 +3,10 @@
     python benchmarks/cost.py                                          emoji-clip, batch 64
     python benchmarks/cost.py --model open_clip:ViT-B-32/none --batch-size 8
 
-Each method takes turns with the plain loop, a few steps each, round after round, so that whatever else the
-machine does falls on both alike; then it is dropped and the next one is set up, so that memory holds two
-models and no more. The ratio is the median over rounds of a method's time to the plain loop's in the same
-round. The bare loop is the same training written out in plain PyTorch. One-time costs (teacher pass, Fisher,
-FLOW weights) are in the column `set-up`, in plain steps.
+Each method takes turns with the plain loop, step by step, so that whatever else the machine does falls on both
+alike; then it is dropped and the next one is set up, so that memory holds two models and no more. The ratio is that
+of the steps' processor time in one thread (of wall-clock time on a GPU). The bare loop is the same training written
+out in plain PyTorch. One-time costs (teacher pass, Fisher, FLOW weights) are in the column `set-up`, in plain steps.
 """
 
 from __future__ import annotations
@@ -55,6 +54,8 @@ METHODS: dict[str, Any] = {
     "LoRA, rank 8": [{"lora": {"rank": 8}}],
     "MoFO": ["mofo"],
 }
+now = time.perf_counter if torch.cuda.is_available() else time.process_time
+
 PLAIN, BARE = "plain fine-tuning", "bare PyTorch loop"
 
 
@@ -112,10 +113,10 @@ class Bench:
         task = self.context()
         if prepare:
             prepare(task, chain)
-        started = time.perf_counter()
+        started = now()
         loop = FineTune(task, chain, self.train, Cost(), lambda record: None)
         loop.set_up()
-        set_up = time.perf_counter() - started
+        set_up = now() - started
         batches = torch.arange(len(task.sources[0])).split(self.train.batch_size)
         task.model.train()
         return Arm(lambda n: loop.step(n, (task.sources[0], batches[n % len(batches)])), set_up)
@@ -157,21 +158,15 @@ def ten_past_tasks(task: Task, chain: Chain) -> None:
         m.end_task(task, chain.state[m.name])
 
 
-def times(arm: Arm, start: int, steps: int) -> float:
-    """Seconds per step, of `steps` steps from number `start` on."""
-    started = time.perf_counter()
-    for number in range(start, start + steps):
-        arm.step(number)
-    return (time.perf_counter() - started) / steps
-
-
-def measure(plain: Arm, arm: Arm, rounds: int, steps: int) -> list[tuple[float, float]]:
-    """Seconds per step of the plain loop and of a method, by turns; one step of each goes before and does not count."""
-    for warming in (plain, arm):
-        warming.step(0)
-    return [
-        (times(plain, turn * steps, steps), times(arm, turn * steps, steps)) for turn in range(1, rounds + 1)
-    ]
+def measure(plain: Arm, arm: Arm, steps: int) -> tuple[float, float]:
+    """Seconds of the plain loop and of a method for as many steps, by turns, after one that does not count."""
+    taken = [0.0, 0.0]
+    for number in range(steps + 1):
+        for place, one in enumerate((plain, arm)):
+            started = now()
+            one.step(number)
+            taken[place] += (now() - started) * (number > 0)
+    return taken[0], taken[1]
 
 
 def memory_table(arguments: argparse.Namespace) -> None:
@@ -206,8 +201,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="emoji-clip")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument(
+        "--steps", type=int, default=20, help="of each method; a multiple of 5 for LookSAM's cycle"
+    )
     parser.add_argument("--only", nargs="*", help="names of methods")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--memory", action="store_true", help="peak memory of each method, a process each")
@@ -215,6 +211,7 @@ def main() -> None:
     if arguments.memory:
         memory_table(arguments)
         return
+    torch.set_num_threads(1)
     bench = Bench(arguments.model, arguments.batch_size, batches=4)
     plain = bench.method(PLAIN)
     plain_steps: list[float] = []
@@ -223,18 +220,16 @@ def main() -> None:
         if arguments.only and name not in arguments.only:
             continue
         arm = bench.method(name)
-        turns = measure(plain, arm, arguments.rounds, arguments.steps)
-        plain_steps += [seconds for seconds, _ in turns]
-        figures[name] = {
-            "ratio": statistics.median(own / seconds for seconds, own in turns),
-            "set_up_seconds": arm.set_up,
-        }
+        ours, own = measure(plain, arm, arguments.steps)
+        plain_steps.append(ours / arguments.steps)
+        figures[name] = {"ratio": own / ours, "set_up_seconds": arm.set_up}
         print(name, figures[name], file=sys.stderr, flush=True)
         del arm
         gc.collect()
     step = statistics.median(plain_steps)
-    print(f"{arguments.model}, batch {arguments.batch_size}, {torch.get_num_threads()} threads; ")
-    print(f"a plain step took {1000 * step:.1f} ms (median)\n")
+    print(
+        f"{arguments.model}, batch {arguments.batch_size}; a plain step took {1000 * step:.0f} ms (median)\n"
+    )
     print("| method | step, ratio to plain | set-up, in plain steps |\n|---|---:|---:|")
     for name, figure in figures.items():
         print(f"| {name} | {figure['ratio']:.2f} | {figure['set_up_seconds'] / step:.0f} |")

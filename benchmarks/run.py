@@ -19,15 +19,15 @@ VIT = ["--model", "open_clip:ViT-B-32/none", "--batch-size", "8"]
 PARTS: dict[str, tuple[str, str, list[str]]] = {
     "cost": (
         "Cost of a training step, emoji-clip",
-        "Each method takes turns with the plain loop on the same model and data; the ratio is the median over "
-        "rounds. The last rows are the same methods the way they are usually written (autograd penalties, one per "
-        "past task; Avalanche's own plugin; the teacher on every batch): that is what the design buys.",
-        ["cost.py", "--rounds", "6", "--steps", "5"],
+        "Each method takes turns with the plain loop, step by step, on the same model and data; ratios are of "
+        "processor time in one thread. The last rows are the same methods the way they are usually written (autograd "
+        "penalties, one per past task; Avalanche's own plugin; the teacher on every batch): what the design buys.",
+        ["cost.py", "--steps", "20"],
     ),
     "cost-vit": (
         "Cost of a training step, ViT-B-32 at 224 px",
         "The same with open_clip's ViT-B-32, random weights, batch 8.",
-        ["cost.py", *VIT, "--rounds", "2", "--steps", "5"],
+        ["cost.py", *VIT, "--steps", "5"],
     ),
     "memory": (
         "Peak memory, emoji-clip",
