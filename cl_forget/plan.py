@@ -104,8 +104,9 @@ def _table(
         chain = mine[0].chain()
         shares = mine[0].training_key() in trained or "linear_probe" in chain
         trained.add(mine[0].training_key())
-        seen = 0 if shares else samples * mine[0].train.epochs
-        steps = 0 if shares else _steps(mine[0], tasks)
+        planned = _steps(mine[0], tasks)
+        steps = 0 if shares else chain.steps(planned)
+        seen = 0 if shares else round(samples * mine[0].train.epochs * steps / planned)
         rows = 1 + len(chain.arrange(tasks)) + _curve_points(chain, mine[0])
         seconds = len(mine) * (seen * measured["train"] + rows * per_row * measured["evaluate"])
         total += seconds

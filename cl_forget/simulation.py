@@ -247,7 +247,7 @@ class Simulation:
             start=self._weights(),
             frozen=FrozenOutputs(self.cache, {"pretrained": self.base, "previous": previous}),
             seed=self.run.seed,
-            steps=steps_of(sources, self.run.train),
+            steps=self.chain.steps(steps_of(sources, self.run.train)),
             batch_size=self.run.train.batch_size,
             label_smoothing=self.run.train.label_smoothing,
         )

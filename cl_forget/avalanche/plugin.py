@@ -27,6 +27,7 @@ WITHOUT_MEANING = {
     "arrange": "it decides which experiences are trained together; use Avalanche's JointTraining",
     "train_task": "it is a training loop of its own",
     "learning_rate_factor": "it sets learning rates; set them in the optimiser given to Avalanche",
+    "step_share": "it takes fewer steps; give Avalanche fewer epochs",
 }
 TEXT = ("flyp", "flyp_ce", "zscl")
 NUMBERED = ("flow",)

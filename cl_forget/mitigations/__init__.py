@@ -11,6 +11,7 @@ MITIGATIONS = Registry(
     {
         "joint": "cl_forget.mitigations.joint:Joint",
         "early_stopping": "cl_forget.mitigations.early_stopping:EarlyStopping",
+        "fewer_steps": "cl_forget.mitigations.fewer_steps:FewerSteps",
         "freeze": "cl_forget.mitigations.freeze:Freeze",
         "frozen_trunk": "cl_forget.mitigations.frozen_trunk:FrozenTrunk",
         "layer_decay": "cl_forget.mitigations.layer_decay:LayerDecay",

@@ -182,6 +182,10 @@ class Mitigation(BaseModel):
         """Factor on the learning rate of one parameter."""
         return 1.0
 
+    def step_share(self) -> float:
+        """Share (0-1] of a task's steps that is taken."""
+        return 1.0
+
     # -- weights ---------------------------------------------------------------------------------------
     def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
         """New weights from the tuned ones; `edit` holds the pre-trained and the task-start weights."""
@@ -309,6 +313,12 @@ class Chain:
         for m in self.using("learning_rate_factor"):
             product *= m.learning_rate_factor(model, parameter)
         return product
+
+    def steps(self, planned: int) -> int:
+        """How many of a task's planned steps are taken: the product of the members' shares, at least one."""
+        for m in self.using("step_share"):
+            planned = max(1, round(planned * m.step_share()))
+        return planned
 
     def edit_weights(self, edit: Edit, weights: Weights, feed_back: bool | None = None) -> Weights:
         """The weights after every member's edit, in canonical order.

@@ -28,7 +28,7 @@ Groups = dict[str, dict[str, Tensor]]
 
 
 def steps_of(sources: list[Prepared], train: Training) -> int:
-    """Optimiser steps of a task: every epoch takes each source's batches once, the last one short."""
+    """Optimiser steps that a task's epochs hold: every epoch takes each source's batches once, the last one short."""
     return train.epochs * sum(math.ceil(len(source) / train.batch_size) for source in sources)
 
 
@@ -339,6 +339,8 @@ def _batches(task: Task, train: Training, done: int) -> Iterator[tuple[int, tupl
             order = torch.randperm(len(batches), generator=generator)
             batches = [batches[i] for i in order.tolist()]
         for batch in batches:
+            if number == task.steps:  # fewer than the epochs hold
+                return
             if number >= done:
                 yield number, batch
             number += 1

@@ -318,6 +318,7 @@ def test_a_model_that_grows_is_refused() -> None:
         ("joint", "trained together"),
         ("avalanche", "training loop of its own"),
         ("low_lr", "learning rates"),
+        ("fewer_steps", "fewer epochs"),
         ("flyp", "text tower"),
         ({"zscl": {"reference": "digits"}}, "text tower"),
         ("flow", "by their number"),

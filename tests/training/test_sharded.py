@@ -54,6 +54,7 @@ CHAINS: dict[str, list[Any]] = {
         "eaft",
         "asam",
         "low_lr",
+        {"fewer_steps": 0.75},
         "early_stopping",
         "model_soup",
     ],
