@@ -84,7 +84,8 @@ class Cost(_Record):
     """What training has cost since the start of the run.
 
     Passes are counted in samples: `forward_samples` counts each sample of each forward pass of the tuned
-    model, `frozen_samples` the same for frozen models (0 when read from the cache).
+    model, `frozen_samples` the same for frozen models (0 when read from the cache). `train_seconds` is
+    wall-clock time of the steps and of what a method does before and after them.
     """
 
     steps: int = 0

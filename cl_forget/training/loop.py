@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -81,19 +82,28 @@ class FineTune:
         """Train the stage to its end."""
         task, chain = self.task, self.chain
         done = int(resume["loop"]["steps"]) if resume else 0
-        self.set_up(resume)
+        with self._timed():
+            self.set_up(resume)
         own_loop = chain.using("train_task")
         if own_loop:
             own_loop[0].train_task(task, self.train, chain.live)
         elif self.parameters.tensors:
             self._steps(done, save)
-        self._make_whole()
-        chain.each("finish_training", task)
-        chain.each("restore_parameters", task)
-        task.model.requires_grad_(False).eval()
-        if self.train.gradient_checkpointing:
-            task.model.checkpoint_activations(False)
-        chain.each("end_task", task)
+        with self._timed():
+            self._make_whole()
+            chain.each("finish_training", task)
+            chain.each("restore_parameters", task)
+            task.model.requires_grad_(False).eval()
+            if self.train.gradient_checkpointing:
+                task.model.checkpoint_activations(False)
+            chain.each("end_task", task)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """What a method does before and after its steps (heads, Fisher matrices, frozen outputs) is its cost, too."""
+        started = time.perf_counter()
+        yield
+        self.cost.train_seconds += time.perf_counter() - started
 
     def set_up(self, resume: Groups | None = None) -> None:
         """Everything before the first step: state, trainable parameters, optimiser, frozen outputs."""
