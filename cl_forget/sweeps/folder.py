@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from cl_forget.errors import UserError
 from cl_forget.files import write_text
+from cl_forget.redact import MARK, redact
 from cl_forget.sweeps.planning import Saved
 from cl_forget.sweeps.specification import Sweep
 
@@ -71,7 +72,7 @@ def known_state(folder: Path, sweep: Sweep, resume: bool) -> SweepState | None:
     Raises:
         UserError: there is one and nothing is to be resumed, or it is another one; says what differs.
     """
-    asked = sweep.model_dump(mode="json")
+    asked = redact(sweep.model_dump(mode="json"))
     file = folder / "sweep.yaml"
     if not file.exists():
         return None
@@ -99,8 +100,8 @@ def new_folder(folder: Path, sweep: Sweep) -> SweepState:
         (folder / "trials").mkdir(parents=True, exist_ok=True)
         state = SweepState(name=sweep.name, mode=sweep.mode)
         state.save(folder)
-        asked = yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        write_text(folder / "sweep.yaml", asked)
+        asked = redact(sweep.model_dump(mode="json"))
+        write_text(folder / "sweep.yaml", yaml.safe_dump(asked, sort_keys=False, allow_unicode=True))
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another --output.") from None
     return state
@@ -113,7 +114,7 @@ def _changes(old: Any, new: Any, where: str = "") -> Iterator[str]:
             if key == "checkpoint_seconds":
                 continue
             yield from _changes(old.get(key), new.get(key), f"{where}.{key}" if where else str(key))
-    elif old != new:
+    elif old != new and not (isinstance(old, str) and MARK in old):  # what was secret cannot be compared
         yield f"{where} was {json.dumps(old)} and is {json.dumps(new)}"
 
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cl_forget.errors import UserError
 from cl_forget.files import whole, write_text
+from cl_forget.redact import redact
 from cl_forget.result import Cost
 
 SCHEMA = 1
@@ -89,10 +90,16 @@ class Trial(BaseModel):
         return self.status in OVER
 
     def save(self, sweep: Path) -> None:
-        """Write the record below the sweep's folder, whole or not at all."""
+        """Write the record below the sweep's folder, whole or not at all, without secrets."""
         folder = sweep / "trials" / self.id
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "trial.json", self.model_dump_json(indent=1))
+        write_text(folder / "trial.json", self.shown().model_dump_json(indent=1))
+
+    def shown(self) -> Trial:
+        """The record without the secrets that its settings or an error message may hold."""
+        return self.model_copy(
+            update={name: redact(getattr(self, name)) for name in ("mitigations", "config", "reason")}
+        )
 
 
 def load_trial(sweep: Path, identity: str) -> Trial | None:
@@ -124,7 +131,7 @@ def columns(trials: Sequence[Trial]) -> list[dict[str, Any]]:
 
     What a trial does not have is None.
     """
-    flat = [dict(_flatten(_plain(trial))) for trial in trials]
+    flat = [dict(_flatten(_plain(trial.shown()))) for trial in trials]
     names = list(dict.fromkeys(name for record in flat for name in record))
     first = [name for name in names if "." not in name]
     rest = sorted(name for name in names if "." in name)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cl_forget.errors import TrainingDiverged, UserError
+from cl_forget.files import write_text
+from cl_forget.redact import redact
 from cl_forget.setup import Setups
 from cl_forget.simulation import Watch, simulate
 from cl_forget.sweeps.planning import Group, Planned
@@ -72,7 +74,7 @@ def _one(one: Planned, sweep: Path, setups: Setups, done: dict[str, Trial], watc
                 setups.clear()
                 return _end(trial, sweep, "out_of_memory", _line(error), started)
             if not isinstance(error, UserError):
-                (folder / "error.txt").write_text(traceback.format_exc())
+                write_text(folder / "error.txt", redact(traceback.format_exc()))
             return _end(trial, sweep, "failed", _line(error), started)
         return _record(
             trial,

@@ -11,6 +11,7 @@ from wandb_server import KEY, Server
 
 from cl_forget.cli import main
 from cl_forget.config import Run
+from cl_forget.errors import UserError
 from cl_forget.redact import MARK, redact
 from cl_forget.reporting import report
 from cl_forget.simulation import simulate
@@ -125,3 +126,25 @@ def test_redacting_changes_nothing_in_place(keys: None) -> None:
     given = {"token": "abcdef123456", "list": [HUB]}
     redact(given)
     assert given == {"token": "abcdef123456", "list": [HUB]}
+
+
+def test_a_sweeps_folder_holds_no_secret_and_is_resumed_all_the_same(keys: None, tmp_path: Path) -> None:
+    from cl_forget.sweeps.folder import known_state, new_folder
+    from cl_forget.sweeps.specification import Sweep
+    from cl_forget.sweeps.trials import Trial, load_trial, write_table
+
+    private = {"private-squares": {"token": FIELD, "comment": f"as {HUB}"}}
+    sweep = Sweep(model="tiny-clip", stream=[private], suites=["colours"], methods={"L2-SP": ["l2_sp"]})
+    new_folder(tmp_path, sweep)
+    trial = Trial(sweep="s", id="t", method="L2-SP", status="failed", config=private, reason=f"401: {HUB}")
+    trial.save(tmp_path)
+    write_table([trial], tmp_path)
+    for path in tmp_path.rglob("*.*"):
+        assert not [secret for secret in SECRETS if secret.encode() in path.read_bytes()], path
+    assert MARK in (tmp_path / "sweep.yaml").read_text()
+    saved = load_trial(tmp_path, "t")
+    assert saved is not None and saved.reason == f"401: {MARK}"
+    assert known_state(tmp_path, sweep, resume=True) is not None
+    other = sweep.model_copy(update={"seeds": [1]})
+    with pytest.raises(UserError, match=r"started with other settings: seeds was \[0\] and is \[1\]\."):
+        known_state(tmp_path, other, resume=True)
