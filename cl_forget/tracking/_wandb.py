@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from cl_forget.config import Run
 from cl_forget.environment import describe
+from cl_forget.files import write_bytes
 from cl_forget.redact import redact
 from cl_forget.result import Result
 from cl_forget.tracking import names
@@ -115,7 +116,7 @@ def _pictures(result: Result, folder: Path) -> dict[str, Any]:
     drawn = {"accuracy_matrix": heat_map_png(result), "tradeoff": tradeoff_png(specify([result]))}
     for name, picture in drawn.items():
         if picture is not None:
-            (folder / f"{name}.png").write_bytes(picture)
+            write_bytes(folder / f"{name}.png", picture)  # whole: the process may end before this thread
     return {f"pictures/{path.stem}": wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))}
 
 

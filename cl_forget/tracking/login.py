@@ -87,10 +87,13 @@ def _api_key() -> str | None:
     if key := os.environ.get("WANDB_API_KEY"):
         return key
     places = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]
-    for file in (Path(place).expanduser() for place in places if place):
+    for place in filter(None, places):
         try:
+            file = Path(
+                place
+            ).expanduser()  # a RuntimeError where the user has no home, as in some containers
             found = netrc.netrc(file).authenticators(urlsplit(server()).hostname or "")
-        except (OSError, netrc.NetrcParseError):
+        except (OSError, RuntimeError, ValueError, netrc.NetrcParseError):
             continue
         if found:
             return found[2]

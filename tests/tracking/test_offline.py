@@ -254,6 +254,19 @@ def test_a_login_in_the_netrc_file_counts_for_its_server_only(
     assert mode_of(tiny_run().track) == "online"
 
 
+def test_a_user_without_a_home_is_not_logged_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in containers that run under a number no user has: `~` cannot be told there."""
+    from cl_forget.tracking.login import logged_in
+
+    def homeless(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("NETRC")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    assert not logged_in()
+
+
 # -- wandb sync -----------------------------------------------------------------------------------------
 
 
