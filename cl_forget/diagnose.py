@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 PICTURE = "landscape.png"
+_TITLES = {"pretrained": "pre-trained"}
 BATCH = 64
 """Samples per forward pass."""
 
@@ -81,7 +82,8 @@ def landscape(
     output = output or folders[0]
     output.mkdir(parents=True, exist_ok=True)
     plot_together(
-        {f"{name}, loss on {experience.name}": plane for name, plane in planes.items()}, output / PICTURE
+        {f"{_TITLES.get(name, name)}, loss on {experience.name}": plane for name, plane in planes.items()},
+        output / PICTURE,
     )
     about = {"on": experience.name, "radius": radius, "points": points, "samples": samples, "rho": rho}
     write_text(output / "landscape.json", json.dumps({**about, "models": measured}, indent=1))

@@ -235,7 +235,9 @@ def plot_together(landscapes: Mapping[str, Landscape], path: Path) -> None:
         axes.set_title(title, parse_math=False)
         axes.set_xlabel("direction 1 (filter norms)")
     panels[0].set_ylabel("direction 2 (filter norms)")
-    figure.colorbar(filled, ax=list(panels), label="mean loss (nats)", format="%.3g")
+    figure.colorbar(
+        filled, ax=list(panels), label="mean loss, nats (an equal area per colour)", format="%.3g"
+    )
     with whole(path) as temporary:
         figure.savefig(temporary, format="png")
 
