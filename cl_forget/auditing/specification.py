@@ -7,12 +7,13 @@ from typing import Any
 
 from cl_forget.auditing.bench import quality
 from cl_forget.auditing.records import Audit, Candidate, Loss, Moved, Point, Repair, Repaired, score
+from cl_forget.evaluation.depths import depth_name
 from cl_forget.evaluation.metrics import DEFINITIONS
 from cl_forget.mitigations.hma import HeterogeneousAveraging
 from cl_forget.mitigations.lines import LiNeS
 from cl_forget.mitigations.wise_ft import WiseFT
 from cl_forget.reporting._observations import collect, fold
-from cl_forget.reporting.numbers import number
+from cl_forget.reporting.numbers import formula_text, number
 from cl_forget.reporting.specification import (
     PRETRAINED,
     Cell,
@@ -27,7 +28,7 @@ from cl_forget.reporting.specification import (
 from cl_forget.reporting.styles import method_styles
 
 TUNED, REPAIRED = "tuned", "repaired"
-RESTORED, ALONE = "part restored to base", "part tuned alone"
+RESTORED, ALONE = "part restored", "part tuned alone"
 _QUALITY = "accuracy, or 1/perplexity where there is none"
 SPECIALITY = Measure("speciality", "Speciality", "percent", f"mean {_QUALITY}, over the tasks", "higher")
 GENERALITY = Measure("generality", "Generality", "percent", f"mean {_QUALITY}, over the suites", "higher")
@@ -69,7 +70,7 @@ def specify_repair(found: Repair) -> Specification:
         title="How much comes back without training?",
         subtitle=f"base {found.base} · tuned {found.tuned} ({found.format})",
         findings=tuple(repair_findings(found)),
-        methods=_methods([TUNED, REPAIRED, *titles]),
+        methods=_methods([TUNED, *titles, REPAIRED]),  # the chosen one is drawn on top
         sections=(
             Section("tradeoff", "Trade-off", (_tradeoff(found, searched),)),
             Section("results", "On test data", (_table(found.losses, [PRETRAINED, TUNED, REPAIRED]),)),
@@ -85,32 +86,53 @@ def audit_findings(audit: Audit) -> Iterable[str]:
     known = [(loss, loss.drop) for loss in audit.losses if loss.role == "suite" and loss.drop is not None]
     if known:
         worst, drop = max(known, key=lambda pair: pair[1])
-        yield (
-            f"Largest loss: {worst.name}, from {_percent(quality(worst.base))} to "
-            f"{_percent(quality(worst.tuned))} ({_points(-drop)} points)."
-        )
+        ends = f"from {_percent(quality(worst.base))} to {_percent(quality(worst.tuned))}"
+        if drop > 0:
+            yield f"Largest loss: {worst.name}, {ends} ({_points(-drop)} points)."
+        else:
+            yield f"No suite has lost anything; the nearest to it is {worst.name}, {ends}."
     effects = [e for e in audit.effects if e.recovered is not None]
     if effects:
         best = max(effects, key=lambda e: e.recovered or 0.0)
-        cost = "" if best.given_up is None else f", at {_points(-best.given_up)} points of speciality"
-        yield f"Putting {best.part} back brings {_points(best.recovered)} points of generality{cost}."
+        price = "" if best.given_up is None else f", and {_points(-best.given_up)} of speciality"
+        if (best.recovered or 0.0) > 0:
+            yield f"Putting '{best.part}' back to the base: {_points(best.recovered)} points of generality{price}."
+        else:
+            yield "No part on its own brings generality back when it is put back to the base."
     moved = [part for part in audit.parts[1:] if part.relative is not None]
     if moved:
         most = max(moved, key=lambda part: part.relative or 0.0)
-        yield f"Moved most for its size: {most.name}, by {_percent(most.relative)} of its norm."
+        yield f"Moved most for its size: '{most.name}', by {_percent(most.relative)} of its norm."
 
 
 def repair_findings(found: Repair) -> Iterable[str]:
     """The choice in sentences."""
-    yield f"Chosen: {found.choice.label}; {found.rule}."
+    yield f"Chosen on validation data: {_titled(found.choice)}. {_reason(found.rule)}"
     for role, what in (("task", "Speciality"), ("suite", "Generality")):
         ends = [_mean_quality(found.losses, role, which) for which in ("base", "tuned", "repaired")]
         base, tuned, repaired = map(_percent, ends)
         yield f"{what} on test data: base {base}, tuned {tuned}, repaired {repaired}."
 
 
+def _titled(candidate: Candidate) -> str:
+    """The edit as a sentence names it."""
+    if candidate.method == "restore":
+        return candidate.label
+    return f"{TITLES[candidate.method]} with {candidate.knob} = {candidate.setting:g}"
+
+
+def _reason(rule: str) -> str:
+    """The rule of the choice for readers who have not seen its formula."""
+    if "S/S(tuned)" in rule:
+        return (
+            "Of all edits tried it has the largest mean of two shares: of the base's generality, and of the tuned "
+            "model's speciality."
+        )
+    return f"It has the {rule.removesuffix(', on validation data')}."
+
+
 def _percent(value: float | None) -> str:
-    return f"{number(value, 'percent')} %"
+    return f"{number(value, 'percent')}\N{NO-BREAK SPACE}%"
 
 
 def _points(value: float | None) -> str:
@@ -126,7 +148,7 @@ def _mean_quality(losses: Sequence[Repaired], role: str, which: str) -> float | 
 # -- figures -------------------------------------------------------------------------------------------------
 def _methods(names: Sequence[str]) -> tuple[Method, ...]:
     styles = method_styles(names, TUNED, PRETRAINED)
-    roles: dict[str, Any] = {PRETRAINED: "reference", TUNED: "control"}
+    roles: dict[str, Any] = {PRETRAINED: "reference"}
     return tuple(
         Method(name, roles.get(name, "method"), (0,), s.color, s.color_dark, s.symbol)
         for name in (PRETRAINED, *names)
@@ -215,7 +237,8 @@ def _depths(audit: Audit) -> list[Figure]:
                 yield {"method": TUNED, "seed": 0, "measure": measure, "x": part.name}, getattr(part, measure)
         for measure in ("cka", "feature_drift"):
             for depth, value in getattr(audit.drift, measure).items():
-                yield {"method": TUNED, "seed": 0, "measure": measure, "x": depth}, value
+                x = depth_name(measure, depth)
+                yield {"method": TUNED, "seed": 0, "measure": measure, "x": x}, value
 
     return _lines(
         "drift",
@@ -236,19 +259,20 @@ def _kinds(kinds: Sequence[Moved]) -> Figure:
     return Figure(
         "kinds",
         "Weight distance by kind of tensor",
-        "In % of the norm these tensors have in the base.",
+        "In % of the norm these tensors have in the base; all on one scale.",
         "bars",
         tuple(m for m in measures if m.name in data["measure"]),
         data,
         fold(data),
+        shared_scale=True,
     )
 
 
 TITLES = {"wise_ft": "WiSE-FT", "lines": "LiNeS", "hma": "HMA", "restore": "restore parts"}
 _KNOBS = {
-    "wise_ft": f"alpha of WiSE-FT, {WiseFT.formula}",
-    "lines": f"a of LiNeS, {LiNeS.formula}",
-    "hma": f"alpha of HMA, {HeterogeneousAveraging.formula}",
+    "wise_ft": f"alpha of WiSE-FT, {formula_text(WiseFT.formula)}",
+    "lines": f"a of LiNeS, {formula_text(LiNeS.formula)}",
+    "hma": f"alpha of HMA, {formula_text(HeterogeneousAveraging.formula)}",
     "restore": "how many parts of the tuned model were put back to the base, the best bargain first",
 }
 
@@ -264,7 +288,7 @@ def _tradeoff(found: Repair, searched: Sequence[str]) -> Figure:
                 yield from of(TITLES[c.method], c.validation, f"{c.method}.{c.knob}", c.setting)
         for method in searched:  # the marker that bears the line's name
             best = _best(found, method)
-            if best is not None and method != found.choice.method:
+            if best is not None:
                 yield from of(TITLES[method], best.validation, None, None)
 
     def of(method: str, point: Point, knob: str | None, setting: float | None) -> Any:
@@ -277,8 +301,8 @@ def _tradeoff(found: Repair, searched: Sequence[str]) -> Figure:
         "tradeoff",
         "What comes back, and what does it cost?",
         "Up and to the right is better, on validation data. A line is one edit with its knob turned; nothing was "
-        f"trained. Its marker is where it balances both best; '{REPAIRED}' is the chosen edit, {found.choice.label}. "
-        "On the grey stair no other edit is better on both.",
+        f"trained. Its marker is where it balances both best; '{REPAIRED}' is the chosen edit, "
+        f"{_titled(found.choice)}. On the grey stair no other edit is better on both.",
         "tradeoff",
         (SPECIALITY, GENERALITY),
         data,
@@ -286,7 +310,7 @@ def _tradeoff(found: Repair, searched: Sequence[str]) -> Figure:
         x=SPECIALITY.name,
         y=GENERALITY.name,
         notes=(
-            f"Repaired: {found.choice.label}.",
+            f"Repaired: {_titled(found.choice)}.",
             *(f"Numbers along {TITLES[m]}: {_KNOBS[m]}." for m in searched),
         ),
     )

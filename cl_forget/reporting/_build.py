@@ -118,12 +118,23 @@ def _findings(comparison: Comparison, table: Table) -> Iterable[str]:
         )
         floor = (mean(control, "speciality") or 0) - 0.01
         equal = [name for name in rated if name != control and (mean(name, "speciality") or 0) >= floor]
-        if equal:
-            best = max(equal, key=lambda name: mean(name, "generality") or 0)
+        # A model that was not changed forgets nothing: that is worth saying, but it compares no two cures.
+        still = [name for name in equal if name in comparison.unchanged]
+        for name in still:
             yield (
-                f"Of the methods at most a point below that speciality, {best} keeps the most generality: "
-                f"{shown(best, 'generality')} at {shown(best, 'speciality')}."
+                f"{name[0].upper()}{name[1:]} leaves the model as it was and trains only heads on it: no generality "
+                f"is lost, at {shown(name, 'speciality')} speciality."
             )
+        moved = [name for name in equal if name not in still]
+        if moved:
+            best = max(moved, key=lambda name: mean(name, "generality") or 0)
+            among = "methods that change the model and end" if still else "methods"
+            yield (
+                f"Of the {among} at most a point below plain fine-tuning's speciality, {best} keeps the most "
+                f"generality: {shown(best, 'generality')}, at {shown(best, 'speciality')} speciality."
+            )
+        elif not still and len(rated) > 1:
+            yield "Every other method ends more than a point below plain fine-tuning's speciality."
     fewest = min(len(comparison.seeds(name)) for name in comparison.names)
     if fewest == 1:
         yield "One seed cannot tell a difference from chance: read these numbers as impressions."

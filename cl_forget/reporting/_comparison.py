@@ -46,6 +46,13 @@ class Comparison:
         """Whether any method has more than one seed, and so intervals."""
         return len(self.names) < len(self.results)
 
+    @property
+    def unchanged(self) -> set[str]:
+        """The methods that left every weight of the pre-trained model as it was, such as a linear probe."""
+        moved = {r.method for r in self.results if any(r.rows[-1].drift.weight_distance.values())}
+        measured = {r.method for r in self.results if r.rows[-1].drift.weight_distance}
+        return measured - moved
+
     def seeds(self, method: str) -> tuple[int, ...]:
         """The seeds there is a result of `method` for."""
         return tuple(result.seed for result in self.results if result.method == method)

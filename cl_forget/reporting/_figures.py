@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cl_forget.evaluation import metrics
+from cl_forget.evaluation.depths import depth_name
 from cl_forget.evaluation.metrics import DEFINITIONS
 from cl_forget.reporting._comparison import Comparison
 from cl_forget.reporting._observations import (
@@ -18,7 +19,7 @@ from cl_forget.reporting._observations import (
     lookup,
     run_name,
 )
-from cl_forget.reporting.numbers import listed, number
+from cl_forget.reporting.numbers import formula_text, listed, number
 from cl_forget.reporting.specification import PRETRAINED, Cell, Figure, Frame, Measure, Table
 
 
@@ -115,7 +116,9 @@ def _knob_notes(comparison: Comparison) -> tuple[str, ...]:
     methods: dict[str, list[str]] = {}
     for result in comparison.results:
         for curve in result.curves:
-            turned = methods.setdefault(f"{curve.knob} of {curve.mitigation}, {curve.formula}", [])
+            turned = methods.setdefault(
+                f"{curve.knob} of {curve.mitigation}, {formula_text(curve.formula)}", []
+            )
             if result.method not in turned:
                 turned.append(result.method)
     return tuple(f"Numbers along the line of {listed(names)}: {knob}." for knob, names in methods.items())
@@ -265,22 +268,23 @@ def drift(comparison: Comparison) -> Figure | None:
             "feature_drift",
             "Feature drift",
             "number",
-            "mean squared distance of the token-averaged features to the pre-trained ones, over their mean "
-            "squared norm",
+            "mean squared distance of the token-averaged features after each block to the pre-trained ones, over "
+            "their mean squared norm",
             "lower",
         ),
         Measure(
             "cka",
             "Similarity of features (CKA)",
             "number",
-            "linear CKA with the pre-trained features",
+            "linear CKA of the features after each block with the pre-trained ones",
             "higher",
         ),
         Measure(
             "weight_distance",
             "Weight distance",
             "number",
-            "‖θ - θ0‖ of each block's parameters, L2; heads that the pre-trained model lacks are left out",
+            "‖θ - θ0‖ of each block's parameters, L2; 'rest' is what lies in no block; heads that the "
+            "pre-trained model lacks are left out",
             "lower",
         ),
     )
@@ -291,7 +295,7 @@ def drift(comparison: Comparison) -> Figure | None:
                 for depth, value in getattr(result.rows[-1].drift, measure.name).items():
                     if (measure.name, depth) != ("weight_distance", "all"):
                         keys = {"method": result.method, "seed": result.seed, "measure": measure.name}
-                        yield {**keys, "x": depth}, value
+                        yield {**keys, "x": depth_name(measure.name, depth)}, value
 
     data = collect(entries())
     if not data:
@@ -315,13 +319,18 @@ def drift(comparison: Comparison) -> Figure | None:
 
 def reliability(comparison: Comparison) -> Figure | None:
     """Shifted, hard and ambiguous samples of the tasks."""
+    what = {
+        "ood_accuracy": "accuracy where the data look different",
+        "hardest_decile_accuracy": "accuracy on the tenth of the samples that were hardest for the pre-trained model",
+        "ece": "how far confidence and accuracy lie apart (0 is calibrated)",
+        "kl_to_base": "how far the answers have moved from the pre-trained model's (0 is not at all)",
+    }
+    known = [text for name, text in what.items() if any(v.get(name) is not None for v in comparison.values)]
     return _bars(
         comparison,
         "reliability",
         "Beyond the average sample",
-        "On the tasks' own classes: unseen styles, the tenth of the samples that were hardest for the "
-        "pre-trained model, trust in its own confidence (0 is calibrated), and distance of its answers "
-        "from the pre-trained model's.",
+        f"On the tasks' own classes: {listed(known)}." if known else "",
         (
             Measure("ood_accuracy", "Shifted accuracy", "percent", DEFINITIONS["ood_accuracy"], "higher"),
             Measure(

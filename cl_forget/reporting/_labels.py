@@ -17,6 +17,8 @@ _ANGLES = 16
 _LEADER_POINTS = 16
 # Costs: per square point of overlap, per label a leader line crosses, per point of distance, outside.
 _OVERLAP, _CROSSING, _DISTANCE, _OUTSIDE = 4.0, 60.0, 1.0, 1e5
+# A label that hugs another label's point is read as that point's: what this costs, and how near that is.
+_MISTAKEN, _HUGGING = 25.0, 14.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ def place_labels(
     obstacles: Sequence[Box],
     bounds: Box,
     unit: float = 1.0,
+    exclusive: bool = False,
 ) -> list[Place]:
     """A place for each label: near its anchor, inside `bounds`, on no obstacle, no label and no leader line.
 
@@ -54,6 +57,7 @@ def place_labels(
         obstacles: what labels keep clear of.
         bounds: what labels must stay inside.
         unit: pixels per point of type, the scale of all distances.
+        exclusive: whether a label should also keep away from the other labels' points.
     """
     fixed = _array(obstacles)
     placed: dict[int, Place] = {}
@@ -62,7 +66,9 @@ def place_labels(
             labels = _array([place.box for i, place in placed.items() if i != k])
             leaders = [_leaders(anchors[i], _array([place.centre])) for i, place in placed.items() if i != k]
             lines = np.concatenate([_squares(leader[0]) for leader in leaders] or [_array([])])
-            placed[k] = _best(anchor, size, np.concatenate([fixed, labels, lines]), labels, bounds, unit)
+            rivals = np.array([a for a in anchors if exclusive and a != anchor]).reshape(-1, 2)
+            taken = np.concatenate([fixed, labels, lines])
+            placed[k] = _best(anchor, size, taken, labels, rivals, bounds, unit)
     return [placed[k] for k in range(len(anchors))]
 
 
@@ -71,6 +77,7 @@ def _best(
     size: tuple[float, float],
     taken: Array,
     labels: Array,
+    rivals: Array,
     bounds: Box,
     unit: float,
 ) -> Place:
@@ -90,6 +97,7 @@ def _best(
         _OVERLAP * _overlap(boxes, taken) / unit**2
         + _CROSSING * crossings
         + _OUTSIDE * outside
+        + _MISTAKEN * _mistaken(boxes, np.array(anchor), rivals, _HUGGING * unit)
         + _DISTANCE * distance / unit
         + (1 - direction[:, 0])  # ties go to the right-hand side, where people look for a label first
     )
@@ -112,6 +120,15 @@ def _overlap(boxes: Array, others: Array) -> Array:
     low = np.maximum(boxes[:, None, :2], others[:, :2])
     high = np.minimum(boxes[:, None, 2:], others[:, 2:])
     return np.clip(high - low, 0, None).prod(axis=2).sum(axis=1)
+
+
+def _mistaken(boxes: Array, anchor: Array, rivals: Array, near: float) -> Array:
+    """(boxes,) whether another point is near the box, and not farther from it than the label's own point."""
+    points = np.concatenate([anchor[None], rivals])
+    gaps = np.maximum(boxes[:, None, :2] - points, points - boxes[:, None, 2:]).clip(min=0)
+    distances = np.hypot(gaps[..., 0], gaps[..., 1])  # (boxes, points), the label's own point first
+    others = distances[:, 1:]
+    return ((others < near) & (others <= distances[:, :1])).any(axis=1)
 
 
 def _leaders(anchor: tuple[float, float], centres: Array) -> Array:

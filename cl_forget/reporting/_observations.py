@@ -8,14 +8,19 @@ from typing import Any
 
 from cl_forget.errors import UserError
 from cl_forget.evaluation.metrics import DEFINITIONS, mean_interval, summary
-from cl_forget.reporting.specification import PRETRAINED, Cell, Frame, Measure
+from cl_forget.reporting.specification import PRETRAINED, Cell, Figure, Frame, Measure
 from cl_forget.result import Cost, CurvePoint, Result, Row
 
 Values = dict[str, float | None]
 
 COST_MEASURES = (
     Measure(
-        "train_seconds", "Training time", "seconds", "wall-clock seconds spent in training", "lower", "Cost"
+        "train_seconds",
+        "Training time",
+        "seconds",
+        "wall-clock seconds of training: the steps, and what a method does before and after them",
+        "lower",
+        "Cost",
     ),
     Measure(
         "relative_cost",
@@ -198,6 +203,14 @@ def lookup(folded: Frame, *keys: str) -> dict[tuple[Any, ...], Cell]:
     """The folded entries by the values of `keys`."""
     columns = [folded.get(name, []) for name in (*keys, "mean", "low", "high")]
     return {tuple(key): Cell(mean, low, high) for *key, mean, low, high in zip(*columns, strict=True)}
+
+
+def just_trained(figure: Figure, cells: Mapping[tuple[str, str], Cell]) -> set[tuple[str, str]]:
+    """The cells (row, column) of a method's matrix that belong to the task just trained; none of joint training."""
+    rows, tasks = figure.order["row"], figure.order["tasks"]
+    if any((row, task) not in cells for row in rows for task in tasks):
+        return set()
+    return set(zip(rows[1:], tasks, strict=True))
 
 
 def run_name(result: Result) -> str:

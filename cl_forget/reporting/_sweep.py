@@ -119,13 +119,15 @@ def _findings(view: SweepView) -> Iterable[str]:
     if reached:
         best = max(reached, key=lambda m: m.target_at_retention.mean or 0)
         yield (
-            f"At {summary.retention_level:.0%} retention {best.method} reaches the highest speciality: "
-            f"{percent(best.target_at_retention.mean)}."
+            f"Where {100 * summary.retention_level:.0f}\N{NO-BREAK SPACE}% of the generality is kept, {best.method} "
+            f"reaches the highest speciality: {percent(best.target_at_retention.mean)}."
         )
     front = [m.method for m in summary.methods if m.on_front]
     if front:
-        verb = "is" if len(front) == 1 else "are"
-        yield f"With the settings chosen on validation data, {listed(front)} {verb} on the Pareto front."
+        yield (
+            f"With the settings chosen on validation data, no method is better on both than {listed(front, 'or')} "
+            "(the Pareto front)."
+        )
     better = [m for m in summary.methods if _clearly_better(m)]
     if better:
         yield (
@@ -136,7 +138,12 @@ def _findings(view: SweepView) -> Iterable[str]:
     if open_:
         yield f"The sweep is under way: {open_:,} of {len(view.trials):,} trials are still to come."
     if summary.failures:
-        yield f"{len(summary.failures)} trials did not finish; each is listed below with its reason."
+        count = len(summary.failures)
+        yield (
+            f"{count:,} trials did not finish; each is listed below with its reason."
+            if count > 1
+            else "One trial did not finish; it is listed below with its reason."
+        )
 
 
 def _clearly_better(method: MethodSummary) -> bool:

@@ -84,6 +84,7 @@ def tradeoff(view: SweepView) -> Figure | None:
         y=y,
         order={"unordered": view.unordered, "trials": ("yes",)},
         selected={name: value for name, value in view.selected.items() if name not in reported},
+        notes=("Numbers along a line are settings of its method's knob.",) if view.settings else (),
     )
 
 

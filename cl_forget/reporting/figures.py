@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from cl_forget.errors import UserError
 from cl_forget.registry import closest
-from cl_forget.reporting._observations import lookup
+from cl_forget.reporting._observations import just_trained, lookup
 from cl_forget.reporting._report import write_whole
-from cl_forget.reporting.numbers import scale
+from cl_forget.reporting.numbers import bounded, scale
 from cl_forget.reporting.pictures import INK, MARKERS, MUTED, Look, axis_title, bare, draw_tradeoff
-from cl_forget.reporting.specification import Figure, Measure, Method, Specification, Table
+from cl_forget.reporting.specification import Cell, Figure, Measure, Method, Specification, Table
 from cl_forget.reporting.tables import table_latex, table_markdown
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _lines(specification: Specification, figure: Figure, style: Style) -> Canvas
         order = figure.order[measure.name]
         for method in specification.methods:
             found = [(float(k), cells.get((method.name, measure.name, x))) for k, x in enumerate(order)]
-            _line(axes, method, [(k, cell) for k, cell in found if cell is not None], scale(measure.unit))
+            _line(axes, method, [(k, cell) for k, cell in found if cell is not None], measure)
         axes.set_xticks(range(len(order)), order, rotation=25 if len(order) > 3 else 0)
         axes.set_ylabel(axis_title(measure, arrow=False))
         axes.set_xlabel(figure.x)
@@ -172,15 +172,19 @@ def _lines(specification: Specification, figure: Figure, style: Style) -> Canvas
     return canvas
 
 
-def _line(axes: Axes, method: Method, points: list[tuple[float, Any]], factor: float, **look: Any) -> None:
-    if not points:
+def _line(
+    axes: Axes, method: Method, points: list[tuple[float, Cell]], measure: Measure, **look: Any
+) -> None:
+    points = [(x, bounded(cell, measure.unit)) for x, cell in points]
+    factor = scale(measure.unit)
+    means = [(x, cell.mean * factor) for x, cell in points if cell.mean is not None]
+    if not means:
         return
-    xs, ys = [x for x, _ in points], [cell.mean * factor for _, cell in points]
-    axes.plot(xs, ys, linewidth=1, label=method.name, **_marker(method, 3.5), **look)
-    bounded = [(x, cell) for x, cell in points if cell.low is not None]
-    if len(bounded) > 1:
-        low, high = ([getattr(cell, end) * factor for _, cell in bounded] for end in ("low", "high"))
-        axes.fill_between([x for x, _ in bounded], low, high, color=method.color, alpha=0.15, linewidth=0)
+    axes.plot(*zip(*means, strict=True), linewidth=1, label=method.name, **_marker(method, 3.5), **look)
+    ribbon = [(x, cell) for x, cell in points if cell.low is not None]
+    if len(ribbon) > 1:
+        low, high = ([getattr(cell, end) * factor for _, cell in ribbon] for end in ("low", "high"))
+        axes.fill_between([x for x, _ in ribbon], low, high, color=method.color, alpha=0.15, linewidth=0)
 
 
 def _marker(method: Method, size: float) -> dict[str, Any]:
@@ -190,14 +194,16 @@ def _marker(method: Method, size: float) -> dict[str, Any]:
 
 def _points(specification: Specification, figure: Figure, style: Style) -> Canvas:
     """One value per method: a marker with its interval, and the seeds as dots."""
+    from matplotlib.ticker import MaxNLocator
+
     methods = [m for m in specification.methods if m.name in figure.folded["method"]]
     canvas, panels = _panels(style, len(figure.measures), 0.3 + 0.075 * len(methods))
     cells = lookup(figure.folded, "method", "measure")
     for column, (axes, measure) in enumerate(zip(panels, figure.measures, strict=True)):
         factor = scale(measure.unit)
         for k, method in enumerate(methods):
-            cell = cells.get((method.name, measure.name))
-            if cell is None or cell.mean is None:
+            cell = bounded(cells.get((method.name, measure.name), Cell(None)), measure.unit)
+            if cell.mean is None:
                 continue
             seeds = _seeds(figure, method, measure)
             axes.plot(
@@ -210,6 +216,9 @@ def _points(specification: Specification, figure: Figure, style: Style) -> Canva
         names = [method.name for method in methods] if column % 3 == 0 else [""] * len(methods)
         axes.set_yticks(range(len(methods)), names)
         axes.set_xlabel(axis_title(measure))
+        if measure.unit == "count":
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         if measure.unit == "change":
             axes.axvline(0, color=MUTED, linewidth=0.5)
     return canvas
@@ -232,7 +241,7 @@ def _knobs(specification: Specification, figure: Figure, style: Style) -> Canvas
             points = sorted(
                 (s, c) for (m, of, s), c in cells.items() if (m, of) == (method.name, measure.name)
             )
-            _line(axes, method, points, scale(measure.unit), linestyle=dashes)
+            _line(axes, method, points, measure, linestyle=dashes)
             settings = [setting for setting, _ in points]
             if settings and min(settings) > 0 and max(settings) / min(settings) > 10:
                 axes.set_xscale("log")
@@ -250,28 +259,32 @@ def _matrix(specification: Specification, figure: Figure, style: Style) -> Canva
     cells = lookup(figure.folded, "method", "row", "column")
     methods = [method for method in specification.methods if any(key[0] == method.name for key in cells)]
     canvas, panels = _panels(style, len(methods), 0.62)
-    rows, columns = figure.order["row"], figure.order["column"]
+    rows, columns, tasks = figure.order["row"], figure.order["column"], figure.order["tasks"]
+    # What is trained stands apart from what is only measured, and the task just trained is framed, as on the page.
+    places = [i + 0.25 * (column not in tasks) for i, column in enumerate(columns)]
     for number, (axes, method) in enumerate(zip(panels, methods, strict=True)):
-        for j, row in enumerate(rows):
-            for i, column in enumerate(columns):
-                cell = cells.get((method.name, row, column))
-                if cell is not None and cell.mean is not None:
-                    _square(axes, i, j, cell.mean, style.text)
-        axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
+        own = {(row, column): cell for (name, row, column), cell in cells.items() if name == method.name}
+        framed = just_trained(figure, own)
+        for (row, column), cell in own.items():
+            if cell.mean is not None:
+                i, j = columns.index(column), rows.index(row)
+                _square(axes, places[i], j, cell.mean, style.text, (row, column) in framed)
+        axes.set(xlim=(-0.5, places[-1] + 0.5), ylim=(len(rows) - 0.5, -0.5))
         axes.grid(False)
         axes.spines[:].set_visible(False)
-        axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+        axes.set_xticks(places, columns, rotation=30, ha="right")
         axes.set_yticks(range(len(rows)), rows if number % 3 == 0 else [""] * len(rows))
         axes.set_title(method.name, color=INK)
     return canvas
 
 
-def _square(axes: Axes, i: int, j: int, value: float, size: float) -> None:
+def _square(axes: Axes, i: float, j: int, value: float, size: float, framed: bool) -> None:
     from matplotlib.patches import Rectangle
 
     ground = tuple(1 - value * (1 - channel) for channel in (0.114, 0.247, 0.612))
-    axes.add_patch(Rectangle((i - 0.47, j - 0.47), 0.94, 0.94, facecolor=ground, linewidth=0))
-    ink = "white" if value > 0.55 else INK
+    frame = {"edgecolor": INK, "linewidth": 0.8} if framed else {"linewidth": 0}
+    axes.add_patch(Rectangle((i - 0.47, j - 0.47), 0.94, 0.94, facecolor=ground, **frame))
+    ink = "white" if value > 0.68 else INK  # where both contrast alike
     axes.text(i, j, f"{100 * value:.0f}", ha="center", va="center", color=ink, size=0.8 * size)
 
 

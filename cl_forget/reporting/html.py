@@ -16,8 +16,8 @@ from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
-from cl_forget.reporting._observations import lookup
-from cl_forget.reporting.numbers import MISSING, SUFFIX, half_width, number, scale, with_interval
+from cl_forget.reporting._observations import just_trained, lookup
+from cl_forget.reporting.numbers import LIMITS, MISSING, SUFFIX, half_width, number, scale, with_interval
 from cl_forget.reporting.specification import Cell, Figure, Frame, Measure, RunRecord, Specification, Table
 from cl_forget.reporting.tables import table_csv
 
@@ -60,7 +60,7 @@ def page(specification: Specification, picture: bytes | None = None, live: str |
         live=live,
         kind=_kind,
         grid=_grid,
-        frames=_frames,
+        frames=just_trained,
         number=number,
         half_width=half_width,
         with_interval=with_interval,
@@ -102,14 +102,6 @@ def _grid(figure: Figure, method: str) -> dict[tuple[str, str], Cell]:
     return {(row, column): cell for (name, row, column), cell in cells.items() if name == method}
 
 
-def _frames(figure: Figure, cells: dict[tuple[str, str], Cell]) -> set[tuple[str, str]]:
-    """The cells of the task just trained; none where tasks were trained together."""
-    rows, tasks = figure.order["row"], figure.order["tasks"]
-    if any((row, task) not in cells for row in rows for task in tasks):
-        return set()
-    return set(zip(rows[1:], tasks, strict=True))
-
-
 def _script() -> str:
     """The files of the page's script in their order, as one closure."""
     parts = sorted(
@@ -126,7 +118,10 @@ def _payload(specification: Specification) -> str:
         "methods": [asdict(method) for method in specification.methods],
         "figures": {item.name: _packed(item) for item in items if isinstance(item, Figure)},
         "tables": {item.name: table_csv(item) for item in items if isinstance(item, Table)},
-        "units": {unit: {"scale": scale(unit), "suffix": suffix} for unit, suffix in SUFFIX.items()},
+        "units": {
+            unit: {"scale": scale(unit), "suffix": suffix, "limits": LIMITS.get(unit, (None, None))}
+            for unit, suffix in SUFFIX.items()
+        },
         **_runs(specification.runs),
     }
     return json.dumps(content, ensure_ascii=False, allow_nan=False, default=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cl_forget.reporting.specification import Cell, Unit
 
@@ -26,6 +27,28 @@ def scale(unit: Unit) -> float:
     return 100.0 if unit in ("percent", "points", "change") else 1.0
 
 
+LIMITS: dict[Unit, tuple[float | None, float | None]] = {
+    "percent": (0.0, 1.0),
+    "seconds": (0.0, None),
+    "ratio": (0.0, None),
+    "count": (0.0, None),
+    "megabytes": (0.0, None),
+}
+"""The least and the largest value a quantity of the unit can have, as it is stored; None without a bound."""
+
+
+def bounded(cell: Cell, unit: Unit) -> Cell:
+    """The cell with its interval cut where no value can be, as it is drawn; numbers in tables are left alone.
+
+    Student's t knows nothing of the bounds: with a few seeds that differ, it reaches below 0 seconds.
+    """
+    least, most = LIMITS.get(unit, (None, None))
+    if cell.low is None or cell.high is None:
+        return cell
+    low = cell.low if least is None else max(least, cell.low)
+    return replace(cell, low=low, high=cell.high if most is None else min(most, cell.high))
+
+
 def number(value: float | None, unit: Unit) -> str:
     """`value` as it is shown, without its unit; a dash if it is missing."""
     return MISSING if value is None else _write(value, unit, like=value)
@@ -44,9 +67,14 @@ def with_interval(cell: Cell, unit: Unit) -> str:
     return f"{number(cell.mean, unit)} ± {half}" if half else number(cell.mean, unit)
 
 
-def listed(names: Sequence[str]) -> str:
+def formula_text(formula: str) -> str:
+    """A method's formula, as it stands in its class, with the signs of print."""
+    return formula.replace("θ0", "θ₀").replace("-", "−")
+
+
+def listed(names: Sequence[str], word: str = "and") -> str:
     """`a, b and c`."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
 def _write(value: float, unit: Unit, like: float) -> str:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from cl_forget.reporting._labels import Box, place_labels
 from cl_forget.reporting._observations import lookup
-from cl_forget.reporting.numbers import SUFFIX, scale
-from cl_forget.reporting.specification import PRETRAINED, Cell, Figure, Measure, Method, Specification
+from cl_forget.reporting.numbers import SUFFIX, bounded, scale
+from cl_forget.reporting.specification import PRETRAINED, Cell, Figure, Measure, Method, Specification, Unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,8 +76,10 @@ def _frame(canvas: Canvas, axes: Axes, specification: Specification, figure: Fig
     canvas.text(0.02, 0.955, figure.title, size=14, weight="bold", color=INK, va="center", parse_math=False)
     canvas.text(0.02, 0.905, specification.subtitle, size=9, color=MUTED, va="center", parse_math=False)
     seeds = max(len(method.seeds) for method in specification.methods)
-    means = f"Large markers: mean over {seeds} seeds with 95 % interval; dots: seeds. " if seeds > 1 else ""
-    caption = " ".join([f"{means}Grey stair: Pareto front.", *figure.notes])
+    means = f"Large markers: mean over {seeds} seeds with 95 % interval" if seeds > 1 else ""
+    dots = "; dots: seeds" * any(_seed_points(figure, method) for method in specification.methods)
+    front = "On the grey stair (the Pareto front) no other point is better on both."
+    caption = " ".join([f"{means}{dots}.", front, *figure.notes] if means else [front, *figure.notes])
     canvas.text(0.02, 0.02, fill(caption, 140), size=7.5, color=MUTED, va="bottom", parse_math=False)
     bare(axes)
     axes.tick_params(labelsize=9)
@@ -149,16 +151,18 @@ def _limits(axes: Axes, points: Points, cells: Sequence[Cell]) -> None:
 def _means(figure: Figure) -> dict[str, tuple[Cell, Cell]]:
     """Method -> its folded values on the two axes, for methods that have both."""
     cells = lookup(figure.folded, "method", "measure", "setting")
-    x, y, factors = figure.x, figure.y, [scale(figure.measure(name).unit) for name in (figure.x, figure.y)]
+    x, y, units = figure.x, figure.y, [figure.measure(name).unit for name in (figure.x, figure.y)]
     place = {method: figure.selected.get(method) for method in dict.fromkeys(figure.folded["method"])}
     return {
-        method: (_scaled(cells[method, x, at], factors[0]), _scaled(cells[method, y, at], factors[1]))
+        method: (_drawn(cells[method, x, at], units[0]), _drawn(cells[method, y, at], units[1]))
         for method, at in place.items()
         if (method, x, at) in cells and (method, y, at) in cells
     }
 
 
-def _scaled(cell: Cell, factor: float) -> Cell:
+def _drawn(cell: Cell, unit: Unit) -> Cell:
+    """The cell in the numbers of the axis."""
+    cell, factor = bounded(cell, unit), scale(unit)
     mean, low, high = (
         None if value is None else value * factor for value in (cell.mean, cell.low, cell.high)
     )
@@ -183,7 +187,8 @@ def _curve(figure: Figure, method: str) -> Curve:
     return points
 
 
-def _seed_dots(axes: Axes, figure: Figure, method: Method) -> Points:
+def _seed_points(figure: Figure, method: Method) -> Points:
+    """The runs of a method that stand beside its mean, a point per seed."""
     if len(method.seeds) < 2 or method.name == PRETRAINED:
         return []
     columns = [figure.data[name] for name in ("method", "knob", "measure", "seed", "value")]
@@ -193,11 +198,15 @@ def _seed_dots(axes: Axes, figure: Figure, method: Method) -> Points:
         if name == method.name and knob is None
     }
     factors = [scale(figure.measure(name).unit) for name in (figure.x, figure.y)]
-    points = [
+    return [
         (value[figure.x, seed] * factors[0], value[figure.y, seed] * factors[1])
         for seed in method.seeds
         if (figure.x, seed) in value and (figure.y, seed) in value
     ]
+
+
+def _seed_dots(axes: Axes, figure: Figure, method: Method) -> Points:
+    points = _seed_points(figure, method)
     if points:
         axes.plot(*zip(*points, strict=True), "o", color=method.color, markersize=3, alpha=0.4, mew=0)
     return points
@@ -267,7 +276,7 @@ def _label(
     obstacles += [box(point, 0.4) for point in _dense(axes, stair)]
     bold = {"size": look.text, "weight": "bold"}
     names = [(point, m.name, _text_color(m.color), bold) for point, m in zip(points, shown, strict=True)]
-    taken = _write(axes, names, obstacles, allowed=float("inf"))
+    taken = _write(axes, names, obstacles, allowed=float("inf"), exclusive=True)
     small = {"size": look.small}
     values = [
         (point, f"{setting:g}", _text_color(method.color), small)
@@ -289,7 +298,9 @@ def _text_color(color: str) -> str:
     return "#" + "".join(f"{round(0.75 * own + 0.25 * ink):02x}" for own, ink in pairs)
 
 
-def _write(axes: Axes, labels: Sequence[Label], obstacles: list[Box], allowed: float) -> list[Box]:
+def _write(
+    axes: Axes, labels: Sequence[Label], obstacles: list[Box], allowed: float, exclusive: bool = False
+) -> list[Box]:
     """Write the labels that find a place of at most `allowed` cost, with a thin line to a distant point."""
     pixel = axes.figure.dpi / 72
     texts = [
@@ -301,7 +312,7 @@ def _write(axes: Axes, labels: Sequence[Label], obstacles: list[Box], allowed: f
     left, bottom, _, top = map(float, axes.get_window_extent().extents)
     bounds = (left, bottom, axes.figure.bbox.width - 4 * pixel, top)
     sizes = [(extent.width + 4 * pixel, extent.height) for extent in extents]
-    places = place_labels(anchors, sizes, obstacles, bounds, pixel)
+    places = place_labels(anchors, sizes, obstacles, bounds, pixel, exclusive)
     kept = []
     for text, anchor, place in zip(texts, anchors, places, strict=True):
         if place.cost > allowed:

@@ -86,6 +86,7 @@ class Figure:
             of "parallel" its "axes" and which of them are "log"; of a listing its columns of "text"; of a
             trade-off the methods whose settings are "unordered" (no line joins them), and "trials" if every
             setting was trained by itself.
+        shared_scale: of bars: whether all measures are drawn on one scale, because they are to be compared.
         selected: trade-off and knobs: method -> the setting that selection chose.
         notes: sentences to print with the figure, such as what a knob does.
     """
@@ -102,6 +103,7 @@ class Figure:
     order: dict[str, tuple[str, ...]] = field(default_factory=dict)
     selected: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    shared_scale: bool = False
 
     def measure(self, name: str) -> Measure:
         """The measure called `name`; raises `KeyError` for another name."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from cl_forget.evaluation.depths import depth_name
 from cl_forget.evaluation.metrics import DEFINITIONS, mean, summary
 from cl_forget.result import Cost, Curve, Row
 
@@ -98,7 +99,7 @@ def row_values(
         **{f"probe/{name}": scores.accuracy for name, scores in row.probes.items()},
         **{f"delta_lp/{name}": _change(rows, name) for name in row.probes},
         **{
-            f"{kind}/{depth}": value
+            f"{kind}/{depth_name(kind, depth)}": value
             for kind, by_depth in row.drift.model_dump().items()
             for depth, value in by_depth.items()
         },

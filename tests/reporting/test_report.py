@@ -11,7 +11,7 @@ from samples import CONTROL, make_results
 
 from cl_forget.errors import UserError
 from cl_forget.reporting import load_results, load_runs, report, specify_folders, terminal_table
-from cl_forget.reporting._labels import place_labels
+from cl_forget.reporting._labels import _mistaken, place_labels
 from cl_forget.reporting.numbers import with_interval
 from cl_forget.reporting.pictures import tradeoff_png
 
@@ -111,6 +111,15 @@ def test_labels_keep_clear_of_each_other_and_of_points():
                 min(box[3], other[3]) - max(box[1], other[1]),
             )
             assert wide < 1e-6 or high < 1e-6
+
+
+def test_a_name_that_hugs_another_point_costs_more():
+    """A name 20 away from its own point (0, 0) and 2, 30 or no less far from another one."""
+    boxes = np.array([[20.0, -6.0, 80.0, 6.0]])
+    for rival, expected in (((82.0, 0.0), True), ((110.0, 0.0), False), ((-10.0, 0.0), False)):
+        found = _mistaken(boxes, np.zeros(2), np.array([rival]), near=14)
+        assert found.tolist() == [expected], rival
+    assert _mistaken(boxes, np.zeros(2), np.zeros((0, 2)), near=14).tolist() == [False]
 
 
 def test_a_picture_of_one_method_and_one_seed_can_be_drawn():

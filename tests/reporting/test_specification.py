@@ -4,9 +4,10 @@ import pytest
 from samples import BASE, CONTROL, SUITES, TASKS, make_results
 
 from cl_forget.errors import UserError
+from cl_forget.evaluation.depths import depth_name
 from cl_forget.evaluation.metrics import mean_interval, summary
 from cl_forget.reporting import Figure, Specification, Table, method_styles, specify
-from cl_forget.reporting.numbers import half_width, number, with_interval
+from cl_forget.reporting.numbers import bounded, half_width, number, with_interval
 from cl_forget.reporting.specification import PRETRAINED, Cell
 from cl_forget.result import Result
 
@@ -131,7 +132,7 @@ def test_a_curve_runs_from_the_pretrained_to_the_tuned_model(results, specificat
     for point in curve.points:
         accuracies = [point.row.suites[name].test.accuracy for name in SUITES]
         assert points[point.value] == pytest.approx(sum(accuracies) / 2)
-    assert any("θ(α) = (1-α)·θ0 + α·θ" in note for note in figure.notes)
+    assert any("θ(α) = (1−α)·θ₀ + α·θ" in note for note in figure.notes)
 
 
 def test_without_suites_the_nearest_measure_stands_for_generality():
@@ -241,3 +242,65 @@ def test_results_of_another_version_are_refused():
     versions = {"packages": {"cl-forget": "0.0.9"}}
     with pytest.raises(UserError, match=r"versions of cl-forget.*0\.0\.9"):
         specify([first, second.model_copy(update={"environment": versions})])
+
+
+def still(result: Result) -> Result:
+    """The result of a method that left every weight as it was."""
+    copy = result.model_copy(deep=True)
+    for row in copy.rows:
+        row.drift.weight_distance = dict.fromkeys(row.drift.weight_distance, 0.0)
+    return copy
+
+
+def test_a_method_that_changes_nothing_is_not_called_the_best_cure():
+    made = make_results([CONTROL, "LDIFS", "linear probe"])
+    specification = specify([still(r) if r.method == "linear probe" else r for r in made])
+    rows = table_of(specification).rows
+    said = " ".join(specification.findings)
+    # The samples' probe ends 20 points below plain fine-tuning: nothing is to be said about it.
+    assert "Linear probe" not in said and "methods at most a point below" in said
+    better = [r.model_copy(update={"method": "head only"}) for r in map(still, make_results(["SAM"]))]
+    said = " ".join(specify([*made, *better]).findings)
+    assert "Head only leaves the model as it was" in said
+    generality = number(rows["LDIFS"]["generality"].mean, "percent")
+    assert (
+        f"Of the methods that change the model and end at most a point below plain fine-tuning's speciality, "
+        f"LDIFS keeps the most generality: {generality}" in said
+    )
+
+
+def test_no_method_as_good_at_the_tasks_is_said_too():
+    said = specify(make_results([CONTROL, "WiSE-FT"])).findings
+    assert "Every other method ends more than a point below plain fine-tuning's speciality." in said
+
+
+def test_intervals_are_drawn_within_what_can_be():
+    assert bounded(Cell(5.0, -2.0, 12.0), "seconds") == Cell(5.0, 0.0, 12.0)
+    assert bounded(Cell(0.9, 0.7, 1.1), "percent") == Cell(0.9, 0.7, 1.0)
+    assert bounded(Cell(0.0, -0.2, 0.2), "change") == Cell(0.0, -0.2, 0.2)
+    assert bounded(Cell(5.0), "seconds") == Cell(5.0)
+    assert half_width(Cell(5.0, -2.0, 12.0), "seconds") == "7.00", "the table's interval is the whole one"
+
+
+def test_only_what_was_measured_is_explained():
+    made = make_results([CONTROL, "LDIFS"])
+    assert "look different" in figure_of(specify(made), "reliability").how_to_read
+    for result in made:
+        for row in result.rows:
+            for scores in row.tasks.values():
+                scores.shifted = {}
+    figure = figure_of(specify(made), "reliability")
+    assert "look different" not in figure.how_to_read and "hardest" in figure.how_to_read
+
+
+def test_blocks_have_one_number_in_weights_and_features():
+    features = ["ln_pre", "embeddings", "block 1", "block 12", "trunk"]
+    assert [depth_name("cka", depth) for depth in features] == [
+        "input",
+        "input",
+        "block 0",
+        "block 11",
+        "trunk",
+    ]
+    weights = ["block 0", "block 11", "other"]
+    assert [depth_name("weight_distance", depth) for depth in weights] == ["block 0", "block 11", "rest"]

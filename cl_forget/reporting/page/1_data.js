@@ -92,6 +92,13 @@ const withInterval = (entry, measure) => {
   return `${text} ± ${half}`;
 };
 
+// The ends of an interval as they are drawn: cut where no value can be (see `bounded` in reporting/numbers.py).
+const within = (value, measure) => {
+  const [least, most] = spec.units[measure.unit].limits;
+  return Math.min(most ?? Infinity, Math.max(least ?? -Infinity, value));
+};
+const ends = (entry, measure) => (known(entry.low) ? [within(entry.low, measure), within(entry.high, measure)] : [null, null]);
+
 // Plotly reads tags in its texts; names are to be shown as they are.
 const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 

@@ -6,8 +6,9 @@ const along = (from, to, count) =>
   Array.from({ length: count }, (_, k) => [0, 1].map((i) => from[i] + ((to[i] - from[i]) * (k + 1)) / (count + 1)));
 
 // The same search as reporting/_labels.py: the cheapest place around the anchor, three times over.
-function placeLabels(labels, obstacles, bounds) {
+function placeLabels(labels, obstacles, bounds, exclusive = false) {
   const placed = [];
+  const gap = ([left, top, right, bottom], [x, y]) => Math.hypot(Math.max(0, left - x, x - right), Math.max(0, top - y, y - bottom));
   for (let round = 0; round < 3; round++) {
     labels.forEach((label, k) => {
       const others = placed.filter((_, i) => i !== k);
@@ -17,6 +18,8 @@ function placeLabels(labels, obstacles, bounds) {
         right > label.anchor[0] - reach[0] && left < label.anchor[0] + reach[0] &&
         bottom > label.anchor[1] - reach[1] && top < label.anchor[1] + reach[1];
       const boxes = [...obstacles, ...leaders, ...others.map((other) => other.box)].filter(near);
+      const [ax, ay] = label.anchor;
+      const rivals = exclusive ? labels.map((other) => other.anchor).filter(([x, y]) => x !== ax || y !== ay) : [];
       let best = null;
       for (const distance of DISTANCES) {
         for (let a = 0; a < 16; a++) {
@@ -29,6 +32,9 @@ function placeLabels(labels, obstacles, bounds) {
           const limit = best ? best.cost : Infinity;
           for (const taken of boxes) if ((cost += 4 * overlap(box, taken)) >= limit) break;
           if (cost >= limit) continue;
+          // A label that hugs another label's point is read as that point's.
+          const own = gap(box, label.anchor);
+          if (rivals.some((point) => gap(box, point) < Math.min(14, own + 1e-9))) cost += 25;
           const path = along(label.anchor, [x, y], 12);
           for (const { box: [left, top, right, bottom] } of others) {
             if (path.some(([px, py]) => px > left && px < right && py > top && py < bottom)) cost += 60;

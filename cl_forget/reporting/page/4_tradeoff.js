@@ -44,17 +44,17 @@ function tradeoffData(figure) {
 
 // Margins and ranges are set here, not left to plotly, so that labels can be placed in pixels beforehand.
 function rangesOf(data) {
-  const ends = (which, measure) => {
+  const rangeOf = (which, measure) => {
     const values = data.points.map((point) => point[which === "x" ? 0 : 1]);
     if (showSeeds) for (const pair of data.seeds) values.push(pair[which].value * scaleOf(measure));
     // The intervals of two or three seeds can be many times as long as the points are apart: they are cut at the edge.
     const span = [Math.min(...values), Math.max(...values)], room = 0.4 * (span[1] - span[0]);
-    const within = (end) => Math.max(span[0] - room, Math.min(span[1] + room, end * scaleOf(measure)));
-    for (const pair of data.means) if (known(pair[which].low)) values.push(within(pair[which].low), within(pair[which].high));
+    const cut = (end) => Math.max(span[0] - room, Math.min(span[1] + room, end * scaleOf(measure)));
+    for (const pair of data.means) if (known(pair[which].low)) values.push(...ends(pair[which], measure).map(cut));
     const low = Math.min(...values), high = Math.max(...values), pad = (high - low || Math.abs(high) || 1) * 0.07;
     return [low - pad, high + pad];
   };
-  return [ends("x", data.xMeasure), ends("y", data.yMeasure)];
+  return [rangeOf("x", data.xMeasure), rangeOf("y", data.yMeasure)];
 }
 
 function stair(front, signs, ranges) {
@@ -116,8 +116,8 @@ function methodTraces(name, data) {
   };
   const bars = (which, measure) => known(means[0][which].low)
     ? { type: "data", symmetric: false, thickness: 1.2, width: 0, color: ink,
-        array: means.map((p) => (p[which].high - p[which].mean) * scaleOf(measure)),
-        arrayminus: means.map((p) => (p[which].mean - p[which].low) * scaleOf(measure)) }
+        array: means.map((p) => (ends(p[which], measure)[1] - p[which].mean) * scaleOf(measure)),
+        arrayminus: means.map((p) => (p[which].mean - ends(p[which], measure)[0]) * scaleOf(measure)) }
     : undefined;
   if (means.length) traces.mean = {
     x: means.map((p) => value(p)[0]), y: means.map((p) => value(p)[1]), mode: "markers", name,
@@ -162,7 +162,7 @@ function tradeoffLabels(data, front, pixel, bounds) {
     pair, text, size, weight, anchor: pixel(data.value(pair)), width: textWidth(text, size, weight) + 10, height: size * 1.25,
   });
   const size = bounds[2] < 520 ? 11 : 12.5;
-  const names = placeLabels(data.means.map((pair) => label(pair, pair.method, size, 600)), obstacles, bounds);
+  const names = placeLabels(data.means.map((pair) => label(pair, pair.method, size, 600)), obstacles, bounds, true);
   // The ends of a curve lie on other points, which have names.
   const inner = data.curve.filter((p, k, all) => all[k - 1]?.method === p.method && all[k + 1]?.method === p.method
     && !data.unordered.has(p.method));

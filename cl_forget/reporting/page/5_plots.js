@@ -5,12 +5,13 @@ function drawBars(figure, plot) {
   if (!folded.length) return clear(plot);
   const names = folded.map((entry) => entry.method), inks = names.map(methodColor);
   const left = Math.min(150, Math.max(...names.map((name) => textWidth(name, 12)))) + 10;
+  const shared = figure.shared_scale ? [0, 1.04 * scale * Math.max(...shown(figure.foldedLines).map((entry) => entry.mean))] : null;
   const traces = [{
     type: "bar", orientation: "h", y: names, x: folded.map((entry) => entry.mean * scale), marker: { color: inks.map((ink) => faded(ink, 0.75)) }, width: 0.62,
     error_x: folded.some((entry) => known(entry.low)) ? {
       type: "data", symmetric: false, color: color("ink"), thickness: 1, width: 0,
-      array: folded.map((entry) => (known(entry.high) ? entry.high - entry.mean : 0) * scale),
-      arrayminus: folded.map((entry) => (known(entry.low) ? entry.mean - entry.low : 0) * scale),
+      array: folded.map((entry) => (known(entry.high) ? ends(entry, measure)[1] - entry.mean : 0) * scale),
+      arrayminus: folded.map((entry) => (known(entry.low) ? entry.mean - ends(entry, measure)[0] : 0) * scale),
     } : undefined,
     customdata: folded.map((entry) => runOf({ ...entry, seed: methods.get(entry.method).seeds[0] })),
     text: folded.map((entry) => `<b>${plain(entry.method)}</b> ${withInterval(entry, measure)} ${spec.units[measure.unit].suffix}`), hovertemplate: "%{text}<extra></extra>", textposition: "none",
@@ -24,13 +25,17 @@ function drawBars(figure, plot) {
   });
   return draw(plot, traces, layoutOf({
     width: plot.clientWidth, height: 23 * names.length + 34, margin: { l: left, r: 56, t: 4, b: 26 },
-    xaxis: axis({ zeroline: true, zerolinecolor: color("muted"), zerolinewidth: 1, nticks: 5, rangemode: "tozero" }),
+    xaxis: axis({ zeroline: true, zerolinecolor: color("muted"), zerolinewidth: 1, nticks: 5, ...(shared ? { range: shared } : { rangemode: "tozero" }), ...countTicks(measure, folded.map((entry) => entry.mean)) }),
     yaxis: axis({ autorange: "reversed", showgrid: false, tickmode: "array", tickvals: names, ticktext: names.map((name) => plain(shorten(name, left - 10))), tickfont: { color: color("ink"), size: 12 } }),
     annotations: folded.map((entry) => ({
       xref: "paper", x: 1, xanchor: "left", xshift: 6, y: entry.method, showarrow: false, text: format(entry.mean, measure), font: { size: 12, color: color("muted") },
     })),
   }));
 }
+
+// Large numbers on an axis are written as beside the bars: 8,000 and 800 k, never 8000.
+const countTicks = (measure, values) =>
+  measure.unit === "count" && Math.max(...values) >= 1e4 ? { tickformat: "~s" } : { separatethousands: true };
 
 function shorten(text, room, size = 12) {
   let kept = text;
@@ -44,14 +49,14 @@ function drawLines(figure, plot) {
   const folded = shown(figure.foldedLines.filter((entry) => entry.measure === measure.name));
   if (!folded.length) return clear(plot);
   const position = Object.fromEntries(order.map((name, k) => [name, k]));
-  const height = 290, margin = { l: 40, r: 0, t: 10, b: 46 };
+  const margin = { l: 40, r: 0, t: 10, b: 46 };
   const groups = [...methods.keys()].map((name) => [name, folded.filter((entry) => entry.method === name)
     .sort((a, b) => position[a.x] - position[b.x])]).filter(([, entries]) => entries.length);
   const traces = [];
   for (const [name, entries] of groups) {
     const ink = methodColor(name), xs = entries.map((entry) => position[entry.x]);
     if (entries.every((entry) => known(entry.low)) && entries.length > 1) traces.push({
-      x: [...xs, ...[...xs].reverse()], y: [...entries.map((e) => e.high * scale), ...[...entries].reverse().map((e) => e.low * scale)],
+      x: [...xs, ...[...xs].reverse()], y: [...entries.map((e) => ends(e, measure)[1] * scale), ...[...entries].reverse().map((e) => ends(e, measure)[0] * scale)],
       mode: "lines", fill: "toself", fillcolor: faded(ink, 0.13), line: { width: 0 }, hoverinfo: "skip", name,
     });
   }
@@ -63,14 +68,20 @@ function drawLines(figure, plot) {
       text: entries.map((entry) => `<b>${plain(name)}</b>, ${plain(entry.x)}<br>${withInterval(entry, measure)} ${spec.units[measure.unit].suffix}`), hovertemplate: "%{text}<extra></extra>",
     });
   }
-  const values = folded.flatMap((entry) => [entry.mean, entry.low, entry.high]).filter(known).map((value) => value * scale);
+  const values = folded.flatMap((entry) => [entry.mean, ...ends(entry, measure)]).filter(known).map((value) => value * scale);
   const low = Math.min(...values), high = Math.max(...values), pad = (high - low || Math.abs(high) || 1) * 0.06;
   const range = [low - pad, high + pad];
-  const labels = endLabels(groups, position, scale, range, height - margin.t - margin.b);
+  const inner = 234, labels = endLabels(groups, position, scale, range, inner);
   margin.r = labels.room;
+  // Names that do not fit side by side are slanted, and the plot is as much taller.
+  const names = order.map((name) => shorten(name, 110, 11)), widths = names.map((name) => textWidth(name, 11));
+  const apart = (plot.clientWidth - margin.l - margin.r) / (names.length - 0.7);
+  const slanted = widths.slice(1).some((width, k) => (widths[k] + width) / 2 + 4 > apart);
+  if (slanted) margin.b += Math.ceil(0.57 * Math.max(...widths));
+  const height = inner + margin.t + margin.b;
   return draw(plot, traces, layoutOf({
     width: plot.clientWidth, height, margin, annotations: labels.annotations,
-    xaxis: axis({ range: [-0.15, order.length - 0.85], tickvals: order.map((_, k) => k), ticktext: order.map((name) => plain(shorten(name, 90, 11))), showgrid: false, title: { text: figure.x, standoff: 6, font: { size: 11, color: color("muted") } } }),
+    xaxis: axis({ range: [-0.15, order.length - 0.85], tickvals: order.map((_, k) => k), ticktext: names.map(plain), tickangle: slanted ? 35 : 0, showgrid: false, title: { text: figure.x, standoff: 6, font: { size: 11, color: color("muted") } } }),
     yaxis: axis({ range, nticks: 6 }),
   }));
 }
@@ -85,7 +96,7 @@ function endLabels(groups, position, scale, range, height) {
   }).sort((a, b) => a.at - b.at);
   ends.forEach((end, k) => { end.y = Math.max(end.at, step / 2, k ? ends[k - 1].y + step : 0); });
   for (let k = ends.length - 1; k >= 0; k--) ends[k].y = Math.min(ends[k].y, k + 1 < ends.length ? ends[k + 1].y - step : height - step / 2);
-  const room = Math.min(130, Math.max(...ends.map((end) => textWidth(end.name, size, 600))) + 26);
+  const room = Math.min(140, Math.max(...ends.map((end) => textWidth(end.name, size, 600))) + 26);
   return {
     room,
     annotations: ends.map((end) => ({

@@ -32,7 +32,7 @@ function drawKnobs(figure, plot) {
     const scale = scaleOf(measure), xs = along.map((entry) => at(entry.setting)), yaxis = k && chosen[0].unit !== measure.unit ? "y2" : "y";
     if (!along.length) return;
     if (along.length > 1 && along.every((entry) => known(entry.low))) ribbons.push({
-      x: [...xs, ...[...xs].reverse()], y: [...along.map((e) => e.high), ...[...along].reverse().map((e) => e.low)].map((end) => end * scale),
+      x: [...xs, ...[...xs].reverse()], y: [...along.map((e) => ends(e, measure)[1]), ...[...along].reverse().map((e) => ends(e, measure)[0])].map((end) => end * scale),
       mode: "lines", fill: "toself", fillcolor: faded(ink, 0.13), line: { width: 0 }, hoverinfo: "skip", yaxis,
     });
     traces.push({
