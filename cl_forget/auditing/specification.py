@@ -24,6 +24,7 @@ from cl_forget.reporting.specification import (
     Section,
     Specification,
     Table,
+    definitions_of,
 )
 from cl_forget.reporting.styles import method_styles
 
@@ -58,7 +59,7 @@ def specify_audit(audit: Audit) -> Specification:
         methods=_methods(names),
         sections=tuple(section for section in sections if section.items),
         runs=(RunRecord("audit", TUNED, 0, {"base": audit.base, "tuned": audit.tuned}, audit.environment),),
-        definitions={m.title: m.definition for m in (SPECIALITY, GENERALITY, *DEPTHS)},
+        definitions=definitions_of(sections),
     )
 
 
@@ -66,17 +67,18 @@ def specify_repair(found: Repair) -> Specification:
     """The page of a repair."""
     searched = list(dict.fromkeys(c.method for c in found.candidates))
     titles = [TITLES[method] for method in searched]
+    sections = (
+        Section("tradeoff", "Trade-off", (_tradeoff(found, searched),)),
+        Section("results", "On test data", (_table(found.losses, [PRETRAINED, TUNED, REPAIRED]),)),
+    )
     return Specification(
         title="How much comes back without training?",
         subtitle=f"base {found.base} · tuned {found.tuned} ({found.format})",
         findings=tuple(repair_findings(found)),
         methods=_methods([TUNED, *titles, REPAIRED]),  # the chosen one is drawn on top
-        sections=(
-            Section("tradeoff", "Trade-off", (_tradeoff(found, searched),)),
-            Section("results", "On test data", (_table(found.losses, [PRETRAINED, TUNED, REPAIRED]),)),
-        ),
+        sections=sections,
         runs=(RunRecord("repair", REPAIRED, 0, found.choice.model_dump(mode="json"), found.environment),),
-        definitions={m.title: m.definition for m in (SPECIALITY, GENERALITY)},
+        definitions=definitions_of(sections),
     )
 
 

@@ -135,8 +135,14 @@ def _findings(comparison: Comparison, table: Table) -> Iterable[str]:
             )
         elif not still and len(rated) > 1:
             yield "Every other method ends more than a point below plain fine-tuning's speciality."
-    fewest = min(len(comparison.seeds(name)) for name in comparison.names)
-    if fewest == 1:
+    yield from _caution(sorted({len(comparison.seeds(name)) for name in comparison.names}))
+
+
+def _caution(counts: Sequence[int]) -> Iterable[str]:
+    """What so many seeds per method can show, from the fewest to the most."""
+    fewest, most = counts[0], counts[-1]
+    if most == 1:
         yield "One seed cannot tell a difference from chance: read these numbers as impressions."
     elif fewest < 5:
-        yield f"{fewest} seeds give numbers, not proof: five or more are needed to claim a difference."
+        seeds = f"{most} seeds" if fewest == most else f"{fewest} to {most} seeds per method"
+        yield f"{seeds} give numbers, not proof: five or more are needed to claim a difference."

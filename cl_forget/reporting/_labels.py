@@ -45,9 +45,9 @@ def place_labels(
     obstacles: Sequence[Box],
     bounds: Box,
     unit: float = 1.0,
-    exclusive: bool = False,
 ) -> list[Place]:
-    """A place for each label: near its anchor, inside `bounds`, on no obstacle, no label and no leader line.
+    """A place for each label: near its anchor and not nearer to another one, inside `bounds`, on no obstacle,
+    no label and no leader line.
 
     Labels are placed one after the other and then, twice, each again among all the others.
 
@@ -57,7 +57,6 @@ def place_labels(
         obstacles: what labels keep clear of.
         bounds: what labels must stay inside.
         unit: pixels per point of type, the scale of all distances.
-        exclusive: whether a label should also keep away from the other labels' points.
     """
     fixed = _array(obstacles)
     placed: dict[int, Place] = {}
@@ -66,7 +65,7 @@ def place_labels(
             labels = _array([place.box for i, place in placed.items() if i != k])
             leaders = [_leaders(anchors[i], _array([place.centre])) for i, place in placed.items() if i != k]
             lines = np.concatenate([_squares(leader[0]) for leader in leaders] or [_array([])])
-            rivals = np.array([a for a in anchors if exclusive and a != anchor]).reshape(-1, 2)
+            rivals = np.array([a for a in anchors if a != anchor]).reshape(-1, 2)
             taken = np.concatenate([fixed, labels, lines])
             placed[k] = _best(anchor, size, taken, labels, rivals, bounds, unit)
     return [placed[k] for k in range(len(anchors))]

@@ -216,8 +216,8 @@ def _points(specification: Specification, figure: Figure, style: Style) -> Canva
         names = [method.name for method in methods] if column % 3 == 0 else [""] * len(methods)
         axes.set_yticks(range(len(methods)), names)
         axes.set_xlabel(axis_title(measure))
-        if measure.unit == "count":
-            axes.xaxis.set_major_locator(MaxNLocator(4))
+        if measure.unit in ("count", "megabytes"):
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         if measure.unit == "change":
             axes.axvline(0, color=MUTED, linewidth=0.5)

@@ -276,7 +276,7 @@ def _label(
     obstacles += [box(point, 0.4) for point in _dense(axes, stair)]
     bold = {"size": look.text, "weight": "bold"}
     names = [(point, m.name, _text_color(m.color), bold) for point, m in zip(points, shown, strict=True)]
-    taken = _write(axes, names, obstacles, allowed=float("inf"), exclusive=True)
+    taken = _write(axes, names, obstacles, allowed=float("inf"))
     small = {"size": look.small}
     values = [
         (point, f"{setting:g}", _text_color(method.color), small)
@@ -298,9 +298,7 @@ def _text_color(color: str) -> str:
     return "#" + "".join(f"{round(0.75 * own + 0.25 * ink):02x}" for own, ink in pairs)
 
 
-def _write(
-    axes: Axes, labels: Sequence[Label], obstacles: list[Box], allowed: float, exclusive: bool = False
-) -> list[Box]:
+def _write(axes: Axes, labels: Sequence[Label], obstacles: list[Box], allowed: float) -> list[Box]:
     """Write the labels that find a place of at most `allowed` cost, with a thin line to a distant point."""
     pixel = axes.figure.dpi / 72
     texts = [
@@ -312,7 +310,7 @@ def _write(
     left, bottom, _, top = map(float, axes.get_window_extent().extents)
     bounds = (left, bottom, axes.figure.bbox.width - 4 * pixel, top)
     sizes = [(extent.width + 4 * pixel, extent.height) for extent in extents]
-    places = place_labels(anchors, sizes, obstacles, bounds, pixel, exclusive)
+    places = place_labels(anchors, sizes, obstacles, bounds, pixel)
     kept = []
     for text, anchor, place in zip(texts, anchors, places, strict=True):
         if place.cost > allowed:

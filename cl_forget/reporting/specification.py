@@ -153,14 +153,25 @@ class Section:
     items: tuple[Figure | Table, ...]
 
 
+SIGNS = {
+    "R[j,i]": "accuracy on task i after stage j; stage 0 is the pre-trained model, T the last one",
+    "G[j,k]": "accuracy on suite k after stage j",
+    "θ0": "the weights of the pre-trained model; θ, θ_T: those of the tuned one, after stage T",
+    "A_LP": "accuracy of a linear probe: a linear classifier fitted on the model's frozen features",
+}
+"""What stands in definitions of measures -> what it means."""
+
+
 def definitions_of(sections: Sequence[Section]) -> dict[str, str]:
-    """The title and definition of every measure the sections show."""
+    """The title and definition of every measure the sections show, and of the signs the definitions use."""
     found: dict[str, str] = {}
     for section in sections:
         for item in section.items:
             for measure in item.measures:
                 found.setdefault(measure.title, measure.definition)
-    return found
+    stems = {sign: sign[: sign.find("[") + 1] or sign for sign in SIGNS}  # R[j,i] is used as R[T,i], too
+    used = [sign for sign, stem in stems.items() if any(stem in text for text in found.values())]
+    return found | {sign: SIGNS[sign] for sign in used}
 
 
 @dataclass(frozen=True)

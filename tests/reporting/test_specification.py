@@ -8,7 +8,7 @@ from cl_forget.evaluation.depths import depth_name
 from cl_forget.evaluation.metrics import mean_interval, summary
 from cl_forget.reporting import Figure, Specification, Table, method_styles, specify
 from cl_forget.reporting.numbers import bounded, half_width, number, with_interval
-from cl_forget.reporting.specification import PRETRAINED, Cell
+from cl_forget.reporting.specification import PRETRAINED, Cell, definitions_of
 from cl_forget.result import Result
 
 
@@ -304,3 +304,14 @@ def test_blocks_have_one_number_in_weights_and_features():
     ]
     weights = ["block 0", "block 11", "other"]
     assert [depth_name("weight_distance", depth) for depth in weights] == ["block 0", "block 11", "rest"]
+
+
+def test_signs_that_definitions_use_are_defined():
+    found = specify(make_results([CONTROL, "LDIFS"])).definitions
+    assert {"R[j,i]", "G[j,k]", "θ0", "A_LP"} <= set(found)
+    assert definitions_of([]) == {}
+
+
+def test_unequal_seeds_are_counted_as_they_are():
+    made = [*make_results([CONTROL]), *make_results(["LDIFS"], seeds=(0,))]
+    assert specify(made).findings[-1].startswith("1 to 3 seeds per method give numbers, not proof")

@@ -6,7 +6,7 @@ const along = (from, to, count) =>
   Array.from({ length: count }, (_, k) => [0, 1].map((i) => from[i] + ((to[i] - from[i]) * (k + 1)) / (count + 1)));
 
 // The same search as reporting/_labels.py: the cheapest place around the anchor, three times over.
-function placeLabels(labels, obstacles, bounds, exclusive = false) {
+function placeLabels(labels, obstacles, bounds) {
   const placed = [];
   const gap = ([left, top, right, bottom], [x, y]) => Math.hypot(Math.max(0, left - x, x - right), Math.max(0, top - y, y - bottom));
   for (let round = 0; round < 3; round++) {
@@ -19,7 +19,7 @@ function placeLabels(labels, obstacles, bounds, exclusive = false) {
         bottom > label.anchor[1] - reach[1] && top < label.anchor[1] + reach[1];
       const boxes = [...obstacles, ...leaders, ...others.map((other) => other.box)].filter(near);
       const [ax, ay] = label.anchor;
-      const rivals = exclusive ? labels.map((other) => other.anchor).filter(([x, y]) => x !== ax || y !== ay) : [];
+      const rivals = labels.map((other) => other.anchor).filter(([x, y]) => x !== ax || y !== ay);
       let best = null;
       for (const distance of DISTANCES) {
         for (let a = 0; a < 16; a++) {

@@ -162,7 +162,7 @@ function tradeoffLabels(data, front, pixel, bounds) {
     pair, text, size, weight, anchor: pixel(data.value(pair)), width: textWidth(text, size, weight) + 10, height: size * 1.25,
   });
   const size = bounds[2] < 520 ? 11 : 12.5;
-  const names = placeLabels(data.means.map((pair) => label(pair, pair.method, size, 600)), obstacles, bounds, true);
+  const names = placeLabels(data.means.map((pair) => label(pair, pair.method, size, 600)), obstacles, bounds);
   // The ends of a curve lie on other points, which have names.
   const inner = data.curve.filter((p, k, all) => all[k - 1]?.method === p.method && all[k + 1]?.method === p.method
     && !data.unordered.has(p.method));
