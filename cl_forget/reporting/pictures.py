@@ -64,23 +64,29 @@ def tradeoff_png(specification: Specification, dpi: int = 200) -> bytes | None:
 
     canvas = Canvas(figsize=(8.6, 5.8), dpi=dpi, facecolor="white")
     FigureCanvasAgg(canvas)
-    axes = canvas.add_axes((0.075, 0.15, 0.905, 0.72))
-    _frame(canvas, axes, specification, figure)
+    caption = _caption(specification, figure)
+    bottom = max(0.15, 0.11 + 0.022 * (caption.count("\n") + 1))  # room for its lines below the axis
+    axes = canvas.add_axes((0.075, bottom, 0.905, 0.87 - bottom))
+    _frame(canvas, axes, specification, figure, caption)
     draw_tradeoff(axes, specification, figure, Look())
     buffer = io.BytesIO()
     canvas.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
-def _frame(canvas: Canvas, axes: Axes, specification: Specification, figure: Figure) -> None:
-    canvas.text(0.02, 0.955, figure.title, size=14, weight="bold", color=INK, va="center", parse_math=False)
-    canvas.text(0.02, 0.905, specification.subtitle, size=9, color=MUTED, va="center", parse_math=False)
+def _caption(specification: Specification, figure: Figure) -> str:
+    """What is drawn, wrapped to the width of the picture."""
     seeds = max(len(method.seeds) for method in specification.methods)
     means = f"Large markers: mean over {seeds} seeds with 95 % interval" if seeds > 1 else ""
     dots = "; dots: seeds" * any(_seed_points(figure, method) for method in specification.methods)
     front = "On the grey stair (the Pareto front) no other point is better on both."
-    caption = " ".join([f"{means}{dots}.", front, *figure.notes] if means else [front, *figure.notes])
-    canvas.text(0.02, 0.02, fill(caption, 140), size=7.5, color=MUTED, va="bottom", parse_math=False)
+    return fill(" ".join([*([f"{means}{dots}."] if means else []), front, *figure.notes]), 140)
+
+
+def _frame(canvas: Canvas, axes: Axes, specification: Specification, figure: Figure, caption: str) -> None:
+    canvas.text(0.02, 0.955, figure.title, size=14, weight="bold", color=INK, va="center", parse_math=False)
+    canvas.text(0.02, 0.905, specification.subtitle, size=9, color=MUTED, va="center", parse_math=False)
+    canvas.text(0.02, 0.02, caption, size=7.5, color=MUTED, va="bottom", parse_math=False)
     bare(axes)
     axes.tick_params(labelsize=9)
     axes.set_xlabel(axis_title(figure.measure(figure.x)), size=10, color=INK)

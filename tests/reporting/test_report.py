@@ -3,14 +3,16 @@ from __future__ import annotations
 import csv
 import io
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 from rich.console import Console
 from samples import CONTROL, make_results
 
 from cl_forget.errors import UserError
-from cl_forget.reporting import load_results, load_runs, report, specify_folders, terminal_table
+from cl_forget.reporting import load_results, load_runs, report, specify, specify_folders, terminal_table
 from cl_forget.reporting._labels import _mistaken, place_labels
 from cl_forget.reporting.numbers import with_interval
 from cl_forget.reporting.pictures import tradeoff_png
@@ -153,3 +155,26 @@ def test_runs_that_have_not_finished_are_named(results, tmp_path):
     )
     with pytest.raises(UserError, match="1 run has not finished; resume with --resume"):
         load_runs([tmp_path / "halfway"])
+
+
+def test_a_long_caption_stands_below_the_axis(results):
+    """Notes of any length leave the axis title free: the axes make room for each line."""
+    specification = specify_with_notes(results, "A sentence that explains something at length. " * 12)
+    long, short = (np.asarray(imread(io.BytesIO(tradeoff_png(s)))) for s in (specification, specify(results)))
+    assert long.shape == short.shape
+    assert frame_bottom(long) < frame_bottom(short) - 40
+
+
+def specify_with_notes(results, note):
+    specification = specify(results)
+    sections = [
+        replace(s, items=tuple(replace(i, notes=(note,)) if i.name == "tradeoff" else i for i in s.items))
+        for s in specification.sections
+    ]
+    return replace(specification, sections=tuple(sections))
+
+
+def frame_bottom(picture):
+    """The row of the horizontal axis: the lowest one that is drawn from side to side."""
+    dark = (picture[..., :3].max(axis=2) < 0.85).mean(axis=1)
+    return int(np.flatnonzero(dark > 0.8)[-1])
