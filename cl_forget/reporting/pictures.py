@@ -299,9 +299,9 @@ def _some(points: Curve, most: int) -> Curve:
 
 
 def _text_color(color: str) -> str:
-    """A quarter of ink in it: text needs more contrast than a marker."""
+    """Three tenths of ink in it: text needs more contrast than a marker."""
     pairs = [(int(color[k : k + 2], 16), int(INK[k : k + 2], 16)) for k in (1, 3, 5)]
-    return "#" + "".join(f"{round(0.75 * own + 0.25 * ink):02x}" for own, ink in pairs)
+    return "#" + "".join(f"{round(0.7 * own + 0.3 * ink):02x}" for own, ink in pairs)
 
 
 def _write(axes: Axes, labels: Sequence[Label], obstacles: list[Box], allowed: float) -> list[Box]:
