@@ -18,7 +18,7 @@ from cl_forget.evaluation import metrics
 from cl_forget.evaluation.drift import feature_drift, weight_distance
 from cl_forget.evaluation.probes import probe_accuracy
 from cl_forget.evaluation.texts import text_scores
-from cl_forget.models.base import FoundationModel, Prepared
+from cl_forget.models.base import FoundationModel, Prepared, evaluating
 from cl_forget.progress import bar
 from cl_forget.result import Cost, Drift, ProbeScores, Row, Scores, TaskScores
 from cl_forget.streams import balanced
@@ -264,14 +264,8 @@ class Evaluator:
     @contextlib.contextmanager
     def _glancing(self) -> Iterator[None]:
         """The model in evaluation mode, and afterwards in the one it was in."""
-        training = [module for module in self.model.modules() if module.training]
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            for module in training:
-                module.training = True
+        with evaluating(self.model), torch.no_grad():
+            yield
 
     def _drift(self, pretrained: bool) -> Drift:
         """Distances from the pre-trained model; none to measure for itself."""

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_forget.errors import UserError
-from cl_forget.models.base import FoundationModel
+from cl_forget.models.base import FoundationModel, evaluating
 from cl_forget.training.context import Task
 
 NAME = "default"  # of the adapter in peft's dictionaries
@@ -219,16 +219,12 @@ def _readers(task: Task, names: list[str]) -> dict[str, str]:
         for path, module in model.named_modules()
         if path
     ]
-    training = [module for module in model.modules() if module.training]
     try:
-        with torch.no_grad():
-            model.eval()
+        with torch.no_grad(), evaluating(model):
             model(task.sources[0].plain().batch(torch.arange(1)))
     finally:
         for hook in hooks:
             hook.remove()
-        for module in training:
-            module.training = True
     readers = {}
     for name in names:
         path = name.rpartition(".")[0]

@@ -64,10 +64,10 @@ class EarlyStopping(Mitigation):
 
     def _score(self, task: Task) -> Tensor:
         """Mean over the stage's experiences of accuracy or minus the loss, in eval mode."""
-        training = [module for module in task.model.modules() if module.training]
-        task.model.eval()
+        from cl_forget.models.base import evaluating
+
         scores = []
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(task.model):
             for samples in task.validation:
                 parts = []
                 for batch in samples.batches(256):
@@ -77,8 +77,6 @@ class EarlyStopping(Mitigation):
                     parts.append(forward.per_sample(unit))
                 task.cost.forward_samples += len(samples)
                 scores.append(torch.cat(parts).mean())
-        for module in training:
-            module.training = True
         return torch.stack(scores).mean()
 
     def finish_training(self, task: Task, state: State) -> None:

@@ -7,6 +7,7 @@ token for a language model), and features by depth. A mitigation written against
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,18 @@ BEFORE_BLOCKS = frozenset(
     | {"token_embedding", "embed_tokens", "wte", "wpe", "embed_in", "embed_positions", "word_embeddings"}
 )
 """How open_clip, timm and transformers name what lies between the input and the first block."""
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and afterwards every part in the mode it was in (frozen BatchNorm does not train)."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 @dataclass

@@ -6,12 +6,11 @@ embeddings) is applied there and nowhere else. The model has no heads of tasks: 
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from cl_forget.files import whole
 from cl_forget.models import _answers
 from cl_forget.models._quiet import quiet_transformers
 from cl_forget.models._texts import PreparedTexts, TextFormat, TextTable, Tokens, lay_out
-from cl_forget.models.base import Batch, Forward, FoundationModel
+from cl_forget.models.base import Batch, Forward, FoundationModel, evaluating
 from cl_forget.streams.base import Data, Experience
 from cl_forget.streams.text import TextData
 
@@ -330,7 +329,7 @@ def _keeps_apart(model: CausalLM) -> bool:
     ]
     table = TextTable([(own[:1], own[1:]) for own in tokens])
     nothing = torch.zeros(3, FEATURE_POSITIONS, dtype=torch.int64, device=model.device)
-    with torch.no_grad(), _evaluating(model):
+    with torch.no_grad(), evaluating(model):
         try:
             alone, shared = (
                 model._run(lay_out(table, torch.arange(3), packed)[0].to(model.device), (), nothing, False)[0]
@@ -339,13 +338,3 @@ def _keeps_apart(model: CausalLM) -> bool:
         except Exception:  # whatever an architecture raises at a mask it does not know: it does not pack
             return False
     return torch.allclose(alone, shared, atol=1e-3 * float(alone.abs().max()), rtol=0)
-
-
-@contextlib.contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    was = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(was)

@@ -8,10 +8,9 @@ text tower stays. A suite has no head of its own: it is answered zero-shot, by t
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_forget.errors import UserError
-from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared
+from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared, evaluating
 from cl_forget.streams.base import Data, Experience, ImageData, LabelSpace
 from cl_forget.training.checkpoints import save_tensors
 
@@ -114,7 +113,7 @@ class ClipModel(FoundationModel):
 
     def _make_zero_shot(self, labels: LabelSpace) -> nn.Linear:
         clip: Any = self.clip
-        with torch.no_grad(), _evaluating(self):
+        with torch.no_grad(), evaluating(self):
             head = _linear(self._class_weights(labels))
             if getattr(clip, "logit_bias", None) is not None:
                 head.bias.fill_(float(clip.logit_bias))
@@ -428,13 +427,3 @@ def _copy_linear(head: nn.Linear) -> nn.Linear:
     with torch.no_grad():
         twin.bias.copy_(head.bias)
     return twin
-
-
-@contextlib.contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    was = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(was)

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from cl_forget.errors import UserError
 from cl_forget.evaluation.probes import fit_linear_probe
-from cl_forget.models.base import FoundationModel, Prepared
+from cl_forget.models.base import Prepared, evaluating
 from cl_forget.training.context import Task
 
 
 def fit_heads(task: Task, anchor: str = "previous") -> None:
-    """Set the head of each experience of the stage to the linear probe on a trunk's embeddings.
+    """Set every head of the stage to the linear probe on a trunk's embeddings of all data that it answers.
 
     Args:
         task: the stage; its model's heads are changed in place.
@@ -24,32 +24,31 @@ def fit_heads(task: Task, anchor: str = "previous") -> None:
     Raises:
         UserError: the model has no head (a language model).
     """
+    by_head: dict[tuple[str, ...], list[Prepared]] = {}
     for source in task.sources:
-        names = task.model.head_parameters(source.experience)
-        labels = source.experience.labels
-        if not names or labels is None or source.targets is None:
+        by_head.setdefault(tuple(task.model.head_parameters(source.experience)), []).append(source)
+    for names, sources in by_head.items():
+        labels = sources[0].experience.labels
+        targets = [source.targets for source in sources if source.targets is not None]
+        if not names or labels is None or len(targets) < len(sources):
             raise UserError(
-                f"'{task.model.spec}' has no classification head to fit on '{source.experience.name}'; "
+                f"'{task.model.spec}' has no classification head to fit on '{sources[0].experience.name}'; "
                 "linear_probe and lp_ft are for models with one."
             )
-        if anchor == "current":
-            embedding = _embeddings(task.model, source.plain())
-            task.cost.forward_samples += len(source)
-        else:
-            embedding = task.frozen.whole(source.plain(), anchor, "embedding")
-        probe = fit_linear_probe(embedding, source.targets, len(labels.classes))
-        present = source.targets.unique()  # a shared head keeps its rows for classes this task lacks
+        embedding = torch.cat([_embeddings(task, source.plain(), anchor) for source in sources])
+        probe = fit_linear_probe(embedding, torch.cat(targets), len(labels.classes))
+        present = torch.cat(targets).unique()  # a shared head keeps its rows for classes this task lacks
         with torch.no_grad():
             for name, fitted in zip(names, (probe.weight, probe.bias), strict=True):
                 parameter = task.model.get_parameter(name)
                 parameter[present] = fitted[present].to(parameter)
 
 
-def _embeddings(model: FoundationModel, samples: Prepared) -> Tensor:
-    """(samples, width) of the model as it is, in eval mode."""
-    was = model.training
-    model.eval()
-    with torch.no_grad():
-        found = [model(replace(batch, headless=True)).embedding.cpu() for batch in samples.batches(256)]
-    model.train(was)
+def _embeddings(task: Task, samples: Prepared, anchor: str) -> Tensor:
+    """(samples, width) of a frozen model, or of the task's model as it is, in eval mode."""
+    if anchor != "current":
+        return task.frozen.whole(samples, anchor, "embedding")
+    task.cost.forward_samples += len(samples)
+    with torch.no_grad(), evaluating(task.model):
+        found = [task.model(replace(batch, headless=True)).embedding.cpu() for batch in samples.batches(256)]
     return torch.cat(found)

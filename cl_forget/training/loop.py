@@ -277,7 +277,11 @@ class FineTune:
             moments.update(
                 {f"{name}\t{key}": value for key, value in self.optimizer.state[parameter].items()}
             )
-        tuned = dict(zip(self.parameters.names, self.parameters.tensors, strict=True))
+        # A head is kept also where it is not trained: a probe may have set it when the task began.
+        heads = {name for e in self.task.stage for name in self.task.model.head_parameters(e)}
+        tuned: dict[str, Tensor] = {
+            n: p for n, p in self.task.model.named_parameters() if p.requires_grad or n in heads
+        }
         return self.workers.whole(
             {
                 "loop": {"steps": torch.tensor(done)},
