@@ -290,11 +290,12 @@ class Chain:
 
     def extra_batches(self, task: Task, number: int) -> list[Extra]:
         """Replayed or reference batches of step `number`."""
-        return [
-            extra
-            for m in self.using("extra_batches")
-            for extra in m.extra_batches(task, number, self.state[m.name])
-        ]
+        found = []
+        for m in self.using("extra_batches"):
+            for extra in m.extra_batches(task, number, self.state[m.name]):
+                extra.method = m.name
+                found.append(extra)
+        return found
 
     def around(self, hook: str, update: Update, inner: Callable[[], Any]) -> Any:
         """Call `inner` (the step's gradient, or its update) through every member that wraps it."""

@@ -108,11 +108,13 @@ class Extra:
         batch: replayed or reference samples.
         factor: the term's factor in the total loss.
         loss: what the term is; None for the mean cross-entropy on the batch's own targets.
+        method: whose term it is; set by the chain.
     """
 
     batch: Batch
     factor: float = 1.0
     loss: Callable[[Step], Tensor] | None = None
+    method: str = ""
 
 
 @dataclass

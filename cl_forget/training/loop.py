@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ class FineTune:
     ) -> None:
         self.task, self.chain, self.train, self.cost, self.log = task, chain, train, cost, log
         self.workers = workers or Workers()
-        self.terms: dict[str, Tensor] = {}
+        self.passes: list[dict[str, Tensor]] = []  # of the step under way: the terms of each pass's loss
         task.cost = cost
 
     def run(self, resume: Groups | None, save: Callable[[int, Groups], None] | None) -> None:
@@ -170,6 +171,7 @@ class FineTune:
         """One optimiser step on (source, indices); returns the loss."""
         task, train, started = self.task, self.train, time.perf_counter()
         update = Update(task, self.parameters, self.optimizer, number)
+        self.passes = []
         rate = train.lr * learning_rate(number, task.steps, train)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
@@ -185,7 +187,8 @@ class FineTune:
 
         self.cost.steps += 1
         self.cost.samples_seen += len(batch[1])
-        terms = {name: float(term) for name, term in self.terms.items()}
+        # SAM takes more passes, elsewhere; the loss is that of the first one, at the weights of the step.
+        terms = {name: float(self.workers.mean(term)) for name, term in self.passes[0].items()}
         self.log(
             {
                 "step": number,
@@ -208,14 +211,18 @@ class FineTune:
         augmentation = task.generator("augmentation", number)
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=task.model.device)
+        terms: dict[str, Tensor] = {}
+        self.passes.append(terms)
         if self.train.micro_batch_size:
             indices = source.grouped(indices)
         self._count_passes(len(indices))
         for part, share in self.workers.parts(indices, self.train.micro_batch_size):
             with self._precision():
-                loss = self._loss(source.batch(part, augmentation), number) * share
+                parts = self._loss(source.batch(part, augmentation), number)
+            loss = reduce(torch.add, parts.values()) * share
             loss.backward()
             total += loss.detach()
+            _add(terms, parts, share)
         for extra in self.chain.extra_batches(task, number):
             self._count_passes(len(extra.batch) * self.workers.count)  # every worker runs all of it
             with self._precision():
@@ -223,6 +230,7 @@ class FineTune:
                 term = extra.loss(step) if extra.loss else self._cross_entropy(step).mean()
             (extra.factor * term).backward()
             total += extra.factor * term.detach()
+            _add(terms, {extra.method: term}, extra.factor)
         with torch.no_grad():
             self.chain.each("add_gradient", update)
         return self.workers.mean(total)
@@ -239,17 +247,15 @@ class FineTune:
         batch = self.workers.place(batch)
         return Step(self.task, batch, self.task.model(batch, self.depths), number)
 
-    def _loss(self, batch: Batch, number: int) -> Tensor:
-        """Mean task loss of a batch, weighted where a method asks for it, plus every penalty."""
+    def _loss(self, batch: Batch, number: int) -> dict[str, Tensor]:
+        """Mean task loss of a batch, weighted where a method asks for it, and every penalty by method."""
         step = self._forward(batch, number)
         losses = self.chain.objective(step)
         if losses is None:
             losses = self._cross_entropy(step)
         weights = self.chain.factor("sample_weights", step)
         task_loss = (losses if weights is None else losses * weights).mean()
-        penalties = self.chain.penalties(step)
-        self.terms = {"task": task_loss.detach(), **{name: term.detach() for name, term in penalties.items()}}
-        return sum(penalties.values(), task_loss)
+        return {"task": task_loss, **self.chain.penalties(step)}
 
     def _cross_entropy(self, step: Step) -> Tensor:
         units = step.forward.unit_losses(self.train.label_smoothing)
@@ -259,7 +265,9 @@ class FineTune:
     def _check(self, number: int, loss: Tensor, norm: Tensor) -> None:
         if bool(torch.isfinite(loss) & torch.isfinite(norm)):
             return
-        bad = [name for name, term in self.terms.items() if not bool(torch.isfinite(term))]
+        bad = [
+            name for terms in self.passes for name, term in terms.items() if not bool(torch.isfinite(term))
+        ]
         what = f"the {bad[0]} loss" if bad else "the gradient"
         methods = [m.name for m in self.chain.using("add_gradient") or self.chain.using("penalty")]
         cause = next((name for name in bad if name != "task"), None) or (methods[0] if methods else None)
@@ -306,6 +314,13 @@ class FineTune:
             # The count of steps is the same on all workers; the moments are split like their parameter.
             same_shape = value.shape == parameter.shape
             self.optimizer.state[parameter][moment] = part_like(value, parameter) if same_shape else value
+
+
+def _add(terms: dict[str, Tensor], parts: dict[str, Tensor], factor: float) -> None:
+    """Add a part of the batch to the terms of a pass."""
+    for name, part in parts.items():
+        share = factor * part.detach()
+        terms[name] = terms[name] + share if name in terms else share
 
 
 def training_mode(model: torch.nn.Module) -> None:
