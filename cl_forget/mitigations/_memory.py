@@ -31,7 +31,7 @@ class Draw:
 
 
 def remember(task: Task, memory: int, state: State) -> None:
-    """Keep `memory` samples in all, the same number of each experience so far, drawn at random.
+    """Keep `memory` samples in all, the same number (at least 1) of each experience so far, drawn at random.
 
     `state["indices/<experience>"]` is a prefix of one random order per experience, so making room for a new
     experience keeps a random part of the old ones.
@@ -41,7 +41,7 @@ def remember(task: Task, memory: int, state: State) -> None:
         order = torch.randperm(len(source), generator=task.generator("memory", number))
         state[key(source)] = order
     for source in [*task.past, *task.sources]:
-        state[key(source)] = state[key(source)][:quota].clone()
+        state[key(source)] = state[key(source)].cpu()[:quota].clone()
 
 
 def recall(task: Task, count: int, purpose: str, number: int, state: State) -> list[Draw]:
@@ -49,7 +49,7 @@ def recall(task: Task, count: int, purpose: str, number: int, state: State) -> l
     sources = [source for source in task.past if key(source) in state]
     if not sources:
         return []
-    kept = [state[key(source)] for source in sources]
+    kept = [state[key(source)].cpu() for source in sources]  # a checkpoint is read to the model's device
     owner = torch.cat([torch.full_like(indices, i) for i, indices in enumerate(kept)])  # (memory,)
     slots = torch.cat([torch.arange(len(indices)) for indices in kept])
     drawn = torch.randperm(len(owner), generator=task.generator(purpose, number))[:count]

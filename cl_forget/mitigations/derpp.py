@@ -128,7 +128,7 @@ def _store(task: Task, source: Prepared, state: State) -> None:
 def _trim(source: Prepared, state: State) -> None:
     """Drop what is kept of samples that have left the memory."""
     name, kept = source.experience.name, len(state[_memory.key(source)])
-    state[f"units/{name}"] = state[f"units/{name}"][:kept].clone()
+    state[f"units/{name}"] = state[f"units/{name}"].cpu()[:kept].clone()
     units = int(state[f"units/{name}"].sum())
     for kind in KEPT:
         if f"{kind}/{name}" in state:
@@ -140,7 +140,7 @@ def _stored(source: Prepared, slots: Tensor, batch: Batch, state: State) -> Teac
     from cl_forget.training.frozen import Teacher
 
     name = source.experience.name
-    counts = state[f"units/{name}"]
+    counts = state[f"units/{name}"].cpu()
     first = counts.cumsum(0) - counts
     rows = torch.cat([torch.arange(int(first[s]), int(first[s] + counts[s])) for s in slots.tolist()])
     units = torch.empty_like(rows)

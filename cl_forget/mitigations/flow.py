@@ -132,7 +132,8 @@ class FLOW(Mitigation):
         else:
             from cl_forget.training.frozen import unit_rows
 
-            rows = unit_rows(batch, state[f"offsets/{index}"])
+            # a checkpoint is read to the model's device, and samples are counted on the CPU
+            rows = unit_rows(batch, state[f"offsets/{index}"].cpu())
         return state[f"weights/{index}"][rows].to(step.forward.logits)
 
     def restore_parameters(self, task: Task, state: State) -> None:
