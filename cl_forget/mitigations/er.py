@@ -46,8 +46,9 @@ class ExperienceReplay(Mitigation):
     replay: str | dict[str, Any] = Field("past", description="'past', or a suite or stream of generic data")
 
     def shape_parameters(self, task: Task, state: State) -> None:
-        """Old heads are trained with the trunk."""
-        _memory.train_past_heads(task)
+        """Old heads are trained with the trunk where their samples are replayed."""
+        if self.replay == "past":
+            _memory.train_past_heads(task)
 
     def sample_weights(self, step: Step, state: State) -> Tensor:
         """B/(B + M) on every new sample, for M old ones."""

@@ -131,6 +131,17 @@ def test_generic_data_is_replayed_from_the_first_task_on() -> None:
     assert distance(weights(task.model), tuned(task_of(clip(), TASKS[:1]))) > 1e-5
 
 
+def test_generic_data_leave_the_heads_of_earlier_tasks_alone() -> None:
+    """Nothing of theirs is replayed: trained along, weight decay would shrink them."""
+    decaying = TRAIN.model_copy(update={"weight_decay": 0.5})
+    task = task_of(clip(), TASKS[2:3], TASKS[:2], train=decaying)
+    before = weights(task.model)
+    after = tuned(task, ExperienceReplay(replay="colours", share=0.5), train=decaying)
+    for name in (n for e in TASKS[:2] for n in task.model.head_parameters(e)):
+        assert torch.equal(before[name], after[name]), name
+    assert not torch.equal(before["heads.squares-3.weight"], after["heads.squares-3.weight"])
+
+
 def test_replays_text() -> None:
     """The old task is the same text here, so a whole memory at share 1 doubles each sample's part."""
     task = task_of(Bigrams(), [sentences()], sources=[Texts(sentences())])
