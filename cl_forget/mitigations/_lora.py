@@ -66,12 +66,13 @@ class ReadsAdapted(nn.Module):
         super().__init__()
         self.base, self.names, self.scale = base, tuple(names), scale
         weights = [base.get_parameter(name) for name in names]
-        self.down = nn.ParameterList(weight.new_zeros(rank, weight.shape[1]) for weight in weights)
-        self.up = nn.ParameterList(weight.new_zeros(weight.shape[0], rank) for weight in weights)
+        # "weight", because methods (ASAM) tell weights from biases by their names
+        self.down_weights = nn.ParameterList(weight.new_zeros(rank, weight.shape[1]) for weight in weights)
+        self.up_weights = nn.ParameterList(weight.new_zeros(weight.shape[0], rank) for weight in weights)
 
     def adapted(self) -> dict[str, Tensor]:
         """The weights as the base reads them."""
-        triples = zip(self.names, self.up, self.down, strict=True)
+        triples = zip(self.names, self.up_weights, self.down_weights, strict=True)
         return {n: torch.addmm(self.base.get_parameter(n), up, a, alpha=self.scale) for n, up, a in triples}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -149,7 +150,7 @@ def adapters(model: FoundationModel) -> dict[str, Adapter]:
     found: dict[str, Adapter] = {}
     for path, module in model.named_modules():
         if isinstance(module, ReadsAdapted):
-            factors: Any = zip(module.names, module.down, module.up, strict=True)
+            factors: Any = zip(module.names, module.down_weights, module.up_weights, strict=True)
             for name, down, up in factors:
                 found[f"{path}.{name}"] = Adapter(module.base.get_parameter(name), down, up)
         elif isinstance(module, LoraLayer):

@@ -8,7 +8,9 @@ from drive import TASKS, TRAIN, assert_close, clip, distance, resumed, task_of, 
 from pydantic import ValidationError
 from torch.nn import functional as F
 
+from cl_forget.mitigations import _lora
 from cl_forget.mitigations.asam import ASAM
+from cl_forget.mitigations.lora import LoRA
 
 
 def by_the_book(task, rho, eta, scaled=True):
@@ -40,6 +42,17 @@ def test_agrees_with_the_algorithm_and_not_with_sam() -> None:
     ours = tuned(task_of(clip(), TASKS[:1]), ASAM(rho=0.7, eta=0.02))
     assert_close(ours, by_the_book(task_of(clip(), TASKS[:1]), 0.7, 0.02))
     assert distance(ours, by_the_book(task_of(clip(), TASKS[:1]), 0.7, 0.02, scaled=False)) > 1e-5
+
+
+def test_adapters_are_weights() -> None:
+    """Those that are read as much as those that peft calls; T = 1 for them would be SAM at ASAM's larger ρ."""
+    task = task_of(clip(), TASKS[:1])
+    task.model.requires_grad_(True)
+    LoRA(rank=4).shape_parameters(task, {})
+    factors = [(a.down, a.up) for a in _lora.adapters(task.model).values()]
+    assert factors
+    trained = {id(p): name for name, p in task.model.named_parameters() if p.requires_grad}
+    assert all("weight" in trained[id(factor)] for pair in factors for factor in pair)
 
 
 def test_resumes_to_the_same_bits() -> None:
