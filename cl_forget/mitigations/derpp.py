@@ -10,6 +10,7 @@ from pydantic import Field
 from cl_forget._lazy import torch
 from cl_forget.mitigations import _memory
 from cl_forget.mitigations.base import Mitigation
+from cl_forget.mitigations.flyp import HEAD_MADE_ANEW
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +42,7 @@ class DarkExperienceReplayPlus(Mitigation):
     place = "data"
     knob = "alpha"
     grid = (0.1, 0.3, 1.0, 3.0, 10.0)
-    conflicts = {"joint": "joint training already sees every task's data"}  # noqa: RUF012
+    conflicts = {"joint": "joint training already sees every task's data", **HEAD_MADE_ANEW}  # noqa: RUF012
     title = "DER++"
     formula = "loss + α·mean‖f(x') - z'‖² + β·CE(f(x''), y'')"
     cost = "two extra batches per step"

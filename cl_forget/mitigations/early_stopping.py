@@ -9,6 +9,7 @@ from pydantic import Field
 
 from cl_forget._lazy import torch
 from cl_forget.mitigations.base import Mitigation
+from cl_forget.mitigations.flyp import HEAD_MADE_ANEW
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +36,10 @@ class EarlyStopping(Mitigation):
     knob = "patience"
     grid = (1, 2, 3, 5, 10)
     needs_trunk = False
+    conflicts = {  # noqa: RUF012
+        "zscl": "zscl ends a task with the average of its weights and not with those of a check",
+        **HEAD_MADE_ANEW,
+    }
     title = "Early stopping"
     formula = "θ at the best check on the task's validation data"
     cost = "one pass over the validation data per check"

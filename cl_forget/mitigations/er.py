@@ -9,6 +9,7 @@ from pydantic import Field
 from cl_forget._lazy import torch
 from cl_forget.mitigations import _memory
 from cl_forget.mitigations.base import Mitigation
+from cl_forget.mitigations.flyp import HEAD_MADE_ANEW
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +36,7 @@ class ExperienceReplay(Mitigation):
     knob = "share"
     grid = (0.25, 0.5, 1.0, 2.0, 4.0)
     absent = 0.0
+    conflicts = HEAD_MADE_ANEW
     title = "Experience replay"
     formula = "mean cross-entropy over B new and share·B old samples"
     cost = "a batch of `share` times the size more per step"

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from cl_forget.mitigations import _quadratic
 from cl_forget.mitigations.base import Mitigation
+from cl_forget.mitigations.flyp import TEXT_TOWER_UNPROTECTED
 
 if TYPE_CHECKING:
     from cl_forget.mitigations.base import State, Weights
@@ -44,6 +45,7 @@ class EWC(Mitigation):
     grid = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
     absent = 0.0
     needs_full_weights = True
+    conflicts = TEXT_TOWER_UNPROTECTED
     title = "EWC"
     formula = "loss + λ·Σ_t Σ F_t(θ-θ*_t)²"
     cost = "1.05 of a plain step, and one Fisher pass per task"

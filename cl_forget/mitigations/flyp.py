@@ -19,6 +19,19 @@ HEAD_NOT_TRAINED = dict.fromkeys(
 )
 """Conflicts of the methods that read the logits of heads."""
 
+HEAD_MADE_ANEW = dict.fromkeys(
+    ("flyp", "flyp_ce"),
+    "it reads answers of heads during training, which are made anew from the text tower only after it",
+)
+"""Conflicts of the methods that run the model's heads on other data than the batch."""
+
+TEXT_TOWER_UNPROTECTED = dict.fromkeys(
+    ("flyp", "flyp_ce"),
+    "its importances are those of the image tower and the head, and the text tower would go unprotected; use "
+    "l2_sp or si",
+)
+"""Conflicts of the methods that measure which weights of plain fine-tuning matter."""
+
 
 class FLYP(Mitigation):
     """The task loss becomes CLIP's contrastive loss between images and captions of their classes.
@@ -26,7 +39,8 @@ class FLYP(Mitigation):
     Each sample's caption is its class name in a template drawn at random; every other caption of the batch
     is a negative, also those of the same class, as in the paper. Both towers and the logit scale are
     trained; heads are made anew from the text tower afterwards, those of all tasks, since the two towers
-    are the model. With micro-batches, the negatives are those of the micro-batch.
+    are the model. With micro-batches, the negatives are those of the micro-batch. Adapters, frozen blocks and
+    layer-wise decay concern the image tower; the text tower is trained whole, at the full learning rate.
     """
 
     name = "flyp"

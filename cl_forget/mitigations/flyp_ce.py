@@ -20,6 +20,7 @@ class FLYPCrossEntropy(Mitigation):
 
     Gradients reach the text tower and the logit scale through the head. The paper's ablation of FLYP, and
     how ZSCL trains its tasks. Heads, those of all tasks, are made anew from the text tower afterwards.
+    Adapters, frozen blocks and layer-wise decay concern the image tower; the text tower is trained whole.
     """
 
     name = "flyp_ce"

@@ -9,6 +9,7 @@ from pydantic import Field
 from cl_forget._lazy import torch
 from cl_forget.mitigations import _quadratic
 from cl_forget.mitigations.base import Mitigation
+from cl_forget.mitigations.flyp import TEXT_TOWER_UNPROTECTED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +42,7 @@ class MAS(Mitigation):
     grid = (1e-2, 1e-1, 1.0, 10.0, 100.0)
     absent = 0.0
     needs_full_weights = True
+    conflicts = TEXT_TOWER_UNPROTECTED
     title = "MAS"
     formula = "loss + λ·Σ Ω(θ-θ*)², Ω = Σ_t mean|∂‖f(x)‖²/∂θ|"
     cost = "1.05 of a plain step, and one pass per task"

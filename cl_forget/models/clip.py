@@ -236,6 +236,10 @@ class ClipModel(FoundationModel):
         prefix = "clip.visual.transformer.resblocks."
         return int(parameter.removeprefix(prefix).split(".")[0]) if parameter.startswith(prefix) else None
 
+    def layer_of(self, parameter: str) -> int:
+        """As in the base; what is outside the image tower counts as after its blocks."""
+        return super().layer_of(parameter) if parameter.startswith("clip.visual.") else self.blocks + 1
+
     @property
     def blocks(self) -> int:
         """Number of transformer blocks of the image tower."""

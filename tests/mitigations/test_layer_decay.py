@@ -57,6 +57,14 @@ def test_layers_are_numbered_from_the_input() -> None:
         assert LayerDecay(decay=0.5).learning_rate_factor(model, name) == 0.5 ** (3 - expected)
 
 
+def test_a_text_tower_is_not_before_the_blocks_of_the_image_tower() -> None:
+    """FLYP trains it, whole and at the full rate: its embeddings as well as its blocks."""
+    model = clip()
+    layers = {model.layer_of(name) for name in model.text_parameters()}
+    assert layers == {3}
+    assert "clip.positional_embedding" in model.text_parameters()
+
+
 def test_layer_decay_agrees_with_an_optimiser_set_up_by_hand() -> None:
     ours = tuned(task_of(clip(), TASKS[:1]), LayerDecay(decay=0.6), train=DECAYING)
     assert_close(ours, by_hand(task_of(clip(), TASKS[:1]), lambda name: 0.6 ** (3 - layer(name))))
