@@ -107,7 +107,8 @@ def _method(method: type[Mitigation]) -> str:
 
     idea = inspect.cleandoc(method.__doc__ or "").split("\n\nAttributes:")[0]
     grid = ", ".join(f"{value:g}" for value in method.grid)
-    fields = [_field(name, field) for name, field in method.model_fields.items()]
+    said = _attributes(method)
+    fields = [_field(name, field, said.get(name)) for name, field in method.model_fields.items()]
     lines = [
         f"### {method.title} (`{method.name}`)\n",
         f"{idea}\n",
@@ -123,17 +124,55 @@ def _method(method: type[Mitigation]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _field(name: str, field: FieldInfo) -> str:
-    default = "required" if field.is_required() else f"`{field.default}`"
-    return f"| `{name}` | {default} | {field.description or ''} |"
+def _attributes(method: type[Mitigation]) -> dict[str, str]:
+    """What the docstring says of each field."""
+    import inspect
+    import re
+
+    _, _, listed = inspect.cleandoc(method.__doc__ or "").partition("\n\nAttributes:\n")
+    parts = re.split(r"^    (\w+): ", listed, flags=re.MULTILINE)[1:]
+    return {name: " ".join(text.split()) for name, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def _field(name: str, field: FieldInfo, said: str | None) -> str:
+    """A row of the table of fields: values as an experiment file writes them."""
+    from typing import Literal, get_args, get_origin
+
+    default = "required" if field.is_required() else f"`{_written(field.default)}`"
+    what = (said or field.description or "").rstrip(".")
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    if not all(f'"{choice}"' in what for choice in choices):
+        what += " (" + " · ".join(f"`{choice}`" for choice in choices) + ")"
+    what = what.replace("|", r"\|")
+    return f"| `{name}` | {default} | {what} |"
+
+
+def _written(value: object) -> str:
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _conflicts(method: type[Mitigation]) -> str:
-    said = [f"`{other}` ({reason})" for other, reason in method.conflicts.items()]
+    """What it cannot be combined with, whichever of the two says so."""
+    from cl_forget.mitigations import MITIGATIONS
+
+    reasons: dict[str, list[str]] = {}
+    for other in MITIGATIONS:
+        reason = method.conflicts.get(other) or MITIGATIONS.get(other).conflicts.get(method.name)
+        if reason:
+            reasons.setdefault(reason, []).append(f"`{other}`")
+    said = [f"{', '.join(others)} ({reason})" for reason, others in reasons.items()]
     said += [f"whatever else decides the {claim}" for claim in sorted(method.claims)]
+    if "freezing of the trunk" in method.claims:
+        said.append("whatever acts on the trunk or its training")
+    if "training loop" in method.claims:
+        said.append("whatever acts in training")
     if method.needs_full_weights:
         said.append("adapters (it compares full weights)")
-    if method.needs_trunk and "trunk stays frozen" not in method.claims:
+    if "adapter" in method.claims:
+        said.append("methods that compare full weights")
+    if method.needs_trunk and "freezing of the trunk" not in method.claims:
         said.append("methods that never train the trunk")
     return "; ".join(said) or "none"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import secrets
 import tempfile
@@ -34,6 +35,8 @@ from cl_forget.training.context import Edit, Task, Weights
 from cl_forget.training.frozen import FrozenModel, FrozenOutputs
 from cl_forget.training.loop import fine_tune, restore_state, steps_of
 from cl_forget.training.workers import Workers, refuse
+
+logger = logging.getLogger("cl_forget")
 
 
 def simulate(
@@ -134,6 +137,9 @@ class Simulation:
         torch.manual_seed(run.seed)
         self.experiences = self.setup.experiences
         self.stages = self.chain.arrange(self.experiences)
+        if self.workers.rank == 0 and not self.state["rows"]:
+            for line in self.chain.idle(self.stages):
+                logger.warning(line)
         self.chain.feature_depths(self.setup.base.model)  # refuses unknown depths before anything is trained
         self.model = self.setup.model()
         self.cache, self.pretrained, self.base = self.setup.cache, self.setup.weights, self.setup.base

@@ -23,6 +23,25 @@ def test_methods_page_is_made_from_the_code() -> None:
     assert (ROOT / "docs" / "methods.md").read_text() == methods_page(), "run `make docs`"
 
 
+def test_methods_page_says_of_every_field_what_it_may_be() -> None:
+    page = methods_page()
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert len(rows) == sum(len(MITIGATIONS.get(name).model_fields) for name in MITIGATIONS)
+    assert all(len(re.split(r"(?<!\\)\|", row)) == 5 for row in rows), "a cell holds a bare |"
+    for choice in ("uniform_mean", "previous", "channel", "reverse", "latest"):
+        assert choice in page
+    assert "`None`" not in page and "`True`" not in page
+
+
+def test_methods_page_names_a_conflict_on_both_methods() -> None:
+    sections = {part.split("`", 2)[1]: part for part in methods_page().split("\n### ")[1:]}
+    for name in MITIGATIONS:
+        for other in MITIGATIONS.get(name).conflicts:
+            for one, two in ((name, other), (other, name)):
+                (line,) = re.findall(r"^\* \*\*Conflicts\*\*.*$", sections[one], re.M)
+                assert f"`{two}`" in line, f"{one} does not say that it conflicts with {two}"
+
+
 @pytest.mark.parametrize("name", MITIGATIONS.names())
 def test_every_method_has_cost_advice_formula_and_source(name: str) -> None:
     method = MITIGATIONS.get(name)

@@ -41,8 +41,6 @@ class Avalanche(Mitigation):
     title = "Avalanche strategy"
     formula = "as the strategy defines it"
     cost = "that of the strategy"
-    advice = "To run a strategy of avalanche-lib under this project's evaluation."
-    cost = "that of the strategy"
     advice = "To compare with a strategy as Avalanche implements it; our own methods compose, this does not."
     source = "Carta et al. 2023, arXiv:2302.01766 (avalanche-lib)"
 

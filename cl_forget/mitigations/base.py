@@ -88,6 +88,11 @@ class Mitigation(BaseModel):
         """Whether the knob stands at the value where the method does nothing."""
         return self.knob is not None and self.absent is not None and getattr(self, self.knob) == self.absent
 
+    @property
+    def needs_past(self) -> bool:
+        """Whether the method does nothing (or no more than its knob's absence) in the first stage of a stream."""
+        return False
+
     def with_knob(self, value: float) -> Mitigation:
         """The same method at another strength."""
         if self.knob is None:
@@ -252,6 +257,15 @@ class Chain:
             stages = m.arrange(stages)
         return stages
 
+    def idle(self, stages: Sequence[tuple[Experience, ...]]) -> list[str]:
+        """The members that have nothing to do in so few stages, each as a line with the cure."""
+        return [
+            f"'{m.name}' keeps what earlier stages taught, and this run has a single one: give the stream more "
+            "tasks, or leave the method out."
+            for m in self.mitigations
+            if m.needs_past and len(stages) < 2
+        ]
+
     def each(self, hook: str, *arguments: Any) -> None:
         """Call `hook(*arguments, state)` on every member that implements it."""
         for m in self.using(hook):
@@ -366,8 +380,8 @@ def _check(mitigations: Sequence[Mitigation]) -> None:
                     f"'{m.name}' cannot be combined with '{owners[claim]}': both decide the {claim}; keep one."
                 )
             owners[claim] = m.name
-    if "trunk stays frozen" in owners:
-        frozen_by = owners["trunk stays frozen"]
+    if "freezing of the trunk" in owners:
+        frozen_by = owners["freezing of the trunk"]
         for m in mitigations:
             if m.needs_trunk and m.name != frozen_by:
                 raise UserError(

@@ -55,6 +55,11 @@ class DarkExperienceReplayPlus(Mitigation):
     memory: int = Field(500, ge=1, description="samples kept in all")
 
     @property
+    def needs_past(self) -> bool:
+        """The memory is empty."""
+        return True
+
+    @property
     def is_absent(self) -> bool:
         """Whether neither term counts."""
         return self.alpha == 0 and self.beta == 0

@@ -47,6 +47,11 @@ class ExperienceReplay(Mitigation):
     memory: int = Field(500, ge=1, description="samples kept in all")
     replay: str | dict[str, Any] = Field("past", description="'past', or a suite or stream of generic data")
 
+    @property
+    def needs_past(self) -> bool:
+        """Unless generic data are replayed."""
+        return self.replay == "past"
+
     def shape_parameters(self, task: Task, state: State) -> None:
         """Old heads are trained with the trunk where their samples are replayed."""
         if self.replay == "past":

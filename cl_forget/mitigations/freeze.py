@@ -25,7 +25,7 @@ class Freeze(Mitigation):
 
     Attributes:
         blocks: n; as many as the model has freezes all of them.
-        also: patterns of parameter names to freeze as well ("*ln_post*").
+        also: patterns of parameter names to freeze as well (`"*ln_post*"`).
         train: patterns of parameter names to train nevertheless; they win.
     """
 

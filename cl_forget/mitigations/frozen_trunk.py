@@ -20,7 +20,7 @@ class FrozenTrunk(Mitigation):
 
     name = "frozen_trunk"
     place = "parameters"
-    claims = frozenset({"trunk stays frozen"})
+    claims = frozenset({"freezing of the trunk"})
     title = "Frozen trunk"
     formula = "min over the head only, by gradient steps"
     cost = "a small part of a plain step"

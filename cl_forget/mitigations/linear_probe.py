@@ -20,7 +20,7 @@ class LinearProbe(Mitigation):
 
     name = "linear_probe"
     place = "parameters"
-    claims = frozenset({"trunk stays frozen", "head initialisation"})
+    claims = frozenset({"freezing of the trunk", "head initialisation"})
     title = "Linear probe"
     formula = "min over the head only"
     cost = "one pass of the frozen trunk, then a convex problem"

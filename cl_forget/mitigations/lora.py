@@ -18,7 +18,7 @@ class LoRA(Mitigation):
 
     That includes attention's input projection, also where it is a bare `in_proj_weight`. A starts uniform in
     ±1/√in, B at zero, so training starts from W0. After each task B·A is merged, and the next task gets
-    adapters of its own. Biases, norms, embeddings and the output projection stay as they are.
+    adapters of its own. Biases, norms, embeddings and what comes after the blocks stay as they are.
 
     Attributes:
         rank: r.

@@ -47,6 +47,11 @@ class LearningWithoutForgetting(Mitigation):
     strength: float = Field(1.0, ge=0, allow_inf_nan=False, description="λ")
     temperature: float = Field(2.0, gt=0, allow_inf_nan=False, description="T")
 
+    @property
+    def needs_past(self) -> bool:
+        """There are no old classes."""
+        return True
+
     def start_task(self, task: Task, state: State) -> None:
         """Collect the old classes of each head, and ask for the teacher's embeddings."""
         if any(experience.labels is None for experience in task.stage):

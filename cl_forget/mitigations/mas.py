@@ -54,6 +54,11 @@ class MAS(Mitigation):
     centre: Literal["each", "latest"] = Field("latest", description="θ* of each task or of the latest")
     prior: str | dict[str, Any] | None = Field(None, description="data for Ω at θ0: null, task, or a suite")
 
+    @property
+    def needs_past(self) -> bool:
+        """Unless a prior stands for the pre-training data."""
+        return self.prior is None
+
     def start_task(self, task: Task, state: State) -> None:
         """Before the first task: the sensitivities at θ0, if a prior is asked for."""
         _quadratic.to_device(task, state)

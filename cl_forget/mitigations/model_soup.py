@@ -42,6 +42,11 @@ class ModelSoup(Mitigation):
 
     with_pretrained: bool = Field(False, description="θ0 is one more ingredient")
 
+    @property
+    def needs_past(self) -> bool:
+        """One stage is its own mean."""
+        return not self.with_pretrained
+
     def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
         """The mean."""
         ingredients = [*edit.history, *([lambda: edit.pretrained] if self.with_pretrained else [])]

@@ -44,6 +44,11 @@ class OLoRA(Mitigation):
     alpha: float = Field(16.0, gt=0, le=4096, description="a, the update is scaled by a/r")
     placement: Literal["all", "attention", "mlp"] = Field("all", description="which linear maps")
 
+    @property
+    def needs_past(self) -> bool:
+        """The first task is plain LoRA."""
+        return True
+
     def shape_parameters(self, task: Task, state: State) -> None:
         """Insert new adapters, started as in LoRA."""
         from cl_forget.mitigations import _lora

@@ -50,6 +50,11 @@ class SynapticIntelligence(Mitigation):
     damping: float = Field(1e-3, gt=0, description="ξ")
     centre: Literal["each", "latest"] = Field("latest", description="θ* of each task or of the latest")
 
+    @property
+    def needs_past(self) -> bool:
+        """There is no earlier task to protect."""
+        return True
+
     def start_task(self, task: Task, state: State) -> None:
         """Bring restored tensors to the model's device."""
         _quadratic.to_device(task, state)

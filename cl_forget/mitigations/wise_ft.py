@@ -27,6 +27,8 @@ class WiseFT(Mitigation):
     Every key takes part, heads included; integer buffers keep the tuned value. BatchNorm running statistics
     are averaged like weights, not re-estimated: add `batch_norm` for that. One fine-tune serves every α: by
     default the average is what is evaluated, and training of the next task goes on from the tuned weights.
+    With `feed_back` it goes on from the average; what a method keeps of a task (importances, replayed logits)
+    is still that of the tuned weights.
 
     With `weighting: fisher` each parameter has its own average, `(c0·θ0 + c1·θ) / (c0 + c1)` with
     `c0 = (1-α)·max(F0, 1e-8)` and `c1 = α·max(F, 1e-8)`; F0 and F are the diagonal Fisher information of θ0

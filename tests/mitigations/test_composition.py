@@ -8,12 +8,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
+from drive import TASKS, TRAIN, clip, task_of, tuned
 
 from cl_forget.config import Run
 from cl_forget.errors import UserError
 from cl_forget.mitigations import MITIGATIONS, PLACES, Chain, Mitigation
-from cl_forget.result import Result
+from cl_forget.mitigations.ewc import EWC
+from cl_forget.mitigations.flyp_ce import FLYPCrossEntropy
+from cl_forget.mitigations.mas import MAS
+from cl_forget.mitigations.si import SynapticIntelligence
+from cl_forget.result import Cost, Result
 from cl_forget.simulation import simulate
+from cl_forget.training.loop import fine_tune
 
 MakeRun = Callable[..., Run]
 
@@ -132,12 +139,63 @@ def test_every_conflict_names_a_method_and_a_reason() -> None:
         (["wise_ft", "hma"], "both decide the average with the pre-trained weights"),
         (["kd", "flyp"], "kd"),
         (["derpp", "joint"], "joint"),
+        (["linear_probe", "frozen_trunk"], "both decide the freezing of the trunk"),
+        (["er", "flyp"], "made anew from the text tower only after"),
+        (["derpp", "flyp_ce"], "made anew from the text tower only after"),
+        (["early_stopping", "flyp_ce"], "made anew from the text tower only after"),
+        (["early_stopping", "zscl"], "average of its weights"),
+        (["ewc", "flyp_ce"], "the text tower would go unprotected"),
+        (["mas", "flyp"], "the text tower would go unprotected"),
     ],
 )
 def test_nonsense_is_refused_with_the_reason(names: list[str], reason: str) -> None:
     for order in (names, names[::-1]):
         with pytest.raises(UserError, match=reason):
             Chain([mitigation(name) for name in order])
+
+
+def test_importances_of_ewc_and_mas_do_not_cover_what_flyp_trains() -> None:
+    """Why these two are refused beside it, and SI, which follows whatever is trained, is not."""
+    model = clip()
+    task = task_of(model, TASKS[:1])
+    for method in (EWC(), MAS()):
+        state: dict[str, Any] = {}
+        method.end_task(task, state)
+        covered = {name.removeprefix("importance/") for name in state if name.startswith("importance/")}
+        assert covered == set(model.tunable(TASKS[0]))
+        assert covered.isdisjoint(model.text_parameters())
+    si = Chain([SynapticIntelligence(), FLYPCrossEntropy()])
+    fine_tune(task, si, TRAIN, Cost())
+    assert {f"importance/{name}" for name in model.text_parameters()} <= set(si.state["si"])
+
+
+ONE_STAGE = ["derpp", "er", "ewc", "lwf", "mas", "model_soup", "o_lora", "si"]
+
+
+def test_what_has_nothing_to_do_in_a_run_of_one_stage_says_so(
+    tiny_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    stages = [(task,) for task in TASKS]
+    said = {name: Chain([mitigation(name)]).idle(stages[:1]) for name in MITIGATIONS if name != "avalanche"}
+    assert sorted(name for name, lines in said.items() if lines) == ONE_STAGE
+    assert not any(Chain([mitigation(name)]).idle(stages) for name in ONE_STAGE)
+    generic = [
+        mitigation("ewc", prior="task"),
+        mitigation("mas", prior="colours"),
+        mitigation("er", replay="colours"),
+    ]
+    assert Chain(generic).idle(stages[:1]) == []
+    one = {"squares": {"tasks": 1, "per_class": 4}}
+    simulate(
+        tiny_run(mitigations=["ewc"], stream=one, probes=[], suites=[], train={"epochs": 1, "batch_size": 4})
+    )
+    assert "'ewc' keeps what earlier stages taught, and this run has a single one" in caplog.text
+
+
+@pytest.mark.parametrize("name", [name for name in ONE_STAGE if name != "o_lora"])
+def test_in_the_first_stage_they_are_plain_fine_tuning_to_the_bit(name: str) -> None:
+    plain, ours = (tuned(task_of(clip(), TASKS[:1]), *methods) for methods in ([], [mitigation(name)]))
+    assert all(torch.equal(ours[key], tensor) for key, tensor in plain.items())
 
 
 def test_the_chain_is_in_canonical_order() -> None:
