@@ -59,12 +59,14 @@ class FLYP(Mitigation):
 
     def objective(self, step: Step, state: State) -> Tensor:
         """(batch,) mean of the image-to-text and the text-to-image cross-entropy."""
+        from cl_forget.models.base import full_precision
+
         experience, targets = step.batch.samples.experience, step.batch.targets
         assert experience.labels is not None
         draw = step.task.generator("flyp templates", step.number)
         templates = torch.randint(len(experience.labels.templates), (len(targets),), generator=draw)
         captions = step.task.model.caption_weights(experience, targets, templates)
-        logits = torch.nn.functional.normalize(step.forward.embedding, dim=-1) @ captions.T
+        logits = full_precision(torch.nn.functional.normalize(step.forward.embedding, dim=-1) @ captions.T)
         partner = torch.arange(len(targets), device=logits.device)
         cross_entropy = torch.nn.functional.cross_entropy
         smoothing = step.task.label_smoothing

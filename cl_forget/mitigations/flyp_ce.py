@@ -39,8 +39,10 @@ class FLYPCrossEntropy(Mitigation):
 
     def objective(self, step: Step, state: State) -> Tensor:
         """(batch,) cross-entropy under the head of this step."""
+        from cl_forget.models.base import full_precision
+
         weight = step.task.model.class_weights(step.batch.samples.experience)
-        logits = torch.nn.functional.normalize(step.forward.embedding, dim=-1) @ weight.T
+        logits = full_precision(torch.nn.functional.normalize(step.forward.embedding, dim=-1) @ weight.T)
         return torch.nn.functional.cross_entropy(
             logits, step.batch.targets, reduction="none", label_smoothing=step.task.label_smoothing
         )

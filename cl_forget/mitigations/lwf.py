@@ -83,7 +83,7 @@ class LearningWithoutForgetting(Mitigation):
         terms = []
         for head, experience in _heads(task).items():
             old = state[f"classes/{head}"].to(embedding.device)
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast(embedding.device.type, enabled=False):
                 before = self._log_p(teacher.head_logits(experience, embedding)[:, old])
             now = self._log_p(task.model.head_logits(experience, step.forward.embedding)[:, old])
             terms.append((before.exp() * (before - now)).sum(1).mean())

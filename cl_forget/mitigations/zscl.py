@@ -80,10 +80,14 @@ class ZSCL(Mitigation):
         return [Extra(batch, self.strength, partial(self._distil, head=state["head"]))]
 
     def _distil(self, step: Step, head: Tensor) -> Tensor:
+        from cl_forget.models.base import full_precision
+
         teacher = step.task.frozen.read(step.batch, "pretrained", ["embedding"])["embedding"]
         normalize = torch.nn.functional.normalize
-        now = normalize(step.forward.embedding, dim=-1) @ head.T / self.temperature  # (images, texts)
-        base = normalize(teacher, dim=-1) @ head.T / self.temperature
+        now = normalize(step.forward.embedding, dim=-1) @ head.T  # (images, texts)
+        now = full_precision(now) / self.temperature
+        with torch.autocast(teacher.device.type, enabled=False):  # frozen, so never in half precision
+            base = normalize(teacher, dim=-1) @ head.T / self.temperature
         to_text = -(base.softmax(1) * now.log_softmax(1)).sum(1).mean()
         to_image = -(base.softmax(0) * now.log_softmax(0)).sum(0).mean()
         return self.temperature**2 * (to_text + to_image)

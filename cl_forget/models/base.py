@@ -43,6 +43,11 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
+def full_precision(value: Tensor) -> Tensor:
+    """Half precision as float32; anything else as it is."""
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
 @dataclass
 class Batch:
     """Some samples of one experience, ready for the model.

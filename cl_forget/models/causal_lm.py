@@ -23,7 +23,7 @@ from cl_forget.files import whole
 from cl_forget.models import _answers
 from cl_forget.models._quiet import quiet_transformers
 from cl_forget.models._texts import PreparedTexts, TextFormat, TextTable, Tokens, lay_out
-from cl_forget.models.base import Batch, Forward, FoundationModel, evaluating
+from cl_forget.models.base import Batch, Forward, FoundationModel, evaluating, full_precision
 from cl_forget.streams.base import Data, Experience
 from cl_forget.streams.text import TextData
 
@@ -171,10 +171,7 @@ class CausalLM(FoundationModel):
         finally:
             for hook in hooks:
                 hook.remove()
-        logits = out.logits[0]
-        if logits.dtype in (torch.float16, torch.bfloat16):
-            logits = logits.float()
-        return logits, read["hidden"], {depth: read[depth] for depth in depths}
+        return full_precision(out.logits[0]), read["hidden"], {depth: read[depth] for depth in depths}
 
     def _attention(self, tokens: Tokens) -> Tensor:
         mask = tokens.mask()

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_forget.errors import UserError
-from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared, evaluating
+from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared, evaluating, full_precision
 from cl_forget.streams.base import Data, Experience, ImageData, LabelSpace
 from cl_forget.training.checkpoints import save_tensors
 
@@ -192,8 +192,11 @@ class ClipModel(FoundationModel):
         return Forward(logits, batch.targets, embedding, features)
 
     def head_logits(self, experience: Experience, embedding: Tensor) -> Tensor:
-        """(batch, classes) the experience's head, or its zero-shot classifier where it has none."""
-        return self._head(experience)(nn.functional.normalize(embedding, dim=-1))
+        """(batch, classes) the experience's head, or its zero-shot classifier where it has none.
+
+        Losses and divergences are taken of the logits, so that under autocast they are single precision from here.
+        """
+        return full_precision(self._head(experience)(nn.functional.normalize(embedding, dim=-1)))
 
     def encode(self, images: Tensor, depths: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
         """The image tower's output (batch, width) and its features (batch, tokens, width) at `depths`."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from cl_forget.models.base import Batch, Forward, FoundationModel
+from cl_forget.models.base import Batch, Forward, FoundationModel, full_precision
 from cl_forget.streams.base import Experience
 from cl_forget.training.frozen._teacher import CUT, cut
 
@@ -113,7 +113,7 @@ class FrozenModel:
             self.samples_run += len(batch)
             more = self._more(batch, forward, fields)
             return {
-                field: _full_precision(more[field] if field in more else _value(forward, field))
+                field: full_precision(more[field] if field in more else _value(forward, field))
                 for field in fields
             }
 
@@ -160,7 +160,3 @@ def _value(forward: Forward, field: str) -> Tensor:
     if kind == "unit_losses":
         return forward.unit_losses()
     return forward.logits if kind == "logits" else forward.embedding
-
-
-def _full_precision(value: Tensor) -> Tensor:
-    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
