@@ -256,6 +256,7 @@ class Simulation:
             steps=self.chain.steps(steps_of(sources, self.run.train)),
             batch_size=self.run.train.batch_size,
             label_smoothing=self.run.train.label_smoothing,
+            micro_batch_size=self.run.train.micro_batch_size,
         )
 
     def _training_data(self, experience: Experience, augment: str) -> Any:

@@ -45,7 +45,10 @@ def remember(task: Task, memory: int, state: State) -> None:
 
 
 def recall(task: Task, count: int, purpose: str, number: int, state: State) -> list[Draw]:
-    """`count` samples for step `number`, uniform over the memory, each at most once, by experience."""
+    """`count` samples for step `number`, uniform over the memory, each at most once.
+
+    A draw is of one experience, and no larger than a micro-batch.
+    """
     sources = [source for source in task.past if key(source) in state]
     if not sources:
         return []
@@ -56,9 +59,13 @@ def recall(task: Task, count: int, purpose: str, number: int, state: State) -> l
     draws = []
     for position, source in enumerate(sources):
         chosen = slots[drawn[owner[drawn] == position]]
-        if len(chosen):
-            draws.append(Draw(source, chosen, kept[position][chosen]))
+        draws += [Draw(source, part, kept[position][part]) for part in split(task, chosen)]
     return draws
+
+
+def split(task: Task, indices: Tensor) -> list[Tensor]:
+    """(n,) indices in parts that go through the model at once; none of them empty."""
+    return [part for part in indices.split(task.micro_batch_size or max(1, len(indices))) if len(part)]
 
 
 def recallable(task: Task, count: int, state: State) -> int:

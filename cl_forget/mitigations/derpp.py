@@ -69,7 +69,7 @@ class DarkExperienceReplayPlus(Mitigation):
         _memory.train_past_heads(task)
 
     def extra_batches(self, task: Task, number: int, state: State) -> list[Extra]:
-        """A draw for the logits and one for the labels, one batch per experience drawn from."""
+        """A draw for the logits and one for the labels, in batches of one experience each."""
         from cl_forget.training.context import Extra
 
         count = max(1, round(self.share * task.batch_size))

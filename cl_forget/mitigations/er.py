@@ -64,7 +64,7 @@ class ExperienceReplay(Mitigation):
         return torch.full((len(step.batch),), 1 / (1 + share), device=task.model.device)
 
     def extra_batches(self, task: Task, number: int, state: State) -> list[Extra]:
-        """One batch per experience drawn from, each with its part of the M/(B + M)."""
+        """Batches of one experience each, every one with its part of the M/(B + M)."""
         from cl_forget.training.context import Extra
 
         whole = task.batch_size + self._count(task, state)
@@ -75,7 +75,7 @@ class ExperienceReplay(Mitigation):
         else:
             generic = task.reference(self.replay)
             order = torch.randperm(len(generic), generator=task.generator("er", number))
-            pairs = [(generic, order[: self._wanted(task)])]
+            pairs = [(generic, part) for part in _memory.split(task, order[: self._wanted(task)])]
         return [
             Extra(source.batch(indices, augmentation), factor=len(indices) / whole)
             for source, indices in pairs

@@ -38,6 +38,7 @@ class Task:
         steps: optimiser steps this task will take.
         batch_size: samples per optimiser step.
         label_smoothing: of the task's cross-entropy, for methods that compute it themselves.
+        micro_batch_size: samples per forward pass; None for a whole batch at once.
         cost: what training has cost so far; a hook that runs the tuned model itself adds its passes.
     """
 
@@ -55,6 +56,7 @@ class Task:
     batch_size: int
     label_smoothing: float = 0.0
     cost: Cost = field(default_factory=Cost)
+    micro_batch_size: int | None = None
     _references: dict[str, Prepared] = field(default_factory=dict, repr=False)
 
     def reference(self, spec: str | dict[str, Any]) -> Prepared:

@@ -83,6 +83,7 @@ def task_of(
         steps=steps_of(sources, train),
         batch_size=train.batch_size,
         label_smoothing=train.label_smoothing,
+        micro_batch_size=train.micro_batch_size,
     )
 
 

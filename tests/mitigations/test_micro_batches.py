@@ -24,6 +24,7 @@ from test_composition import FIELDS, mitigation
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.er import ExperienceReplay
 from cl_forget.mitigations.sam import SAM
+from cl_forget.models.clip import ClipModel
 from cl_forget.result import Cost
 from cl_forget.training.frozen import FrozenModel
 from cl_forget.training.loop import fine_tune
@@ -61,6 +62,32 @@ def test_so_are_those_of_uneven_texts(name: str) -> None:
         return tuned(task_of(Bigrams(), [sentences()], train=train), mitigation(name, **fields), train=train)
 
     assert_close(trained(3), trained(None), atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["er", "derpp", {"replay": "colours", "share": 1.0}], ids=str)
+def test_replayed_samples_go_through_in_micro_batches_too(
+    method: str | dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = TRAIN.model_copy(update={"micro_batch_size": 2})
+    model = clip()
+    chain = Chain([mitigation(method) if isinstance(method, str) else ExperienceReplay(**method)])
+    chain.each("end_task", task_of(model, TASKS[:1]))
+    task = task_of(model, TASKS[1:2], past=TASKS[:1], train=train)
+    sizes, forward = [], ClipModel.forward
+    monkeypatch.setattr(
+        ClipModel, "forward", lambda self, batch, *a: sizes.append(len(batch)) or forward(self, batch, *a)
+    )
+    while_training(task, chain, train)
+    assert max(sizes) == 2
+
+
+def while_training(task, chain: Chain, train) -> None:
+    """The steps alone."""
+    from cl_forget.training.loop import FineTune
+
+    loop = FineTune(task, chain, train, Cost(), lambda record: None)
+    loop.set_up()
+    loop.step(0, (task.sources[0], torch.arange(10)))
 
 
 def test_both_passes_of_sam_replay_the_same_samples() -> None:
