@@ -58,16 +58,16 @@ class FLOW(Mitigation):
 
     def start_task(self, task: Task, state: State) -> None:
         """Fit the head, read the losses, fix the weights of every source."""
-        if int(state.get("task", torch.tensor(-1))) == task.index:
-            return
-        if self.probe and self._has_heads(task):
-            from cl_forget.training.head import fit_heads
+        from cl_forget.training.head import resume_from_probe, start_from_probe
 
-            fit_heads(task)
+        if int(state.get("task", torch.tensor(-1))) == task.index:
+            return resume_from_probe(task, state)
+        state.clear()
+        if self.probe and self._has_heads(task):
+            start_from_probe(task, state)
         measured = [self._losses(task, source.plain()) for source in task.sources]
         weights = self._weigh(torch.cat([losses for losses, _ in measured]), task)
         parts = weights.split([len(losses) for losses, _ in measured])
-        state.clear()
         state["task"] = torch.tensor(task.index)
         for index, ((_, offsets), part) in enumerate(zip(measured, parts, strict=True)):
             state[f"weights/{index}"] = part.clone()

@@ -23,7 +23,8 @@ class L1SP(Mitigation):
 
     Attributes:
         strength: λ.
-        anchor: θ*: the pre-trained weights, or the weights at the start of the current task.
+        anchor: θ*: the pre-trained weights, or the weights at the start of the current task; a head that was probed
+            first (`lp_ft`, `flow`) is held where the probe put it.
     """
 
     name = "l1_sp"

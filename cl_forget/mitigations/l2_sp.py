@@ -22,7 +22,8 @@ class L2SP(Mitigation):
 
     Attributes:
         strength: λ; useful values span many decades.
-        anchor: θ*: the pre-trained weights, or the weights at the start of the current task.
+        anchor: θ*: the pre-trained weights, or the weights at the start of the current task; a head that was probed
+            first (`lp_ft`, `flow`) is held where the probe put it.
     """
 
     name = "l2_sp"

@@ -29,8 +29,10 @@ class LinearProbeThenFineTune(Mitigation):
 
     def start_task(self, task: Task, state: State) -> None:
         """Fit the head once; a resumed task finds it in its weights."""
-        from cl_forget.training.head import fit_heads
+        from cl_forget.training.head import resume_from_probe, start_from_probe
 
-        if int(state.get("fitted", torch.tensor(-1))) != task.index:
-            fit_heads(task)
-            state["fitted"] = torch.tensor(task.index)
+        if int(state.get("fitted", torch.tensor(-1))) == task.index:
+            return resume_from_probe(task, state)
+        state.clear()
+        start_from_probe(task, state)
+        state["fitted"] = torch.tensor(task.index)

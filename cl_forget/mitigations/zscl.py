@@ -35,7 +35,7 @@ class ZSCL(Mitigation):
         temperature: T of the distillation.
         l2: factor of the distance to the weights at the start of the task, a sum over parameters.
         average_every: k, steps between the weights averaged; null for no averaging.
-        batch_size: reference samples in a step; null for as many as the task's.
+        batch_size: reference samples in a step, all in one pass; null for as many as the task's.
     """
 
     name = "zscl"
@@ -95,7 +95,7 @@ class ZSCL(Mitigation):
     def add_gradient(self, update: Update, state: State) -> None:
         """`grad += 2·l2·(θ-θ_prev)`."""
         parameters = update.parameters
-        difference = torch._foreach_sub(parameters.values, parameters.align(update.task.start))
+        difference = torch._foreach_sub(parameters.values, parameters.align(update.task.anchor("previous")))
         torch._foreach_add_(parameters.gradients, difference, alpha=2 * self.l2)
 
     def shape_parameters(self, task: Task, state: State) -> None:

@@ -40,6 +40,7 @@ class Task:
         label_smoothing: of the task's cross-entropy, for methods that compute it themselves.
         micro_batch_size: samples per forward pass; None for a whole batch at once.
         cost: what training has cost so far; a hook that runs the tuned model itself adds its passes.
+        heads: the heads that a probe set when the task began, by name; empty where training starts from `start`.
     """
 
     model: FoundationModel
@@ -55,8 +56,9 @@ class Task:
     steps: int
     batch_size: int
     label_smoothing: float = 0.0
-    cost: Cost = field(default_factory=Cost)
     micro_batch_size: int | None = None
+    cost: Cost = field(default_factory=Cost)
+    heads: Weights = field(default_factory=dict)
     _references: dict[str, Prepared] = field(default_factory=dict, repr=False)
 
     def reference(self, spec: str | dict[str, Any]) -> Prepared:
@@ -79,8 +81,12 @@ class Task:
         return self._references[key]
 
     def anchor(self, which: str) -> Weights:
-        """θ* by name: "pretrained" or "previous" (the weights at the start of this task)."""
-        return self.pretrained if which == "pretrained" else self.start
+        """θ* by name: "pretrained" or "previous" (the weights at the start of this task).
+
+        A head that a probe set has its starting point there: pulled to where it was before, it would be trained
+        away from its probe, and its penalty would dwarf everything else.
+        """
+        return {**(self.pretrained if which == "pretrained" else self.start), **self.heads}
 
     def generator(self, purpose: str, number: int = 0) -> torch.Generator:
         """A random generator of its own for (seed, task, purpose, number).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,6 +12,24 @@ from cl_forget.errors import UserError
 from cl_forget.evaluation.probes import fit_linear_probe
 from cl_forget.models.base import Prepared, evaluating
 from cl_forget.training.context import Task
+
+if TYPE_CHECKING:
+    from cl_forget.mitigations.base import State
+
+
+KEPT = "head/"  # of a state, before the names of the heads
+
+
+def start_from_probe(task: Task, state: State) -> None:
+    """Start the task from probed heads; `state` keeps them, so that a resumed task has the same anchors."""
+    fit_heads(task)
+    state.update({KEPT + name: head for name, head in task.heads.items()})
+
+
+def resume_from_probe(task: Task, state: State) -> None:
+    """Tell a resumed task which heads it started from; its model has them in its checkpoint, trained on."""
+    kept = {name: head for name, head in state.items() if name.startswith(KEPT)}
+    task.heads = {name.removeprefix(KEPT): head.to(task.model.device) for name, head in kept.items()}
 
 
 def fit_heads(task: Task, anchor: str = "previous") -> None:
@@ -42,6 +61,7 @@ def fit_heads(task: Task, anchor: str = "previous") -> None:
             for name, fitted in zip(names, (probe.weight, probe.bias), strict=True):
                 parameter = task.model.get_parameter(name)
                 parameter[present] = fitted[present].to(parameter)
+                task.heads[name] = parameter.detach().clone()
 
 
 def _embeddings(task: Task, samples: Prepared, anchor: str) -> Tensor:

@@ -21,10 +21,15 @@ from tiny import colours
 
 from cl_forget.evaluation.probes import LinearProbe as Probe
 from cl_forget.evaluation.probes import fit_linear_probe
+from cl_forget.mitigations import Chain
 from cl_forget.mitigations.flow import FLOW
 from cl_forget.mitigations.freeze import Freeze
+from cl_forget.mitigations.l1_sp import L1SP
+from cl_forget.mitigations.l2_sp import L2SP
 from cl_forget.mitigations.linear_probe import LinearProbe
 from cl_forget.mitigations.lp_ft import LinearProbeThenFineTune
+from cl_forget.mitigations.zscl import ZSCL
+from cl_forget.training.context import Trainable, Update
 from cl_forget.training.loop import training_mode
 
 
@@ -111,3 +116,32 @@ def test_reading_class_names_leaves_frozen_normalisation_frozen() -> None:
 def test_a_frozen_head_stays_the_probe() -> None:
     after = tuned(task_of(clip(), TASKS[:1]), LinearProbeThenFineTune(), Freeze(also=("heads.*",)))
     assert same_head(after, TASKS[0].name, probe_on(clip(), TASKS[0]))
+
+
+NEAR_THE_START = [
+    L2SP(strength=1.0),
+    L1SP(strength=1.0),
+    L2SP(strength=1.0, anchor="previous"),
+    ZSCL(reference="colours"),
+]
+
+
+@pytest.mark.parametrize("first", [LinearProbeThenFineTune(), FLOW()], ids=lambda m: m.name)
+@pytest.mark.parametrize("method", NEAR_THE_START, ids=lambda m: m.name + getattr(m, "anchor", ""))
+def test_a_probed_head_is_held_where_the_probe_put_it(first, method) -> None:
+    """Held at its zero-shot start, its penalty would be the largest by far, and clipping would stop the trunk."""
+    task, chain = task_of(clip(), TASKS[:1]), Chain([first, method])
+    zero_shot = weights(task.model)
+    chain.each("start_task", task)
+    names = task.model.tunable(TASKS[0])
+    parameters = Trainable(names, [task.model.get_parameter(name).requires_grad_(True) for name in names])
+    with torch.no_grad():
+        chain.each("add_gradient", Update(task, parameters, None, 0))  # type: ignore[arg-type]
+    assert not any(gradient.any() for gradient in parameters.gradients)
+    head = f"heads.{TASKS[0].name}.weight"
+    assert (zero_shot[head] - task.model.get_parameter(head)).norm() > 1
+
+
+@pytest.mark.parametrize("first", [LinearProbeThenFineTune(), FLOW()], ids=lambda m: m.name)
+def test_a_resumed_task_holds_its_head_at_the_same_place(first) -> None:
+    resumed(lambda: task_of(clip(), TASKS[:1]), first, L2SP(strength=1.0))
