@@ -83,9 +83,15 @@ class LoRANull(Mitigation):
     def _inputs(self, task: Task, names: list[str]) -> dict[str, Tensor]:
         from cl_forget.mitigations._inputs import second_moments
 
-        samples = task.reference(self.reference) if self.reference else task.sources[0].plain()
-        drawn = torch.randperm(len(samples), generator=task.generator("lora_null"))[: self.samples]
-        return second_moments(task.frozen.models["previous"], samples, drawn, names)
+        own = [source.plain() for source in task.sources]
+        data = [task.reference(self.reference)] if self.reference else own
+        total: dict[str, Tensor] = {}
+        for number, samples in enumerate(data):
+            order = torch.randperm(len(samples), generator=task.generator("lora_null", number))
+            drawn = order[: max(1, self.samples // len(data))]
+            moments = second_moments(task.frozen.models["previous"], samples, drawn, names)
+            total = {name: moment + total.get(name, 0) for name, moment in moments.items()}
+        return total
 
     def _factors(self, weight: Tensor, second_moment: Tensor) -> tuple[Tensor, Tensor]:
         """(rank, in) and (out, rank) with `(a/r)·B·A = W0·U·Uᵀ`; eigenvalues come in rising order."""

@@ -21,6 +21,8 @@ from cl_forget.mitigations.linear_probe import LinearProbe
 from cl_forget.mitigations.lora import LoRA
 from cl_forget.mitigations.lora_null import LoRANull
 from cl_forget.mitigations.o_lora import OLoRA
+from cl_forget.mitigations.wise_ft import WiseFT
+from cl_forget.training.context import Edit
 
 MAPS = ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 ALL = {f"clip.visual.transformer.resblocks.{i}.{name}" for i in (0, 1) for name in MAPS}
@@ -154,6 +156,23 @@ def test_merged_in_single_precision_to_1e_6() -> None:
         before = task.model.eval()(batch).embedding
         LoRA(rank=4).restore_parameters(task, {})
         torch.testing.assert_close(task.model(batch).embedding, before, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.25, 0.5])
+def test_wise_ft_on_top_only_scales_the_update(alpha) -> None:
+    """Once merged, B·A is the whole change of a map, so averaging with W0 is LoRA with another a."""
+    task = task_of(clip(), TASKS[:1])
+    before = {name: tensor.clone() for name, tensor in task.pretrained.items()}
+    tuned(task, LoRA(rank=4))
+    after = weights(task.model)
+    edited = Chain([WiseFT(alpha=alpha)]).edit_weights(Edit(task.model, before, task.start, task=task), after)
+    changed = [n for n in after if not n.startswith("heads.") and not torch.equal(before[n], after[n])]
+    assert set(changed) == ALL
+    for name in changed:
+        torch.testing.assert_close(
+            edited[name], before[name] + alpha * (after[name] - before[name]), atol=1e-12, rtol=0
+        )
+        assert torch.linalg.matrix_rank(edited[name] - before[name], rtol=1e-9) <= 4
 
 
 def test_frozen_weights_stay_to_the_bit_where_pefts_attention_rounds_them() -> None:

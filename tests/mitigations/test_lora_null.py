@@ -125,6 +125,15 @@ def test_reference_data_can_be_named_and_names_come_back() -> None:
     assert any(not torch.equal(after[name], own[name]) for name in own)
 
 
+def test_joint_training_counts_the_inputs_of_every_task() -> None:
+    task, name = task_of(clip(), TASKS[:2]), BLOCK + "mlp.c_fc.weight"
+    found = LoRANull(samples=48)._inputs(task, [name])[name]
+    model = FrozenModel(task.model)
+    each = [second_moments(model, source, torch.arange(24), [name])[name] for source in task.sources]
+    torch.testing.assert_close(found, each[0] + each[1], rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(found, each[0])
+
+
 def test_resumes_to_the_same_bits() -> None:
     resumed(lambda: task_of(clip(), TASKS[:1]), LoRANull())
     resumed(lambda: task_of(clip().float(), TASKS[:1]), LoRANull())
