@@ -6,7 +6,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 import typer.core
@@ -21,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
 )
 
 Overrides = Annotated[
@@ -37,7 +37,7 @@ def run(
     seed: Annotated[
         list[int] | None, typer.Option(help="Run these seeds instead of the file's; repeatable.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Results folder [default: runs/<name>].")] = None,
+    output: Annotated[Path | None, typer.Option(help="Results folder [default: runs/NAME].")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from what the results folder holds.")
     ] = False,
@@ -77,9 +77,15 @@ class _RunByDefault(typer.core.TyperGroup):
     """`cl-forget sweep FILE` is short for `cl-forget sweep run FILE`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] != "--help":
+        if args and args[0] not in self.commands and args[0] != "--help" and not self._mistyped(args[0]):
             args = ["run", *args]
         return super().parse_args(ctx, args)
+
+    def _mistyped(self, word: str) -> bool:
+        """Whether it looks like a command rather than a file; then the command is what the message is about."""
+        from cl_forget.registry import closest
+
+        return bool(closest(word, list(self.commands))) and not Path(word).exists()
 
 
 sweeps = typer.Typer(
@@ -95,7 +101,7 @@ def sweep_run(
     file: Annotated[Path, typer.Argument(help="The sweep, a YAML file.", show_default=False)],
     overrides: Overrides = None,
     output: Annotated[
-        str | None, typer.Option(help="Results folder, or an fsspec address [default: runs/<name>].")
+        str | None, typer.Option(help="Results folder, or an fsspec address [default: runs/NAME].")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from what the folder holds; nothing is done twice.")
@@ -384,9 +390,11 @@ def list_(
 def pretrain(
     model: Annotated[str, typer.Argument(help="The embedded model to make again: emoji-clip or pico-lm.")],
     output: Annotated[Path, typer.Option(help="Folder for the model and its checkpoints.")] = Path("build"),
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data [default: the recipe's].")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of initial weights and data order.")] = 0,
-    threads: Annotated[int | None, typer.Option(help="CPU threads [default: all].")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data [default: the recipe's].", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of initial weights and data order.", min=0)] = 0,
+    threads: Annotated[int | None, typer.Option(help="CPU threads [default: all].", min=1)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch in --output.")] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="A variant of under a minute, to see it work.")
@@ -447,13 +455,43 @@ def _print(renderable: Any) -> None:
 def main() -> None:
     """Entry point: a mistake of the user is one line and exit code 2, an interrupt leaves a resumable run."""
     try:
-        app()
+        code = app(prog_name="cl-forget", standalone_mode=False)
     except UserError as error:
-        typer.secho(f"error: {redact(str(error))}", fg="red", err=True)
-        sys.exit(2)
+        _fail(redact(str(error)))
+    except typer.TyperException as error:
+        if not (message := _misused(error)):  # a bare `cl-forget` has shown its help
+            sys.exit(2)
+        _fail(message)
     except KeyboardInterrupt:
-        typer.echo("interrupted; the same command with --resume goes on from here.", err=True)
-        sys.exit(130)
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:  # typer turns an interrupt inside a command into this code
+        typer.echo(_after_interrupt(sys.argv[1:]), err=True)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+_INTERRUPTED = 130
+
+
+def _fail(message: str) -> NoReturn:
+    typer.secho(f"error: {message}", fg="red", err=True)
+    sys.exit(2)
+
+
+def _misused(error: typer.TyperException) -> str:
+    """A mistake in the command itself as one line that says where help is."""
+    context = getattr(error, "ctx", None)
+    message = " ".join(error.format_message().split()).rstrip(".?")
+    if context is None or not message:
+        return message
+    return f"{message}{'?' if 'Did you mean' in message else '.'} See `{context.command_path} --help`."
+
+
+def _after_interrupt(arguments: list[str]) -> str:
+    """What to do after Ctrl-C, by the command that was under way."""
+    lasting = arguments[:1] in (["run"], ["sweep"], ["pretrain"])
+    if not lasting or "--dry-run" in arguments or arguments[:2] == ["sweep", "status"]:
+        return "interrupted; run the same command again."
+    return "interrupted; the same command with --resume goes on from here."
 
 
 if __name__ == "__main__":

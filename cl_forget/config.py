@@ -41,6 +41,14 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every generator of random numbers takes."""
+FolderName = Annotated[str, Field(pattern=r"^[\w.-]*\w[\w.-]*$")]
+"""Letters, digits, `_`, `.` and `-`, and not of points alone."""
+ArmName = Annotated[str, Field(min_length=1, max_length=200)]
+
+
 class Training(Section):
     """How one task is fine-tuned.
 
@@ -72,7 +80,7 @@ class Training(Section):
     micro_batch_size: int | None = Field(None, ge=1)
     lr: float = Field(3e-4, gt=0, le=10)
     weight_decay: float = Field(0.0, ge=0, le=10)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     warmup: float = Field(0.1, ge=0, le=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     clip: float | None = Field(1.0, gt=0)
@@ -236,7 +244,7 @@ class Run(Shared):
 
     method: str = PLAIN
     mitigations: list[MitigationItem] = []
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
     @model_serializer(mode="wrap")
     def _plain(self, handler: Any) -> dict[str, Any]:
@@ -303,10 +311,10 @@ class Experiment(Shared):
         seeds: each method is run once per seed, paired.
     """
 
-    name: str = Field("experiment", pattern=r"^[\w.-]+$")
+    name: FolderName = "experiment"
     mitigations: list[MitigationItem] | None = None
-    methods: dict[str, list[MitigationItem]] | None = None
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    methods: dict[ArmName, list[MitigationItem]] | None = None
+    seeds: list[Seed] = Field([0], min_length=1)
 
     @model_validator(mode="after")
     def _one_way_to_name_methods(self) -> Experiment:
@@ -316,7 +324,10 @@ class Experiment(Shared):
             raise ValueError("`methods` is empty; name at least one, for instance `full fine-tuning: []`")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("`seeds` names a seed twice")
+        folders: dict[str, str] = {}
         for arm, mitigations in self._arms().items():
+            if (taken := folders.setdefault(folder_name(arm), arm)) != arm:
+                raise ValueError(f"methods '{taken}' and '{arm}' would share a folder; rename one")
             try:
                 Chain(mitigations)
             except UserError as error:
@@ -340,6 +351,11 @@ class Experiment(Shared):
         ]
 
 
+def folder_name(method: str) -> str:
+    """A method's name made safe for file systems: letters and digits of any script, points and dashes."""
+    return re.sub(r"(?:[^\w.]|_)+", "-", method).strip("-").lower() or "method"
+
+
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read an experiment file and apply `key=value` overrides.
 
@@ -361,8 +377,9 @@ def load_file(path: Path, kind: type[Named], overrides: Sequence[str] = ()) -> N
     try:
         text = path.read_text()
     except FileNotFoundError:
+        word, example = ("experiment", "quickstart") if kind is Experiment else ("sweep", "quickstart-sweep")
         raise UserError(
-            f"no experiment file at {path}; experiments/quickstart.yaml is one to start from."
+            f"no {word} file at {path}; experiments/{example}.yaml is one to start from."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}. Give a YAML text file.") from None
@@ -400,9 +417,21 @@ def explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
         return dotted, f"unknown field.{closest(str(location[-1]), known)} Known: {', '.join(known)}."
     if first["type"] == "missing":
         return dotted, "is required; add it to the experiment."
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = _CURES.get(first["type"]) or first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     shown = "" if first["type"] == "value_error" else f" (got {given!r})"
     return dotted, f"{message}{shown}".rstrip(".") + "."
+
+
+_CURES = {
+    "string_type": "should be text",
+    "string_too_short": "should not be empty",
+    "list_type": "should be a list, written [a, b]",
+    "tuple_type": "should be a list, written [a, b]",
+    "dict_type": "should be a mapping, written {name: value}",
+    "model_type": "should be a mapping, written {field: value}",
+    "model_attributes_type": "should be a mapping, written {field: value}",
+}
+"""Types of mistakes for which pydantic speaks to programmers, in the words of YAML."""
 
 
 def _is_type_tag(part: Any) -> bool:

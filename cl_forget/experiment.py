@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
@@ -11,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_forget.config import Experiment, Run
+from cl_forget.config import Experiment, Run, folder_name
 from cl_forget.environment import quiet_libraries
 from cl_forget.progress import bar, silence
 
@@ -111,4 +110,4 @@ def _work(runs: list[Run], folders: list[Path], resume: bool) -> None:
 
 def run_folder(run: Run) -> str:
     """The folder name of a run: its method, made safe for file systems, and its seed."""
-    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', run.method).strip('-').lower()}-seed{run.seed}"
+    return f"{folder_name(run.method)}-seed{run.seed}"

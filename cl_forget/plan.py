@@ -11,7 +11,7 @@ from cl_forget.config import Experiment, Run
 from cl_forget.environment import peak_memory_mb
 from cl_forget.mitigations.base import Chain
 from cl_forget.models import load_model
-from cl_forget.setup import check_names
+from cl_forget.setup import check_kinds, check_names
 from cl_forget.streams import load_probes, load_stream, load_suite
 from cl_forget.streams.base import Experience
 
@@ -42,13 +42,16 @@ def plan(experiment: Experiment) -> Table:
     for task in tasks:
         model.add_task(task)
     measured = measure(model, first, tasks)
-    per_row = sum(_evaluated(experience) for experience in [*tasks, *suites, *probes])
+    check_kinds(model, tasks, suites, probes)
+    limit = first.evaluate.limit
+    per_row = sum(_evaluated(experience, limit) for experience in [*tasks, *suites, *probes])
     return _table(experiment, runs, tasks, per_row, measured)
 
 
-def _evaluated(experience: Experience) -> int:
+def _evaluated(experience: Experience, limit: int | None) -> int:
     """Samples one row reads of an experience."""
-    return sum(len(data) for split, data in experience.splits().items() if split != "train")
+    sizes = [len(data) for split, data in experience.splits().items() if split != "train"]
+    return sum(size if limit is None else min(size, limit) for size in sizes)
 
 
 def measure(model: FoundationModel, run: Run, tasks: list[Experience]) -> dict[str, float]:

@@ -173,14 +173,28 @@ class Result(_Record):
             UserError: the file is missing, not JSON, or of another schema.
         """
         file = path / "result.json" if path.is_dir() else path
+        if not file.exists():
+            raise UserError(_no_result(path))
+        if file.suffix != ".json":
+            raise UserError(f"{file} is no result.json; give a run's folder.")
         try:
             return cls.model_validate_json(file.read_text())
-        except FileNotFoundError:
-            raise UserError(
-                f"no result at {file}: the run has not finished; resume it with --resume."
-            ) from None
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror}; make it readable.") from None
         except ValueError as error:
             line = str(error).splitlines()
             raise UserError(
                 f"{file} is not a result of this version ({line[0]}); run it again or delete it."
             ) from error
+
+
+def _no_result(path: Path) -> str:
+    """Why there is no result at `path`, and what to give instead."""
+    if not path.exists():
+        return f"no folder {path}: give the folder of a finished run."
+    if (path / "state.json").is_file():
+        return f"the run in {path} has not finished; resume it with --resume."
+    below = next(iter(sorted(path.rglob("result.json"))), None)
+    if below is not None:
+        return f"{path} is no run's own folder; give one below it, such as {below.parent}."
+    return f"{path} holds no run: give a folder that `cl-forget run` wrote."

@@ -15,7 +15,8 @@ from cl_forget.errors import UserError
 from cl_forget.models import load_model
 from cl_forget.models.base import FoundationModel, Prepared
 from cl_forget.streams import load_probes, load_stream, load_suite
-from cl_forget.streams.base import Experience
+from cl_forget.streams.base import Experience, ImageData
+from cl_forget.streams.text import TextData
 from cl_forget.training.context import Weights
 from cl_forget.training.frozen import FrozenCache, FrozenModel
 
@@ -48,6 +49,7 @@ class Setup:
             model = load_model(run.model, run.text)
             for experience in self.experiences:
                 model.add_task(experience)
+        check_kinds(model, self.experiences, self.suites, self.probes)
         self.base = FrozenModel(model.to(device or default_device()), self.experiences, copy=False)
         self.weights: Weights = {n: t.detach().clone() for n, t in model.state_dict().items()}
         self.cache = FrozenCache(cache_folder())
@@ -100,3 +102,11 @@ def check_names(*groups: list[Experience]) -> None:
                 f"'{experience.name}' is named twice among stream, suites and probes; give one another name."
             )
         seen.add(experience.name)
+
+
+def check_kinds(model: FoundationModel, *groups: list[Experience]) -> None:
+    """Refuse data that the model does not read, such as texts for CLIP, before anything is trained."""
+    for experience in (experience for group in groups for experience in group):
+        for split, data in experience.splits().items():
+            if isinstance(data, ImageData | TextData):
+                model.prepare(data.subset(range(1)), experience, split)

@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from reporting.samples import make_results
+from tiny import experience
 
 from cl_forget import cli
 from cl_forget.config import Run
 from cl_forget.errors import UserError
+from cl_forget.experiment import run_folder
+from cl_forget.plan import _evaluated
 from cl_forget.simulation import simulate
 
 GOOD = """\
@@ -170,6 +173,29 @@ FILES = {
         GOOD.replace("stream: squares", "stream: {folder: {path: nowhere}}"),
         ["nowhere"],
     ),
+    "a list where a mapping belongs": (
+        GOOD.replace("train: {epochs: 1, batch_size: 8}", "train: [1]"),
+        ["line 7", "train", "should be a mapping, written {field: value}"],
+    ),
+    "a method that is not a list": (
+        GOOD.replace("[l2_sp]", "l2_sp"),
+        ["methods.regularised", "should be a list, written [a, b]", "'l2_sp'"],
+    ),
+    "decay rates that AdamW does not take": (
+        GOOD.replace("epochs: 1", "epochs: 1, betas: [2, 3]"),
+        ["train.betas.0", "less than 1"],
+    ),
+    "a seed beyond what generators take": (GOOD.replace("[0]", "[4294967296]"), ["seeds.0", "less than"]),
+    "a name that is no folder": (GOOD + "name: ..\n", ["line 9", "name", "pattern"]),
+    "a method without a name": (GOOD.replace("regularised:", "'':"), ["should not be empty"]),
+    "two methods of one folder": (
+        GOOD.replace("regularised:", "plain_:"),
+        ["'plain' and 'plain_'", "share a folder", "rename one"],
+    ),
+    "texts for a model that sees": (
+        GOOD.replace("[colours]", "[spelling]"),
+        ["'spelling' holds TextData", "reads images", "choose an image stream"],
+    ),
     "an unknown depth": (
         GOOD.replace("[l2_sp]", "[{ldifs: {depths: [block 7]}}]"),
         ["no depth 'block 7'", "block 1"],
@@ -241,6 +267,22 @@ def test_resuming_another_experiment(command: Command) -> None:
     )
 
 
+@pytest.mark.parametrize("state", ["[]", "3", "{}"])
+def test_a_state_of_another_kind(command: Command, state: str) -> None:
+    Path("good.yaml").write_text(GOOD)
+    Path("runs/experiment/plain-seed0").mkdir(parents=True)
+    Path("runs/experiment/plain-seed0/state.json").write_text(state)
+    refused(command("run", "good.yaml", "--output", "runs/experiment", "--resume"), "not whole")
+
+
+def test_names_of_any_script_get_folders_of_their_own() -> None:
+    names = [
+        run_folder(Run(model="m", stream="s", method=name))
+        for name in ("方法一", "方法二", "LDIFS + WiSE-FT")
+    ]
+    assert names == ["方法一-seed0", "方法二-seed0", "ldifs-wise-ft-seed0"]
+
+
 def test_a_half_written_state(command: Command) -> None:
     Path("good.yaml").write_text(GOOD)
     assert command("run", "good.yaml", "methods={plain: []}", "--output", "runs")[0] == 0
@@ -253,6 +295,83 @@ def test_reporting_a_folder_without_results(command: Command, workspace: Path) -
     Path("empty").mkdir()
     refused(command("report", "empty"), "empty")
     refused(command("report", "nowhere"), "nowhere")
+
+
+def test_files_and_folders_of_other_kinds(command: Command) -> None:
+    Path("page.html").write_text("<html>")
+    refused(command("report", "page.html"), "page.html is no result.json", "give a run's folder")
+    Path("runs/a-seed0").mkdir(parents=True)
+    refused(command("landscape", "nowhere"), "no folder nowhere")
+    refused(command("landscape", "runs"), "runs holds no run", "cl-forget run")
+    Path("runs/a-seed0/state.json").write_text("{}")
+    refused(command("landscape", "runs/a-seed0"), "has not finished", "--resume")
+    Path("runs/a-seed0/result.json").write_text("{}")
+    refused(command("landscape", "runs"), "give one below it", "runs/a-seed0")
+    refused(command("audit", "--tuned", "nowhere"), "no file or folder at nowhere", "--tuned")
+
+
+MISUSES = {
+    "no such command": (["rnu"], ["No such command 'rnu'", "Did you mean 'run'?", "`cl-forget --help`"]),
+    "a command of sweep": (
+        ["sweep", "statu", "runs"],
+        ["No such command 'statu'", "'status'", "sweep --help"],
+    ),
+    "nothing to run": (["run"], ["Missing argument 'file'", "`cl-forget run --help`"]),
+    "no such option": (["run", "x.yaml", "--resme"], ["--resme", "--resume", "`cl-forget run --help`"]),
+    "a number out of range": (["run", "x.yaml", "--jobs", "0"], ["--jobs", "greater than or equal to 1"]),
+    "no epochs": (["pretrain", "emoji-clip", "--epochs", "0"], ["--epochs", "greater than or equal to 1"]),
+    "no sweep file": (["sweep", "nowhere.yaml"], ["no sweep file at nowhere.yaml", "quickstart-sweep.yaml"]),
+}
+
+
+@pytest.mark.parametrize("case", MISUSES)
+def test_a_mistake_in_the_command(command: Command, workspace: Path, case: str) -> None:
+    arguments, words = MISUSES[case]
+    refused(command(*arguments), *words)
+    nothing_left(workspace)
+
+
+def test_help_shows_its_defaults(command: Command) -> None:
+    """Square brackets are not taken for markup."""
+    code, out, _ = command("run", "--help")
+    assert code == 0
+    assert "[default: runs/NAME]" in " ".join(out.replace("│", " ").split())
+    assert "stream=[digits]" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "good.yaml"], "the same command with --resume goes on from here"),
+        (["run", "good.yaml", "--dry-run"], "run the same command again"),
+    ],
+)
+def test_an_interrupt_says_how_to_go_on(
+    command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    Path("good.yaml").write_text(GOOD)
+    monkeypatch.setattr("cl_forget.config.load_experiment", interrupted)
+    code, _, error = command(*arguments)
+    assert code == 130
+    assert error == f"interrupted; {words}.\n"
+
+
+def test_a_run_that_starts_over_forgets_its_result(command: Command) -> None:
+    """Killed after that, it is not taken for finished."""
+    Path("good.yaml").write_text(GOOD)
+    assert command("run", "good.yaml", "methods={plain: []}", "--output", "runs")[0] == 0
+    again = command("run", "good.yaml", "methods={plain: [{ldifs: {depths: [block 7]}}]}", "--output", "runs")
+    refused(again, "no depth 'block 7'")
+    refused(command("report", "runs"), "no result.json in or below runs")
+
+
+def test_a_dry_run_counts_what_will_be_measured() -> None:
+    task = experience("squares", seed=1)
+    assert _evaluated(task, None) == sum(len(d) for s, d in task.splits().items() if s != "train")
+    assert _evaluated(task, 2) == 2 * (len(task.splits()) - 1)
 
 
 def test_figures_of_an_unknown_style_and_pages_on_nothing(command: Command) -> None:

@@ -160,6 +160,8 @@ def load_pair(base: str | None, tuned: str, text: TextOptions | None = None) -> 
         UserError: either cannot be found or read, or they do not fit each other.
     """
     run = _run_of(tuned)
+    if tuned.partition(":")[0] not in MODELS and not Path(tuned).expanduser().exists():
+        raise UserError(f"no file or folder at {tuned}: give the fine-tuned model's with --tuned.")
     if base is None:
         if run is None:
             raise UserError(f"name the model that {tuned} was fine-tuned from, with --base.")
@@ -218,7 +220,7 @@ def _path_of(tuned: str) -> Path:
         if path is None:
             raise UserError(f"'{tuned}' is no local file or folder; download it and give its path.")
         return path
-    return Path(tuned)
+    return Path(tuned).expanduser()
 
 
 def _base_checkpoint(spec: str, model: FoundationModel) -> Checkpoint:

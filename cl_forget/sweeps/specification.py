@@ -26,7 +26,17 @@ from pydantic import (
     model_validator,
 )
 
-from cl_forget.config import PLAIN, MitigationItem, Run, Section, Shared, load_file
+from cl_forget.config import (
+    PLAIN,
+    ArmName,
+    FolderName,
+    MitigationItem,
+    Run,
+    Section,
+    Seed,
+    Shared,
+    load_file,
+)
 from cl_forget.errors import UserError
 from cl_forget.evaluation.metrics import DEFINITIONS
 from cl_forget.mitigations.base import Chain, Mitigation
@@ -93,7 +103,7 @@ class Where(Section):
     """A stream and seeds; null for the sweep's own."""
 
     stream: str | dict[str, Any] | list[str | dict[str, Any]] | None = None
-    seeds: list[Annotated[int, Field(ge=0)]] | None = Field(None, min_length=1)
+    seeds: list[Seed] | None = Field(None, min_length=1)
 
 
 class Budget(Section):
@@ -163,11 +173,11 @@ class Sweep(Shared):
         protocol: how one setting per method is selected, and the levels methods are compared at.
     """
 
-    name: str = Field("sweep", pattern=r"^[\w.-]+$")
-    methods: dict[str, list[MitigationItem]]
+    name: FolderName = "sweep"
+    methods: dict[ArmName, list[MitigationItem]]
     space: dict[str, Annotated[Range, BeforeValidator(_one_of)]] = Field(default_factory=dict)
     mode: Literal["curve", "search", "asha"] = "curve"
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    seeds: list[Seed] = Field([0], min_length=1)
     budget: Budget = Budget()
     control: bool = True
     objectives: list[str] = Field(["speciality", "generality"], min_length=1)

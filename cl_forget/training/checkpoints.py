@@ -92,9 +92,12 @@ class RunFolder:
         if not file.exists():
             return {}
         try:
-            return dict(json.loads(file.read_text()))
+            state = json.loads(file.read_text())
         except ValueError:
-            raise UserError(f"{file} is not whole; run again without --resume to start over.") from None
+            state = None
+        if not isinstance(state, dict) or "key" not in state:
+            raise UserError(f"{file} is not whole; run again without --resume to start over.")
+        return state
 
     def commit(self, state: dict[str, Any]) -> None:
         """Replace the state; checkpoint files it no longer names are deleted."""
@@ -107,6 +110,7 @@ class RunFolder:
     def clear(self) -> None:
         """Forget everything: a run that starts over."""
         for file in [
+            self.path / "result.json",  # first: no report takes it for the result of what is begun now
             *(self.path / "checkpoints").iterdir(),
             self.path / "state.json",
             self.path / "events.jsonl",

@@ -29,6 +29,7 @@ from cl_forget.models.zoo.emoji_clip.captions import (
     captions,
     train_tokenizer,
 )
+from cl_forget.progress import bar
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -424,7 +425,6 @@ def pretrain(
     from concurrent.futures import ThreadPoolExecutor
 
     import torch
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
     from safetensors.torch import save
 
     recipe = dataclasses.replace(QUICK if quick else Recipe(), seed=seed)
@@ -436,22 +436,14 @@ def pretrain(
     try:
         trainer, tokenizer = _start(recipe, folder, resume)
         scores: dict[str, float] = {}
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("loss {task.fields[loss]:.2f}"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns) as progress, ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-            task = progress.add_task(
-                "emoji-clip", total=recipe.epochs * trainer.steps_per_epoch, loss=float("nan")
-            )
-            progress.advance(task, trainer.epoch * trainer.steps_per_epoch)
+        steps = recipe.epochs * trainer.steps_per_epoch
+        with bar("emoji-clip", steps) as advance, ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+            advance(trainer.epoch * trainer.steps_per_epoch, "")
             while trainer.epoch < recipe.epochs:
                 losses = []
                 for loss in trainer.run_epoch(pool):
                     losses.append(loss)
-                    progress.update(task, advance=1, loss=loss)
+                    advance(1, f"loss {loss:.2f}")
                 write_bytes(folder / "checkpoint.safetensors", save(trainer.state()))
                 if trainer.epoch % evaluate_every == 0 or trainer.epoch == recipe.epochs:
                     export(trainer.average, folder)

@@ -16,13 +16,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cl_forget.errors import UserError
 from cl_forget.files import write_bytes
 from cl_forget.models.zoo._pretraining import optimizer_tensors, restore_optimizers
 from cl_forget.models.zoo.pico_lm.data import Packed, batch
 from cl_forget.models.zoo.pico_lm.tokenizer import CONTEXT_LENGTH, save_tokenizer
+from cl_forget.progress import bar
 
 if TYPE_CHECKING:
     import torch
@@ -242,7 +243,6 @@ def pretrain(
         UserError: when there is nothing to resume, or the folder was made with other settings.
     """
     import torch
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
     from safetensors.torch import save
 
     from cl_forget.models.zoo.pico_lm.evaluate import scores_of
@@ -254,18 +254,15 @@ def pretrain(
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads or threads_before)
     scores: dict[str, float] = {}
-    columns: tuple[Any, ...] = (TextColumn("{task.description}"), BarColumn())
-    columns += (TextColumn("loss {task.fields[loss]:.3f}"), TimeRemainingColumn())
     try:
         trainer = _start(recipe, folder, resume)
-        with Progress(*columns) as progress:
-            task = progress.add_task("pico-lm", total=trainer.steps, loss=float("nan"))
-            progress.advance(task, trainer.done)
+        with bar("pico-lm", trainer.steps) as advance:
+            advance(trainer.done, "")
             while trainer.epoch < recipe.epochs:
                 losses = []
                 for loss in trainer.run_epoch():
                     losses.append(loss)
-                    progress.update(task, advance=1, loss=loss)
+                    advance(1, f"loss {loss:.3f}")
                 write_bytes(folder / "checkpoint.safetensors", save(trainer.state()))
                 line = {"epoch": trainer.epoch, "loss": sum(losses) / len(losses)}
                 if trainer.epoch % evaluate_every == 0 or trainer.epoch == recipe.epochs:
