@@ -118,6 +118,10 @@ def sweep_run(
     max_concurrent: Annotated[
         int | None, typer.Option(help="Trials side by side at most [default: as many as fit].", min=1)
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything, show trials, time and memory; train nothing."),
+    ] = False,
 ) -> None:
     """Run a sweep, then show its table.
 
@@ -128,22 +132,34 @@ def sweep_run(
 
     asked = load_sweep(file, overrides or [])
     quiet_libraries()
+    if dry_run:
+        from cl_forget.sweeps.preview import preview
+
+        _print(preview(asked))
+        return
     from cl_forget.reporting import specify_folders, write_report
     from cl_forget.sweeps.analysis import sweep_summary
     from cl_forget.sweeps.cluster import Resources
     from cl_forget.sweeps.runner import sweep
     from cl_forget.sweeps.storage import is_local
-    from cl_forget.sweeps.tables import final_table
+    from cl_forget.sweeps.tables import failure_lines, final_table
 
     folder = output or f"runs/{asked.name}"
     resources = Resources(address, cpus_per_trial, gpus_per_trial, memory_per_trial, max_concurrent)
     live = sys.stderr.isatty()
     trials = sweep(asked, folder, resume, resources, tell=lambda line: typer.echo(line, err=True), live=live)
-    _print(final_table(sweep_summary(trials, asked.protocol)))
+    summary = sweep_summary(trials, asked.protocol)
+    _print(final_table(summary))
+    for line in failure_lines(summary):
+        typer.secho(f"  {line}", fg="red", err=True)
     if is_local(folder):
         place = Path(folder.partition("://")[2] or folder)
         typer.echo(f"  {write_report(specify_folders([place]), place).page}")
     typer.echo(f"  {folder}/trials.csv\n  {folder}/trials.parquet\n  {folder}/final.md")
+    if not any(trial.status == "finished" for trial in trials):
+        raise UserError(
+            "no trial finished; mend what the lines above say, then the same command with --resume."
+        )
 
 
 @sweeps.command(name="status")

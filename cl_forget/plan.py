@@ -44,11 +44,11 @@ def plan(experiment: Experiment) -> Table:
     measured = measure(model, first, tasks)
     check_kinds(model, tasks, suites, probes)
     limit = first.evaluate.limit
-    per_row = sum(_evaluated(experience, limit) for experience in [*tasks, *suites, *probes])
+    per_row = sum(evaluated(experience, limit) for experience in [*tasks, *suites, *probes])
     return _table(experiment, runs, tasks, per_row, measured)
 
 
-def _evaluated(experience: Experience, limit: int | None) -> int:
+def evaluated(experience: Experience, limit: int | None) -> int:
     """Samples one row reads of an experience."""
     sizes = [len(data) for split, data in experience.splits().items() if split != "train"]
     return sum(size if limit is None else min(size, limit) for size in sizes)
@@ -114,9 +114,9 @@ def _table(
         seconds = len(mine) * (seen * measured["train"] + rows * per_row * measured["evaluate"])
         total += seconds
         cells = (str(len(mine)), str(steps) if steps else "shared" if shares else "0", str(seen), str(rows))
-        table.add_row(method, *cells, _duration(seconds))
+        table.add_row(method, *cells, duration(seconds))
     table.caption = (
-        f"about {_duration(total)} in all on this machine · {measured['parameters']:,.0f} trainable parameters · "
+        f"about {duration(total)} in all on this machine · {measured['parameters']:,.0f} trainable parameters · "
         f"about {measured['memory']:,.0f} MiB · nothing was trained or written"
     )
     return table
@@ -131,7 +131,8 @@ def _curve_points(chain: Chain, run: Run) -> int:
     return sum(len(m.grid) for m in chain.post_hoc) if run.evaluate.curves else 0
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as a person would say it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

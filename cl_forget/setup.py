@@ -62,7 +62,8 @@ class Setup:
     @staticmethod
     def key(run: Run) -> str:
         """Equal for runs that can share one setup."""
-        fields = run.model_dump(mode="json", include={"model", "text", "stream", "suites", "probes"})
+        whole = run.model_dump(mode="json")  # `include` would not leave the mitigations out
+        fields = [whole[name] for name in ("model", "text", "stream", "suites", "probes")]
         return json.dumps([fields, run.evaluate.limit], sort_keys=True)
 
 

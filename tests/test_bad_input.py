@@ -19,7 +19,7 @@ from cl_forget import cli
 from cl_forget.config import Run
 from cl_forget.errors import UserError
 from cl_forget.experiment import run_folder
-from cl_forget.plan import _evaluated
+from cl_forget.plan import evaluated
 from cl_forget.simulation import simulate
 
 GOOD = """\
@@ -370,8 +370,8 @@ def test_a_run_that_starts_over_forgets_its_result(command: Command) -> None:
 
 def test_a_dry_run_counts_what_will_be_measured() -> None:
     task = experience("squares", seed=1)
-    assert _evaluated(task, None) == sum(len(d) for s, d in task.splits().items() if s != "train")
-    assert _evaluated(task, 2) == 2 * (len(task.splits()) - 1)
+    assert evaluated(task, None) == sum(len(d) for s, d in task.splits().items() if s != "train")
+    assert evaluated(task, 2) == 2 * (len(task.splits()) - 1)
 
 
 def test_figures_of_an_unknown_style_and_pages_on_nothing(command: Command) -> None:

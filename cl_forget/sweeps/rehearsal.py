@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cl_forget.config import Run
-from cl_forget.plan import measure
+from cl_forget.plan import evaluated, measure
 from cl_forget.setup import Setup
 from cl_forget.sweeps.specification import Sweep
 
@@ -35,13 +35,23 @@ def rehearse(runs: Iterable[Run], device: str = "cpu") -> float:
     Raises:
         UserError: whatever would stop every trial.
     """
-    peak = 0.0
+    return max((found["memory"] for found in measurements(runs, device).values()), default=0.0)
+
+
+def measurements(runs: Iterable[Run], device: str = "cpu") -> dict[str, dict[str, float]]:
+    """The same, with all that was measured: key of a setup -> what `plan.measure` gives, "samples" that one
+    pass over the stream trains on, and samples that a "row" reads."""
+    found: dict[str, dict[str, float]] = {}
     setups: dict[str, Setup] = {}
     for run in runs:
         key = Setup.key(run)
         if key not in setups:
-            setups[key] = Setup(run, device)
-            model = setups[key].model()
-            peak = max(peak, measure(model, run, setups[key].experiences)["memory"])
+            setup = setups[key] = Setup(run, device)
+            tasks = setup.experiences
+            found[key] = {
+                **measure(setup.model(), run, tasks),
+                "samples": sum(len(task.train) for task in tasks if task.train is not None),
+                "row": sum(evaluated(e, run.evaluate.limit) for e in [*tasks, *setup.suites, *setup.probes]),
+            }
         run.chain().feature_depths(setups[key].base.model)
-    return peak
+    return found

@@ -22,7 +22,7 @@ from cl_forget.sweeps.folder import SweepState, known_state, new_folder, only_dr
 from cl_forget.sweeps.planning import Group, Planned, plan_grid, planned, saved, share
 from cl_forget.sweeps.rehearsal import rehearse, rehearsed
 from cl_forget.sweeps.selection import default_protocol, select, settings_of
-from cl_forget.sweeps.specification import Sweep, load_sweep
+from cl_forget.sweeps.specification import DEFAULT_TRIALS, Sweep, load_sweep
 from cl_forget.sweeps.storage import Mirror, is_local, local_folder
 from cl_forget.sweeps.trials import Trial, load_trial, load_trials, write_table
 
@@ -163,7 +163,7 @@ class Driver:
             self._tune(Grid(left, self.asked.score, judged), count=len(left), judged=judged)
 
     def _search(self) -> None:
-        from cl_forget.sweeps.searching import DEFAULT_TRIALS, Balanced
+        from cl_forget.sweeps.searching import Balanced
         from cl_forget.sweeps.sources import Space
 
         if self.asked.budget.compute is None:

@@ -9,10 +9,7 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from cl_forget.sweeps.specification import Range, Sweep
-
-DEFAULT_TRIALS = 20
-"""Settings per method where a search is given no budget."""
+from cl_forget.sweeps.specification import DEFAULT_TRIALS, Range, Sweep
 
 
 def domain(values: Range) -> Any:

@@ -46,6 +46,9 @@ from cl_forget.sweeps.selection import Protocol
 SECTIONS = ("train", "text")
 """The sections of an experiment whose fields a space may vary, besides the mitigations' own."""
 
+DEFAULT_TRIALS = 20
+"""Settings per method where a search is given no budget."""
+
 NEEDS_SUITES = ("generality", "retention", "generality_drop", "delta_zs")
 TEST_ONLY = ("delta_lp", "ood_accuracy")
 

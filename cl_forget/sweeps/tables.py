@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +120,15 @@ def markdown(summary: SweepSummary) -> str:
             _markdown_table(["method", "setting", "seed", "status", "reason"], rows, 5),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def failure_lines(summary: SweepSummary, most: int = 3) -> list[str]:
+    """The reasons that trials did not finish for, each with how many there were, the most frequent first."""
+    unwanted = [f for f in summary.failures if f.status != "pruned"]
+    counts = Counter((f.status.replace("_", " "), f.reason or "no reason is known") for f in unwanted)
+    lines = [f"{count} {status}: {reason}" for (status, reason), count in counts.most_common(most)]
+    more = len(counts) - most
+    return [*lines, f"{more} more reasons are in trials.csv"] if more > 0 else lines
 
 
 def write_summary(summary: SweepSummary, folder: Path) -> list[Path]:

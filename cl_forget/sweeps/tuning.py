@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,10 @@ from cl_forget.sweeps.trials import load_trial
 
 RETRIES = 3
 """How often a Tune trial is started anew after its process died; it goes on from its run folders."""
+
+MEMORY_SIGNS = ("OutOfMemoryError", "low on memory", "out of memory")
+"""In what Ray says of a process that it, or the system, killed for want of memory."""
+MEMORY_REASON = "its machine ran out of memory; set --max-concurrent lower or --memory-per-trial higher"
 
 
 def fit(
@@ -77,7 +84,19 @@ def fit(
             verbose=0,
         ),
     )
-    tuner.fit()
+    with _quiet():
+        tuner.fit()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Tune prints the trace of every process that dies; the records and the report have the reason."""
+    log = logging.getLogger("ray.tune")
+    before, _ = log.level, log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def sharded_side_by_side(resources: Resources, workers: int) -> int:
@@ -105,9 +124,11 @@ class Recorder(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Its process died more often than it is started anew."""
         error = trial.get_error()
-        memory = "OutOfMemoryError" in f"{type(error).__name__} {error}"
-        last = str(error).strip().splitlines()[-1:] if error else []
-        reason = f"its process died {RETRIES + 1} times{f': {last[0][:200]}' if last else ''}"
+        text = f"{type(error).__name__} {error}" if error else ""
+        memory = any(sign in text for sign in MEMORY_SIGNS)
+        last = text.strip().splitlines()[-1:]
+        why = MEMORY_REASON if memory else last[0][:200] if last else ""
+        reason = f"its process died {RETRIES + 1} times{f': {why}' if why else ''}"
         self._end(trial, "out_of_memory" if memory else "failed", reason)
 
     def _end(self, trial: Any, status: Any, reason: str) -> None:

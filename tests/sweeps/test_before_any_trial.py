@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 from sweep_samples import FIELDS
 
 from cl_forget.errors import UserError
+from cl_forget.setup import Setup
+from cl_forget.sweeps.analysis import sweep_summary
 from cl_forget.sweeps.cluster import Resources
 from cl_forget.sweeps.folder import only_driver
+from cl_forget.sweeps.planning import plan_grid, share
+from cl_forget.sweeps.preview import preview
 from cl_forget.sweeps.rehearsal import rehearse, rehearsed
 from cl_forget.sweeps.runner import sweep
+from cl_forget.sweeps.sources import Grid
 from cl_forget.sweeps.specification import Sweep
+from cl_forget.sweeps.tables import failure_lines
+from cl_forget.sweeps.trials import load_trials
+from cl_forget.sweeps.tuning import Recorder
 
 
 @pytest.mark.parametrize(
@@ -54,6 +65,57 @@ def test_one_driver_at_a_time(tmp_path: Path) -> None:
         only_driver(tmp_path),
     ):
         raise AssertionError("two drivers on one folder")
+
+
+def shown(sweep: Sweep) -> str:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(preview(sweep))
+    return " ".join(console.export_text().split())
+
+
+def test_a_dry_run_says_what_a_curve_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = shown(Sweep(**FIELDS, seeds=[0, 1], report_on={"seeds": [7, 8]}))
+    assert "full fine-tuning – 1 2 2" in text
+    assert "WiSE-FT wise_ft.alpha: 0.25 0.5 0.75 3 6 shared" in text  # its fine-tune is the control's
+    assert "L2-SP l2_sp.strength: 0.01 0.1 2 4 4" in text
+    assert "12 trials from 6 fine-tunes (6 saved)" in text
+    assert "of each of 3 methods on seeds 7, 8" in text
+    assert "of one processor" in text and "nothing was trained" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_says_what_a_search_and_a_tournament_will_do() -> None:
+    space = {"wise_ft.alpha": {"uniform": [0, 1]}, "train.lr": {"log_uniform": [1e-4, 1e-2]}}
+    text = shown(Sweep(**{**FIELDS, "space": space}, mode="search", budget={"trials": 4}))
+    assert "WiSE-FT wise_ft.alpha: 0 to 1; train.lr: 0.0001 to 0.01 (log) 4 4 –" in text
+    assert "mode search · seeds 0 · 12 trials" in text
+    text = shown(Sweep(**{**FIELDS, "space": space}, mode="search", budget={"compute": 9_000}))
+    assert "until each method has used 9,000 samples" in text
+    text = shown(Sweep(**FIELDS, mode="asha", seeds=[0, 1]))
+    assert "WiSE-FT wise_ft.alpha: 0.25 0.5 0.75 3 6" in text
+    assert "later seeds only for what is not stopped" in text
+
+
+def test_methods_and_seeds_share_what_is_loaded() -> None:
+    asked = Sweep(**FIELDS)
+    keys = {Setup.key(asked.run(arm, {}, seed)) for arm in asked.arms for seed in (0, 1)}
+    assert len(keys) == 1
+    assert Setup.key(asked.run("L2-SP", {}, 0, stream=["squares"])) not in keys
+
+
+def test_a_process_killed_for_memory_is_recorded_as_that(tmp_path: Path) -> None:
+    """In Ray's words, the last of which are only the address of a manual."""
+    asked = Sweep(**FIELDS)
+    (group, *_) = share(plan_grid(asked))
+    recorder = Recorder(Grid([group]), tmp_path)
+    said = "1 worker(s) were killed due to the node running low on memory.\nSee https://docs.ray.io/."
+    recorder.on_trial_error(1, [], SimpleNamespace(config={"group": 0}, get_error=lambda: RuntimeError(said)))
+    trials = load_trials(tmp_path)
+    assert {trial.status for trial in trials} == {"out_of_memory"}
+    assert "ran out of memory; set --max-concurrent lower" in (trials[0].reason or "")
+    (line,) = failure_lines(sweep_summary(trials))
+    assert line.startswith(f"{len(trials)} out of memory: its process died 4 times")
 
 
 def test_a_rehearsal_measures_the_memory_of_a_trial() -> None:
