@@ -207,7 +207,8 @@ def _carve(
     for split, own in rest.items():
         if not own:
             raise UserError(
-                f"{what}: {len(samples[source])} samples are too few to set {split} aside; add some."
+                f"{what}: {len(samples[source])} samples are too few to set {split} aside; add some, or "
+                f"give {split} a larger share or a file of its own."
             )
     return {**rest, **kept}
 

@@ -11,6 +11,7 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
+from cl_forget.errors import UserError
 from cl_forget.sweeps.cluster import Resources
 from cl_forget.sweeps.specification import Sweep
 from cl_forget.sweeps.trainable import Source, trainable
@@ -84,15 +85,25 @@ def fit(
             verbose=0,
         ),
     )
-    with _quiet():
-        tuner.fit()
+    from ray.exceptions import RayError
+    from ray.tune.error import TuneError
+
+    try:
+        with _quiet():
+            tuner.fit()
+    except (RayError, TuneError) as error:  # the runtime itself, not a trial
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(
+            f"Ray broke down ({said}); the same command with --resume goes on from here."
+        ) from error
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Tune prints the trace of every process that dies; the records and the report have the reason."""
     log = logging.getLogger("ray.tune")
-    before, _ = log.level, log.setLevel(logging.CRITICAL)
+    before = log.level
+    log.setLevel(logging.CRITICAL)
     try:
         yield
     finally:

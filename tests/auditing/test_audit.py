@@ -13,7 +13,10 @@ from safetensors.torch import load_file
 
 import cl_forget
 from cl_forget.auditing import Audit, audit
+from cl_forget.auditing.records import Effect, Loss, Point
+from cl_forget.auditing.specification import audit_findings
 from cl_forget.models import load_model, weights_of
+from cl_forget.result import Scores
 from cl_forget.streams import load_suite
 
 
@@ -115,3 +118,27 @@ def test_language_model_and_its_run(lm_run: Tuned, tmp_path: Path) -> None:
     # The same two models as folders, without the run: the run's tasks are then named by hand.
     again = audit(lm_run.base, str(lm_run.folder / "model"), suites=["rhyme"], by_part=False)
     assert again.losses[0] == rhyme
+
+
+def test_a_model_that_lost_nothing_is_said_to_have_lost_nothing() -> None:
+    def point(generality: float) -> Point:
+        return Point(speciality=0.5, generality=generality, qualities={})
+
+    ends = {"base": Scores(accuracy=0.3), "tuned": Scores(accuracy=0.4)}
+    effects = [
+        Effect(part="block 0", restored=point(0.4), alone=point(0.3), recovered=0.0, given_up=0.0),
+        Effect(part="block 1", restored=point(0.3), alone=point(0.3), recovered=-0.1, given_up=0.0),
+    ]
+    found = Audit(
+        base="a",
+        tuned="b",
+        format="folder",
+        parts=[],
+        kinds=[],
+        losses=[Loss(name="facts", role="suite", metric="accuracy", drop=-0.1, **ends)],
+        effects=effects,
+    )
+    assert list(audit_findings(found)) == [
+        "No suite has lost anything; the nearest to it is facts, from 30.0 % to 40.0 %.",
+        "No part on its own brings generality back when it is put back to the base.",
+    ]
