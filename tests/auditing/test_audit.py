@@ -139,6 +139,6 @@ def test_a_model_that_lost_nothing_is_said_to_have_lost_nothing() -> None:
         effects=effects,
     )
     assert list(audit_findings(found)) == [
-        "No suite has lost anything; the nearest to it is facts, from 30.0 % to 40.0 %.",
+        "No suite has lost anything; the nearest to it is facts, from 30.0\u00a0% to 40.0\u00a0%.",
         "No part on its own brings generality back when it is put back to the base.",
     ]
