@@ -1,4 +1,4 @@
-"""Put the results of the experiments into the README: tables between its markers, the picture beside it.
+"""Put the results of the experiments into the README: tables between its markers, the pictures beside them.
 
 cl-forget run experiments/quickstart.yaml evaluate.limit=150 --output experiments/results/quickstart
 cl-forget run experiments/combination.yaml evaluate.limit=150 --output experiments/results/combination
@@ -37,8 +37,8 @@ def main() -> None:
             text,
             flags=re.S,
         )
+        shutil.copy(RESULTS / experiment / "tradeoff.png", ROOT / "docs" / "images" / f"{experiment}-tradeoff.png")
     readme.write_text(text)
-    shutil.copy(RESULTS / "quickstart" / "tradeoff.png", ROOT / "docs" / "images" / "quickstart-tradeoff.png")
 
 
 if __name__ == "__main__":
