@@ -92,7 +92,7 @@ def test_mistakes_are_one_line_with_the_cure(
     emoji = ("--base", "emoji-clip", "--tuned")
     data = ("--stream", "digits", "--suite", "emoji")
     cases: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
-        (("audit", *emoji, "nowhere"), ("no model at nowhere", "give a file")),
+        (("audit", *emoji, "nowhere"), ("no file or folder at nowhere", "--tuned")),
         (("audit", "--tuned", file), ("--base",)),
         (("audit", "--base", "emoji-clap", "--tuned", file), ("Did you mean 'emoji-clip'?",)),
         (("audit", "--base", "empty", "--tuned", file), ("config.json",)),
