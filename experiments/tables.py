@@ -37,7 +37,9 @@ def main() -> None:
             text,
             flags=re.S,
         )
-        shutil.copy(RESULTS / experiment / "tradeoff.png", ROOT / "docs" / "images" / f"{experiment}-tradeoff.png")
+        shutil.copy(
+            RESULTS / experiment / "tradeoff.png", ROOT / "docs" / "images" / f"{experiment}-tradeoff.png"
+        )
     readme.write_text(text)
 
 
