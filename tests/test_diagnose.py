@@ -58,7 +58,7 @@ def test_language_model_before_and_after_sam(tmp_path: Path) -> None:
 
 
 def test_landscape_of_nothing(tiny_run: Callable[..., Run], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no folder .*nowhere"):
+    with pytest.raises(UserError, match=r"no folder .*nowhere"):
         landscape(tmp_path / "nowhere")
     simulate(tiny_run(), tmp_path / "run")
     with pytest.raises(UserError, match="no task or suite 'squares-9'"):
