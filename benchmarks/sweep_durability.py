@@ -52,7 +52,10 @@ def start(file: Path, folder: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, __file__, "--drive", str(file), str(folder)]
     path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, start_new_session=True)
+    # Ray says on standard output that a worker died; the figures of this script go there.
+    return subprocess.Popen(
+        command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
 
 
 def kill(driver: subprocess.Popen[bytes], what: str) -> bool:
