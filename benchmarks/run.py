@@ -91,7 +91,7 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
     ),
     "durability": (
         "Killed and resumed",
-        "SIGKILL at 20 random instants; the resumed run against an uninterrupted one.",
+        "SIGKILL at 20 random instants; the resumed runs against an uninterrupted one.",
         ["durability.py", "--kills", "20"],
     ),
 }
