@@ -55,7 +55,9 @@ def main(folder: Path) -> None:
     resources = Resources(address=cluster.address)
     trials = sweep(Sweep(**SWEEP), folder, resources=resources, callbacks=[Deaths()])
     ray.init(address=cluster.address, logging_level="ERROR")
-    alive = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    deadline = time.monotonic() + 60  # Ray takes its time to notice that a node is gone
+    while len(alive := _alive(ray)) > 2 and time.monotonic() < deadline:
+        time.sleep(0.5)
     ray.shutdown()
     cluster.shutdown()
     print(
@@ -68,6 +70,11 @@ def main(folder: Path) -> None:
             }
         )
     )
+
+
+def _alive(ray: Any) -> list[float]:
+    """Processors of each node that Ray takes to be alive."""
+    return [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
 
 
 if __name__ == "__main__":
