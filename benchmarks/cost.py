@@ -179,7 +179,7 @@ def memory_table(arguments: argparse.Namespace) -> None:
     )
     figures: dict[str, float] = {}
     for name in names:
-        if arguments.only and name not in arguments.only and name != names[0]:
+        if name != PLAIN and not _wanted(name, arguments):
             continue
         with context.Pool(1) as pool:
             figures[name] = pool.apply(peak_of, (name, arguments.model, arguments.batch_size))
@@ -197,6 +197,10 @@ def peak_of(name: str, model: str, batch_size: int) -> float:
     return peak_memory_mb(torch.device("cpu"))
 
 
+def _wanted(name: str, arguments: argparse.Namespace) -> bool:
+    return name not in arguments.without and (not arguments.only or name in arguments.only)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="emoji-clip")
@@ -205,6 +209,7 @@ def main() -> None:
         "--steps", type=int, default=20, help="of each method; a multiple of 5 for LookSAM's cycle"
     )
     parser.add_argument("--only", nargs="*", help="names of methods")
+    parser.add_argument("--without", nargs="*", default=[], help="names of methods to leave out")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--memory", action="store_true", help="peak memory of each method, a process each")
     arguments = parser.parse_args()
@@ -217,7 +222,7 @@ def main() -> None:
     plain_steps: list[float] = []
     figures = {PLAIN: {"ratio": 1.0, "set_up_seconds": 0.0}}
     for name in [BARE, *METHODS, *NAIVE]:
-        if arguments.only and name not in arguments.only:
+        if not _wanted(name, arguments):
             continue
         arm = bench.method(name)
         ours, own = measure(plain, arm, arguments.steps)
