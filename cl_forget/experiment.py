@@ -80,7 +80,9 @@ def _side_by_side(
     with pool, bar("runs", len(runs)) as advance:
         # The largest groups first: nobody waits long for the last one.
         pending = {
-            pool.submit(_work, [runs[i] for i in group], [folders[i] for i in group], resume): group
+            pool.submit(
+                _work, [runs[i] for i in group], [folders[i] for i in group], resume, 0 not in group
+            ): group
             for group in sorted(groups.values(), key=len, reverse=True)
         }
         done = 0
@@ -104,7 +106,10 @@ def _start_worker(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _work(runs: list[Run], folders: list[Path], resume: bool) -> None:
+def _work(runs: list[Run], folders: list[Path], resume: bool, hushed: bool) -> None:
+    from cl_forget.streams.understood import hush
+
+    hush(hushed)  # the data are the same in all processes: the one with the first run says what they are
     _one_by_one(runs, folders, resume)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections import OrderedDict
+from functools import cached_property
 
 import torch
 
@@ -17,6 +18,7 @@ from cl_forget.models.base import FoundationModel, Prepared
 from cl_forget.streams import load_probes, load_stream, load_suite
 from cl_forget.streams.base import Experience, ImageData
 from cl_forget.streams.text import TextData
+from cl_forget.streams.understood import Role, Understood, understand
 from cl_forget.training.context import Weights
 from cl_forget.training.frozen import FrozenCache, FrozenModel
 
@@ -54,6 +56,11 @@ class Setup:
         self.weights: Weights = {n: t.detach().clone() for n, t in model.state_dict().items()}
         self.cache = FrozenCache(cache_folder())
         self.prepared: dict[tuple[str, str], Prepared] = {}
+
+    @cached_property
+    def understood(self) -> list[Understood]:
+        """What was understood of every task, suite and probe set."""
+        return understood(self.base.model, self.experiences, self.suites, self.probes)
 
     def model(self) -> FoundationModel:
         """A fresh copy of the pre-trained model, to be tuned."""
@@ -94,13 +101,26 @@ class Setups:
         return self._known[key]
 
 
+def understood(
+    model: FoundationModel, tasks: list[Experience], suites: list[Experience], probes: list[Experience]
+) -> list[Understood]:
+    """The records of all data, one sample of each shown as `model` sees it."""
+    groups: tuple[tuple[Role, list[Experience]], ...] = (
+        ("task", tasks),
+        ("suite", suites),
+        ("probe", probes),
+    )
+    return [understand(experience, role, model.see) for role, group in groups for experience in group]
+
+
 def check_names(*groups: list[Experience]) -> None:
     """Refuse an experience that is named twice, in whatever roles."""
     seen: set[str] = set()
     for experience in (experience for group in groups for experience in group):
         if experience.name in seen:
             raise UserError(
-                f"'{experience.name}' is named twice among stream, suites and probes; give one another name."
+                f"'{experience.name}' is named twice among stream, suites and probes: list it once, or give one "
+                "another name with the option `name:`."
             )
         seen.add(experience.name)
 

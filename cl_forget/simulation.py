@@ -28,6 +28,7 @@ from cl_forget.result import Cost, Curve, CurvePoint, Result, Row
 from cl_forget.setup import Setup
 from cl_forget.streams import load_stream
 from cl_forget.streams.base import Experience
+from cl_forget.streams.understood import announce, write_understood
 from cl_forget.tracking import NullTracker, Tracker, mode_of, start_tracker
 from cl_forget.tracking.files import EventLog, write_result
 from cl_forget.training.checkpoints import FollowedFolder, RunFolder
@@ -159,6 +160,7 @@ class Simulation:
         events = folder.path / "events.jsonl" if self.workers.rank == 0 else Path(os.devnull)
         self.log = EventLog(events, self.state["events"])
         self.past: list[tuple[Experience, ...]] = []
+        self._show_understood()
         self.tracker = self._follow()
 
     def __enter__(self) -> Simulation:
@@ -411,6 +413,13 @@ class Simulation:
         groups = (self.experiences, self.evaluator.suites, self.evaluator.probes)
         tasks, suites, probes = ([experience.name for experience in group] for group in groups)
         return tasks, suites, probes
+
+    def _show_understood(self) -> None:
+        """Say what the data were taken for before anything is trained on them, and keep it with the run."""
+        if self.workers.rank > 0 or self.rows:
+            return
+        announce(self.setup.understood)
+        write_understood(self.folder.path, self.setup.understood)
 
     def _follow(self) -> Tracker:
         """The tracker, continued if the folder knows of one; its identity is on disk before it starts."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from cl_forget.errors import UserError
 from cl_forget.streams.base import Data, Experience
+from cl_forget.streams.understood import Seen
 from cl_forget.training.checkpoints import save_tensors
 
 if TYPE_CHECKING:
@@ -193,6 +194,13 @@ class FoundationModel(nn.Module, ABC):
             UserError: the model has no heads.
         """
         raise UserError(f"'{self.spec}' has no heads of its own for each task; use a CLIP model.")
+
+    def see(self, experience: Experience) -> Seen:
+        """The first sample of `experience` as the model sees it, for the eyes of a person.
+
+        A model that reads neither images nor texts has nothing to show.
+        """
+        return Seen()
 
     def read_as(self, options: TextOptions) -> None:
         """Set how texts are read, where the model reads any."""

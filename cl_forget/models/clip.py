@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -22,9 +24,11 @@ from torch import Tensor, nn
 from cl_forget.errors import UserError
 from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared, evaluating, full_precision
 from cl_forget.streams.base import Data, Experience, ImageData, LabelSpace
+from cl_forget.streams.understood import Seen
 from cl_forget.training.checkpoints import save_tensors
 
 IN_MEMORY_BYTES = 4 * 2**30
+THUMBNAIL = 64
 AUGMENTATIONS = ("none", "shift", "shift-flip")
 
 
@@ -77,6 +81,22 @@ class ClipModel(FoundationModel):
                 "choose an image stream or a language model."
             )
         return PreparedImages(data, experience, split, self._preprocess, augment, self)
+
+    def see(self, experience: Experience) -> Seen:
+        """Size, mode and mean of the first image after resizing and cropping, its prompt, and a thumbnail."""
+        data = experience.test if experience.train is None else experience.train
+        if not isinstance(data, ImageData):
+            return Seen()
+        first = data.image(0)
+        pixels = self._preprocess.to_uint8(first)  # (3, height, width)
+        height, width = pixels.shape[1:]
+        mean = ", ".join(f"{value:.2f}" for value in pixels.mean((1, 2)) / 255)
+        line = (
+            f"first image: {first.width} x {first.height} pixels, seen as {width} x {height} RGB, "
+            f"mean {mean} (0 black, 1 white)"
+        )
+        prompt = _labels(experience).prompts(int(data.labels[0]))[0]
+        return Seen((line, f'its class as a prompt: "{prompt}"'), _thumbnail(pixels))
 
     # -- heads -----------------------------------------------------------------------------------------
     def add_task(self, experience: Experience) -> None:
@@ -409,6 +429,17 @@ def _encode_with_hooks(
             hook.remove()
 
 
+def _thumbnail(pixels: np.ndarray) -> bytes:
+    """(3, height, width) uint8 as a PNG of at most `THUMBNAIL` pixels a side."""
+    from PIL import Image
+
+    image = Image.fromarray(pixels.transpose(1, 2, 0))
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
 def _labels(experience: Experience) -> LabelSpace:
     if experience.labels is None:
         raise UserError(
@@ -418,7 +449,17 @@ def _labels(experience: Experience) -> LabelSpace:
 
 
 def _module_name(head: str) -> str:
-    return head.replace(".", "_")
+    """A head's name as a name of a module: another one for every head, and the same on every machine.
+
+    Letters, digits, "_" and "-" stand for themselves and the rest is percent-encoded, as torch splits names at
+    points. Names that torch's containers use themselves ("train", "items", "_modules") get their first letter
+    encoded, which no other name can equal.
+    """
+    name = quote(head, safe="", errors="surrogatepass").replace(".", "%2E").replace("~", "%7E")
+    if not name:
+        return "%"
+    reserved = name.startswith("_") or hasattr(nn.ModuleDict(), name)
+    return f"%{ord(name[0]):02X}{name[1:]}" if reserved else name
 
 
 def _linear(weight: Tensor) -> nn.Linear:

@@ -114,7 +114,10 @@ def load_stream(spec: Spec | Sequence[Spec]) -> list[Experience]:
     names = [experience.name for experience in experiences]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UserError(f"two experiences of the stream are called '{twice}': list it once, or rename one.")
+        raise UserError(
+            f"two experiences of the stream are called '{twice}': list it once, or give one another name with the "
+            "option `name:`."
+        )
     return experiences
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,17 @@ class Data:
         """The samples at `positions`, in that order."""
         raise UserError(f"{type(self).__name__} cannot be cut down; leave `evaluate.limit` out.")
 
+    def hints(self) -> Sequence[Hashable] | None:
+        """(samples,) something cheap that equal samples have in common, such as a file's size.
+
+        None where nothing can be said of a sample without reading all of them; then no duplicates are sought.
+        """
+        return None
+
+    def content(self, position: int) -> Hashable:
+        """What the sample at `position` has in common with equal samples only; asked where hints are equal."""
+        raise NotImplementedError
+
 
 class ImageData(Data):
     """Images with labels; either an array in memory or a function that opens one image.
@@ -59,6 +70,9 @@ class ImageData(Data):
         array: (samples, 3, height, width) uint8 RGB, for small sets.
         opener: position -> PIL image, for sets that stay on disk. Exactly one of `array` and `opener`.
         fingerprint: content hash; computed from the array when not given, required with an opener.
+        sizes: (samples,) bytes of each encoded image, where an opener reads files; images of one size may be
+            the same file twice.
+        encoded: position -> the encoded image, needed with `sizes`.
     """
 
     def __init__(
@@ -67,6 +81,8 @@ class ImageData(Data):
         array: np.ndarray | None = None,
         opener: Callable[[int], Image] | None = None,
         fingerprint: str | None = None,
+        sizes: Sequence[int] | None = None,
+        encoded: Callable[[int], bytes] | None = None,
     ) -> None:
         import numpy as np
 
@@ -82,6 +98,7 @@ class ImageData(Data):
                 raise UserError(f"{len(array)} images but {len(self.labels)} labels: one label per image.")
         self.array = array
         self.opener = opener
+        self.sizes, self.encoded = sizes, encoded
         if fingerprint is None:
             if array is None:
                 raise ValueError("an opener needs a fingerprint")
@@ -110,11 +127,28 @@ class ImageData(Data):
         digest = hashlib.sha256(self.fingerprint.encode() + positions.tobytes()).hexdigest()[:16]
         if self.array is not None:
             return ImageData(self.labels[positions], array=self.array[positions], fingerprint=digest)
-        opener = self.opener
+        opener, encoded = self.opener, self.encoded
         assert opener is not None
         return ImageData(
-            self.labels[positions], opener=lambda i: opener(int(positions[i])), fingerprint=digest
+            self.labels[positions],
+            opener=lambda i: opener(int(positions[i])),
+            fingerprint=digest,
+            sizes=None if self.sizes is None else [self.sizes[i] for i in positions],
+            encoded=None if encoded is None else lambda i: encoded(int(positions[i])),
         )
+
+    def hints(self) -> Sequence[Hashable] | None:
+        """Sizes of files, hashes of an array's images."""
+        if self.array is None:
+            return self.sizes
+        return [self.content(position) for position in range(len(self))]
+
+    def content(self, position: int) -> Hashable:
+        """Hash of the image, as encoded or as in the array."""
+        if self.array is not None:
+            return hashlib.blake2b(self.array[position].tobytes(), digest_size=8).digest()
+        assert self.encoded is not None
+        return hashlib.blake2b(self.encoded(position), digest_size=16).digest()
 
 
 class MeasuredData(Data, ABC):
@@ -157,6 +191,7 @@ class Experience:
         shifted: named out-of-distribution test sets with the same labels (unseen styles, unseen fonts).
         metric: what "accuracy" means here, for tables.
         scoring: how answers of a language model are judged; None for classes (top-1).
+        notes: what the source has to say of how it read the data, one sentence each; shown before a run.
     """
 
     name: str
@@ -167,6 +202,7 @@ class Experience:
     shifted: dict[str, Data] = field(default_factory=dict)
     metric: str = "top-1 accuracy"
     scoring: Scoring | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.labels is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -119,6 +119,14 @@ class TextData(Data):
             None if self.choices is None else [self.choices[i] for i in positions],
             self.from_file,
         )
+
+    def hints(self) -> Sequence[Hashable]:
+        """Hashes of prompt and response."""
+        return [self.content(position) for position in range(len(self.responses))]
+
+    def content(self, position: int) -> Hashable:
+        """Hash of prompt and response."""
+        return _hash([self.prompts[position], self.responses[position]])
 
 
 def text_experience(
