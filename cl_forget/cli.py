@@ -188,6 +188,10 @@ def report(
         typer.Option("--serve", help="Show runs or sweeps under way on a local page that refreshes itself."),
     ] = False,
     port: Annotated[int, typer.Option(help="Of the local page; 0 takes a free one.", min=0, max=65535)] = 0,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="A name it may be called by, beside localhost; repeatable, for a proxy before it."),
+    ] = None,
     wandb: Annotated[
         str | None,
         typer.Option(help="Also publish a W&B Report and a workspace view there: entity/project."),
@@ -195,7 +199,7 @@ def report(
 ) -> None:
     """Render runs or a sweep as one HTML page, a picture and tables; several folders are compared in one page."""
     if live:
-        _serve(folders, port, title)
+        _serve(folders, port, title, host or [])
         return
     from cl_forget.reporting import specify_folders, write_report
     from cl_forget.reporting.terminal import render_table
@@ -426,10 +430,10 @@ def _folder_of(path: Path) -> Path:
     return path.parent if path.is_file() else path
 
 
-def _serve(folders: list[Path], port: int, title: str | None) -> None:
+def _serve(folders: list[Path], port: int, title: str | None, hosts: list[str]) -> None:
     from cl_forget.reporting.serve import serve
 
-    server, address = serve(folders, port, title)
+    server, address = serve(folders, port, title, hosts)
     typer.echo(f"  {address}  (Ctrl-C ends it)")
     try:
         server.serve_forever()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from cl_forget.errors import UserError
 from cl_forget.files import write_bytes
 from cl_forget.reporting.html import page
 from cl_forget.reporting.pictures import tradeoff_png
+from cl_forget.spreadsheet import csv_text
 
 
 def write_audit(audit: Audit, folder: Path) -> list[Path]:
@@ -46,8 +44,8 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
         folder,
         {
             "audit.json": audit.model_dump_json(indent=1).encode(),
-            "losses.csv": _csv(LOSS_COLUMNS, losses),
-            "parts.csv": _csv(PART_COLUMNS, parts),
+            "losses.csv": csv_text(LOSS_COLUMNS, losses).encode(),
+            "parts.csv": csv_text(PART_COLUMNS, parts).encode(),
             "audit.png": picture,
             "report.html": page(specification, picture).encode(),
         },
@@ -80,19 +78,11 @@ def write_repair(found: Repair, folder: Path) -> list[Path]:
         folder,
         {
             "repair.json": found.model_dump_json(indent=1).encode(),
-            "candidates.csv": _csv(columns, rows),
+            "candidates.csv": csv_text(columns, rows).encode(),
             "tradeoff.png": picture,
             "report.html": page(specification, picture).encode(),
         },
     )
-
-
-def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue().encode()
 
 
 def _write(folder: Path, contents: dict[str, bytes]) -> list[Path]:

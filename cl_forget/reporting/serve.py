@@ -1,22 +1,29 @@
 """A report that keeps up with runs and sweeps under way: one page on this machine, built again when files change.
 
 The page asks for `/status` every few seconds and loads itself anew when there is something new to show; what
-the reader has chosen stands in the address and survives. Nothing but this machine can reach it.
+the reader has chosen stands in the address and survives. Nothing but this machine can reach it, and it answers
+only to this machine's own names: a page elsewhere that has its name resolved to 127.0.0.1 is turned away.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cl_forget.errors import UserError
+from cl_forget.redact import redact
 from cl_forget.reporting._open import is_sweep, specify_folders
 from cl_forget.reporting.html import page
+
+OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+"""What a browser on this machine calls the server; the port may be another one, as at the end of a tunnel."""
 
 WATCHED = ("result.json", "trial.json")
 _WAITING = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">
@@ -47,7 +54,10 @@ class LiveReport:
     def version(self) -> str:
         """Another one whenever a result or a trial's record has changed."""
         stats = [
-            (str(file), file.stat().st_mtime_ns) for path in self.paths for file in _files(path, WATCHED)
+            (str(file), changed)
+            for path in self.paths
+            for file in _files(path, WATCHED)
+            if (changed := _changed(file)) is not None
         ]
         return f"{len(stats)}-{hash(tuple(sorted(stats))):x}"
 
@@ -61,71 +71,148 @@ class LiveReport:
 
     def progress(self) -> str:
         """What is running, in one line."""
+        gone = [f"{path} is gone" for path in self.paths if not path.exists()]
         parts = [part for path in self.paths for part in (_sweep_progress(path) if is_sweep(path) else [])]
+        parts = gone + parts
         parts += [_run_progress(folder) for path in self.paths for folder in _unfinished(path)]
         shown = parts[:4] + ([f"and {len(parts) - 4} more"] if len(parts) > 4 else [])
         return " · ".join(shown) or "nothing is running"
 
+    def page(self) -> tuple[str, bytes]:
+        """The page as an answer: its kind and content."""
+        return "text/html; charset=utf-8", self.html().encode()
+
+    def status(self) -> tuple[str, bytes]:
+        """The version and what is running, likewise."""
+        status = {"version": self.version(), "progress": self.progress()}
+        return "application/json", json.dumps(status).encode()
+
     def _render(self, version: str) -> str:
         try:
             return page(specify_folders(self.paths, self.title), live=version)
-        except UserError as error:
-            return _WAITING.format(reason=escape(str(error)), progress=escape(self.progress()))
+        except (UserError, OSError) as error:  # files come and go while they are read
+            return _WAITING.format(reason=escape(_line(error)), progress=escape(self.progress()))
 
 
-def serve(paths: Sequence[Path], port: int = 0, title: str | None = None) -> tuple[ThreadingHTTPServer, str]:
+def serve(
+    paths: Sequence[Path], port: int = 0, title: str | None = None, hosts: Sequence[str] = ()
+) -> tuple[ThreadingHTTPServer, str]:
     """A server of the live report on 127.0.0.1, and its address; `serve_forever()` runs it.
+
+    It answers GET and HEAD for two addresses, the page and its status, under `OWN_NAMES` and `hosts` only.
 
     Args:
         paths: run folders, folders that hold some, or sweeps.
         port: 0 takes any free one.
         title: of the page.
+        hosts: further names that a browser may call it by, such as that of a proxy before it.
 
     Raises:
         UserError: a folder does not exist, or the port is taken.
     """
     live = LiveReport(paths, title)
+    names = OWN_NAMES | {host.lower() for host in hosts}
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path.partition("?")[0] == "/":
-                self._answer("text/html; charset=utf-8", live.html().encode())
-            elif self.path == "/status":
-                status = {"version": live.version(), "progress": live.progress()}
-                self._answer("application/json", json.dumps(status).encode())
-            else:
-                self.send_error(404)
-
-        def _answer(self, kind: str, content: bytes) -> None:
-            self.send_response(200)
-            for name, value in (("Content-Type", kind), ("Content-Length", str(len(content)))):
-                self.send_header(name, value)
-            self.send_header("Cache-Control", "no-store")
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *arguments: Any) -> None:
-            """Requests are nobody's news."""
+    class Handler(_Handler):
+        answers = {"/": live.page, "/status": live.status}  # noqa: RUF012  it is never changed
+        known = names
 
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        server = _Server(("127.0.0.1", port), Handler)
     except OSError as error:
         raise UserError(f"port {port} cannot be used: {error.strerror}. Choose another --port.") from error
     server.daemon_threads = True
     return server, f"http://127.0.0.1:{server.server_port}/"
 
 
+class _Handler(BaseHTTPRequestHandler):
+    """Answers for a few addresses, under known names.
+
+    Attributes:
+        answers: address -> a function that gives the kind and the content.
+        known: names that a request may be addressed to.
+    """
+
+    answers: Mapping[str, Callable[[], tuple[str, bytes]]]
+    known: frozenset[str]
+
+    def do_GET(self) -> None:
+        answer = self.answers.get(self.path.partition("?")[0])
+        if not self._meant():
+            self.send_error(403, "this address is not one of this server's own")
+        elif answer is None:
+            self.send_error(404)
+        else:
+            try:
+                kind, content = answer()
+            except Exception as error:  # one line for the reader, whatever lies in the folder
+                self.send_error(500, _line(error))
+            else:
+                self._send(kind, content)
+
+    do_HEAD = do_GET
+
+    def _meant(self) -> bool:
+        """Whether the request is addressed to this machine, or to a name that was asked for."""
+        given = self.headers.get_all("Host") or []
+        try:
+            return len(given) == 1 and (urlsplit(f"//{given[0]}").hostname or "").lower() in self.known
+        except ValueError:
+            return False
+
+    def _send(self, kind: str, content: bytes) -> None:
+        headers = {
+            "Content-Type": kind,
+            "Content-Length": str(len(content)),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "X-Frame-Options": "DENY",
+            "Cross-Origin-Resource-Policy": "same-origin",
+        }
+        self.send_response(200)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Requests are nobody's news."""
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that went away is no news, anything else one line."""
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, ConnectionError | TimeoutError):
+            print(f"report: {_line(error)}", file=sys.stderr)
+
+
+def _line(error: BaseException) -> str:
+    return (redact(str(error)).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _changed(file: Path) -> int | None:
+    """When a file was last written; None where it is gone."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
 def _files(path: Path, names: Sequence[str]) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
     for name in names:
-        yield from path.rglob(name) if path.is_dir() else [path]
+        yield from path.rglob(name)
 
 
 def _unfinished(path: Path) -> list[Path]:
     """Folders of runs that have begun and are not done, the one written last first."""
-    begun = [
-        file.parent for file in _files(path, ["events.jsonl"]) if not (file.parent / "result.json").exists()
-    ]
-    return sorted(begun, key=lambda folder: -(folder / "events.jsonl").stat().st_mtime)
+    found = [(file.parent, _changed(file)) for file in _files(path, ["events.jsonl"])]
+    begun = [(f, at) for f, at in found if at is not None and not (f / "result.json").exists()]
+    return [folder for folder, _ in sorted(begun, key=lambda one: -one[1])]
 
 
 def _run_progress(folder: Path) -> str:
@@ -138,9 +225,12 @@ def _run_progress(folder: Path) -> str:
 
 def _last_record(file: Path, tail: int = 4096) -> dict[str, Any]:
     """The last whole line of an event log; empty if there is none."""
-    with file.open("rb") as log:
-        log.seek(max(0, log.seek(0, 2) - tail))
-        lines = log.read().splitlines()
+    try:
+        with file.open("rb") as log:
+            log.seek(max(0, log.seek(0, 2) - tail))
+            lines = log.read().splitlines()
+    except OSError:  # gone meanwhile
+        return {}
     for line in reversed(lines):
         try:
             record = json.loads(line)
@@ -153,7 +243,10 @@ def _last_record(file: Path, tail: int = 4096) -> dict[str, Any]:
 def _sweep_progress(path: Path) -> list[str]:
     from cl_forget.sweeps.trials import load_trials
 
-    trials = load_trials(path)
+    try:
+        trials = load_trials(path)
+    except (UserError, OSError) as error:
+        return [f"{path.name}: {_line(error)}"]
     over = sum(trial.over for trial in trials)
     running = sum(trial.status == "running" for trial in trials)
     return [f"{path.name}: {over} of {len(trials)} trials done, {running} running"]

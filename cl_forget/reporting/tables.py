@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from itertools import groupby
 
 from cl_forget.reporting.numbers import SUFFIX, with_interval
 from cl_forget.reporting.specification import Table
+from cl_forget.spreadsheet import csv_text
 
 
 def table_csv(table: Table) -> str:
     """The table as CSV: per measure its mean and the ends of its interval; empty where a value is missing."""
     names = [measure.name for measure in table.measures]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))])
-    for method, row in table.rows.items():
-        cells = [row[name] for name in names]
-        writer.writerow([method, *(value for cell in cells for value in (cell.mean, cell.low, cell.high))])
-    return text.getvalue()
+    lines = [
+        [method, *(value for name in names for value in (row[name].mean, row[name].low, row[name].high))]
+        for method, row in table.rows.items()
+    ]
+    return csv_text(["method", *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))], lines)
 
 
 _LATEX = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cl_forget.files import whole, write_text
 from cl_forget.reporting.numbers import MISSING, SUFFIX, number, with_interval
 from cl_forget.reporting.specification import Cell, Unit
+from cl_forget.spreadsheet import csv_text
 from cl_forget.sweeps.analysis import Estimate, MethodSummary, SweepSummary
 
 if TYPE_CHECKING:
@@ -137,11 +136,9 @@ def write_summary(summary: SweepSummary, folder: Path) -> list[Path]:
     import pyarrow.parquet
 
     records = final_records(summary)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    write_text(folder / "final.csv", text.getvalue())
+    write_text(
+        folder / "final.csv", csv_text(list(records[0]), (list(record.values()) for record in records))
+    )
     # A column without a value has no type of its own: it is one of numbers.
     columns = {name: pyarrow.array([record[name] for record in records]) for name in records[0]}
     typed = {k: v.cast(pyarrow.float64()) if pyarrow.types.is_null(v.type) else v for k, v in columns.items()}

@@ -12,8 +12,6 @@ folder, on a local path or at any fsspec address, holds
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +23,7 @@ from cl_forget.errors import UserError
 from cl_forget.files import whole, write_text
 from cl_forget.redact import redact
 from cl_forget.result import Cost
+from cl_forget.spreadsheet import csv_text
 
 SCHEMA = 1
 
@@ -145,11 +144,8 @@ def write_table(trials: Sequence[Trial], folder: Path) -> list[Path]:
     import pyarrow.parquet
 
     records = columns(trials)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(records[0]) if records else ["id"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    write_text(folder / "trials.csv", text.getvalue())
+    names = list(records[0]) if records else ["id"]
+    write_text(folder / "trials.csv", csv_text(names, ([record[n] for n in names] for record in records)))
     with whole(folder / "trials.parquet") as temporary:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(_columnar(records)), temporary)
     return [folder / "trials.csv", folder / "trials.parquet"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import yaml
 
 from cl_forget.files import write_text
 from cl_forget.result import Result, Row
+from cl_forget.spreadsheet import csv_text
 from cl_forget.tracking.names import accuracy_table
 
 
@@ -53,6 +52,4 @@ def write_result(folder: Path, result: Result) -> None:
 def accuracy_csv(rows: list[Row], split: str) -> str:
     """The accuracy of every task and suite after every stage, one line per row; empty where missing."""
     columns, lines = accuracy_table(rows, split)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *lines])
-    return text.getvalue()
+    return csv_text(columns, lines)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import shutil
 import threading
 import urllib.error
 import urllib.request
@@ -85,3 +87,76 @@ def test_other_addresses_and_folders_are_refused(folder, address, tmp_path):
 def test_a_broken_result_is_a_reason_on_the_page(folder):
     (folder / "ldifs-seed0" / "result.json").write_text('{"method": "LDI')
     assert "is not a result of this version" in LiveReport([folder]).html()
+
+
+def ask(address, method="GET", path="/", **headers) -> tuple[int, str]:
+    port = int(address.rsplit(":", 1)[1].strip("/"))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.putrequest(method, path, skip_host="Host" in headers)
+    for name, value in headers.items():
+        if value is not None:
+            connection.putheader(name, value)
+    connection.endheaders()
+    with connection.getresponse() as answer:
+        found = answer.status, answer.read().decode()
+    connection.close()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8000", 200),
+        ("LocalHost", 200),
+        ("127.0.0.1:1", 200),
+        ("[::1]:8000", 200),
+        ("evil.example:8000", 403),
+        ("localhost.evil.example", 403),
+        ("evil.example#localhost", 403),
+        ("user@evil.example", 403),
+        ("[::1", 403),
+        ("", 403),
+        (None, 403),
+    ],
+)
+def test_only_this_machines_own_names_are_answered(address, host, status):
+    assert ask(address, Host=host)[0] == status
+    assert ask(address, path="/status", Host=host)[0] == status
+
+
+def test_a_name_that_was_asked_for_is_answered(folder):
+    server, address = serve([folder], hosts=["Hub.example"])
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        assert ask(address, Host="hub.example")[0] == 200
+        assert ask(address, Host="other.example")[0] == 403
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_nothing_but_reading_two_addresses(folder, address):
+    (folder / "secret.txt").write_text("not for you")
+    assert ask(address, "HEAD") == (200, "")
+    assert {ask(address, method)[0] for method in ("POST", "PUT", "DELETE", "OPTIONS")} == {501}
+    for path in (
+        "/secret.txt",
+        "/../secret.txt",
+        "/%2e%2e/secret.txt",
+        "//secret.txt",
+        "/etc/passwd",
+        "http://x/",
+    ):
+        status, text = ask(address, path=path)
+        assert status in (403, 404) and "not for you" not in text
+
+
+def test_a_folder_that_is_deleted_is_one_line(folder, address, capfd):
+    finish(folder, CONTROL)
+    shutil.rmtree(folder)
+    status, text = ask(address)
+    assert status == 200 and f"{folder} is gone" in text
+    assert f"{folder} is gone" in json.loads(read(f"{address}status"))["progress"]
+    assert "Traceback" not in capfd.readouterr().err + text

@@ -105,8 +105,10 @@ const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&
 const csv = (name) => {
   if (name in spec.tables) return spec.tables[name];
   const { data } = spec.figures[name];
-  const quote = (cell) => (/[",\n]/.test(cell ?? "") ? `"${String(cell).replaceAll('"', '""')}"` : cell ?? "");
+  // A spreadsheet must not run a name as a formula; see `csv_text` in spreadsheet.py.
+  const inert = (cell) => (typeof cell === "string" && /^ *[=+\-@\t\r\n＝＋－＠]/.test(cell) && isNaN(cell) ? `'${cell}` : cell);
+  const quote = (cell) => (/[",\r\n]/.test(cell ?? "") ? `"${String(cell).replaceAll('"', '""')}"` : cell ?? "");
   const rows = [Object.keys(data), ...lines(data).map(Object.values)];
-  return rows.map((row) => row.map(quote).join(",")).join("\n") + "\n";
+  return rows.map((row) => row.map(inert).map(quote).join(",")).join("\n") + "\n";
 };
 
