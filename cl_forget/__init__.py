@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cl_forget.mitigations.base import Chain as Chain
     from cl_forget.mitigations.base import Mitigation as Mitigation
     from cl_forget.models import load_model as load_model
+    from cl_forget.recorded import allow_code as allow_code
     from cl_forget.reporting import report as report
     from cl_forget.result import Result as Result
     from cl_forget.simulation import simulate as simulate
@@ -51,6 +52,7 @@ _HOMES = {
     "Chain": "mitigations.base",
     "Mitigation": "mitigations.base",
     "load_model": "models",
+    "allow_code": "recorded",
     "report": "reporting",
     "Result": "result",
     "simulate": "simulation",

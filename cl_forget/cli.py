@@ -30,6 +30,23 @@ Overrides = Annotated[
 ]
 
 
+def _allow(places: list[str] | None) -> list[str] | None:
+    from cl_forget.recorded import allow_code
+
+    allow_code(*places or [])
+    return places
+
+
+AllowCode = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-code",
+        help="Code named by a recorded run that you trust: module:function, as the refusal says it; repeatable.",
+        callback=_allow,
+    ),
+]
+
+
 @app.command()
 def run(
     file: Annotated[Path, typer.Argument(help="The experiment, a YAML file.", show_default=False)],
@@ -48,6 +65,7 @@ def run(
         bool,
         typer.Option("--dry-run", help="Check everything, estimate steps, time and memory; train nothing."),
     ] = False,
+    allow_code: AllowCode = None,
 ) -> None:
     """Fine-tune on the stream with every method and seed of an experiment, then report.
 
@@ -122,6 +140,7 @@ def sweep_run(
         bool,
         typer.Option("--dry-run", help="Check everything, show trials, time and memory; train nothing."),
     ] = False,
+    allow_code: AllowCode = None,
 ) -> None:
     """Run a sweep, then show its table.
 
@@ -257,6 +276,7 @@ def audit(
     part_samples: Annotated[int, typer.Option(help="Samples per data set for that.", min=1)] = 200,
     batch_size: BatchSize = None,
     text: Text = None,
+    allow_code: AllowCode = None,
 ) -> None:
     """Show what a fine-tuned model lost against its base, and where in the model it was lost.
 
@@ -304,6 +324,7 @@ def repair(
     ] = False,
     batch_size: BatchSize = None,
     text: Text = None,
+    allow_code: AllowCode = None,
 ) -> None:
     """Bring back what fine-tuning lost, without training: search edits of the weights, write the best model.
 
@@ -382,6 +403,7 @@ def landscape(
     points: Annotated[int, typer.Option(help="Grid points per side, odd.", min=3)] = 9,
     samples: Annotated[int, typer.Option(help="Validation samples of the loss.", min=1)] = 256,
     output: Annotated[Path | None, typer.Option(help="Where to write [default: the first folder].")] = None,
+    allow_code: AllowCode = None,
 ) -> None:
     """Draw loss landscapes before and after runs, side by side, and measure flatness (SC, AG, MAG, SAM gap)."""
     from cl_forget.catalogue import flatness_table

@@ -29,6 +29,7 @@ from pydantic import (
 
 from cl_forget.errors import UserError
 from cl_forget.mitigations import MITIGATIONS, Chain, Mitigation
+from cl_forget.recorded import check_recorded, is_recorded
 from cl_forget.registry import closest
 
 PLAIN = "full fine-tuning"
@@ -384,7 +385,10 @@ def load_file(path: Path, kind: type[Named], overrides: Sequence[str] = ()) -> N
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}. Give a YAML text file.") from None
     fields, lines = _read_yaml(text, path)
-    fields = _of_one_run(fields)
+    experiment = _of_one_run(fields)
+    if experiment is not fields or is_recorded(path):
+        check_recorded(fields, str(path))
+    fields = experiment
     for override in overrides:
         _override(fields, override)
     try:

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cl_forget.config import Run
 from cl_forget.environment import device as default_device
 from cl_forget.errors import UserError
 from cl_forget.evaluation.landscape import Landscape, flatness, loss_landscape, plot_together, sam_gap
 from cl_forget.files import write_text
 from cl_forget.models import load_model
-from cl_forget.result import Result
+from cl_forget.recorded import recorded_run
 from cl_forget.streams import load_stream, load_suite
 from cl_forget.training.checkpoints import RunFolder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cl_forget.config import Run
     from cl_forget.models.base import FoundationModel
     from cl_forget.streams.base import Experience
 
@@ -98,8 +98,7 @@ def _runs(folders: Sequence[Path]) -> dict[str, tuple[Run, Path]]:
     """
     found: dict[str, tuple[Run, Path]] = {}
     for folder in folders:
-        recorded = Result.load(folder).run
-        run = Run.parse({key: value for key, value in recorded.items() if key in Run.model_fields})
+        run = recorded_run(folder)
         name = "tuned" if len(folders) == 1 else run.method
         found[f"{name}, {folder}" if name in found else name] = (run, folder)
     first = next(iter(found.values()))[0]

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from cl_forget.config import Run
 from cl_forget.errors import UserError
 from cl_forget.mitigations._interpolation import interpolate
 from cl_forget.models import MODELS, load_model, weights_of
-from cl_forget.result import Result
+from cl_forget.recorded import recorded_run
 from cl_forget.weights import Checkpoint, InMemory, Layout, check_pair, open_checkpoint
 from cl_forget.weights.checkpoint import in_memory
 from cl_forget.weights.merge import merge
@@ -24,7 +23,7 @@ from cl_forget.weights.reading import SafetensorsFile
 from cl_forget.weights.writing import write_safetensors
 
 if TYPE_CHECKING:
-    from cl_forget.config import TextOptions
+    from cl_forget.config import Run, TextOptions
     from cl_forget.mitigations._interpolation import Share
     from cl_forget.models.base import FoundationModel
     from cl_forget.streams.base import Experience
@@ -209,8 +208,7 @@ def _run_of(tuned: str) -> Run | None:
     folder = Path(tuned).expanduser()
     if not (folder / "result.json").is_file():
         return None
-    recorded = Result.load(folder).run
-    return Run.parse({key: value for key, value in recorded.items() if key in Run.model_fields})
+    return recorded_run(folder)
 
 
 def _path_of(tuned: str) -> Path:

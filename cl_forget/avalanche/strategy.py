@@ -369,6 +369,8 @@ def _strategy_class(name: str) -> Any:
         found = getattr(importlib.import_module(module or "avalanche.training"), attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(f"avalanche strategy '{name}' cannot be loaded: {error}.") from error
+    if not inspect.isclass(found):
+        raise UserError(f"avalanche strategy '{name}' is no class; name one of avalanche.training.")
     if name == "GEM":
         import qpsolvers
 
