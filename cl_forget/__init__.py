@@ -12,6 +12,7 @@ Everything public is imported on first use, so importing the package costs nothi
 from __future__ import annotations
 
 import importlib
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("cl-forget")
     if name not in _HOMES:
         raise AttributeError(f"module 'cl_forget' has no attribute '{name}'")
     # A submodule of the same name is set on the package by its import; the public object replaces it.

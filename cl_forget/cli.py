@@ -1,7 +1,9 @@
-"""The command line: cl-forget run | report | audit | repair | landscape | list | pretrain."""
+"""The command line: cl-forget init | run | sweep | report | figures | audit | repair | landscape | list | pretrain."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import sys
 import time
 from functools import partial
@@ -13,6 +15,14 @@ import typer.core
 
 from cl_forget.environment import quiet_libraries
 from cl_forget.errors import UserError
+from cl_forget.failures import (
+    describe_failure,
+    failure_of_machine,
+    flush_output,
+    nothing_more_printed,
+    one_line,
+    open_standard_streams,
+)
 from cl_forget.redact import redact
 
 app = typer.Typer(
@@ -23,6 +33,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from cl_forget import __version__
+
+        typer.echo(f"cl-forget {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and exit.")
+    ] = False,
+) -> None:
+    pass
+
 
 Overrides = Annotated[
     list[str] | None,
@@ -368,14 +396,10 @@ def _text_options(given: str | None) -> Any:
 
 def _specs(given: list[str] | None) -> list[Any]:
     """Streams or suites as an experiment file would say them: a name, or a name with options as YAML."""
-    import yaml
+    from cl_forget.documents import parse_yaml
 
-    try:
-        return [yaml.safe_load(text) for text in given or []]
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"not YAML: {str(error).splitlines()[0]}; write name, or 'name: {{option: value}}'."
-        ) from None
+    cure = "write name, or 'name: {option: value}'."
+    return [parse_yaml(text, f"'{text}'", cure).value for text in given or []]
 
 
 @app.command()
@@ -413,6 +437,20 @@ def landscape(
     quiet_libraries()
     _print(flatness_table(measure(folders, on, radius, points, samples, output=output)))
     typer.echo(f"  {(output or folders[0]) / PICTURE}\n  {(output or folders[0]) / 'landscape.json'}")
+
+
+@app.command()
+def init(
+    kind: Annotated[str, typer.Argument(help="What the model is: clip or lm.")] = "clip",
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write [default: clip.yaml or lm.yaml].")
+    ] = None,
+) -> None:
+    """Write a commented experiment file to start from; it runs as it is, with an embedded model and data."""
+    from cl_forget.starting import write_experiment
+
+    file = write_experiment(kind, output)
+    typer.echo(f"  {file}\nEdit it, check it with `cl-forget run {file} --dry-run`, then run it.")
 
 
 @app.command(name="list")
@@ -496,18 +534,27 @@ def _print(renderable: Any) -> None:
 
 def main() -> None:
     """Entry point: a mistake of the user is one line and exit code 2, an interrupt leaves a resumable run."""
-    try:
-        code = app(prog_name="cl-forget", standalone_mode=False)
-    except UserError as error:
-        _fail(redact(str(error)))
-    except typer.TyperException as error:
-        if not (message := _misused(error)):  # a bare `cl-forget` has shown its help
-            sys.exit(2)
-        _fail(message)
-    except KeyboardInterrupt:
-        code = _INTERRUPTED
-    if code == _INTERRUPTED:  # typer turns an interrupt inside a command into this code
-        typer.echo(_after_interrupt(sys.argv[1:]), err=True)
+    open_standard_streams()
+    with nothing_more_printed():
+        try:
+            code = app(prog_name="cl-forget", standalone_mode=False)
+            flush_output()
+        except UserError as error:
+            _fail(str(error))
+        except typer.TyperException as error:
+            if not (message := _misused(error)):  # a bare `cl-forget` has shown its help
+                sys.exit(2)
+            _fail(message)
+        except KeyboardInterrupt:
+            code = _INTERRUPTED
+        except SystemExit:  # how the command line's library answers a broken pipe
+            _fail(describe_failure(errno.EPIPE))
+        except Exception as error:
+            if (line := failure_of_machine(error)) is None:
+                raise
+            _fail(line)
+        if code == _INTERRUPTED:  # typer turns an interrupt inside a command into this code
+            typer.echo(_after_interrupt(sys.argv[1:]), err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -515,7 +562,8 @@ _INTERRUPTED = 130
 
 
 def _fail(message: str) -> NoReturn:
-    typer.secho(f"error: {message}", fg="red", err=True)
+    with contextlib.suppress(OSError):  # nobody may be left to read it
+        typer.secho(f"error: {one_line(redact(message))}", fg="red", err=True)
     sys.exit(2)
 
 

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -27,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from cl_forget.documents import MAX_YAML_CHARACTERS, parse_yaml, read_text
 from cl_forget.errors import UserError
 from cl_forget.mitigations import MITIGATIONS, Chain, Mitigation
 from cl_forget.recorded import check_recorded, is_recorded
@@ -357,7 +357,7 @@ def folder_name(method: str) -> str:
     return re.sub(r"(?:[^\w.]|_)+", "-", method).strip("-").lower() or "method"
 
 
-def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experiment:
     """Read an experiment file and apply `key=value` overrides.
 
     Args:
@@ -373,17 +373,13 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 Named = TypeVar("Named", bound=BaseModel)
 
 
-def load_file(path: Path, kind: type[Named], overrides: Sequence[str] = ()) -> Named:
+def load_file(path: Path | str, kind: type[Named], overrides: Sequence[str] = ()) -> Named:
     """Read a YAML file as `kind`, named after the file where it gives no name; errors as `load_experiment`."""
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
+    path = Path(path)
+    if not path.exists():
         word, example = ("experiment", "quickstart") if kind is Experiment else ("sweep", "quickstart-sweep")
-        raise UserError(
-            f"no {word} file at {path}; experiments/{example}.yaml is one to start from."
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}. Give a YAML text file.") from None
+        raise UserError(f"no {word} file at {path}; experiments/{example}.yaml is one to start from.")
+    text = read_text(path, "give a YAML text file.", limit=4 * MAX_YAML_CHARACTERS)
     fields, lines = _read_yaml(text, path)
     experiment = _of_one_run(fields)
     if experiment is not fields or is_recorded(path):
@@ -403,7 +399,8 @@ def load_file(path: Path, kind: type[Named], overrides: Sequence[str] = ()) -> N
 
 def _of_one_run(fields: dict[str, Any]) -> dict[str, Any]:
     """The `config.yaml` in a run's folder as an experiment, so that it can be run again; others as they are."""
-    if "seed" not in fields or "seeds" in fields or "methods" in fields:
+    named = isinstance(fields.get("method", PLAIN), str)
+    if "seed" not in fields or "seeds" in fields or "methods" in fields or not named:
         return fields
     rest = {name: value for name, value in fields.items() if name not in ("method", "mitigations", "seed")}
     mitigations = fields.get("mitigations") or []
@@ -422,8 +419,14 @@ def explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
     if first["type"] == "missing":
         return dotted, "is required; add it to the experiment."
     message = _CURES.get(first["type"]) or first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    shown = "" if first["type"] == "value_error" else f" (got {given!r})"
+    shown = "" if first["type"] == "value_error" else f" (got {shortened(given)})"
     return dotted, f"{message}{shown}".rstrip(".") + "."
+
+
+def shortened(value: Any, limit: int = 80) -> str:
+    """A value as Python writes it, the middle of a long one left out."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit // 2]} ... {text[-limit // 4 :]}"
 
 
 _CURES = {
@@ -458,38 +461,11 @@ def _fields_at(model: type[BaseModel], location: Sequence[Any]) -> list[str]:
 
 def _read_yaml(text: str, path: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
     """The file's values, and for each path into them the line it stands on."""
-    lines: dict[tuple[Any, ...], int] = {}
-
-    def walk(node: yaml.Node, where: tuple[Any, ...]) -> None:
-        lines[where] = node.start_mark.line + 1
-        if isinstance(node, yaml.MappingNode):
-            seen = set()
-            for key, value in node.value:
-                if key.value in seen:
-                    raise UserError(
-                        f"{path}, line {key.start_mark.line + 1}: '{key.value}' is given twice; keep one."
-                    )
-                seen.add(key.value)
-                walk(value, (*where, key.value))
-                lines[(*where, key.value)] = key.start_mark.line + 1
-        elif isinstance(node, yaml.SequenceNode):
-            for index, value in enumerate(node.value):
-                walk(value, (*where, index))
-
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        fields = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UserError(
-            f"{path}{line}: not YAML: {getattr(error, 'problem', error)}; check indentation and quotes."
-        ) from None
-    if root is None or not isinstance(fields, dict):
+    fields, lines = parse_yaml(text, str(path), "check indentation and quotes.")
+    if not isinstance(fields, dict):
         raise UserError(
             f"{path}: an experiment is a mapping with `model:` and `stream:`; the file holds none."
         )
-    walk(root, ())
     return fields, lines
 
 
@@ -506,12 +482,7 @@ def _override(fields: dict[str, Any], override: str) -> None:
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:
         raise UserError(f"'{override}' is not an override; write field=value, for instance train.lr=1e-4.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(
-            f"the value of '{override}' is not YAML; quote it if it holds special signs."
-        ) from None
+    value = parse_yaml(text, f"the value of '{override}'", "quote it if it holds special signs.").value
     *parents, last = dotted.split(".")
     here: Any = fields
     for part in parents:
@@ -538,7 +509,7 @@ def _enter(here: Any, part: str, override: str) -> Any:
 
 
 def _position(here: list[Any], part: str, override: str) -> int:
-    if not part.isdigit() or int(part) >= len(here):
+    if not part.isdecimal() or len(part) > 9 or int(part) >= len(here):
         raise UserError(f"'{override}': '{part}' is not a position in a list of {len(here)}; count from 0.")
     return int(part)
 

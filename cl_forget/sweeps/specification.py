@@ -334,7 +334,7 @@ class Sweep(Shared):
         return Run.parse({**fields, "method": arm, "mitigations": mitigations, "seed": seed})
 
 
-def load_sweep(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> Sweep:
+def load_sweep(path: Path | str, overrides: tuple[str, ...] | list[str] = ()) -> Sweep:
     """Read a sweep file and apply `key=value` overrides; errors as `cl_forget.config.load_experiment`."""
     return load_file(path, Sweep, overrides)
 
