@@ -1,4 +1,4 @@
-"""The command line: cl-forget init | run | sweep | report | figures | audit | repair | landscape | list | pretrain."""
+"""The command line: cl-forget init | run | sweep | report | figures | audit | repair | landscape | list | ..."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def _show_version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and exit.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and exit."),
     ] = False,
 ) -> None:
     pass

@@ -28,6 +28,7 @@ from pydantic import (
 
 from cl_forget.documents import MAX_YAML_CHARACTERS, parse_yaml, read_text
 from cl_forget.errors import UserError
+from cl_forget.files import StrPath
 from cl_forget.mitigations import MITIGATIONS, Chain, Mitigation
 from cl_forget.recorded import check_recorded, is_recorded
 from cl_forget.registry import closest
@@ -357,7 +358,7 @@ def folder_name(method: str) -> str:
     return re.sub(r"(?:[^\w.]|_)+", "-", method).strip("-").lower() or "method"
 
 
-def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experiment:
+def load_experiment(path: StrPath, overrides: Sequence[str] = ()) -> Experiment:
     """Read an experiment file and apply `key=value` overrides.
 
     Args:
@@ -373,7 +374,7 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experime
 Named = TypeVar("Named", bound=BaseModel)
 
 
-def load_file(path: Path | str, kind: type[Named], overrides: Sequence[str] = ()) -> Named:
+def load_file(path: StrPath, kind: type[Named], overrides: Sequence[str] = ()) -> Named:
     """Read a YAML file as `kind`, named after the file where it gives no name; errors as `load_experiment`."""
     path = Path(path)
     if not path.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import torch
 from cl_forget.environment import device as default_device
 from cl_forget.errors import UserError
 from cl_forget.evaluation.landscape import Landscape, flatness, loss_landscape, plot_together, sam_gap
-from cl_forget.files import write_text
+from cl_forget.files import StrPath, as_paths, write_text
 from cl_forget.models import load_model
 from cl_forget.recorded import recorded_run
 from cl_forget.streams import load_stream, load_suite
@@ -33,13 +34,13 @@ BATCH = 64
 
 
 def landscape(
-    folders: Path | Sequence[Path],
+    folders: StrPath | Sequence[StrPath],
     on: str | None = None,
     radius: float = 0.5,
     points: int = 9,
     samples: int = 256,
     rho: float = 0.05,
-    output: Path | None = None,
+    output: StrPath | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Loss landscapes of a model before training and after each of some runs, on validation data.
 
@@ -51,7 +52,7 @@ def landscape(
         folders: of finished runs of one model, such as with and without SAM.
         on: a task or suite of the first run; its first suite (or task) if not given.
         radius: half the side of the plane; at 1 every filter has moved by its own norm.
-        points: grid points per side.
+        points: grid points per side, odd.
         samples: validation samples the loss is averaged over.
         rho: radius of the one-step ascent for the SAM gap.
         output: where to write; the first run's folder by default.
@@ -61,9 +62,18 @@ def landscape(
         the SAM gap.
 
     Raises:
-        UserError: no finished run there, no such task, or runs of different models.
+        UserError: no finished run there, no such task, runs of different models, or a grid that is none.
     """
-    folders = [folders] if isinstance(folders, Path) else list(folders)
+    if points < 3 or points % 2 == 0:
+        raise UserError(
+            f"points is odd and 3 or more, so that the model itself is one of them, not {points}."
+        )
+    for name, value in (("radius", radius), ("rho", rho)):
+        if not 0 < value < math.inf:
+            raise UserError(f"{name} is a length above 0, not {value}.")
+    if samples < 1:
+        raise UserError(f"samples is how many the loss is averaged over, 1 or more, not {samples}.")
+    folders = as_paths(folders)
     runs = _runs(folders)
     first = next(iter(runs.values()))[0]
     tasks, suites = load_stream(first.stream), [load_suite(spec) for spec in first.suites]
@@ -79,7 +89,7 @@ def landscape(
         run_folder = RunFolder(folder)
         model.load_state_dict(run_folder.load(run_folder.state["stages"][-1])["model"])
         planes[name], measured[name] = _measure(model, loss, radius, points, rho)
-    output = output or folders[0]
+    output = Path(output or folders[0])
     output.mkdir(parents=True, exist_ok=True)
     plot_together(
         {f"{_TITLES.get(name, name)}, loss on {experience.name}": plane for name, plane in planes.items()},

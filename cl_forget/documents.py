@@ -67,9 +67,7 @@ def read_text(path: Path, cure: str, limit: int | None = MAX_BYTES) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is not a UTF-8 text (byte {error.start}: {error.reason}); {cure}"
-        ) from None
+        raise UserError(f"{path} is not a UTF-8 text (byte {error.start}: {error.reason}); {cure}") from None
 
 
 # -- JSON ----------------------------------------------------------------------------------------------
@@ -206,19 +204,19 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(
-        r"[-+]?(?:(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+"
-        r"|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)"
+        r"(?:[-+]?(?:(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+"
+        r"|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN))$"
     ),
     list("-+0123456789."),
 )
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:int",
-    re.compile(
-        r"[-+]?(?:0b[01][01_]*|0o[0-7][0-7_]*|0x[0-9a-fA-F][0-9a-fA-F_]*|(?:0|[1-9][0-9_]{0,400}))"
-    ),
+    re.compile(r"[-+]?(?:0b[01][01_]*|0o[0-7][0-7_]*|0x[0-9a-fA-F][0-9a-fA-F_]*|0|[1-9][0-9_]{0,400})$"),
     list("-+0123456789"),
 )
-_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge")}
+_TAGS = {
+    f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge")
+}
 
 
 def parse_yaml(text: str, where: str, cure: str) -> Yaml:
@@ -249,11 +247,11 @@ def parse_yaml(text: str, where: str, cure: str) -> Yaml:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or _first_line(error)
-        raise UserError(f"{where}{line}: not YAML: {problem}; {cure}") from None
+        raise UserError(f"{where}{line}: it is not YAML: {problem}; {cure}") from None
     except RecursionError:
         raise UserError(f"{where} is nested too deep; {cure}") from None
     except (ValueError, OverflowError) as error:  # an explicit tag on what is no such thing: `!!int x`
-        raise UserError(f"{where}: not YAML: {_first_line(error)}; {cure}") from None
+        raise UserError(f"{where}: it is not YAML: {_first_line(error)}; {cure}") from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -322,4 +320,3 @@ def _note_lines(node: Any, where: tuple[Any, ...], lines: dict[tuple[Any, ...], 
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             _note_lines(value, (*where, index), lines)
-

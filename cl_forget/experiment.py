@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cl_forget.config import Experiment, Run, folder_name
 from cl_forget.environment import quiet_libraries
+from cl_forget.files import StrPath
 from cl_forget.progress import bar, silence
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def run_experiment(
     experiment: Experiment,
-    output: Path,
+    output: StrPath,
     resume: bool = False,
     on_run: Callable[[Run, int, int], None] = lambda run, number, total: None,
     jobs: int = 1,
@@ -42,7 +43,7 @@ def run_experiment(
     from cl_forget.result import Result
 
     runs = experiment.runs()
-    folders = [output / run_folder(run) for run in runs]
+    folders = [Path(output) / run_folder(run) for run in runs]
     if jobs > 1:
         _side_by_side(runs, folders, resume, on_run, jobs)
         return [Result.load(folder) for folder in folders]

@@ -5,8 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+StrPath = str | os.PathLike[str]
+"""A path as callers may give it."""
+
+
+def as_paths(given: StrPath | Iterable[StrPath]) -> list[Path]:
+    """One path or several, as a list of them."""
+    return [Path(given)] if isinstance(given, (str, os.PathLike)) else [Path(path) for path in given]
 
 
 @contextlib.contextmanager

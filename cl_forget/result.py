@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from cl_forget.errors import UserError
+from cl_forget.files import StrPath
 
 SCHEMA = 1
 
@@ -166,12 +167,13 @@ class Result(_Record):
     environment: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: Path) -> Result:
+    def load(cls, path: StrPath) -> Result:
         """Read `result.json` (or the run folder that holds it).
 
         Raises:
             UserError: the file is missing, not JSON, or of another schema.
         """
+        path = Path(path)
         file = path / "result.json" if path.is_dir() else path
         if not file.exists():
             raise UserError(_no_result(path))

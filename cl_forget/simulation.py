@@ -22,6 +22,7 @@ from cl_forget.environment import describe, peak_memory_mb
 from cl_forget.errors import UserError
 from cl_forget.evaluation.evaluate import Evaluator
 from cl_forget.evaluation.metrics import summary
+from cl_forget.files import StrPath
 from cl_forget.mitigations.base import Chain, Mitigation
 from cl_forget.redact import redact
 from cl_forget.result import Cost, Curve, CurvePoint, Result, Row
@@ -42,9 +43,9 @@ logger = logging.getLogger("cl_forget")
 
 def simulate(
     run: Run,
-    output: Path | None = None,
+    output: StrPath | None = None,
     resume: bool = False,
-    donor: Path | None = None,
+    donor: StrPath | None = None,
     setup: Setup | None = None,
     watch: Watch | None = None,
 ) -> Result:
@@ -65,6 +66,7 @@ def simulate(
         UserError: the run cannot be done as asked; one line with the cure.
     """
     refuse(run, run.chain())
+    donor = None if donor is None else Path(donor)
     if run.train.strategy == "fsdp":
         from cl_forget.training.sharded import simulate_sharded
 
@@ -486,7 +488,7 @@ class Donor:
 
 
 @contextlib.contextmanager
-def _folder(output: Path | None) -> Iterator[RunFolder]:
+def _folder(output: StrPath | None) -> Iterator[RunFolder]:
     if output is not None:
         yield RunFolder(Path(output))
         return

@@ -12,6 +12,7 @@ from cl_forget.auditing.records import Audit, Effect, Loss, Moved
 from cl_forget.config import TextOptions
 from cl_forget.environment import describe
 from cl_forget.evaluation.metrics import mean
+from cl_forget.files import StrPath
 from cl_forget.progress import track
 from cl_forget.result import Row, TaskScores
 from cl_forget.streams.base import Experience
@@ -28,7 +29,7 @@ def audit(
     stream: Sequence[Any] = (),
     suites: Sequence[Any] = (),
     *,
-    output: Path | None = None,
+    output: StrPath | None = None,
     limit: int | None = None,
     by_part: bool = True,
     part_samples: int = PART_SAMPLES,
@@ -77,7 +78,7 @@ def audit(
     if output is not None:
         from cl_forget.auditing.output import write_audit
 
-        write_audit(found, output)
+        write_audit(found, Path(output))
     return found
 
 

@@ -14,6 +14,7 @@ from cl_forget.config import TextOptions
 from cl_forget.environment import describe
 from cl_forget.errors import UserError
 from cl_forget.evaluation.metrics import pareto_front
+from cl_forget.files import StrPath
 from cl_forget.mitigations.hma import HeterogeneousAveraging
 from cl_forget.mitigations.lines import LiNeS
 from cl_forget.mitigations.wise_ft import WiseFT
@@ -36,7 +37,7 @@ def repair(
     stream: Sequence[Any] = (),
     suites: Sequence[Any] = (),
     *,
-    output: Path | None = None,
+    output: StrPath | None = None,
     keep: float | None = None,
     methods: Sequence[str] = METHODS,
     limit: int | None = None,
@@ -69,6 +70,7 @@ def repair(
     Raises:
         UserError: as `audit`; no task or no suite; an unknown method; an output that exists.
     """
+    output = None if output is None else Path(output)
     _check(keep, methods, output)
     pair = load_pair(base, tuned, text)
     tasks, chosen = choose_data(pair, stream, suites)

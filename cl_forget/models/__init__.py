@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cl_forget.errors import UserError
 from cl_forget.registry import Registry
 
 if TYPE_CHECKING:
@@ -45,9 +47,12 @@ def load_model(spec: str, text: TextOptions | None = None) -> FoundationModel:
     Raises:
         UserError: unknown name, missing file, a hub that cannot be reached, or options that do not fit.
     """
-    source, _, rest = spec.partition(":")
+    source, colon, rest = spec.partition(":")
     load = MODELS.get(source)
-    model: FoundationModel = load(rest) if rest else load()
+    takes = inspect.signature(load).parameters
+    if colon and not takes:
+        raise UserError(f"'{source}' takes nothing behind its name: write {source}, not '{spec}'.")
+    model: FoundationModel = load(rest) if takes else load()
     model.spec = spec
     if text is not None:
         model.read_as(text)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cl_forget.errors import UserError
+from cl_forget.files import StrPath, as_paths
 from cl_forget.result import Result
 
 
@@ -26,12 +27,12 @@ class Loaded:
     unfinished: list[Path]
 
 
-def load_results(paths: Sequence[Path]) -> list[Result]:
+def load_results(paths: StrPath | Sequence[StrPath]) -> list[Result]:
     """The results of `load_runs`, which says what is read and what is refused."""
     return load_runs(paths).results
 
 
-def load_runs(paths: Sequence[Path]) -> Loaded:
+def load_runs(paths: StrPath | Sequence[StrPath]) -> Loaded:
     """Every `result.json` in the folders and below them, each read once.
 
     Args:
@@ -43,7 +44,7 @@ def load_runs(paths: Sequence[Path]) -> Loaded:
     """
     found: dict[Path, tuple[Path, Result]] = {}
     unfinished: list[Path] = []
-    for path in paths:
+    for path in as_paths(paths):
         if not path.exists():
             raise UserError(f"no folder {path}: give the folder that `cl-forget run` wrote.")
         files = sorted(path.rglob("result.json")) if path.is_dir() else [path]

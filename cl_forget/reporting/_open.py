@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_forget.errors import UserError
+from cl_forget.files import StrPath, as_paths
 from cl_forget.reporting._build import specify
 from cl_forget.reporting._load import load_runs
 from cl_forget.reporting._sweep import specify_sweep
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from cl_forget.sweeps.trials import Trial
 
 
-def specify_folders(paths: Sequence[Path], title: str | None = None) -> Specification:
+def specify_folders(paths: StrPath | Sequence[StrPath], title: str | None = None) -> Specification:
     """The report on what lies in the folders: finished runs, or sweeps, finished or not.
 
     Args:
@@ -31,6 +32,7 @@ def specify_folders(paths: Sequence[Path], title: str | None = None) -> Specific
     """
     from cl_forget.sweeps.analysis import sweep_summary
 
+    paths = as_paths(paths)
     sweeps = [path for path in paths if is_sweep(path)]
     if not sweeps:
         loaded = load_runs(paths)
@@ -60,15 +62,17 @@ def _protocol(sweeps: Sequence[Path]) -> Protocol | None:
     return protocols[0] if protocols and all(other == protocols[0] for other in protocols) else None
 
 
-def is_sweep(path: Path) -> bool:
+def is_sweep(path: StrPath) -> bool:
     """Whether a sweep has been started in the folder."""
+    path = Path(path)
     return (path / "sweep.json").exists() or (path / "trials").is_dir()
 
 
-def load_sweeps(paths: Sequence[Path]) -> list[Trial]:
+def load_sweeps(paths: StrPath | Sequence[StrPath]) -> list[Trial]:
     """The trials of every sweep; where a method stands in more than one, its name has the sweep's behind it."""
     from cl_forget.sweeps.trials import load_trials
 
+    paths = as_paths(paths)
     trials = {path: load_trials(path) for path in paths}
     places: dict[str, set[Path]] = {}
     for path, of_sweep in trials.items():

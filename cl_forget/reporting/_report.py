@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_forget.errors import UserError
-from cl_forget.files import write_bytes
+from cl_forget.files import StrPath, write_bytes
 from cl_forget.reporting._build import specify
 from cl_forget.reporting.specification import Specification, Table
 from cl_forget.reporting.tables import table_csv, table_markdown
@@ -46,7 +46,7 @@ class Report:
 
 def report(
     results: Sequence[Result],
-    output: Path,
+    output: StrPath,
     title: str | None = None,
     folders: Mapping[tuple[str, int], Path] | None = None,
 ) -> Report:
@@ -66,7 +66,7 @@ def report(
 
 def report_sweep(
     trials: Sequence[Trial],
-    output: Path,
+    output: StrPath,
     title: str | None = None,
     folders: Mapping[str, Path] | None = None,
 ) -> Report:
@@ -86,7 +86,7 @@ def report_sweep(
     return write_report(specify_sweep(trials, title=title, folders=folders), output)
 
 
-def write_report(specification: Specification, output: Path) -> Report:
+def write_report(specification: Specification, output: StrPath) -> Report:
     """Write page, picture and tables of a specification; each file appears whole or not at all.
 
     Raises:
@@ -98,6 +98,7 @@ def write_report(specification: Specification, output: Path) -> Report:
     table = specification.item("results")
     assert isinstance(table, Table)
     picture = tradeoff_png(specification)
+    output = Path(output)
     contents = {
         "report.html": page(specification, picture).encode(),
         "table.csv": table_csv(table).encode(),

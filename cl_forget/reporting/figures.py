@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.errors import UserError
+from cl_forget.files import StrPath
 from cl_forget.registry import closest
 from cl_forget.reporting._observations import just_trained, lookup
 from cl_forget.reporting._report import write_whole
@@ -52,7 +53,7 @@ STYLES = {
 """Name -> style: "paper" fits two-column proceedings, "slides" a 16:9 screen."""
 
 
-def write_figures(specification: Specification, output: Path, style: str = "paper") -> list[Path]:
+def write_figures(specification: Specification, output: StrPath, style: str = "paper") -> list[Path]:
     """Write every figure of a report that paper can show, and its table.
 
     Args:
@@ -78,8 +79,8 @@ def write_figures(specification: Specification, output: Path, style: str = "pape
         if isinstance(figure, Figure) and figure.kind in _DRAWN
     }
     contents |= {"table.tex": table_latex(table).encode(), "table.md": table_markdown(table).encode()}
-    write_whole(output, contents)
-    return [output / name for name in contents]
+    write_whole(Path(output), contents)
+    return [Path(output) / name for name in contents]
 
 
 def figure_pdf(specification: Specification, figure: Figure, style: Style) -> bytes:

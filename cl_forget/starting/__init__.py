@@ -26,7 +26,9 @@ def write_experiment(kind: str, output: Path | str | None = None) -> Path:
         UserError: another kind, a file that is there already, or a place that cannot be written.
     """
     if kind not in KINDS:
-        raise UserError(f"there is no '{kind}' to start from.{closest(kind, [*KINDS])} Known: {', '.join(KINDS)}.")
+        raise UserError(
+            f"there is no '{kind}' to start from.{closest(kind, [*KINDS])} Known: {', '.join(KINDS)}."
+        )
     target = Path(output or f"{kind}.yaml")
     if target.exists() or target.is_symlink():
         raise UserError(f"{target} is there already; choose another --output, or remove it.")

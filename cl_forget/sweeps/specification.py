@@ -14,7 +14,6 @@ Everything is checked before anything is loaded.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -39,6 +38,7 @@ from cl_forget.config import (
 )
 from cl_forget.errors import UserError
 from cl_forget.evaluation.metrics import DEFINITIONS
+from cl_forget.files import StrPath
 from cl_forget.mitigations.base import Chain, Mitigation
 from cl_forget.registry import closest
 from cl_forget.sweeps.selection import Protocol
@@ -334,7 +334,7 @@ class Sweep(Shared):
         return Run.parse({**fields, "method": arm, "mitigations": mitigations, "seed": seed})
 
 
-def load_sweep(path: Path | str, overrides: tuple[str, ...] | list[str] = ()) -> Sweep:
+def load_sweep(path: StrPath, overrides: tuple[str, ...] | list[str] = ()) -> Sweep:
     """Read a sweep file and apply `key=value` overrides; errors as `cl_forget.config.load_experiment`."""
     return load_file(path, Sweep, overrides)
 
