@@ -23,6 +23,7 @@ from cl_forget.failures import (
     one_line,
     open_standard_streams,
 )
+from cl_forget.files import below
 from cl_forget.redact import redact
 
 app = typer.Typer(
@@ -104,7 +105,7 @@ def run(
     from cl_forget.config import load_experiment
 
     experiment = load_experiment(file, [*(overrides or []), *([f"seeds={seed}"] if seed else [])])
-    folder = output or Path("runs") / experiment.name
+    folder = output or below(Path("runs"), experiment.name, file)
     if dry_run:
         from cl_forget.plan import plan
 
@@ -192,7 +193,7 @@ def sweep_run(
     from cl_forget.sweeps.storage import is_local
     from cl_forget.sweeps.tables import failure_lines, final_table
 
-    folder = output or f"runs/{asked.name}"
+    folder = output or str(below(Path("runs"), asked.name, file))
     resources = Resources(address, cpus_per_trial, gpus_per_trial, memory_per_trial, max_concurrent)
     live = sys.stderr.isatty()
     trials = sweep(asked, folder, resume, resources, tell=lambda line: typer.echo(line, err=True), live=live)

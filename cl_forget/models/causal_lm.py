@@ -122,6 +122,17 @@ class CausalLM(FoundationModel):
             self._packs = _keeps_apart(self)
         return self._packs
 
+    def looks_back_only(self) -> bool:
+        """Whether a token changes nothing before it: what makes a language model causal, whatever it is called."""
+        ids = torch.arange(6, device=self.device)[None] % self.vocabulary
+        other = ids.clone()
+        other[0, -1] = (ids[0, -1] + 1) % self.vocabulary
+        with torch.no_grad(), evaluating(self):
+            first, second = (
+                self.lm(input_ids=given, use_cache=False).logits[0, :-1] for given in (ids, other)
+            )
+        return torch.allclose(first, second, atol=1e-4 * float(first.abs().max()), rtol=0, equal_nan=True)
+
     # -- forward ---------------------------------------------------------------------------------------
     def forward(self, batch: Batch, depths: Sequence[str] = (), embedding: Tensor | None = None) -> Forward:
         """One pass; logits at the positions that answer only."""

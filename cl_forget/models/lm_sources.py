@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.errors import UserError
 from cl_forget.models._quiet import quiet_transformers
-from cl_forget.models.sources import hub_offline_if_unreachable, out_of_reach
+from cl_forget.models.sources import TRUST, hub_offline_if_unreachable, out_of_reach, trusts_code
+from cl_forget.weights.keys import harmless, refuse_unless_whole
 
 if TYPE_CHECKING:
     from cl_forget.models.causal_lm import CausalLM
@@ -27,17 +29,70 @@ def load_hf(what: str = "") -> CausalLM:
     Raises:
         UserError: no such model, unreadable or unsafe weights, no tokenizer, or the hub is out of reach.
     """
-    from transformers import AutoModelForCausalLM
-
     where = _where(what, "hf")
 
     def load() -> Any:
-        import torch
-
-        # Only safetensors: the older format is a pickle, and nothing from outside is unpickled.
-        return AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, use_safetensors=True)
+        return _from_folder(Path(where)) if Path(where).is_dir() else _from_hub(where)
 
     return _load("hf", what, load, {"pretrained_model_name_or_path": where})
+
+
+def _from_hub(name: str, **more: Any) -> Any:
+    """A model by its name, if every tensor of it was there."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    # Only safetensors from afar: the older format is a pickle.
+    lm, report = AutoModelForCausalLM.from_pretrained(
+        name,
+        dtype=torch.float32,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are in the report, and refused
+        trust_remote_code=trusts_code(),
+        **{"use_safetensors": True, **more},
+    )
+    _check_report(str(more.get("gguf_file", name)), report)
+    return lm
+
+
+def _from_folder(folder: Path) -> Any:
+    """A model from a folder, whatever was wrapped around it when it was saved."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    from cl_forget.weights.checkpoint import open_checkpoint
+
+    checkpoint = open_checkpoint(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trusts_code())
+    if config.is_encoder_decoder:
+        raise _not_causal(f"hf:{folder}", config.model_type)
+    with torch.device("meta"):
+        shell = AutoModelForCausalLM.from_config(config, trust_remote_code=trusts_code())
+    plain = all(file.endswith(".safetensors") for file in checkpoint.files)
+    if plain and not checkpoint.renames(shell.state_dict().keys()):
+        return _from_hub(str(folder))
+    # transformers is given the tensors, and converts what it has come to call otherwise.
+    checkpoint.know(shell.state_dict().keys())
+    state = {name: checkpoint.source.load(name) for name in checkpoint.source.infos}
+    lm, report = type(shell).from_pretrained(
+        None,
+        config=config,
+        state_dict=state,
+        dtype=torch.float32,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )
+    _check_report(str(folder), report)
+    with contextlib.suppress(OSError):  # a folder need not have one
+        lm.generation_config = GenerationConfig.from_pretrained(folder)
+    return lm
+
+
+def _check_report(where: str, report: Mapping[str, Any]) -> None:
+    """Refuse a model some of whose tensors transformers made up, or left lying."""
+    foreign = [name for name in report["unexpected_keys"] if not harmless(name, (1, 1, 0, 0))]
+    mis_shaped = [key[0] for key in report["mismatched_keys"]]
+    refuse_unless_whole(where, sorted(report["missing_keys"]), foreign, mis_shaped)
 
 
 def load_random(what: str = "") -> CausalLM:
@@ -50,7 +105,10 @@ def load_random(what: str = "") -> CausalLM:
     def load() -> Any:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(where), dtype=torch.float32)
+            config = AutoConfig.from_pretrained(where, trust_remote_code=trusts_code())
+            return AutoModelForCausalLM.from_config(
+                config, dtype=torch.float32, trust_remote_code=trusts_code()
+            )
 
     return _load("random", what, load, {"pretrained_model_name_or_path": where})
 
@@ -61,8 +119,6 @@ def load_gguf(what: str = "") -> CausalLM:
     Raises:
         UserError: no such file, not a GGUF, or an architecture that transformers cannot read from one.
     """
-    from transformers import AutoModelForCausalLM
-
     file = Path(what).expanduser()
     if not what or not file.is_file():
         raise UserError(f"no file at '{what}': write gguf:<path of a .gguf file>.")
@@ -72,9 +128,7 @@ def load_gguf(what: str = "") -> CausalLM:
     source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
 
     def load() -> Any:
-        import torch
-
-        lm: Any = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        lm = _from_hub(str(file.parent), gguf_file=file.name, use_safetensors=None)
         # The weights are plain float32 by now; transformers would refuse to save what it still holds quantised.
         lm.hf_quantizer = None
         if hasattr(lm.config, "quantization_config"):
@@ -113,16 +167,33 @@ def _load(source: str, what: str, load: Any, tokenizer: dict[str, str]) -> Causa
     with reach, quiet_transformers():
         try:
             lm = load()
+        except UserError:
+            raise
         except Exception as error:
             raise UserError(_why_not(source, what, local, error)) from error
+        if getattr(lm, "_hf_peft_config_loaded", False):
+            raise UserError(
+                f"'{source}:{what}' is an adapter; merge it into its base (`merge_and_unload`, `save_pretrained`) "
+                "and give that folder."
+            )
         try:
-            words = AutoTokenizer.from_pretrained(**tokenizer)
+            words = AutoTokenizer.from_pretrained(**tokenizer, trust_remote_code=trusts_code())
         except Exception as error:
             raise UserError(
                 f"'{source}:{what}' has no tokenizer that can be read ({_first_line(error)}); put the model's "
                 "tokenizer files beside its weights."
             ) from error
-    return CausalLM(lm, words)
+    model = CausalLM(lm, words)
+    if lm.config.is_encoder_decoder or not model.looks_back_only():
+        raise _not_causal(f"{source}:{what}", type(lm).__name__)
+    return model
+
+
+def _not_causal(name: str, kind: str) -> UserError:
+    return UserError(
+        f"'{name}' ({kind}) sees a whole text at once and not only what came before, as an encoder does; use a "
+        "causal language model (gpt2, llama, qwen, gemma, ...)."
+    )
 
 
 def _why_not(source: str, what: str, local: bool, error: Exception) -> str:
@@ -136,6 +207,11 @@ def _why_not(source: str, what: str, local: bool, error: Exception) -> str:
         return (
             f"'{name}' could not be had from the hub ({type(error).__name__}): check the name and the network, "
             f"or download the model elsewhere and write {source}:<folder>."
+        )
+    if "trust_remote_code" in said or "custom code" in said:
+        return (
+            f"'{name}' brings Python code of its own, which is not run; if you trust its authors, set the "
+            f"environment variable {TRUST}=1."
         )
     if "safetensors" in said and "no file named" in said:
         return f"'{name}' has no model.safetensors; save it again with save_pretrained, which writes one."

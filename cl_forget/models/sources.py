@@ -8,14 +8,25 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cl_forget.errors import UserError
 from cl_forget.registry import closest
+from cl_forget.weights.keys import harmless, refuse_unless_whole
 
 if TYPE_CHECKING:
     from cl_forget.models.clip import ClipModel
+    from cl_forget.weights.checkpoint import Checkpoint
+
+
+TRUST = "CL_FORGET_TRUST_REMOTE_CODE"
+"""Environment variable: 1 lets models run code that comes with them. No file, so no recorded run, can set it."""
+
+
+def trusts_code() -> bool:
+    """Whether the user lets models run code of their own; see `TRUST`."""
+    return os.environ.get(TRUST) == "1"
 
 
 def load_emoji_clip() -> ClipModel:
@@ -36,6 +47,7 @@ def load_open_clip(what: str = "") -> ClipModel:
     import torch
 
     from cl_forget.models.clip import ClipModel
+    from cl_forget.weights.checkpoint import open_checkpoint
 
     if what.startswith("local-dir:"):
         folder = Path(what.removeprefix("local-dir:")).expanduser()
@@ -43,23 +55,79 @@ def load_open_clip(what: str = "") -> ClipModel:
             raise UserError(
                 f"no open_clip model in {folder}: it must hold open_clip_config.json and weights."
             )
-        name, pretrained = f"local-dir:{folder}", None
+        if "trust_remote_code" in (folder / "open_clip_config.json").read_text() and not trusts_code():
+            raise UserError(_brings_code(what))
+        name, tag, checkpoint = f"local-dir:{folder}", None, open_checkpoint(folder)
     else:
-        name, pretrained = _architecture_and_weights(what)
+        name, weights = _architecture_and_weights(what)
+        tag = None if isinstance(weights, Path) else weights
+        checkpoint = open_checkpoint(weights) if isinstance(weights, Path) else None
     try:
         # The initial weights are drawn from a seed of their own, so "none" is one model, not many.
-        with torch.random.fork_rng(devices=[]), hub_offline_if_unreachable():
+        with torch.random.fork_rng(devices=[]), hub_offline_if_unreachable(), no_questions():
             torch.manual_seed(0)
             clip, _, preprocess = open_clip.create_model_and_transforms(
-                name, pretrained=pretrained, force_patch_dropout=0.0
+                name,
+                pretrained=tag,
+                load_weights=tag is not None,
+                pretrained_text=tag is not None or checkpoint is None,
+                force_patch_dropout=0.0,
             )
-        tokenizer = open_clip.get_tokenizer(name)
+            tokenizer = open_clip.get_tokenizer(name)
+        if checkpoint is not None:
+            _load_checkpoint(clip, checkpoint)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(_why_not_loaded(what, error)) from error
     return ClipModel(clip, preprocess, tokenizer)
 
 
-def _architecture_and_weights(what: str) -> tuple[str, str | None]:
+def _load_checkpoint(clip: Any, checkpoint: Checkpoint) -> None:
+    """Set a model to a checkpoint that holds all of it and nothing else.
+
+    open_clip loads these too, but it resizes position embeddings and takes a folder without weights in silence.
+    """
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict
+
+    own = clip.state_dict()
+    checkpoint.know(own.keys())
+    source = checkpoint.source
+    state = {name: source.load(name) for name in source.infos}
+    if any(name not in own for name in state):  # other libraries' formats, and open_clip's old one
+        state = convert_state_dict(clip, state)
+        if "positional_embedding" in state and not hasattr(clip, "positional_embedding"):
+            state = convert_to_custom_text_state_dict(state)
+    state = {name: t for name, t in state.items() if name in own or not harmless(name, tuple(t.shape))}
+    for name in ("logit_scale", "logit_bias"):  # a number, or a vector of one
+        if name in state and name in own and state[name].numel() == own[name].numel():
+            state[name] = state[name].reshape(own[name].shape)
+    both = state.keys() & own.keys()
+    refuse_unless_whole(
+        str(checkpoint.path),
+        [name for name in own if name not in state],
+        [name for name in state if name not in own],
+        [name for name in both if state[name].shape != own[name].shape],
+    )
+    clip.load_state_dict(state)
+
+
+@contextlib.contextmanager
+def no_questions() -> Iterator[None]:
+    """What comes from outside is not asked about on the terminal: code of its own is not run (see `trusts_code`)."""
+    from transformers import dynamic_module_utils
+
+    was = dynamic_module_utils.TIME_OUT_REMOTE_CODE
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = was if trusts_code() else 0
+    try:
+        yield
+    finally:
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = was
+
+
+def _architecture_and_weights(what: str) -> tuple[str, str | Path | None]:
+    """The architecture, and a tag, a file, or nothing."""
     import open_clip
 
     architecture, _, weights = what.partition("/")
@@ -72,8 +140,10 @@ def _architecture_and_weights(what: str) -> tuple[str, str | None]:
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if weights == "none":
         return architecture, None
-    if weights in tags or Path(weights).expanduser().is_file():
-        return architecture, weights if weights in tags else str(Path(weights).expanduser())
+    if weights in tags:
+        return architecture, weights
+    if weights and Path(weights).expanduser().exists():
+        return architecture, Path(weights).expanduser()
     if "/" in weights or weights.endswith((".pt", ".bin", ".safetensors")):
         raise UserError(f"no checkpoint file at '{weights}': give a path that exists, a tag, or 'none'.")
     raise UserError(
@@ -82,8 +152,17 @@ def _architecture_and_weights(what: str) -> tuple[str, str | None]:
     )
 
 
+def _brings_code(what: str) -> str:
+    return (
+        f"'open_clip:{what}' brings Python code of its own, which is not run; if you trust its authors, set the "
+        f"environment variable {TRUST}=1."
+    )
+
+
 def _why_not_loaded(what: str, error: Exception) -> str:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if "trust_remote_code" in str(error):
+        return _brings_code(what)
     if out_of_reach(error):
         return (
             f"the weights of 'open_clip:{what}' could not be downloaded ({type(error).__name__}); download them "

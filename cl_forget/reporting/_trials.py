@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cl_forget.errors import UserError
 from cl_forget.evaluation.metrics import DEFINITIONS
+from cl_forget.files import inside
 from cl_forget.reporting._observations import COST_MEASURES, Values, headline_measures, metric_values
 from cl_forget.reporting.specification import Measure
 from cl_forget.result import Result
@@ -129,7 +130,9 @@ class SweepView:
 def trial_folder(trial: Trial, folders: Mapping[str, Path]) -> Path | None:
     """Where the trial's run lies; None if its sweep's folder is not known."""
     folder = folders.get(trial.sweep)
-    return None if folder is None else folder / (trial.folder or f"trials/{trial.id}")
+    if folder is None:
+        return None
+    return inside(folder, trial.folder or f"trials/{trial.id}", f"a trial of {folder}")
 
 
 def check_trials(trials: Sequence[Trial]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.errors import UserError
+from cl_forget.files import below
 from cl_forget.sweeps.cluster import Resources, check_fits, ray_runtime, with_memory
 from cl_forget.sweeps.folder import SweepState, known_state, new_folder, only_driver
 from cl_forget.sweeps.planning import Group, Planned, plan_grid, planned, saved, share
@@ -60,7 +61,7 @@ def sweep(
         UserError: whatever can be known to go wrong, before any trial starts.
     """
     asked = what if isinstance(what, Sweep) else load_sweep(Path(what))
-    address = str(output or Path("runs") / asked.name)
+    address = str(output or below(Path("runs"), asked.name, "the sweep"))
     folder = local_folder(address)
     resources = resources or Resources()
     mirror = None if is_local(address) else Mirror(address, folder)

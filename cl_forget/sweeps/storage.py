@@ -11,7 +11,7 @@ from typing import Any
 
 from cl_forget.environment import cache_folder
 from cl_forget.errors import UserError
-from cl_forget.files import whole
+from cl_forget.files import inside, whole
 
 LAST = ("state.json", "result.json", "trial.json", "sweep.json")
 """Files that speak of others: they arrive after them."""
@@ -72,7 +72,8 @@ class Mirror:
         with self._lock:
             for part in below:
                 for remote in self._files.find(f"{self._root}/{part}" if part else self._root):
-                    self._pull_file(remote, self.folder / remote[len(self._root) :].lstrip("/"))
+                    name = remote[len(self._root) :].lstrip("/")
+                    self._pull_file(remote, inside(self.folder, name, self.address))
 
     def _pull_file(self, remote: str, local: Path) -> None:
         stamp, key = _stamp(local), self._files.ukey(remote)

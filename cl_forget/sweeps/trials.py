@@ -17,10 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cl_forget.errors import UserError
-from cl_forget.files import whole, write_text
+from cl_forget.files import below, whole, write_text
 from cl_forget.redact import redact
 from cl_forget.result import Cost
 from cl_forget.spreadsheet import csv_text
@@ -82,6 +82,16 @@ class Trial(BaseModel):
     cost: Cost | None = None
     seconds: float | None = None
     history: list[dict[str, Any]] = Field(default_factory=list)
+
+    @field_validator("id", "folder")
+    @classmethod
+    def _below_the_sweep(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                below(Path(), name, "the trial")
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        return name
 
     @property
     def over(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from cl_forget.errors import UserError
-from cl_forget.files import whole, write_text
+from cl_forget.files import inside, whole, write_text
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
@@ -125,7 +125,7 @@ class RunFolder:
 
     def adopt(self, donor: RunFolder, entry: dict[str, Any]) -> None:
         """Make a checkpoint of another run this one's too: a second name of the same file where that is possible."""
-        source, target = (folder.path / "checkpoints" / entry["file"] for folder in (donor, self))
+        source, target = (folder._checkpoint(entry) for folder in (donor, self))
         target.unlink(missing_ok=True)
         try:
             os.link(source, target)
@@ -135,7 +135,10 @@ class RunFolder:
 
     def load(self, entry: dict[str, Any]) -> dict[str, dict[str, Tensor]]:
         """Read the checkpoint that an entry of the state names."""
-        return unflatten(load_tensors(self.path / "checkpoints" / entry["file"], entry["sha256"]))
+        return unflatten(load_tensors(self._checkpoint(entry), entry["sha256"]))
+
+    def _checkpoint(self, entry: dict[str, Any]) -> Path:
+        return inside(self.path / "checkpoints", entry["file"], self.path / "state.json")
 
 
 class FollowedFolder(RunFolder):

@@ -5,22 +5,29 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from cl_forget.errors import UserError
+from cl_forget.files import inside, stays_inside
 from cl_forget.weights.adapter import WithAdapter
-from cl_forget.weights.reading import InMemory, Shards, TensorInfo, TensorSource, open_file
+from cl_forget.weights.keys import fit, harmless
+from cl_forget.weights.reading import InMemory, Renamed, Shards, TensorInfo, TensorSource, open_file
 from cl_forget.weights.writing import whole, write_file
 
 SINGLE = (
     "model.safetensors",
     "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
     "pytorch_model.bin",
     "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "pytorch_model.pth",
+    "model.pth",
 )
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 COMPANIONS = re.compile(
@@ -37,10 +44,11 @@ class Checkpoint:
     Attributes:
         path: the file or folder.
         kind: "file", "folder" (transformers or open_clip), "adapter" (LoRA of peft) or "memory".
-        source: its tensors; an adapter's are those of the merged model.
+        source: its tensors by the model's own names; an adapter's are those of the merged model.
         files: the files of weights and the names each holds; empty in memory.
         index: name of the index file of a sharded model.
         companions: the folder whose other files (configuration, tokenizer, card) belong to the model.
+        saver: for a model in memory, how its own library writes it: a folder, and name -> tensor.
     """
 
     path: Path
@@ -49,6 +57,32 @@ class Checkpoint:
     files: dict[str, Mapping[str, TensorInfo]] = field(default_factory=dict)
     index: str | None = None
     companions: Path | None = None
+    saver: Callable[[Path, Callable[[str], Tensor]], None] | None = None
+
+    def __post_init__(self) -> None:
+        self._raw = self.source
+        self._names: dict[str, str] = {}
+        if self.files:
+            self.know(())
+
+    def know(self, expected: Collection[str]) -> None:
+        """Learn what the model's own library calls its tensors: `source` has these names from now on.
+
+        Args:
+            expected: those names.
+        """
+        names = fit(self._raw.infos, expected)
+        self._names = {
+            name: here
+            for name, here in names.items()
+            if here in expected or not harmless(here, self._raw.infos[name].shape)
+        }
+        self.source = Renamed(self._raw, self._names)
+
+    def renames(self, expected: Collection[str]) -> bool:
+        """Whether the files call some tensor of the model otherwise than its own library does."""
+        found = fit(self._raw.infos, expected)
+        return any(name != here and here in expected for name, here in found.items())
 
     def __str__(self) -> str:
         return f"{self.path} ({self.kind})"
@@ -76,21 +110,35 @@ class Checkpoint:
         return sorted(path for path in output.iterdir() if path.is_file())
 
     def write_weights(self, folder: Path, tensor: Callable[[str], Tensor]) -> None:
-        """The files of weights alone."""
+        """The files of weights alone, under the model's own names."""
+        if self.saver is not None:
+            self.saver(folder, tensor)
+            return
         if not self.files:
             raise UserError(f"{self.path} is no file that could be written again; give one, or a folder.")
         root = self.path if self.path.is_dir() else self.path.parent
         for file, infos in self.files.items():
             metadata = open_file(root / file).metadata
-            write_file(folder / file, infos, tensor, metadata, Path(file).suffix)
+            own = {self._names.get(name, name): name for name in infos}
+            target = inside(folder, file, self)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_file(
+                target,
+                {name: infos[own[name]] for name in own},
+                lambda name, own=own: tensor(name) if own[name] in self._names else self._raw.load(own[name]),  # type: ignore[misc]
+                metadata,
+                Path(file).suffix,
+            )
         if self.index is not None:
-            shutil.copyfile(root / self.index, folder / self.index)
+            index = _index(root, self.index)
+            index["weight_map"] = {self._names.get(n, n): shard for n, shard in index["weight_map"].items()}
+            (folder / self.index).write_text(json.dumps(index, indent=2) + "\n")
 
 
 def copy_companions(source: Path, target: Path) -> None:
-    """Copy everything in a model's folder that `COMPANIONS` describes."""
+    """Copy everything in a model's folder that `COMPANIONS` describes; nothing that a link leads to elsewhere."""
     for path in sorted(source.iterdir()):
-        if path.is_file() and COMPANIONS.fullmatch(path.name):
+        if path.is_file() and COMPANIONS.fullmatch(path.name) and stays_inside(source, path):
             shutil.copyfile(path, target / path.name)
 
 
@@ -129,13 +177,26 @@ def open_checkpoint(path: Path, base: TensorSource | None = None) -> Checkpoint:
     )
 
 
-def _sharded(path: Path, index: str) -> Checkpoint:
+def _index(path: Path, name: str) -> dict[str, Any]:
+    """The index of a sharded model; every shard it names lies in the folder.
+
+    Raises:
+        UserError: it is none, or names something else.
+    """
     try:
-        shards = sorted(set(json.loads((path / index).read_text())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError):
+        index: dict[str, Any] = json.loads((path / name).read_text())
+        shards = list(index["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise UserError(
-            f"{path / index} is not an index of shards; download or save the model again."
+            f"{path / name} is not an index of shards; download or save the model again."
         ) from None
+    for shard in shards:
+        inside(path, shard, path / name)
+    return index
+
+
+def _sharded(path: Path, index: str) -> Checkpoint:
+    shards = sorted(set(_index(path, index)["weight_map"].values()))
     missing = [shard for shard in shards if not (path / shard).is_file()]
     if missing:
         raise UserError(f"{path} lacks the shard {missing[0]}; download or copy the model again.")

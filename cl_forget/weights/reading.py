@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cl_forget.errors import UserError
+from cl_forget.weights.keys import tensors_of
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -116,10 +117,10 @@ class SafetensorsFile(TensorSource):
 
 
 class TorchFile(TensorSource):
-    """A state dict that `torch.save` wrote (.pt, .bin), or a training checkpoint with a `state_dict` inside.
+    """A state dict that `torch.save` wrote (.pt, .bin), or a training checkpoint with one inside (`keys.NESTS`).
 
     Nothing but tensors is unpickled. The file is mapped into memory anew for each tensor and let go of with it,
-    so that its pages do not pile up. The prefix `module.` of wrapped models is taken off, as open_clip does.
+    so that its pages do not pile up.
 
     Raises:
         UserError: it cannot be read, or holds something else.
@@ -136,18 +137,20 @@ class TorchFile(TensorSource):
         return self._tensors()[name].clone()
 
     def _tensors(self) -> dict[str, Tensor]:
-        loaded = self._read()
-        for key in ("state_dict", "model"):
-            if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-                loaded = loaded[key]
-        if not isinstance(loaded, dict) or not all(isinstance(t, Tensor) for t in loaded.values()):
+        tensors = tensors_of(self._read())
+        if tensors is None:
             raise UserError(f"{self.path} holds no state dict; save `model.state_dict()` as safetensors.")
-        wrapped = bool(loaded) and all(name.startswith("module.") for name in loaded)
-        return {name.removeprefix("module.") if wrapped else name: t for name, t in loaded.items()}
+        return tensors
 
     def _read(self) -> Any:
         try:
-            return torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
+            try:
+                return torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
+            except RuntimeError as error:
+                if "mmap" not in str(error):
+                    raise
+                # The format of torch before 1.6 cannot be mapped.
+                return torch.load(self.path, map_location="cpu", weights_only=True)
         except OSError as error:
             raise UserError(
                 f"{self.path} cannot be read: {error.strerror}; give a file that exists."
@@ -179,6 +182,24 @@ class Shards(TensorSource):
     def load(self, name: str) -> Tensor:
         """Read one tensor from the file that holds it."""
         return self._home[name].load(name)
+
+
+class Renamed(TensorSource):
+    """The tensors of a source under other names; those that are left out of `names` are not seen.
+
+    Args:
+        source: holds the tensors.
+        names: its name -> the name here.
+    """
+
+    def __init__(self, source: TensorSource, names: Mapping[str, str]) -> None:
+        self.where, self.source = source.where, source
+        self._own = {here: name for name, here in names.items()}
+        self.infos = {here: source.infos[name] for here, name in self._own.items()}
+
+    def load(self, name: str) -> Tensor:
+        """Read one tensor."""
+        return self.source.load(self._own[name])
 
 
 def open_file(path: Path) -> SafetensorsFile | TorchFile:
