@@ -196,11 +196,13 @@ def sweep_run(
     folder = output or str(below(Path("runs"), asked.name, file))
     resources = Resources(address, cpus_per_trial, gpus_per_trial, memory_per_trial, max_concurrent)
     live = sys.stderr.isatty()
-    trials = sweep(asked, folder, resume, resources, tell=lambda line: typer.echo(line, err=True), live=live)
+    trials = sweep(
+        asked, folder, resume, resources, tell=lambda line: typer.echo(redact(line), err=True), live=live
+    )
     summary = sweep_summary(trials, asked.protocol)
     _print(final_table(summary))
     for line in failure_lines(summary):
-        typer.secho(f"  {line}", fg="red", err=True)
+        typer.secho(f"  {redact(line)}", fg="red", err=True)
     if is_local(folder):
         place = Path(folder.partition("://")[2] or folder)
         typer.echo(f"  {write_report(specify_folders([place]), place).page}")
@@ -537,6 +539,7 @@ def _print(renderable: Any) -> None:
 def main() -> None:
     """Entry point: a mistake of the user is one line and exit code 2, an interrupt leaves a resumable run."""
     open_standard_streams()
+    sys.excepthook = _discreet
     with nothing_more_printed():
         try:
             code = app(prog_name="cl-forget", standalone_mode=False)
@@ -561,6 +564,13 @@ def main() -> None:
 
 
 _INTERRUPTED = 130
+
+
+def _discreet(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """What is no mistake of the user's is shown whole, but for secrets."""
+    import traceback
+
+    typer.echo(redact("".join(traceback.format_exception(kind, error, trace))), err=True, nl=False)
 
 
 def _fail(message: str) -> NoReturn:

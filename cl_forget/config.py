@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -180,6 +181,34 @@ class Tracking(Section):
     timeout: float = Field(20.0, gt=0, le=600)
     kl_every: int = Field(25, ge=1)
 
+    def resolved(self, **ours: str) -> Tracking:
+        """With every label that nobody has set taken from W&B's own variable, else from `ours`.
+
+        Args:
+            ours: field -> what we call it where neither says anything.
+        """
+        found: dict[str, Any] = {}
+        for field, variable in _WANDB_LABELS.items():
+            if field in self.model_fields_set and getattr(self, field) is not None:
+                continue
+            if said := os.environ.get(variable):
+                found[field] = (
+                    [tag.strip() for tag in said.split(",") if tag.strip()] if field == "tags" else said
+                )
+            elif field in ours:
+                found[field] = ours[field]
+        return self.model_copy(update=found)
+
+
+_WANDB_LABELS = {
+    "project": "WANDB_PROJECT",
+    "entity": "WANDB_ENTITY",
+    "group": "WANDB_RUN_GROUP",
+    "job_type": "WANDB_JOB_TYPE",
+    "tags": "WANDB_TAGS",
+}
+"""Fields of `track` that W&B reads from the environment where the file does not set them."""
+
 
 def parse_mitigation(item: Any) -> Mitigation:
     """A mitigation from what an experiment file may say: `name`, `{name: knob value}`, `{name: {field: value}}`.
@@ -345,7 +374,7 @@ class Experiment(Shared):
     def runs(self) -> list[Run]:
         """One run per method and seed; all methods of a seed stand together."""
         shared = {field: getattr(self, field) for field in Shared.model_fields}
-        shared["track"] = self.track.model_copy(update={"group": self.track.group or self.name})
+        shared["track"] = self.track.resolved(group=self.name)
         return [
             Run(method=arm, mitigations=mitigations, seed=seed, **shared)
             for seed in self.seeds

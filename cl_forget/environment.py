@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import resource
@@ -31,13 +32,22 @@ PACKAGES = (
 
 def quiet_libraries() -> None:
     """Keep other packages' start-up chatter off the terminal; our own messages stay."""
-    import logging
     import warnings
 
     warnings.filterwarnings("ignore", module=r"(?!cl_forget)")
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    for handler in logging.getLogger().handlers:
+        if type(handler.formatter) is logging.Formatter:  # whoever has set another one formats for themselves
+            handler.setFormatter(_Discreet("%(message)s"))
     logging.getLogger("cl_forget").setLevel(logging.INFO)
     logging.getLogger("wandb").propagate = False  # it has log files of its own
+
+
+class _Discreet(logging.Formatter):
+    """Lines without secrets, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
 
 
 def device() -> str:
@@ -75,7 +85,7 @@ def describe() -> dict[str, Any]:
         "system": platform.system(),
         "device": torch.cuda.get_device_name() if device().startswith("cuda") else device(),
         "threads": torch.get_num_threads(),
-        "command": redact(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
+        "command": redact(" ".join([Path(sys.argv[0]).name, *redact(sys.argv[1:])])),
     }
 
 

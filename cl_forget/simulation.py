@@ -388,9 +388,9 @@ class Simulation:
         tasks, suites, probes = self._names()
         curves = self.curves() if self.run.evaluate.curves else []
         result = Result(
-            method=self.run.method,
+            method=redact(self.run.method),
             seed=self.run.seed,
-            model=self.run.model,
+            model=redact(self.run.model),
             run=redact(self.run.model_dump(mode="json")),
             tasks=tasks,
             suites=suites,

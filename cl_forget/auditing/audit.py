@@ -14,6 +14,7 @@ from cl_forget.environment import describe
 from cl_forget.evaluation.metrics import mean
 from cl_forget.files import StrPath
 from cl_forget.progress import track
+from cl_forget.redact import redact
 from cl_forget.result import Row, TaskScores
 from cl_forget.streams.base import Experience
 from cl_forget.weights import Layout, distances
@@ -60,8 +61,8 @@ def audit(
     pair = load_pair(base, tuned, text)
     tasks, chosen = choose_data(pair, stream, suites)
     found = Audit(
-        base=pair.base_name,
-        tuned=pair.tuned_name,
+        base=redact(pair.base_name),
+        tuned=redact(pair.tuned_name),
         format=pair.tuned.kind,
         environment=describe(),
         **_moved(pair),

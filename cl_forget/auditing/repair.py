@@ -19,6 +19,7 @@ from cl_forget.mitigations.hma import HeterogeneousAveraging
 from cl_forget.mitigations.lines import LiNeS
 from cl_forget.mitigations.wise_ft import WiseFT
 from cl_forget.progress import bar
+from cl_forget.redact import redact
 from cl_forget.registry import closest
 from cl_forget.weights import open_checkpoint
 
@@ -89,8 +90,8 @@ def repair(
         _reread(pair, output / "model", merge_adapter)
     rows = [bench.row(None, lambda _: 0.0), bench.row("tuned", lambda _: 1.0), bench.row("repaired", share)]
     found = Repair(
-        base=pair.base_name,
-        tuned=pair.tuned_name,
+        base=redact(pair.base_name),
+        tuned=redact(pair.tuned_name),
         format=pair.base.kind if merge_adapter else pair.tuned.kind,
         rule=rule,
         base_point=search.base,

@@ -11,11 +11,12 @@ import base64
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
+from cl_forget.redact import redact
 from cl_forget.reporting._observations import just_trained, lookup
 from cl_forget.reporting.numbers import LIMITS, MISSING, SUFFIX, half_width, number, scale, with_interval
 from cl_forget.reporting.specification import Cell, Figure, Frame, Measure, RunRecord, Specification, Table
@@ -181,6 +182,16 @@ def _short(value: Any) -> Any:
 
 def _runs(records: Sequence[RunRecord]) -> dict[str, Any]:
     """Every run with what is its own; what all have in common, and each environment, stands once."""
+    # A run of an earlier version, or of somebody else, may hold what this one would not have written.
+    records = [
+        replace(
+            r,
+            configuration=redact(r.configuration),
+            environment=redact(r.environment),
+            reason=redact(r.reason),
+        )
+        for r in records
+    ]
     flat = [dict(_flat(record.configuration)) for record in records]
     shared = {
         key: value

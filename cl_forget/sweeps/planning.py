@@ -79,8 +79,8 @@ def planned(sweep: Sweep, arm: str, config: dict[str, Any], seed: int, role: Rol
     """
     stream = sweep.report_on.stream if role == "report" and sweep.report_on else None
     run = sweep.run(arm, config, seed, stream)
-    place = {"group": run.track.group or sweep.name, "job_type": f"{role} trial"}
-    run = run.model_copy(update={"track": run.track.model_copy(update=place)})
+    track = run.track.resolved(group=sweep.name, job_type=f"{role} trial")
+    run = run.model_copy(update={"track": track})
     knob = _knob(run, config)
     value = None if knob is None else config.get(knob, _value(run, knob))
     trial = Trial(

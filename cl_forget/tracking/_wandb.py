@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from cl_forget.config import Run
+from cl_forget.config import Run, Tracking
 from cl_forget.environment import describe
 from cl_forget.files import write_bytes
 from cl_forget.redact import redact
@@ -32,7 +32,7 @@ def start(run: Run, mode: Literal["online", "offline"], folder: Path, identity: 
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
-    track = run.track
+    track = run.track.resolved()
     settings = wandb.Settings(
         mode=mode,
         console="off",  # the terminal is the user's, and may show what must not be uploaded
@@ -48,12 +48,7 @@ def start(run: Run, mode: Literal["online", "offline"], folder: Path, identity: 
         reinit="create_new",  # other runs of this process, of a sweep or the user's own, stay untouched
     )
     started = wandb.init(
-        project=track.project,
-        entity=track.entity,
-        group=track.group,
-        job_type=track.job_type,
-        tags=track.tags,
-        name=f"{run.method}, seed {run.seed}",
+        **_labels(run, track),
         id=identity,
         resume="allow",
         dir=folder,
@@ -66,6 +61,20 @@ def start(run: Run, mode: Literal["online", "offline"], folder: Path, identity: 
     for section in names.SECTIONS:
         started.define_metric(f"{section}/*", step_metric=names.EXPERIENCE)
     return started
+
+
+def _labels(run: Run, track: Tracking) -> dict[str, Any]:
+    """What W&B shows of a run in its lists, and writes into its own logs."""
+    return redact(
+        {
+            "project": track.project,
+            "entity": track.entity,
+            "group": track.group,
+            "job_type": track.job_type,
+            "tags": list(dict.fromkeys(redact(track.tags))),
+            "name": os.environ.get("WANDB_NAME") or f"{run.method}, seed {run.seed}",
+        }
+    )
 
 
 def configuration(run: Run) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from cl_forget.files import write_text
+from cl_forget.redact import redact
 from cl_forget.result import Result, Row
 from cl_forget.spreadsheet import csv_text
 from cl_forget.tracking.names import accuracy_table
@@ -31,7 +32,7 @@ class EventLog:
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record."""
-        self._file.write(json.dumps(record) + "\n")
+        self._file.write(json.dumps(redact(record)) + "\n")
         self._file.flush()
         self.written += 1
 

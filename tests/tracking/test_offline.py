@@ -302,3 +302,47 @@ def test_wandb_s_own_reader_uploads_both_parts_of_a_resumed_run(
         row.tasks["squares-1"].test.accuracy for row in result.rows
     ]
     assert len([line for line in there.history if "train/loss" in line]) == result.rows[-1].cost.steps
+
+
+LABELS = {
+    "WANDB_PROJECT": "theirs", "WANDB_ENTITY": "team", "WANDB_RUN_GROUP": "group", "WANDB_JOB_TYPE": "job",
+    "WANDB_TAGS": "a, b,",
+}  # fmt: skip
+
+
+def test_wandbs_own_variables_win_over_our_labels_and_the_file_over_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from cl_forget.config import Experiment, Tracking
+    from cl_forget.sweeps.planning import plan_grid
+    from cl_forget.sweeps.specification import Sweep
+
+    def labels(track: Tracking) -> tuple[object, ...]:
+        return track.project, track.entity, track.group, track.job_type, track.tags
+
+    common = {"model": "tiny-clip", "stream": ["squares"], "name": "mine"}
+    sweep = Sweep(methods={"L2-SP": [{"l2_sp": 1}]}, **common)
+    assert labels(Experiment(**common).runs()[0].track) == ("cl-forget", None, "mine", "run", [])
+    assert labels(plan_grid(sweep)[0].run.track) == ("cl-forget", None, "mine", "tune trial", [])
+    for name, value in LABELS.items():
+        monkeypatch.setenv(name, value)
+    theirs = ("theirs", "team", "group", "job", ["a", "b"])
+    assert labels(Experiment(**common).runs()[0].track) == theirs
+    assert labels(plan_grid(sweep)[0].run.track) == theirs
+    assert labels(Tracking().resolved()) == theirs
+    said = {"project": "cl-forget", "entity": "e", "group": "g", "job_type": "run", "tags": []}
+    asked = ("cl-forget", "e", "g", "run", [])
+    assert labels(Experiment(track=said, **common).runs()[0].track) == asked, "also where it says our default"
+    assert labels(Tracking(**said).resolved(job_type="x")) == asked
+
+
+def test_wandb_is_given_what_its_variables_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cl_forget.config import Run
+    from cl_forget.tracking._wandb import _labels
+
+    run = Run(model="tiny-clip", stream=["squares"], method="LDIFS", seed=3)
+    assert _labels(run, run.track.resolved())["name"] == "LDIFS, seed 3"
+    monkeypatch.setenv("WANDB_NAME", "night run")
+    monkeypatch.setenv("WANDB_PROJECT", "theirs")
+    shown = _labels(run, run.track.resolved())
+    assert (shown["name"], shown["project"]) == ("night run", "theirs")
