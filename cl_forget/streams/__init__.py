@@ -7,7 +7,6 @@ A *spec* is what an experiment file says: a name (`digits`) or a name with its o
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -177,7 +176,7 @@ def _parse(kind: str, spec: Spec) -> tuple[str, dict[str, Any]]:
 def _build(registry: Registry, spec: Spec) -> list[Experience]:
     name, options = _parse(registry.kind, spec)
     function = registry.get(name)
-    key = json.dumps([registry.kind, name, options], sort_keys=True, default=str)
+    key = repr((registry.kind, name, sorted(options.items())))
     if key not in _in_memory:
         built = _call(function, f"{registry.kind} '{name}'", options)
         experiences = [built] if isinstance(built, Experience) else list(built)

@@ -20,7 +20,8 @@ Key = TypeVar("Key", bound=Hashable)
 
 def chance(*key: object) -> float:
     """A number in [0, 1) that depends on `key` only."""
-    digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
+    # File names need not be UTF-8; Python then holds their bytes as lone surrogates.
+    digest = hashlib.sha256("/".join(map(str, key)).encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:7], "big") / 2**56  # 56 bits: more would round up to 1.0
 
 

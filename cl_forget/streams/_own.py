@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cl_forget.errors import UserError
 from cl_forget.registry import closest
 from cl_forget.streams._choose import by_class, chance
 from cl_forget.streams.base import LabelSpace
+from cl_forget.streams.images import printable
 
 if TYPE_CHECKING:
     import numpy as np
 
 
+Classes = Mapping[Any, Any] | Sequence[Any]
+"""Readable class names as users give them: one per class in order, or by the source's own names."""
+
+WNID = re.compile(r"n[0-9]{8}")
+
+
 def label_space(
-    what: str,
-    head: str,
-    found: Sequence[str],
-    classes: Sequence[str] | Mapping[str, str] | None,
-    templates: Sequence[str],
+    what: str, head: str, found: Sequence[str], classes: Classes | None, templates: Sequence[str]
 ) -> LabelSpace:
     """The label space of a data set.
 
@@ -28,12 +33,13 @@ def label_space(
         head: name of the classifier.
         found: the classes as the source calls them, in the order of their labels.
         classes: one name per class in the same order, or a mapping from the source's name to a readable one,
-            which may leave classes out; None takes the source's names, with spaces for underscores.
+            which may leave classes out; None takes the source's names, with spaces for underscores, and for
+            WordNet numbers ("n01440764") the names that they stand for.
         templates: prompt templates.
 
     Raises:
-        UserError: fewer than two classes, names that do not match the classes or are given twice, or a
-            template without `{}`.
+        UserError: fewer than two classes, names that do not match the classes, are no texts or are given
+            twice, or a template without `{}`.
     """
     if len(found) < 2:
         raise UserError(f"{what} has {len(found)} class; telling classes apart needs at least two.")
@@ -42,28 +48,87 @@ def label_space(
             raise UserError(f"{what}: template '{template}' must hold {{}} once, where the class name goes.")
     if not templates:
         raise UserError(f"{what}: give at least one template, such as 'a photo of a {{}}.'.")
+    if classes is None:  # a source's own names may be alike: ImageNet has two kinds of crane
+        return LabelSpace(head, tuple(_own_names(what, found)), tuple(templates))
     if isinstance(classes, Mapping):
-        for name in classes:
+        given = {_key(what, key): name for key, name in classes.items()}
+        for name in given:
             if name not in found:
                 raise UserError(
-                    f"{what} has no class '{name}'.{closest(name, list(found))} Its classes: {_few(found)}."
+                    f"{what} has no class '{name}'.{closest(name, list(found))} Its classes: {few(found)}."
                 )
-        classes = [classes.get(name, _spaced(name)) for name in found]
-    if classes is None:  # a source's own names may be alike: ImageNet has two kinds of crane
-        return LabelSpace(head, tuple(_spaced(name) for name in found), tuple(templates))
+        missing = [name for name in found if name not in given]
+        given |= zip(missing, _own_names(what, missing), strict=True)
+        classes = [given[name] for name in found]
     if len(classes) != len(found):
         raise UserError(
-            f"{what} has {len(found)} classes ({_few(found)}) but {len(classes)} class names are given: "
+            f"{what} has {len(found)} classes ({few(found)}) but {len(classes)} class names are given: "
             "give one name per class, in this order."
         )
+    for name in classes:
+        if not isinstance(name, str):
+            raise UserError(f"{what}: a class name is read as {name!r}, which is no text: put it in quotes.")
+        if not name.strip():
+            raise UserError(f"{what}: a class name is empty; a prompt needs a name for each class.")
     twice = next((name for name in classes if classes.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"{what}: two classes are called '{twice}'; a prompt could not tell them apart.")
     return LabelSpace(head, tuple(classes), tuple(templates))
 
 
-def _spaced(name: str) -> str:
-    return name.replace("_", " ")
+def _key(what: str, key: Any) -> str:
+    """The source's own name of a class, as a user wrote it."""
+    if isinstance(key, bool) or not isinstance(key, str | int):
+        raise UserError(f"{what}: the class {key!r} is no text: put its name in quotes.")
+    return unicodedata.normalize("NFC", str(key))
+
+
+def _own_names(what: str, found: Sequence[str]) -> list[str]:
+    """What the source's names are in a prompt."""
+    for name in found:
+        if printable(name) != name:
+            raise UserError(
+                f"{what}: the class '{printable(name)}' has a name that is not UTF-8: rename it, or give `classes:` "
+                f"as a list of {len(found)} names in this order: {printable(few(found))}."
+            )
+    if found and all(WNID.fullmatch(name) for name in found):
+        return _wordnet(what, found)
+    return [name.replace("_", " ") for name in found]
+
+
+def _wordnet(what: str, numbers: Sequence[str]) -> list[str]:
+    """The names that WordNet numbers stand for, as ImageNet lists them; those alike get their definition."""
+    from timm.data import ImageNetInfo
+
+    known = ImageNetInfo("imagenet-22k")
+    names = []
+    for number in numbers:
+        try:
+            names.append(known.label_name_to_description(number, detailed=False).partition(",")[0].strip())
+        except KeyError:
+            raise UserError(
+                f"{what}: '{number}' looks like a WordNet number of ImageNet but is none of them: give "
+                f"readable names as `classes: {{{number}: ...}}`."
+            ) from None
+    return [
+        f"{name}, {_definition(known, number)}" if names.count(name) > 1 else name
+        for number, name in zip(numbers, names, strict=True)
+    ]
+
+
+def _definition(known: Any, number: str) -> str:
+    """The first clause of what a WordNet number is defined as."""
+    whole: str = known.label_name_to_description(number, detailed=True)
+    return re.split(r"[;,(]", whole.partition(": ")[2])[0].strip()
+
+
+def class_notes(found: Sequence[str], classes: Classes | None) -> list[str]:
+    """What to say of the names that a source has for its classes."""
+    if classes is None and all(WNID.fullmatch(name) for name in found):
+        return [f"WordNet numbers are read as ImageNet's names ({found[0]} is {_wordnet('', found[:1])[0]})"]
+    if classes is None and all(name.strip("_-. ").isdecimal() for name in found):
+        return ["the class names are numbers, which tell CLIP little: give readable names as `classes:`"]
+    return []
 
 
 def carve(
@@ -107,6 +172,6 @@ def carve(
     return {split: sorted(positions) for split, positions in splits.items()}
 
 
-def _few(names: Sequence[str]) -> str:
+def few(names: Sequence[str]) -> str:
     """The names, or the first of many."""
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")

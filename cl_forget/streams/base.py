@@ -205,6 +205,12 @@ class Experience:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for split in self.shifted:
+            if split in ("train", "validation", "test"):
+                raise UserError(
+                    f"experience '{self.name}': a shifted test set cannot be called '{split}', which is a split; "
+                    "give it another name."
+                )
         if self.labels is None:
             return
         classes = len(self.labels.classes)

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cl_forget.errors import UserError
 from cl_forget.registry import closest
 from cl_forget.streams._choose import balanced
-from cl_forget.streams._own import carve, label_space
+from cl_forget.streams._layout import (
+    Parts,
+    Tree,
+    class_folders,
+    find_splits,
+    leftovers,
+    natural,
+    normal,
+    walk,
+)
+from cl_forget.streams._own import carve, class_notes, label_space
 from cl_forget.streams.base import DEFAULT_TEMPLATES, Data, Experience, ImageData
+from cl_forget.streams.images import Picture, Range, check_range, printable, read_image, sampled, survey
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
-#: Folder names that mean a split rather than a class.
-SPLIT_NAMES = {
-    **{"train": "train", "training": "train", "val": "validation", "valid": "validation"},
-    **{"validation": "validation", "test": "test"},
-}
 READ_WHOLE = 256 * 2**20  # bytes: trees up to this size are checked and fingerprinted by their content
 
 
 @dataclass(frozen=True)
 class _File:
-    """One image: its path, its path inside the tree, and its class folder."""
+    """One image: its path, its path inside the tree of its split, and its class."""
 
     path: Path
     inside: str
@@ -37,11 +43,14 @@ class _File:
 def folder(
     path: Path,
     name: str | None = None,
-    classes: tuple[str, ...] | dict[str, str] | None = None,
+    classes: tuple[Any, ...] | dict[Any, Any] | None = None,
     templates: tuple[str, ...] = DEFAULT_TEMPLATES,
     validation: float = 0.1,
     test: float = 0.2,
+    splits: dict[str, str] | None = None,
+    nested: bool = False,
     shifted: dict[str, Path] | None = None,
+    value_range: Range | None = None,
     head: str | None = None,
     limit: int | None = None,
 ) -> list[Experience]:
@@ -54,128 +63,147 @@ def folder(
     Args:
         path: the folder.
         name: name of the task; the folder's name by default.
-        classes: readable class names: one per class folder in alphabetical order, or a mapping from folder
-            names, which may leave some out. By default the folder names, with spaces for underscores.
+        classes: readable class names: one per class folder in the order of their names (numbers as numbers), or
+            a mapping from folder names, which may leave some out. By default the folder names, with spaces for
+            underscores; for WordNet numbers ("n01440764") ImageNet's names.
         templates: prompts with one `{}` for the class name.
         validation: fraction of each class set aside for validation, where no folder holds it.
         test: fraction of each class set aside for testing, where no folder holds it.
+        splits: train, validation, test -> the folder of each, where their names do not say so; {} where all
+            folders are classes.
+        nested: whether images deeper than a class folder belong to it; asked for where no class folder holds
+            images itself.
         shifted: further test sets by name, each a folder with (some of) the same class folders.
+        value_range: the values that mean black and white in images of more than 8 bits per channel; 0 to 65,535
+            of integers and 0 to 1 of fractions by default.
         head: name of the classifier; tasks with the same classes and head share one. `name` by default.
         limit: at most this many images in each split, balanced over the classes; None keeps all.
 
     Raises:
-        UserError: a path that does not exist, no class folders, an empty class folder, a class in one split
-            that another does not know, an image that cannot be read, or options that do not fit the classes.
+        UserError: a path that does not exist, folders that can be read in two ways, no class folders, an empty
+            class folder, a class in one split that another does not know, an image that cannot be read, or
+            options that do not fit the classes.
     """
     path = path.expanduser()
-    what = f"folder '{path}'"
-    found = {split: _scan(tree) for split, tree in _split_trees(path).items()}
-    number = {name: label for label, name in enumerate(sorted({file.folder for file in found["train"]}))}
-    name = name or path.resolve().name
-    space = label_space(what, head or name, list(number), classes, templates)
+    what = f"folder '{printable(path)}'"
+    check_range(what, value_range)
+    notes: list[str] = []
+    tree = walk(path)
+    trees = find_splits(tree, splits, notes)
+    found = {split: _files(tree, prefix, nested, split == "train", notes) for split, prefix in trees.items()}
+    folders = sorted({file.folder for file in found["train"]}, key=natural)
+    number = {own: label for label, own in enumerate(folders)}
+    name = name or _name(path)
+    space = label_space(what, head or name, folders, classes, templates)
+    if folders != sorted(folders):
+        notes.append(f"class folders are sorted by the numbers in their names: {', '.join(folders[:3])}, ...")
+    notes += class_notes(folders, classes) + leftovers(tree)
     shares = {
         split: share for split, share in (("validation", validation), ("test", test)) if split not in found
     }
     train = found["train"]
     labels = [number[file.folder] for file in train]
-    positions = carve(what, labels, [file.inside for file in train], shares, list(number))
+    positions = carve(what, labels, [file.inside for file in train], shares, folders)
     chosen = {split: [train[position] for position in own] for split, own in positions.items()}
     chosen |= {split: files for split, files in found.items() if split != "train"}
-    data = {split: _data(what, chosen[split], number, limit) for split in ("train", "validation", "test")}
+    reading = _Reading(number, limit, value_range, notes)
+    data = {split: reading.data(what, split, chosen[split]) for split in ("train", "validation", "test")}
     more: dict[str, Data] = {
-        split: _data(f"folder '{tree}'", _scan(tree.expanduser()), number, limit)
-        for split, tree in (shifted or {}).items()
+        split: reading.data(f"folder '{printable(own)}'", split, _shifted(own.expanduser(), nested, notes))
+        for split, own in (shifted or {}).items()
     }
-    return [Experience(name, space, data["train"], data["validation"], data["test"], more)]
+    return [
+        Experience(name, space, data["train"], data["validation"], data["test"], more, notes=tuple(notes))
+    ]
 
 
-def _split_trees(path: Path) -> dict[str, Path]:
-    """The trees to read: of each split, or of all in one ("train")."""
-    inside = [entry for entry in _entries(path) if entry.is_dir()]
-    if not inside or not {entry.name.lower() for entry in inside} <= SPLIT_NAMES.keys():
-        return {"train": path}
-    trees: dict[str, Path] = {}
-    for entry in inside:
-        split = SPLIT_NAMES[entry.name.lower()]
-        if split in trees:
-            raise UserError(f"folder '{path}' holds both {trees[split].name} and {entry.name}: keep one.")
-        trees[split] = entry
-    if "train" not in trees:
-        raise UserError(f"folder '{path}' has no train folder beside {', '.join(e.name for e in inside)}.")
-    return trees
+def _name(path: Path) -> str:
+    """What a task is called after its folder."""
+    name = path.resolve().name
+    if not name or printable(name) != name:
+        raise UserError(
+            f"folder '{printable(path)}' has no name that a task can have: set the option `name:`."
+        )
+    return name
 
 
-def _entries(path: Path) -> list[Path]:
-    """What a folder holds in alphabetical order, hidden entries left out."""
-    try:
-        return sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    except FileNotFoundError:
-        raise UserError(f"folder '{path}' does not exist: correct the path.") from None
-    except OSError as error:
-        raise UserError(f"folder '{path}' cannot be read ({error.strerror}): give another.") from None
+def _files(tree: Tree, prefix: Parts, nested: bool, strict: bool, notes: list[str]) -> list[_File]:
+    """Every image of a tree of classes, class by class."""
+    names = set(class_folders(tree, prefix, nested, strict, notes))
+    place = tree.root.joinpath(*prefix)
+    inside = [parts for parts in tree.below(prefix) if parts[0] in names]
+    return [_File(place.joinpath(*parts), "/".join(parts), normal(parts[0])) for parts in inside]
 
 
-def _scan(tree: Path) -> list[_File]:
-    """Every image of a tree, class by class."""
-    class_folders = [entry for entry in _entries(tree) if entry.is_dir()]
-    if not class_folders:
-        raise UserError(f"folder '{tree}' has no class folders: put each class into a folder of its own.")
-    found = []
-    for class_folder in class_folders:
-        inside = sorted(class_folder.rglob("*"))
-        images = [entry for entry in inside if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
-        if not images:
-            raise UserError(
-                f"class folder '{class_folder}' holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}): "
-                "add some or remove it."
-            )
-        found += [_File(image, image.relative_to(tree).as_posix(), class_folder.name) for image in images]
-    return found
+def _shifted(path: Path, nested: bool, notes: list[str]) -> list[_File]:
+    """Every image of a further test set."""
+    tree = walk(path)
+    trees = find_splits(tree, None, notes)
+    if len(trees) > 1 or trees["train"]:
+        raise UserError(
+            f"folder '{printable(path)}' holds {', '.join(trees)}: give the one to test on, such as "
+            f"'{printable(path / trees.get('test', trees['train'])[0])}'."
+        )
+    return _files(tree, (), nested, False, notes)
 
 
-def _data(what: str, files: list[_File], number: dict[str, int], limit: int | None) -> ImageData:
-    """The files as data.
+@dataclass
+class _Reading:
+    """How files become data.
 
-    Args:
-        what: the tree, for messages.
-        files: its images.
+    Attributes:
         number: class folder -> label.
-        limit: at most this many images.
+        limit: at most this many images of a split.
+        value_range: of deep images, as given by the user.
+        notes: gets what has to be said of the images.
     """
-    for file in files:
-        if file.folder not in number:
-            hint = closest(file.folder, list(number))
-            raise UserError(f"{what}: class folder '{file.folder}' is not among the classes of train.{hint}")
-    labels = [number[file.folder] for file in files]
-    kept = balanced(labels, limit, "folder")
-    files, labels = [files[position] for position in kept], [labels[position] for position in kept]
-    return ImageData(
-        labels,
-        opener=lambda position: _open(files[position].path),
-        fingerprint=_fingerprint(files, labels),
-    )
+
+    number: dict[str, int]
+    limit: int | None
+    value_range: Range | None
+    notes: list[str]
+
+    def data(self, what: str, split: str, files: list[_File]) -> ImageData:
+        """The files of a split; small ones are all read now, of large ones a few."""
+        for file in files:
+            if file.folder not in self.number:
+                hint = closest(file.folder, list(self.number))
+                raise UserError(
+                    f"{what}: class folder '{printable(file.folder)}' is not among the classes of train.{hint}"
+                )
+        labels = [self.number[file.folder] for file in files]
+        kept = balanced(labels, self.limit, "folder")
+        files, labels = [files[position] for position in kept], [labels[position] for position in kept]
+        sizes = [file.path.stat().st_size for file in files]
+        whole = sum(sizes) <= READ_WHOLE
+        looked = range(len(files)) if whole else sampled(len(files))
+        pictures = (self.picture(files[position].path) for position in looked)
+        self.notes += [f"{split}: {note}" for note in survey(what, pictures, len(files), self.value_range)]
+        return ImageData(
+            labels,
+            opener=self.opener([file.path for file in files]),
+            fingerprint=_fingerprint(files, labels, sizes, whole, self.value_range),
+            sizes=sizes,
+            encoded=lambda position: files[position].path.read_bytes(),
+        )
+
+    def picture(self, path: Path) -> Picture:
+        """One image."""
+        return read_image(path, f"image '{printable(path)}'", self.value_range)
+
+    def opener(self, paths: list[Path]) -> Callable[[int], Image]:
+        """Position -> image."""
+        return lambda position: self.picture(paths[position]).image
 
 
-def _open(path: Path) -> Image:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"image '{path}' cannot be read ({error}): replace or remove it.") from None
-
-
-def _fingerprint(files: list[_File], labels: list[int]) -> str:
+def _fingerprint(
+    files: list[_File], labels: list[int], sizes: list[int], whole: bool, value_range: Range | None
+) -> str:
     """Hash of the names and the content; of large trees, names, sizes and times of change."""
-    stats = [file.path.stat() for file in files]
-    small = sum(stat.st_size for stat in stats) <= READ_WHOLE
     digest = hashlib.sha256()
-    for file, label, stat in zip(files, labels, stats, strict=True):
-        digest.update(f"{label} {file.inside} {stat.st_size} ".encode())
-        if small:
-            _open(file.path)  # an unreadable image is better met now than in the middle of a run
-            digest.update(file.path.read_bytes())
-        else:
-            digest.update(str(stat.st_mtime_ns).encode())
+    if value_range is not None:
+        digest.update(repr(value_range).encode())
+    for file, label, size in zip(files, labels, sizes, strict=True):
+        digest.update(f"{label} {file.inside} {size} ".encode(errors="surrogatepass"))
+        digest.update(file.path.read_bytes() if whole else str(file.path.stat().st_mtime_ns).encode())
     return digest.hexdigest()[:16]

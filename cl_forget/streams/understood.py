@@ -107,9 +107,28 @@ def understand(experience: Experience, role: Role, see: Callable[[Experience], S
         splits={split: len(own) for split, own in experience.splits().items()},
         sample=tuple(seen.lines),
         thumbnail=seen.thumbnail,
-        notes=experience.notes,
+        notes=(*experience.notes, *_absent(experience)),
         duplicates=duplicates(experience),
     )
+
+
+def _absent(experience: Experience) -> list[str]:
+    """Which classes stand in train but not in another split, or the other way round."""
+    if experience.train is None or experience.labels is None or experience.metric != "top-1 accuracy":
+        return []
+    names, trained = experience.labels.classes, set(experience.train.labels.tolist())
+    notes = []
+    for split, data in experience.splits().items():
+        present = set(data.labels.tolist())
+        for those, text in (
+            (trained - present, f"{split} has no sample of {{}} that train has"),
+            (present - trained, f"{split} has samples of {{}} that train has not"),
+        ):
+            if those:
+                first = ", ".join(names[label] for label in sorted(those)[:FIRST])
+                more = ", ..." if len(those) > FIRST else ""
+                notes.append(text.format(f"{len(those):,} of {len(names):,} classes ({first}{more})"))
+    return notes
 
 
 def duplicates(experience: Experience) -> dict[str, int]:
