@@ -109,7 +109,7 @@ def run(
     if dry_run:
         from cl_forget.plan import plan
 
-        _print(plan(experiment))
+        _print(plan(experiment, folder, typer.echo))
         return
     quiet_libraries()
     from cl_forget.experiment import run_experiment
@@ -184,7 +184,7 @@ def sweep_run(
     if dry_run:
         from cl_forget.sweeps.preview import preview
 
-        _print(preview(asked))
+        _print(preview(asked, typer.echo))
         return
     from cl_forget.reporting import specify_folders, write_report
     from cl_forget.sweeps.analysis import sweep_summary

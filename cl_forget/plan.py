@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +13,8 @@ from cl_forget.config import Experiment, Run
 from cl_forget.environment import peak_memory_mb
 from cl_forget.mitigations.base import Chain
 from cl_forget.models import load_model
-from cl_forget.setup import check_kinds, check_names
+from cl_forget.needs import needs
+from cl_forget.setup import check_kinds, check_names, understood
 from cl_forget.streams import load_probes, load_stream, load_suite
 from cl_forget.streams.base import Experience
 
@@ -21,8 +24,15 @@ if TYPE_CHECKING:
     from cl_forget.models.base import FoundationModel, Prepared
 
 
-def plan(experiment: Experiment) -> Table:
+def plan(
+    experiment: Experiment, output: Path = Path("runs"), say: Callable[[str], object] = lambda line: None
+) -> Table:
     """What every run of the experiment will do, as a table.
+
+    Args:
+        experiment: the validated experiment.
+        output: the folder its results would go to.
+        say: told, line by line, what was understood of the data.
 
     Loads the model and all data, times two training steps and one evaluation batch on this machine, and
     multiplies. Time is for one step of plain fine-tuning per step; methods that add passes cost more.
@@ -41,8 +51,11 @@ def plan(experiment: Experiment) -> Table:
         run.chain().feature_depths(model)
     for task in tasks:
         model.add_task(task)
-    measured = measure(model, first, tasks)
     check_kinds(model, tasks, suites, probes)
+    for record in understood(model, tasks, suites, probes):
+        say("\n".join(record.lines()))
+    say(needs(model, tasks, [*suites, *probes], output).line())
+    measured = measure(model, first, tasks)
     limit = first.evaluate.limit
     per_row = sum(evaluated(experience, limit) for experience in [*tasks, *suites, *probes])
     return _table(experiment, runs, tasks, per_row, measured)

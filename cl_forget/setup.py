@@ -6,6 +6,7 @@ import copy
 import json
 from collections import OrderedDict
 from functools import cached_property
+from pathlib import Path
 
 import torch
 
@@ -15,6 +16,7 @@ from cl_forget.environment import device as default_device
 from cl_forget.errors import UserError
 from cl_forget.models import load_model
 from cl_forget.models.base import FoundationModel, Prepared
+from cl_forget.needs import Needs, needs
 from cl_forget.streams import load_probes, load_stream, load_suite
 from cl_forget.streams.base import Experience, ImageData
 from cl_forget.streams.text import TextData
@@ -61,6 +63,10 @@ class Setup:
     def understood(self) -> list[Understood]:
         """What was understood of every task, suite and probe set."""
         return understood(self.base.model, self.experiences, self.suites, self.probes)
+
+    def needs(self, folder: Path) -> Needs:
+        """Memory and disk that a run takes whose results go to `folder`."""
+        return needs(self.base.model, self.experiences, [*self.suites, *self.probes], folder)
 
     def model(self) -> FoundationModel:
         """A fresh copy of the pre-trained model, to be tuned."""

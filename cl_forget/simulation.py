@@ -420,7 +420,8 @@ class Simulation:
         """Say what the data were taken for before anything is trained on them, and keep it with the run."""
         if self.workers.rank > 0 or self.rows:
             return
-        announce(self.setup.understood)
+        place = self.folder.path if self.folder.lasting else Path.cwd()
+        announce(self.setup.understood, self.setup.needs(place).line())
         write_understood(self.folder.path, self.setup.understood)
 
     def _follow(self) -> Tracker:

@@ -202,6 +202,10 @@ class FoundationModel(nn.Module, ABC):
         """
         return Seen()
 
+    def memory_of(self, data: Data) -> int:
+        """Bytes that `data` takes when it is prepared; 0 where that is next to nothing."""
+        return 0
+
     def read_as(self, options: TextOptions) -> None:
         """Set how texts are read, where the model reads any."""
         return

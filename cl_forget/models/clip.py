@@ -98,6 +98,11 @@ class ClipModel(FoundationModel):
         prompt = _labels(experience).prompts(int(data.labels[0]))[0]
         return Seen((line, f'its class as a prompt: "{prompt}"'), _thumbnail(pixels))
 
+    def memory_of(self, data: Data) -> int:
+        """Bytes of the resized images, or nothing where there are too many to be kept."""
+        size = len(data) * self._preprocess.image_bytes
+        return size if size <= IN_MEMORY_BYTES else 0
+
     # -- heads -----------------------------------------------------------------------------------------
     def add_task(self, experience: Experience) -> None:
         """Give the experience's label space a head, initialised zero-shot."""
@@ -294,6 +299,11 @@ class ImagePreprocess:
         description = f"{transform}".encode()
         self.key = hashlib.sha256(description).hexdigest()[:12]
 
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one image at the model's size."""
+        return 3 * self.size[0] * self.size[1]
+
     def to_uint8(self, image: Any) -> np.ndarray:
         """A PIL image as (3, height, width) uint8 at the model's size."""
         for step in self.geometric:
@@ -335,7 +345,7 @@ class PreparedImages(Prepared):
         data, size = self._data, self._preprocess.size
         if data.array is not None and data.array.shape[2:] == size:
             return torch.from_numpy(np.ascontiguousarray(data.array))
-        if len(data) * 3 * size[0] * size[1] > IN_MEMORY_BYTES:
+        if len(data) * self._preprocess.image_bytes > IN_MEMORY_BYTES:
             return None
         return torch.from_numpy(self._decode(range(len(data)), progress=len(data) > 2000))
 

@@ -12,6 +12,7 @@ from cl_forget.files import StrPath, as_paths
 from cl_forget.reporting._build import specify
 from cl_forget.reporting._load import load_runs
 from cl_forget.reporting._sweep import specify_sweep
+from cl_forget.reporting._understood import find_understood
 from cl_forget.reporting.numbers import listed
 from cl_forget.reporting.specification import Specification
 
@@ -37,13 +38,18 @@ def specify_folders(paths: StrPath | Sequence[StrPath], title: str | None = None
     if not sweeps:
         loaded = load_runs(paths)
         specification = specify(loaded.results, title, loaded.folders)
-        return replace(specification, findings=(*specification.findings, *_left_out(loaded.unfinished)))
+        return replace(
+            specification,
+            findings=(*specification.findings, *_left_out(loaded.unfinished)),
+            understood=find_understood(paths),
+        )
     if len(sweeps) < len(paths):
         other = next(path for path in paths if path not in sweeps)
         raise UserError(f"{sweeps[0]} is a sweep and {other} is not: report them separately.")
     trials = load_sweeps(sweeps)
     summary = sweep_summary(trials, _protocol(sweeps)) if trials else None
-    return specify_sweep(trials, summary, title, sweep_folders(sweeps))
+    specification = specify_sweep(trials, summary, title, sweep_folders(sweeps))
+    return replace(specification, understood=find_understood(sweeps))
 
 
 def _left_out(unfinished: Sequence[Path]) -> Iterable[str]:

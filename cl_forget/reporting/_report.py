@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_forget.errors import UserError
 from cl_forget.files import StrPath, write_bytes
 from cl_forget.reporting._build import specify
+from cl_forget.reporting._understood import find_understood
 from cl_forget.reporting.specification import Specification, Table
 from cl_forget.reporting.tables import table_csv, table_markdown
 from cl_forget.result import Result
@@ -61,7 +62,9 @@ def report(
     Raises:
         UserError: the results cannot be compared, or `output` cannot be written.
     """
-    return write_report(specify(results, title, folders), output)
+    places = [Path(output)] if folders is None else list(folders.values())
+    specification = replace(specify(results, title, folders), understood=find_understood(places))
+    return write_report(specification, output)
 
 
 def report_sweep(

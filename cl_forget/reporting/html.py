@@ -21,6 +21,7 @@ from cl_forget.reporting._observations import just_trained, lookup
 from cl_forget.reporting.numbers import LIMITS, MISSING, SUFFIX, half_width, number, scale, with_interval
 from cl_forget.reporting.specification import Cell, Figure, Frame, Measure, RunRecord, Specification, Table
 from cl_forget.reporting.tables import table_csv
+from cl_forget.streams.understood import Understood
 
 # Markers in a box from -10 to 10, by plotly name; chips and tables show the marker the figures use.
 PATHS = {
@@ -60,6 +61,7 @@ def page(specification: Specification, picture: bytes | None = None, live: str |
         picture=base64.b64encode(picture).decode() if picture else None,
         live=live,
         kind=_kind,
+        thumbnail=_thumbnail,
         grid=_grid,
         frames=just_trained,
         number=number,
@@ -75,6 +77,11 @@ def page(specification: Specification, picture: bytes | None = None, live: str |
         plotly=_compressed(get_plotlyjs()),
         payload=_compressed(_payload(specification)),
     )
+
+
+def _thumbnail(record: Understood) -> str | None:
+    """The picture of a sample as the page embeds it."""
+    return None if record.thumbnail is None else base64.b64encode(record.thumbnail).decode()
 
 
 def _kind(item: Figure | Table) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cl_forget.streams.understood import Understood
+
 Frame = dict[str, list[Any]]
 """A table by columns of equal length, one entry per observation."""
 
@@ -217,6 +219,7 @@ class Specification:
         sections: figures and tables.
         runs: configuration and versions of each run.
         definitions: metric name -> one line, for all metrics the report uses.
+        understood: what the data were taken for, where the runs have kept it.
     """
 
     title: str
@@ -226,6 +229,7 @@ class Specification:
     sections: tuple[Section, ...]
     runs: tuple[RunRecord, ...]
     definitions: dict[str, str]
+    understood: tuple[Understood, ...] = ()
 
     def item(self, name: str) -> Figure | Table:
         """The figure or table called `name`; raises `KeyError` if there is none."""

@@ -175,10 +175,9 @@ def hush(on: bool) -> None:
     _hushed = on
 
 
-def announce(records: Iterable[Understood]) -> None:
-    """Print the records as the first lines of a run; those already printed are left out."""
-    for record in records:
-        text = "\n".join(record.lines())
+def announce(records: Iterable[Understood], *more: str) -> None:
+    """Print the records, and lines about them all, as the first lines of a run; what was printed is left out."""
+    for text in (*("\n".join(record.lines()) for record in records), *more):
         if not _hushed and text not in _said:
             _said.add(text)
             logger.info(text)

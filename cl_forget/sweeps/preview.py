@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cl_forget.plan import duration
@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def preview(sweep: Sweep) -> Table:
+def preview(sweep: Sweep, say: Callable[[str], object] = lambda line: None) -> Table:
     """Settings, trials and fine-tunes of every method, time and memory from two steps taken here.
+
+    Args:
+        sweep: the validated sweep.
+        say: told what was understood of the data.
 
     Raises:
         UserError: whatever would stop every trial.
@@ -24,7 +28,7 @@ def preview(sweep: Sweep) -> Table:
     from rich import box
     from rich.table import Table
 
-    measured = measurements(rehearsed(sweep))
+    measured = measurements(rehearsed(sweep), say=say)
     grid = plan_grid(sweep) if sweep.mode == "curve" else []
     share(grid)
     seeds = len(sweep.tuning_seeds)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from cl_forget.config import Run
 from cl_forget.plan import evaluated, measure
 from cl_forget.setup import Setup
+from cl_forget.streams.understood import announce
 from cl_forget.sweeps.specification import Sweep
 
 
@@ -38,15 +39,24 @@ def rehearse(runs: Iterable[Run], device: str = "cpu") -> float:
     return max((found["memory"] for found in measurements(runs, device).values()), default=0.0)
 
 
-def measurements(runs: Iterable[Run], device: str = "cpu") -> dict[str, dict[str, float]]:
+def measurements(
+    runs: Iterable[Run], device: str = "cpu", say: Callable[[str], object] | None = None
+) -> dict[str, dict[str, float]]:
     """The same, with all that was measured: key of a setup -> what `plan.measure` gives, "samples" that one
-    pass over the stream trains on, and samples that a "row" reads."""
+    pass over the stream trains on, and samples that a "row" reads.
+
+    What was understood of the data is told to `say`, or printed as the first lines of a sweep.
+    """
     found: dict[str, dict[str, float]] = {}
     setups: dict[str, Setup] = {}
     for run in runs:
         key = Setup.key(run)
         if key not in setups:
             setup = setups[key] = Setup(run, device)
+            if say is None:
+                announce(setup.understood)
+            else:
+                say("\n".join(line for record in setup.understood for line in record.lines()))
             tasks = setup.experiences
             found[key] = {
                 **measure(setup.model(), run, tasks),

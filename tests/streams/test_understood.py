@@ -132,3 +132,29 @@ def test_clip_shows_the_sample_as_it_sees_it_and_a_run_keeps_it(
     seen = np.asarray(Image.open(io.BytesIO(records[0].thumbnail)))
     assert np.array_equal(seen.transpose(2, 0, 1), first.train.array[0])  # type: ignore[union-attr]
     assert any(message.startswith(f"task {first.name}: images") for message in caplog.messages)
+
+
+def test_a_dry_run_prints_it_before_the_table(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from cl_forget.cli import app
+
+    file = tmp_path / "x.yaml"
+    file.write_text("model: tiny-clip\nstream: [squares]\nsuites: [colours]\ntrain: {epochs: 1}\n")
+    shown = CliRunner().invoke(app, ["run", str(file), "--dry-run"], catch_exceptions=False).stdout
+    assert shown.index("task squares-1: images, top-1 accuracy · train") < shown.index("(dry run)")
+    assert "suite colours: images" in shown
+    assert "first image: 16 x 16 pixels" in shown
+    assert "no sample of validation, test" in shown
+    assert "needs at least" in shown
+    assert "of disk per run" in shown
+
+
+def test_classes_that_only_some_splits_have_are_said() -> None:
+    space = LabelSpace("pets", ("cat", "dog", "emu"))
+    train, test = ImageData([0, 1], array=pictures(2, 5)), ImageData([1, 2], array=pictures(2, 6))
+    record = understand(Experience("pets", space, train, train, test), "task", lambda _: Seen())
+    assert record.notes == (
+        "test has no sample of 1 of 3 classes (cat) that train has",
+        "test has samples of 1 of 3 classes (emu) that train has not",
+    )
