@@ -65,6 +65,13 @@ class Training(Section):
         warmup: fraction of the steps over which the learning rate rises linearly.
         schedule: what it does afterwards.
         clip: largest gradient norm; null for no clipping.
+        head: where the head of each task starts, for every method alike: "zero-shot" is the classifier made
+            from its class names, "probe" a linear probe on the frozen features that the task begins with; null
+            is zero-shot where the model reads class names, else probe. What a probe set is also where
+            penalties and averages (L2-SP, KD, WiSE-FT) have the head of the model that training starts from.
+        batch_norm: "frozen" keeps every BatchNorm layer in evaluation mode while training: it normalises by the
+            pre-trained model's statistics, which stay; its weight and bias are trained as ever. "update" is a
+            plain loop, in which each task overwrites the statistics. No difference without BatchNorm.
         label_smoothing: of the task's cross-entropy.
         augment: random augmentation of training images; with any, frozen models run on every batch instead
             of once per sample.
@@ -87,6 +94,8 @@ class Training(Section):
     warmup: float = Field(0.1, ge=0, le=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     clip: float | None = Field(1.0, gt=0)
+    head: Literal["zero-shot", "probe"] | None = None
+    batch_norm: Literal["frozen", "update"] = "frozen"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     augment: Literal["none", "shift", "shift-flip"] = "none"
     precision: Literal["float32", "bf16"] = "float32"
@@ -240,6 +249,22 @@ def parse_mitigation(item: Any) -> Mitigation:
         raise ValueError(f"{name}: {field}: {message}" if field else f"{name}: {message}") from None
 
 
+def compose(mitigations: Sequence[Mitigation], train: Training) -> Chain:
+    """The mitigations of one arm, checked against each other and against how it is trained.
+
+    Raises:
+        UserError: they do not go together; the message gives the reason.
+    """
+    chain = Chain(mitigations)
+    for m in chain:
+        if m.own_head is not None and train.head == "probe":
+            raise UserError(
+                f"'{m.name}' cannot start from train.head: probe: {m.own_head}; give this method "
+                "`train: {head: zero-shot}`."
+            )
+    return chain
+
+
 MitigationItem = Annotated[SerializeAsAny[Mitigation], BeforeValidator(parse_mitigation)]
 
 
@@ -293,8 +318,8 @@ class Run(Shared):
             raise UserError(f"{path}: {message}" if path else message) from None
 
     def chain(self) -> Chain:
-        """The mitigations composed; raises `UserError` if they do not go together."""
-        return Chain(self.mitigations)
+        """The mitigations composed; raises `UserError` if they, and `train`, do not go together."""
+        return compose(self.mitigations, self.train)
 
     def training_key(self, specs: int | None = None) -> str:
         """Equal for two runs whose fine-tuning is the same to the bit; post-hoc methods do not count.
@@ -304,6 +329,9 @@ class Run(Shared):
         """
         fields = _without_bookkeeping(self.model_dump(mode="json"))
         trained = [{m.name: m.model_dump(mode="json")} for m in self.chain().trained]
+        if {"lp_ft": {}} in trained:  # another name of the same training
+            trained.remove({"lp_ft": {}})
+            fields["train"]["head"] = "probe"
         kept = {key: fields[key] for key in ("model", "train", "text", "seed")}
         kept["validation_limit"] = fields["evaluate"]["limit"]  # early stopping and HMA read validation data
         return _digest({**kept, "stream": self.specs()[:specs], "mitigations": trained})
@@ -360,7 +388,7 @@ class Experiment(Shared):
             if (taken := folders.setdefault(folder_name(arm), arm)) != arm:
                 raise ValueError(f"methods '{taken}' and '{arm}' would share a folder; rename one")
             try:
-                Chain(mitigations)
+                compose(mitigations, self.train)
             except UserError as error:
                 raise ValueError(f"method '{arm}': {error}") from None
         return self

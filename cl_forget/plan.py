@@ -14,7 +14,7 @@ from cl_forget.environment import peak_memory_mb
 from cl_forget.mitigations.base import Chain
 from cl_forget.models import load_model
 from cl_forget.needs import needs
-from cl_forget.setup import check_kinds, check_names, understood
+from cl_forget.setup import check_kinds, check_model, check_names, understood
 from cl_forget.streams import load_probes, load_stream, load_suite
 from cl_forget.streams.base import Experience
 
@@ -47,10 +47,10 @@ def plan(
     probes = load_probes(first.probes)
     check_names(tasks, suites, probes)
     model = load_model(first.model, first.text)
-    for run in runs:
-        run.chain().feature_depths(model)
     for task in tasks:
         model.add_task(task)
+    for run in runs:
+        check_model(run, model, tasks)
     check_kinds(model, tasks, suites, probes)
     for record in understood(model, tasks, suites, probes):
         say("\n".join(record.lines()))

@@ -52,6 +52,13 @@ class TaskScores(_Record):
     shifted: dict[str, Scores] = Field(default_factory=dict)
 
 
+class Measured(_Record):
+    """Every task and suite, by name."""
+
+    tasks: dict[str, TaskScores]
+    suites: dict[str, TaskScores] = Field(default_factory=dict)
+
+
 class ProbeScores(_Record):
     """A_LP: test accuracy of a linear probe on this model's frozen, L2-normalised features.
 
@@ -108,6 +115,8 @@ class Row(_Record):
         tasks: by task name, in stream order; every task, also future ones.
         suites: zero-shot generality suites by name.
         probes: linear probes by task name: extra probe tasks and the stream's tasks not yet tuned on.
+        restored: tasks and suites again, with the pre-trained model's BatchNorm statistics put back; None
+            where training did not change any.
     """
 
     after: str | None
@@ -115,6 +124,7 @@ class Row(_Record):
     suites: dict[str, TaskScores] = Field(default_factory=dict)
     probes: dict[str, ProbeScores] = Field(default_factory=dict)
     drift: Drift = Field(default_factory=Drift)
+    restored: Measured | None = None
     cost: Cost = Field(default_factory=Cost)
 
 
@@ -151,6 +161,7 @@ class Result(_Record):
         metrics: "test" and "validation" -> metric name -> value, as `cl_forget.evaluation.metrics.summary`
             gives them; selection reads "validation". Per-task values are dicts.
         environment: versions, commit, machine, threads.
+        notes: sentences that whoever reads the numbers has to know.
     """
 
     schema_version: int = SCHEMA
@@ -165,6 +176,7 @@ class Result(_Record):
     curves: list[Curve] = Field(default_factory=list)
     metrics: dict[str, Any] = Field(default_factory=dict)
     environment: dict[str, Any] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
 
     @classmethod
     def load(cls, path: StrPath) -> Result:

@@ -23,6 +23,7 @@ from cl_forget.streams.text import TextData
 from cl_forget.streams.understood import Role, Understood, understand
 from cl_forget.training.context import Weights
 from cl_forget.training.frozen import FrozenCache, FrozenModel
+from cl_forget.training.head import starts_from_probe
 
 
 class Setup:
@@ -72,6 +73,14 @@ class Setup:
         """A fresh copy of the pre-trained model, to be tuned."""
         return copy.deepcopy(self.base.model)
 
+    def check(self, run: Run) -> None:
+        """Refuse what the model cannot give a run.
+
+        Raises:
+            UserError: a method reads features at a depth that is not there, or heads cannot start as asked.
+        """
+        check_model(run, self.base.model, self.experiences)
+
     @staticmethod
     def key(run: Run) -> str:
         """Equal for runs that can share one setup."""
@@ -117,6 +126,12 @@ def understood(
         ("probe", probes),
     )
     return [understand(experience, role, model.see) for role, group in groups for experience in group]
+
+
+def check_model(run: Run, model: FoundationModel, tasks: list[Experience]) -> None:
+    """Refuse what the model cannot give a run; as `Setup.check`."""
+    run.chain().feature_depths(model)
+    starts_from_probe(run.train.head, model, tasks)
 
 
 def check_names(*groups: list[Experience]) -> None:

@@ -24,6 +24,7 @@ from cl_forget.evaluation.evaluate import Evaluator
 from cl_forget.evaluation.metrics import summary
 from cl_forget.files import StrPath
 from cl_forget.mitigations.base import Chain, Mitigation
+from cl_forget.notes import notes_on, say_once
 from cl_forget.redact import redact
 from cl_forget.result import Cost, Curve, CurvePoint, Result, Row
 from cl_forget.setup import Setup
@@ -35,6 +36,7 @@ from cl_forget.tracking.files import EventLog, write_result
 from cl_forget.training.checkpoints import FollowedFolder, RunFolder
 from cl_forget.training.context import Edit, Task, Weights
 from cl_forget.training.frozen import FrozenModel, FrozenOutputs
+from cl_forget.training.head import resume_from_probe
 from cl_forget.training.loop import fine_tune, restore_state, steps_of
 from cl_forget.training.workers import Workers, refuse
 
@@ -115,6 +117,7 @@ class Simulation:
         stages: the experiences trained together, in order; `past` those done.
         steps: optimiser steps of the stage under way.
         rows: what was measured so far.
+        probed: θ0's heads as probes set them, of the tasks so far.
     """
 
     def __init__(
@@ -143,7 +146,7 @@ class Simulation:
         if self.workers.rank == 0 and not self.state["rows"]:
             for line in self.chain.idle(self.stages):
                 logger.warning(line)
-        self.chain.feature_depths(self.setup.base.model)  # refuses unknown depths before anything is trained
+        self.setup.check(run)  # before anything is trained
         self.model = self.setup.model()
         self.cache, self.pretrained, self.base = self.setup.cache, self.setup.weights, self.setup.base
         self.evaluator = Evaluator(
@@ -162,6 +165,7 @@ class Simulation:
         events = folder.path / "events.jsonl" if self.workers.rank == 0 else Path(os.devnull)
         self.log = EventLog(events, self.state["events"])
         self.past: list[tuple[Experience, ...]] = []
+        self.probed: Weights = {}
         self._show_understood()
         self.tracker = self._follow()
 
@@ -184,12 +188,13 @@ class Simulation:
         task = self._task(index, stage)
         self.steps = task.steps
         if index < len(self.state["stages"]):
-            self._take_over(self._load(self.state["stages"][index]))
+            self._take_over(self._load(self.state["stages"][index]), task)
         elif self.donor is not None and index < self.donor.stages:
-            self._adopt(self.donor, index)
+            self._adopt(self.donor, task)
         else:
             self._train(task)
             self._commit_stage(task)
+        self.probed = task.probed
         self.past.append(stage)
         self._edit = Edit(self.model, self.pretrained, task.start, self._history(), self._starts(), task)
 
@@ -228,17 +233,17 @@ class Simulation:
         self.tracker.step(self.log.written, self.cost.steps, record)
         self.watch.step(self, record)
 
-    def _adopt(self, donor: Donor, index: int) -> None:
+    def _adopt(self, donor: Donor, task: Task) -> None:
         """Take over a stage of another run."""
-        entry = donor.entry(index)
+        entry = donor.entry(task.index)
         groups = self._load(entry, donor.folder)
         if groups["model"].keys() == self.pretrained.keys():
             self.folder.adopt(donor.folder, entry)
         else:  # the streams go on differently: their models have heads of other tasks
             for name in {"model", "start"} & groups.keys():
                 groups[name] = {key: groups[name].get(key, base) for key, base in self.pretrained.items()}
-            entry = {**entry, **self.folder.save(f"stage-{index + 1}", groups)}
-        self._take_over(groups)
+            entry = {**entry, **self.folder.save(f"stage-{task.index + 1}", groups)}
+        self._take_over(groups, task)
         self.cost = Cost(**{**entry["cost"], "evaluation_seconds": self.cost.evaluation_seconds})
         self._commit(stages=[*self.state["stages"], entry], step=None, cost=self.cost.model_dump())
 
@@ -255,6 +260,7 @@ class Simulation:
             past=[self._training_data(e, augment) for earlier in self.past for e in earlier],
             pretrained=self.pretrained,
             start=self._weights(),
+            probed=dict(self.probed),
             frozen=FrozenOutputs(self.cache, {"pretrained": self.base, "previous": previous}),
             seed=self.run.seed,
             steps=self.chain.steps(steps_of(sources, self.run.train)),
@@ -270,8 +276,9 @@ class Simulation:
             return self.evaluator.prepared(experience, "train")
         return self.model.prepare(experience.train, experience, "train", augment)
 
-    def _take_over(self, groups: dict[str, dict[str, Tensor]]) -> None:
+    def _take_over(self, groups: dict[str, dict[str, Tensor]], task: Task) -> None:
         self.model.load_state_dict(groups["model"])
+        resume_from_probe(task, groups.get("heads", {}), groups.get("probed", {}))
         restore_state(self.chain, groups)
 
     def _load(self, entry: dict[str, Any], folder: RunFolder | None = None) -> dict[str, dict[str, Tensor]]:
@@ -291,12 +298,15 @@ class Simulation:
     def _starts(self) -> list[Callable[[], Weights]]:
         """The weights each stage so far started from, read from disk when called."""
 
-        def start(before: dict[str, str], entry: dict[str, str]) -> Weights:
-            return self._load(entry).get("start") or self._load(before)["model"]
+        def start(before: dict[str, str] | None, entry: dict[str, str]) -> Weights:
+            groups = self._load(entry)
+            earlier = (
+                self.pretrained if before is None else groups.get("start") or self._load(before)["model"]
+            )
+            return {**earlier, **groups.get("heads", {})}
 
         stages = self.state["stages"][: len(self.past)]
-        later = [partial(start, before, entry) for before, entry in itertools.pairwise(stages)]
-        return [lambda: self.pretrained, *later]
+        return [partial(start, before, entry) for before, entry in itertools.pairwise([None, *stages])]
 
     @contextlib.contextmanager
     def _edited(self, replacement: Mitigation | None = None) -> Iterator[None]:
@@ -328,6 +338,9 @@ class Simulation:
         self.log.write({"row": number, "after": _stage_name(after)})
         self.tracker.row(self.log.written, self.rows)
         self.watch.row(self, self.rows[-1])
+        if after is None and self.workers.rank == 0:
+            for line in self._notes():
+                say_once(line)
         self._feed_back(after)
 
     def _row(self, after: tuple[Experience, ...] | None) -> Row:
@@ -354,7 +367,9 @@ class Simulation:
             for value in m.grid:
                 with self._edited(m.with_knob(value)):
                     cost = self.cost.model_copy()
-                    row = self.evaluator.row(_stage_name(self.past[-1]), [], cost, probing=False)
+                    row = self.evaluator.row(
+                        _stage_name(self.past[-1]), [], cost, probing=False, restoring=False
+                    )
                 points.append(CurvePoint(value=value, row=row))
             curves.append(Curve(mitigation=m.name, knob=m.knob, formula=m.formula, points=points))
         return curves
@@ -369,6 +384,7 @@ class Simulation:
         groups = {
             "model": self._weights(),
             **({"start": task.start} if task.index and self.chain.feeds_back else {}),
+            **task.probes(),
             **{f"state/{name}": state for name, state in self.chain.state.items()},
         }
         entry = {**self.folder.save(f"stage-{task.index + 1}", groups), "cost": self.cost.model_dump()}
@@ -402,6 +418,7 @@ class Simulation:
                 for split in ("test", "validation")
             },
             environment=describe(),
+            notes=self._notes(),
         )
         if self.run.evaluate.export:
             with self._edited():
@@ -409,6 +426,9 @@ class Simulation:
         write_result(self.folder.path, result)
         self.tracker.finish(self.log.written, result, self.folder.path)
         return result
+
+    def _notes(self) -> list[str]:
+        return notes_on(self.run, self.chain, self.setup.base.model, self.experiences, self.rows[0])
 
     def _names(self) -> tuple[list[str], list[str], list[str]]:
         """Of tasks, suites and probes, in order."""

@@ -12,6 +12,7 @@ from cl_forget.streams.base import Experience, ImageData, LabelSpace
 
 MODELS.add("tiny-clip", "tiny:tiny_clip")
 MODELS.add("tiny-clip-float64", "tiny:tiny_clip_float64")
+MODELS.add("tiny-resnet", "tiny:tiny_resnet")
 STREAMS.add("squares", "tiny:squares")
 STREAMS.add("colour-probe", "tiny:colour_probe")
 STREAMS.add("other-colours", "tiny:other_colours")
@@ -46,6 +47,28 @@ def tiny_clip_float64() -> ClipModel:
     model = tiny_clip().double()
     model.spec = "tiny-clip-float64"
     return model
+
+
+def tiny_resnet() -> ClipModel:
+    """open_clip's own ModifiedResNet tower, BatchNorm and all, in double precision; random but fixed weights."""
+    import open_clip
+    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+    from open_clip.transform import image_transform
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        clip = CLIP(
+            embed_dim=16,
+            vision_cfg=CLIPVisionCfg(layers=(1, 1, 1, 1), width=4, head_width=16, image_size=2 * SIDE),
+            text_cfg=CLIPTextCfg(context_length=16, width=32, heads=2, layers=1),
+        )
+    model = ClipModel(
+        clip,
+        image_transform(2 * SIDE, is_train=False),
+        open_clip.get_tokenizer("ViT-B-32", context_length=16),
+    )
+    model.spec = "tiny-resnet"
+    return model.double()
 
 
 def images(classes: int, per_class: int, seed: int, darker: int = 0) -> ImageData:

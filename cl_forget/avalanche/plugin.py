@@ -98,6 +98,7 @@ class MitigationPlugin(SupervisedPlugin):
         self._history: list[Callable[[], Weights]] = []
         self._starts: list[Callable[[], Weights]] = []
         self._go_on: Weights | None = None
+        self._probed: Weights = {}
         self._cache = FrozenCache(None)
         self._again = False  # whether a further pass of the same step is under way
 
@@ -138,6 +139,7 @@ class MitigationPlugin(SupervisedPlugin):
         tunable = set(model.tunable(task.stage[0]))
         model.requires_grad_(False).eval()
         self.chain.each("end_task", task)
+        self._probed = task.probed
         self._past.extend(task.sources)
         if self.chain.using("edit_weights") or self.chain.using("next_start"):
             self._edit(task, model)
@@ -146,13 +148,13 @@ class MitigationPlugin(SupervisedPlugin):
         model.train(was_training)
 
     def _edit(self, task: Task, model: ModuleModel) -> None:
-        tuned, start = _weights(model), task.start
+        tuned, start = _weights(model), {**task.start, **task.heads}
         self._history.append(lambda: tuned)
         self._starts.append(lambda: start)
         edit = Edit(
             model,
             pretrained=task.pretrained,
-            start=start,
+            start=task.start,
             history=list(self._history),
             starts=list(self._starts),
             task=task,
@@ -187,6 +189,7 @@ class MitigationPlugin(SupervisedPlugin):
             past=list(self._past),
             pretrained=self._pretrained,
             start=_weights(model),
+            probed=dict(self._probed),
             frozen=FrozenOutputs(
                 self._cache,
                 {"pretrained": self._base, "previous": FrozenModel(model) if index else self._base},

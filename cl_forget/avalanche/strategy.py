@@ -26,7 +26,8 @@ from cl_forget.registry import closest
 from cl_forget.result import Cost
 from cl_forget.streams.base import Experience
 from cl_forget.training.context import Task
-from cl_forget.training.loop import learning_rate
+from cl_forget.training.head import fit_heads
+from cl_forget.training.loop import learning_rate, training_mode
 
 OURS = (
     "self", "model", "feature_extractor", "classifier", "optimizer", "criterion", "train_mb_size",
@@ -68,6 +69,7 @@ class _Sequence:
     def __init__(self, strategy: str, options: dict[str, Any], task: Task, train: Training) -> None:
         self.name = strategy
         self.student = _student(strategy, task.model)
+        self.student.batch_norm = train.batch_norm
         self.clock = _Bookkeeping(self.student, train)
         self.heads: list[str] = []  # a head's position is its task label
         self.classes: list[list[int]] = []  # of each stage so far, for iCaRL
@@ -83,7 +85,12 @@ class _Sequence:
             tuned = set(task.model.tunable(source.experience))
             for name, parameter in task.model.named_parameters():
                 parameter.requires_grad_(name in tuned)
-            self.train(replace(task, index=index, stage=(source.experience,), sources=[source], cost=Cost()))
+            earlier = replace(
+                task, index=index, stage=(source.experience,), sources=[source], cost=Cost(), heads={}
+            )
+            if task.heads:  # it started from a probe, and so did they
+                fit_heads(earlier, "current")
+            self.train(earlier)
         if any(not torch.equal(tensor, task.start[n]) for n, tensor in task.model.state_dict().items()):
             raise UserError(
                 "the earlier tasks came out differently when trained again (another machine, or another "
@@ -91,6 +98,9 @@ class _Sequence:
             )
         for name, parameter in task.model.named_parameters():
             parameter.requires_grad_(trainable[name])
+        with torch.no_grad():
+            for name, head in task.heads.items():
+                task.model.get_parameter(name).copy_(head)
 
     def train(self, task: Task) -> None:
         """One stage."""
@@ -162,6 +172,7 @@ class _Student(nn.Module):
         super().__init__()
         self.model = model
         self.cost = Cost()
+        self.batch_norm = "frozen"
         self.shown: set[str] = set()
         self.experiences: dict[int, Experience] = {}  # by task label, without their data
 
@@ -172,6 +183,13 @@ class _Student(nn.Module):
             # A strategy may copy the whole model: it must not carry data along.
             bare: Any = {"train": None, "validation": None, "test": None, "shifted": {}}
             self.experiences[heads.index(_head(source.experience))] = replace(source.experience, **bare)
+
+    def train(self, mode: bool = True) -> _Student:
+        """Training or evaluation mode; BatchNorm as `train.batch_norm` says."""
+        super().train(mode)
+        if mode:
+            training_mode(self.model, self.batch_norm)
+        return self
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters trained so far."""

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from cl_forget.evaluation import metrics
+from cl_forget.evaluation.batch_norm import differing, put_back
 from cl_forget.evaluation.drift import feature_drift, weight_distance
 from cl_forget.evaluation.probes import probe_accuracy
 from cl_forget.evaluation.texts import text_scores
 from cl_forget.models.base import FoundationModel, Prepared, evaluating
 from cl_forget.progress import bar
-from cl_forget.result import Cost, Drift, ProbeScores, Row, Scores, TaskScores
+from cl_forget.result import Cost, Drift, Measured, ProbeScores, Row, Scores, TaskScores
 from cl_forget.streams import balanced
 from cl_forget.streams.base import Data, Experience, MeasuredData
 from cl_forget.training.frozen import FrozenCache, FrozenModel, teacher, teacher_fields, unit_rows
@@ -92,7 +93,14 @@ class Evaluator:
             return data
         return data.subset(balanced(data.labels, self.limit, experience.name, split))
 
-    def row(self, after: str | None, untuned: Sequence[str], cost: Cost, probing: bool = True) -> Row:
+    def row(
+        self,
+        after: str | None,
+        untuned: Sequence[str],
+        cost: Cost,
+        probing: bool = True,
+        restoring: bool = True,
+    ) -> Row:
         """Evaluate the model as it is.
 
         Args:
@@ -101,32 +109,55 @@ class Evaluator:
             untuned: tasks of the stream that were not tuned on yet; they are probed too, if they have classes.
             cost: what training has cost so far.
             probing: whether to fit linear probes.
+            restoring: whether a model whose BatchNorm statistics have changed is also measured with the
+                pre-trained ones.
         """
         started = time.perf_counter()
         pretrained = after is None
         pending = [task for task in self.tasks if task.name in untuned and task.labels is not None]
         probed = [*self.probes, *pending] if probing else []
-        total = len(self.tasks) + len(self.suites) + len(probed)
+        restored = restoring and not pretrained and bool(differing(self.model, self._pretrained_weights))
+        total = (1 + restored) * (len(self.tasks) + len(self.suites)) + len(probed)
         with bar(f"evaluating {'row 0' if pretrained else after}", total) as advance, torch.no_grad():
             self.model.eval()
             self._trunk_moved = self._has_moved()
-            scores = {}
-            for experience in [*self.tasks, *self.suites]:
-                scores[experience.name] = self._scores(experience, pretrained)
-                advance(1, experience.name)
+            scores = self._all_scores(pretrained, advance)
             probes = {}
             for experience in probed:
                 probes[experience.name] = self._probe(experience, pretrained)
                 advance(1, f"probe {experience.name}")
+            again = self._restored(advance) if restored else None
         row = Row(
             after=after,
-            tasks={task.name: scores[task.name] for task in self.tasks},
-            suites={suite.name: scores[suite.name] for suite in self.suites},
+            tasks=scores.tasks,
+            suites=scores.suites,
             probes=probes,
             drift=self._drift(pretrained),
+            restored=again,
         )
         cost.evaluation_seconds += time.perf_counter() - started
         return row.model_copy(update={"cost": cost.model_copy()})
+
+    def _all_scores(self, pretrained: bool, advance: Callable[[int, str], None]) -> Measured:
+        """Every task and suite."""
+
+        def of(experiences: Sequence[Experience]) -> dict[str, TaskScores]:
+            found = {}
+            for experience in experiences:
+                found[experience.name] = self._scores(experience, pretrained)
+                advance(1, experience.name)
+            return found
+
+        return Measured(tasks=of(self.tasks), suites=of(self.suites))
+
+    def _restored(self, advance: Callable[[int, str], None]) -> Measured:
+        """The same with the pre-trained model's BatchNorm statistics, the weights as they are."""
+        moved = self._trunk_moved
+        with put_back(self.model, self._pretrained_weights):
+            self._trunk_moved = self._has_moved()
+            found = self._all_scores(False, advance)
+        self._trunk_moved = moved
+        return found
 
     def scores(self, experience: Experience, split: str) -> Scores:
         """One pass of the model as it is over one data set of an experience."""

@@ -34,6 +34,11 @@ DEFINITIONS: dict[str, str] = {
     "retention": "share of the pre-trained generality that is left: mean_k G[T,k] / mean_k G[0,k]",
     "generality_drop": "mean over suites of G[0,k] - G[T,k]",
     "generality_drop_by_suite": "G[0,k] - G[T,k]",
+    "generality_restored": "generality after the last stage with the pre-trained model's BatchNorm statistics put "
+    "back, everything else as tuned; measured where training changed them",
+    "speciality_restored": "mean accuracy over the stream's tasks after the last stage, likewise",
+    "statistics_share": "share of the lost generality that comes back with those statistics: (generality_restored - "
+    "mean_k G[T,k]) / (mean_k G[0,k] - mean_k G[T,k]); missing where nothing was lost",
     "delta_zs": "Δ_ZS: mean over suites of zero-shot accuracy now minus pre-trained, G[T,k] - G[0,k]",
     "delta_zs_by_suite": "Δ_ZS per suite: G[T,k] - G[0,k]",
     "general_ability_delta": "TRACE's general ability delta ΔR^G_T: mean over suites of the general ability "
@@ -506,6 +511,7 @@ def summary(
     result |= {"ood_accuracy": mean(shifted), "ood_accuracy_by_task": _named(tasks, shifted)}
     for field in ("ece", "hardest_decile_accuracy", "kl_to_base"):
         result[field] = mean(matrix(rows, tasks, split, field)[-1])
+    result |= _restored_metrics(final, tasks, G, P, suites, split)
     result["weight_distance"] = None if final is None else final.drift.weight_distance.get("all")
     return result
 
@@ -550,6 +556,26 @@ def _generality_metrics(G: Array, P: Array, suites: Sequence[str]) -> dict[str, 
         "perplexity_by_suite": _named(read, P[-1]),
         "perplexity_rise_by_suite": _named(read, rise),
         "perplexity_rise": mean(rise),
+    }
+
+
+def _restored_metrics(
+    final: Row | None, tasks: Sequence[str], G: Array, P: Array, suites: Sequence[str], split: Split
+) -> dict[str, Any]:
+    """With BatchNorm's statistics put back; P as in `_generality_metrics`."""
+    again = None if final is None else final.restored
+    answered = [k for k in range(len(suites)) if not np.isfinite(P[:, k]).any()]
+    if again is None:
+        return dict.fromkeys(("generality_restored", "speciality_restored", "statistics_share"))
+    general = mean(_field(again.suites.get(suites[k]), split, "accuracy") for k in answered)
+    before, after = (mean(G[row, answered]) for row in (0, -1))
+    share = None
+    if general is not None and before is not None and after is not None and before > after:
+        share = (general - after) / (before - after)
+    return {
+        "generality_restored": general,
+        "speciality_restored": mean(_field(again.tasks.get(name), split, "accuracy") for name in tasks),
+        "statistics_share": share,
     }
 
 

@@ -59,6 +59,7 @@ class Mitigation(BaseModel):
             value of its knob.
         whole_only: why the method needs whole weights or whole batches while training, so that it cannot be
             trained sharded (`train.strategy: fsdp`); None if it can.
+        own_head: why the heads cannot start from a probe (`train.head: probe`); None if they can.
         order: among the methods of one place, a lower number acts first; equal numbers act in order of name.
         title, formula, cost, advice, source: for tables and docs (`docs/methods.md` is made from them).
     """
@@ -76,6 +77,7 @@ class Mitigation(BaseModel):
     needs_full_weights: ClassVar[bool] = False
     post_hoc: ClassVar[bool] = False
     whole_only: ClassVar[str | None] = None
+    own_head: ClassVar[str | None] = None
     order: ClassVar[int] = 0
     title: ClassVar[str]
     formula: ClassVar[str]

@@ -20,7 +20,8 @@ class BatchNormStatistics(Mitigation):
 
     Averages of weights also average running statistics, which are then those of no model. Here they are the
     plain mean over the batches of one pass in training mode, nothing else is changed, and a model without
-    BatchNorm stays as it is. The statistics are those of the current task only.
+    BatchNorm stays as it is. The statistics are those of the current task only. Training that freezes them
+    (`train.batch_norm: frozen`, the default) has nothing to re-estimate: both ends of an average have θ0's.
 
     Attributes:
         batch_size: samples per batch; the last batch of a data set is left out if it holds a single sample.

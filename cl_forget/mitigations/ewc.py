@@ -71,7 +71,8 @@ class EWC(Mitigation):
         _quadratic.to_device(task, state)
         if self.prior is not None and task.index == 0 and not state:
             data = _quadratic.prior_data(task, self.prior)
-            _quadratic.merge(state, self._fisher(task, data, task.pretrained), task.pretrained, self.centre)
+            pretrained = task.anchor("pretrained")
+            _quadratic.merge(state, self._fisher(task, data, pretrained), pretrained, self.centre)
 
     def add_gradient(self, update: Update, state: State) -> None:
         """`grad += 2λ(F̄θ - b)`."""

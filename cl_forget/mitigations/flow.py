@@ -35,7 +35,8 @@ class FLOW(Mitigation):
         control: what FLOW must be compared with. "uniform": all weights 1; "uniform_mean": all weights the
             mean of w, which shortens the step as FLOW does; "shuffled": the same weights on other samples;
             "inverse": the same weights in the opposite order, the largest on the hardest sample.
-        probe: whether to start from the linear probe and to fit the head again; nothing where no heads are.
+        probe: whether to start from the linear probe, whatever `train.head` says, and to fit the head again;
+            nothing where no heads are.
     """
 
     name = "flow"
@@ -58,13 +59,13 @@ class FLOW(Mitigation):
 
     def start_task(self, task: Task, state: State) -> None:
         """Fit the head, read the losses, fix the weights of every source."""
-        from cl_forget.training.head import resume_from_probe, start_from_probe
+        from cl_forget.training.head import start_from_probe
 
         if int(state.get("task", torch.tensor(-1))) == task.index:
-            return resume_from_probe(task, state)
+            return
         state.clear()
         if self.probe and self._has_heads(task):
-            start_from_probe(task, state)
+            start_from_probe(task)
         measured = [self._losses(task, source.plain()) for source in task.sources]
         weights = self._weigh(torch.cat([losses for losses, _ in measured]), task)
         parts = weights.split([len(losses) for losses, _ in measured])

@@ -75,7 +75,9 @@ class HeterogeneousAveraging(Mitigation):
         """The average with one share for each group of consecutive blocks."""
         model = edit.model
         return interpolate_all(
-            edit.pretrained, weights, lambda name: self.share(model.block_of(name), model.blocks, shares)
+            edit.anchor("pretrained"),
+            weights,
+            lambda name: self.share(model.block_of(name), model.blocks, shares),
         )
 
     def share(self, block: int | None, blocks: int, shares: Sequence[float]) -> float:

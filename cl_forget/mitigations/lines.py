@@ -55,7 +55,7 @@ class LiNeS(Mitigation):
         Raises:
             UserError: the model has no sequence of blocks.
         """
-        anchor, blocks = edit.pretrained if self.anchor == "pretrained" else edit.start, edit.model.blocks
+        anchor, blocks = edit.anchor(self.anchor), edit.model.blocks
         if not blocks:
             raise UserError(f"lines scales by block, and '{edit.model.spec}' has none; use wise_ft.")
         return interpolate_all(anchor, weights, lambda name: self.share(edit.model.block_of(name), blocks))

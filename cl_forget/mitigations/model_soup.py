@@ -49,7 +49,7 @@ class ModelSoup(Mitigation):
 
     def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
         """The mean."""
-        ingredients = [*edit.history, *([lambda: edit.pretrained] if self.with_pretrained else [])]
+        ingredients = [*edit.history, *([lambda: edit.anchor("pretrained")] if self.with_pretrained else [])]
         edited = dict(weights)
         names = [name for name, tensor in weights.items() if tensor.is_floating_point()]
         for number, load in enumerate(ingredients):

@@ -46,8 +46,9 @@ class TaskArithmetic(Mitigation):
     def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
         """θ0 and the scaled sum of the task vectors."""
         vectors = edit.once(f"task vectors {len(edit.history)}", {}, lambda: _sum_of_changes(edit))
+        pretrained = edit.anchor("pretrained")
         return {
-            name: edit.pretrained[name] + self.scale * vectors[name] if name in vectors else tensor
+            name: pretrained[name] + self.scale * vectors[name] if name in vectors else tensor
             for name, tensor in weights.items()
         }
 

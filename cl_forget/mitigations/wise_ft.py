@@ -24,7 +24,8 @@ FLOOR = 1e-8  # of the Fisher information, so that no weight divides by zero
 class WiseFT(Mitigation):
     """`θ(α) = (1-α)·θ0 + α·θ`: α multiplies the *tuned* model, so α = 0 is pre-trained and α = 1 is tuned.
 
-    Every key takes part, heads included; integer buffers keep the tuned value. BatchNorm running statistics
+    Every key takes part, heads included; where training started from a probed head (`train.head: probe`), θ0
+    has that head. Integer buffers keep the tuned value. BatchNorm running statistics that training updated
     are averaged like weights, not re-estimated: add `batch_norm` for that. One fine-tune serves every α: by
     default the average is what is evaluated, and training of the next task goes on from the tuned weights.
     With `feed_back` it goes on from the average; what a method keeps of a task (importances, replayed logits)
@@ -69,7 +70,7 @@ class WiseFT(Mitigation):
 
     def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
         """The interpolated weights."""
-        anchor = edit.pretrained if self.anchor == "pretrained" else edit.start
+        anchor = edit.anchor(self.anchor)
         if self.weighting == "uniform":
             return interpolate_all(anchor, weights, self.share)
         before, after = self._fisher(edit, anchor), self._fisher(edit, weights)

@@ -155,6 +155,7 @@ class FoundationModel(nn.Module, ABC):
         spec: the name it was loaded by ("emoji-clip", "open_clip:ViT-B-32/openai", ...).
         depths: names of the depths features can be read at, shallow to deep; LDIFS, CKA and drift use them.
         default_depths: the slices LDIFS uses unless told otherwise.
+        zero_shot: whether it makes a classifier from class names, so that a new head can start from one.
         top_logits: how many logits per unit are kept of a frozen copy, with the total of the rest; None for
             all of them.
     """
@@ -162,6 +163,7 @@ class FoundationModel(nn.Module, ABC):
     spec: str
     depths: tuple[str, ...]
     default_depths: tuple[str, ...]
+    zero_shot: bool = False
     top_logits: int | None = None
 
     @abstractmethod

@@ -41,6 +41,8 @@ class ClipModel(FoundationModel):
         tokenizer: texts -> (texts, context) int64.
     """
 
+    zero_shot = True
+
     def __init__(self, clip: nn.Module, preprocess: Any, tokenizer: Callable[[list[str]], Tensor]) -> None:
         super().__init__()
         self.clip = clip

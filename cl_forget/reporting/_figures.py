@@ -10,6 +10,7 @@ from cl_forget.evaluation import metrics
 from cl_forget.evaluation.depths import depth_name
 from cl_forget.evaluation.metrics import DEFINITIONS
 from cl_forget.reporting._comparison import Comparison
+from cl_forget.reporting._notes import table_notes
 from cl_forget.reporting._observations import (
     COST_MEASURES,
     collect,
@@ -47,6 +48,7 @@ def headline(comparison: Comparison) -> Table:
         f"before any fine-tuning. {control}{bold}{interval}",
         measures=tuple(m for m in measures if any(row[m.name].mean is not None for row in rows.values())),
         rows=rows,
+        notes=table_notes(comparison.results, rows),
     )
 
 

@@ -115,6 +115,8 @@ def headline_measures(tasks: Sequence[str], suites: Sequence[str]) -> tuple[Meas
         metric("generality", "Generality", "percent", "higher", general),
         *each_suite,
         metric("generality_drop", "Generality drop", "points", "lower", general),
+        metric("generality_restored", "Generality, statistics put back", "percent", None, general),
+        metric("statistics_share", "Lost with statistics", "percent", None, general),
         *each_perplexity,
         metric("perplexity_rise", "Perplexity rise", "nats", "lower", general),
         metric("bwt", "BWT", "change", "higher", moved),

@@ -104,4 +104,4 @@ def _fitting(table: Table, width: int) -> list[Measure]:
 def _caption(table: Table, columns: Sequence[Measure]) -> str:
     left_out = len(table.measures) - len(columns)
     more = f" {left_out} more columns are in table.csv." if left_out else ""
-    return f"{table.how_to_read}{more}"
+    return "\n".join([f"{table.how_to_read}{more}", *table.notes])

@@ -63,5 +63,5 @@ def measurements(
                 "samples": sum(len(task.train) for task in tasks if task.train is not None),
                 "row": sum(evaluated(e, run.evaluate.limit) for e in [*tasks, *setup.suites, *setup.probes]),
             }
-        run.chain().feature_depths(setups[key].base.model)
+        setups[key].check(run)
     return found

@@ -41,6 +41,7 @@ class Task:
         micro_batch_size: samples per forward pass; None for a whole batch at once.
         cost: what training has cost so far; a hook that runs the tuned model itself adds its passes.
         heads: the heads that a probe set when the task began, by name; empty where training starts from `start`.
+        probed: θ0's heads as probes set them, those of earlier tasks and of this one.
     """
 
     model: FoundationModel
@@ -59,6 +60,7 @@ class Task:
     micro_batch_size: int | None = None
     cost: Cost = field(default_factory=Cost)
     heads: Weights = field(default_factory=dict)
+    probed: Weights = field(default_factory=dict)
     _references: dict[str, Prepared] = field(default_factory=dict, repr=False)
 
     def reference(self, spec: str | dict[str, Any]) -> Prepared:
@@ -86,7 +88,13 @@ class Task:
         A head that a probe set has its starting point there: pulled to where it was before, it would be trained
         away from its probe, and its penalty would dwarf everything else.
         """
-        return {**(self.pretrained if which == "pretrained" else self.start), **self.heads}
+        if which == "pretrained":
+            return {**self.pretrained, **self.probed}
+        return {**self.start, **self.heads}
+
+    def probes(self) -> dict[str, Weights]:
+        """What a checkpoint holds of probed heads, by group; nothing where there are none."""
+        return {name: heads for name, heads in (("heads", self.heads), ("probed", self.probed)) if heads}
 
     def generator(self, purpose: str, number: int = 0) -> torch.Generator:
         """A random generator of its own for (seed, task, purpose, number).
@@ -196,11 +204,11 @@ class Edit:
 
     Attributes:
         model: the model, for the depth of a parameter; its own weights are those being edited.
-        pretrained: θ0.
-        start: the weights at the start of the task.
+        pretrained: θ0, with the heads that it came with.
+        start: the weights at the start of the task, before a probe set any head.
         history: the tuned weights of each stage so far, this one included (task arithmetic, soups); each
             entry loads its tensors when called.
-        starts: the weights each of these stages started from, in the same way.
+        starts: the weights each of these stages started from, probed heads included, in the same way.
         task: the task just trained (data for Fisher weights or for fitting α); None in offline edits.
     """
 
@@ -211,6 +219,18 @@ class Edit:
     starts: list[Callable[[], Weights]] = field(default_factory=list)
     task: Task | None = None
     _known: list[tuple[str, Weights, Weights]] = field(default_factory=list, repr=False)
+
+    def anchor(self, which: str) -> Weights:
+        """The end that averages start from: "pretrained" or "previous" (the weights at the start of the task).
+
+        A head that a probe set has the probe's values there, as in `Task.anchor`: the average of a model that
+        was tuned from a probe is the one with its linear probe.
+        """
+        if self.task is None:
+            return self.pretrained if which == "pretrained" else self.start
+        if which == "pretrained":
+            return {**self.pretrained, **self.task.probed}
+        return {**self.start, **self.task.heads}
 
     def once(self, what: str, at: Weights, make: Callable[[], Weights]) -> Weights:
         """`make()`, computed once per task: a curve asks again at every value of its knob.

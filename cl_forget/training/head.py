@@ -1,35 +1,65 @@
-"""Heads fitted on frozen features: the linear probe, and the start of LP-FT and FLOW."""
+"""Heads fitted on frozen features: the linear probe, and where the heads of a task start (`train.head`)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from cl_forget.errors import UserError
 from cl_forget.evaluation.probes import fit_linear_probe
-from cl_forget.models.base import Prepared, evaluating
+from cl_forget.models.base import FoundationModel, Prepared, evaluating
+from cl_forget.streams.base import Experience
 from cl_forget.training.context import Task
 
-if TYPE_CHECKING:
-    from cl_forget.mitigations.base import State
+
+def starts_from_probe(head: str | None, model: FoundationModel, stage: Sequence[Experience]) -> bool:
+    """Whether the heads of a stage start from a linear probe.
+
+    Args:
+        head: `train.head`; None leaves it to the model.
+        model: says whether it can make heads from class names.
+        stage: the experiences trained together.
+
+    Raises:
+        UserError: the model cannot start so.
+    """
+    without = next((e.name for e in stage if not model.head_parameters(e)), None)
+    if head == "probe" and without is not None:
+        raise UserError(
+            f"'{model.spec}' has no classification head to fit on '{without}'; train.head: probe is for models "
+            "with one, leave it out."
+        )
+    if head == "zero-shot" and without is None and not model.zero_shot:
+        raise UserError(f"'{model.spec}' reads no class names to make a head from; set train.head: probe.")
+    return head == "probe" or (head is None and without is None and not model.zero_shot)
 
 
-KEPT = "head/"  # of a state, before the names of the heads
+def start_from_probe(task: Task) -> None:
+    """Start the task from probed heads; nothing is done where it already does.
+
+    Raises:
+        UserError: the model has no head (a language model).
+    """
+    if task.heads:
+        return
+    for names, fitted, present in _probes(task, "previous"):
+        with torch.no_grad():
+            for name, rows in zip(names, fitted, strict=True):
+                parameter = task.model.get_parameter(name)
+                before = task.probed.get(name, task.pretrained[name]).clone()
+                for head in (parameter, before):  # a shared head keeps its rows for classes this task lacks
+                    head[present] = rows[present].to(head)
+                task.heads[name], task.probed[name] = parameter.detach().clone(), before
+    task.frozen.answer_with({"pretrained": task.probed, "previous": task.heads})
 
 
-def start_from_probe(task: Task, state: State) -> None:
-    """Start the task from probed heads; `state` keeps them, so that a resumed task has the same anchors."""
-    fit_heads(task)
-    state.update({KEPT + name: head for name, head in task.heads.items()})
-
-
-def resume_from_probe(task: Task, state: State) -> None:
+def resume_from_probe(task: Task, heads: dict[str, Tensor], probed: dict[str, Tensor]) -> None:
     """Tell a resumed task which heads it started from; its model has them in its checkpoint, trained on."""
-    kept = {name: head for name, head in state.items() if name.startswith(KEPT)}
-    task.heads = {name.removeprefix(KEPT): head.to(task.model.device) for name, head in kept.items()}
+    task.heads, task.probed = dict(heads), dict(probed)
+    task.frozen.answer_with({"pretrained": task.probed, "previous": task.heads})
 
 
 def fit_heads(task: Task, anchor: str = "previous") -> None:
@@ -43,25 +73,36 @@ def fit_heads(task: Task, anchor: str = "previous") -> None:
     Raises:
         UserError: the model has no head (a language model).
     """
+    with torch.no_grad():
+        if anchor == "previous" and task.heads:
+            for name, head in task.heads.items():
+                task.model.get_parameter(name).copy_(head)
+            return
+        for names, fitted, present in _probes(task, anchor):
+            for name, rows in zip(names, fitted, strict=True):
+                parameter = task.model.get_parameter(name)
+                parameter[present] = rows[present].to(parameter)
+
+
+def _probes(task: Task, anchor: str) -> list[tuple[tuple[str, ...], tuple[Tensor, Tensor], Tensor]]:
+    """For each head of the stage its parameters' names, their fitted values, and the classes there are data of."""
     by_head: dict[tuple[str, ...], list[Prepared]] = {}
     for source in task.sources:
         by_head.setdefault(tuple(task.model.head_parameters(source.experience)), []).append(source)
+    found = []
     for names, sources in by_head.items():
         labels = sources[0].experience.labels
-        targets = [source.targets for source in sources if source.targets is not None]
-        if not names or labels is None or len(targets) < len(sources):
+        known = [source.targets for source in sources if source.targets is not None]
+        if not names or labels is None or len(known) < len(sources):
             raise UserError(
                 f"'{task.model.spec}' has no classification head to fit on '{sources[0].experience.name}'; "
                 "linear_probe and lp_ft are for models with one."
             )
         embedding = torch.cat([_embeddings(task, source.plain(), anchor) for source in sources])
-        probe = fit_linear_probe(embedding, torch.cat(targets), len(labels.classes))
-        present = torch.cat(targets).unique()  # a shared head keeps its rows for classes this task lacks
-        with torch.no_grad():
-            for name, fitted in zip(names, (probe.weight, probe.bias), strict=True):
-                parameter = task.model.get_parameter(name)
-                parameter[present] = fitted[present].to(parameter)
-                task.heads[name] = parameter.detach().clone()
+        targets = torch.cat(known)
+        probe = fit_linear_probe(embedding, targets, len(labels.classes))
+        found.append((names, (probe.weight, probe.bias), targets.unique()))
+    return found
 
 
 def _embeddings(task: Task, samples: Prepared, anchor: str) -> Tensor:

@@ -24,6 +24,7 @@ from cl_forget.models.base import Batch, Prepared
 from cl_forget.progress import bar
 from cl_forget.result import Cost
 from cl_forget.training.context import Step, Task, Trainable, Update, part_like
+from cl_forget.training.head import resume_from_probe, start_from_probe, starts_from_probe
 from cl_forget.training.workers import Workers
 
 Groups = dict[str, dict[str, Tensor]]
@@ -107,7 +108,11 @@ class FineTune:
         self.cost.train_seconds += time.perf_counter() - started
 
     def set_up(self, resume: Groups | None = None) -> None:
-        """Everything before the first step: state, trainable parameters, optimiser, frozen outputs."""
+        """Everything before the first step: heads, state, trainable parameters, optimiser, frozen outputs."""
+        if resume:
+            resume_from_probe(self.task, resume.get("heads", {}), resume.get("probed", {}))
+        elif starts_from_probe(self.train.head, self.task.model, self.task.stage):
+            start_from_probe(self.task)
         self.chain.each("start_task", self.task)
         self.parameters, self.optimizer = self._prepare()
         if resume:
@@ -125,7 +130,7 @@ class FineTune:
             parameter.requires_grad_(name in names)
         chain.each("shape_parameters", task)
         self.whole_model = task.model
-        task.model = self.workers.shard(task.model)
+        task.model = self.workers.shard(task.model, train.batch_norm)
         named = [(n, p) for n, p in task.model.named_parameters() if p.requires_grad]
         self.cost.trainable_parameters = sum(p.numel() for _, p in named)
         groups: dict[float, list[Tensor]] = {}
@@ -144,7 +149,7 @@ class FineTune:
     # -- steps -----------------------------------------------------------------------------------------
     def _steps(self, done: int, save: Callable[[int, Groups], None] | None) -> None:
         task, last_save = self.task, time.monotonic()
-        training_mode(task.model)
+        training_mode(task.model, self.train.batch_norm)
         with bar(f"training {' + '.join(e.name for e in task.stage)}", task.steps, "steps") as advance:
             advance(done, "")
             for number, batch in _batches(task, self.train, done):
@@ -296,6 +301,7 @@ class FineTune:
                 "tuned": tuned,
                 "buffers": dict(self.task.model.named_buffers()),
                 "moments": moments,
+                **self.task.probes(),
                 **{f"state/{name}": state for name, state in self.chain.state.items()},
             }
         )
@@ -323,17 +329,22 @@ def _add(terms: dict[str, Tensor], parts: dict[str, Tensor], factor: float) -> N
         terms[name] = terms[name] + share if name in terms else share
 
 
-def training_mode(model: torch.nn.Module) -> None:
-    """Training mode, except for normalisation whose own parameters are frozen.
+def training_mode(model: torch.nn.Module, batch_norm: str = "frozen") -> None:
+    """Training mode, except for BatchNorm that keeps its statistics.
 
-    BatchNorm's running statistics are part of what the model knows: where its weight is not trained, they
-    must not drift either.
+    Running statistics are part of what the model knows, and one task's batches overwrite them.
+
+    Args:
+        model: what is trained.
+        batch_norm: `train.batch_norm`; with "update" the layers whose own parameters are trained normalise by
+            each batch and update their statistics, the others still keep them.
     """
     model.train()
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             parameters = list(module.parameters())
-            if parameters and not any(parameter.requires_grad for parameter in parameters):
+            fixed = bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+            if batch_norm == "frozen" or fixed:
                 module.eval()
 
 

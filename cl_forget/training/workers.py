@@ -38,8 +38,8 @@ class Workers:
     rank = 0
     count = 1
 
-    def shard(self, model: FoundationModel) -> FoundationModel:
-        """The model to take steps with."""
+    def shard(self, model: FoundationModel, batch_norm: str = "frozen") -> FoundationModel:
+        """The model to take steps with; `batch_norm` is that of `train`."""
         return model
 
     def gather(self, trained: FoundationModel, whole: FoundationModel) -> None:
@@ -93,7 +93,7 @@ class ShardedWorkers(Workers):
         self.rank, self.count, self.device = dist.get_rank(), dist.get_world_size(), device
         self.mesh = init_device_mesh(device.type, (self.count,))
 
-    def shard(self, model: FoundationModel) -> FoundationModel:
+    def shard(self, model: FoundationModel, batch_norm: str = "frozen") -> FoundationModel:
         """A copy of the model on `device`, every block of it split over the workers.
 
         Raises:
@@ -101,7 +101,7 @@ class ShardedWorkers(Workers):
         """
         from torch.distributed.fsdp import fully_shard
 
-        refuse_model(model)
+        refuse_model(model, batch_norm)
         twin = copy.deepcopy(model)
         scalars = {p for p in twin.parameters() if p.dim() == 0}
         for block in _blocks(twin):
@@ -222,13 +222,15 @@ def refuse(run: Run, chain: Chain) -> None:
         )
 
 
-def refuse_model(model: nn.Module) -> None:
+def refuse_model(model: nn.Module, batch_norm: str = "update") -> None:
     """Refuse a model whose outputs depend on which samples share a batch, or that trains a scalar."""
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.weight.requires_grad:
+        if not isinstance(module, nn.modules.batchnorm._BatchNorm) or batch_norm == "frozen":
+            continue
+        if module.weight is None or module.weight.requires_grad:
             raise UserError(
-                "train.strategy: fsdp cannot train BatchNorm: each worker would normalise by its own part of the "
-                "batch; freeze it, or use train.strategy: single."
+                "train.strategy: fsdp cannot train BatchNorm with train.batch_norm: update: each worker would "
+                "normalise by its own part of the batch; set train.batch_norm: frozen, or train.strategy: single."
             )
     for name, parameter in model.named_parameters():
         if parameter.dim() == 0 and parameter.requires_grad:

@@ -106,7 +106,7 @@ def test_reading_class_names_leaves_frozen_normalisation_frozen() -> None:
     model = resnet()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(".bn1." not in name)
-    training_mode(model)
+    training_mode(model, "update")
     before = {name: module.training for name, module in model.named_modules()}
     assert len(set(before.values())) == 2
     model.zero_shot_head(colours().labels)

@@ -147,7 +147,7 @@ def statistics(found):
 
 @pytest.mark.parametrize("method", [SAM(rho=0.5), ASAM(rho=0.5), LookSAM(rho=0.5)])
 def test_the_second_pass_leaves_batch_norm_statistics_alone(method) -> None:
-    once = TRAIN.model_copy(update={"epochs": 1, "batch_size": 24})
+    once = TRAIN.model_copy(update={"epochs": 1, "batch_size": 24, "batch_norm": "update"})
     task = task_of(resnet(), TASKS[:1], train=once)
     ours = statistics(tuned(task, method, train=once))
     plain = statistics(tuned(task_of(resnet(), TASKS[:1], train=once), train=once))

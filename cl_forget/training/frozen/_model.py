@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy as copying
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -108,7 +108,7 @@ class FrozenModel:
         depths = self._depths(fields)
         # Autocast would give the teacher other numbers inside the training step than outside it.
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            wanted = batch if any(map(_needs_head, fields)) else replace(batch, headless=True)
+            wanted = batch if any(map(needs_head, fields)) else replace(batch, headless=True)
             forward = self.model(wanted, depths=depths)
             self.samples_run += len(batch)
             more = self._more(batch, forward, fields)
@@ -116,6 +116,23 @@ class FrozenModel:
                 field: full_precision(more[field] if field in more else _value(forward, field))
                 for field in fields
             }
+
+    def answer(
+        self, batch: Batch, embedding: Tensor, heads: Mapping[str, Tensor], fields: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """What other heads than the model's own say of embeddings that are known.
+
+        Args:
+            batch: the samples.
+            embedding: (batch, width) of them.
+            heads: parameters of heads, by name.
+            fields: names from `FIELDS` that depend on the head.
+        """
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            known = {"embedding": embedding}
+            forward = torch.func.functional_call(self.model, dict(heads), (batch,), known)
+            more = self._more(batch, forward, fields)
+            return {f: full_precision(more[f] if f in more else _value(forward, f)) for f in fields}
 
     def _more(self, batch: Batch, forward: Forward, fields: Sequence[str]) -> dict[str, Tensor]:
         """Fields that the forward pass alone does not hold."""
@@ -145,7 +162,8 @@ class FrozenModel:
         return [depth for depth in self.model.depths if depth in wanted]
 
 
-def _needs_head(field: str) -> bool:
+def needs_head(field: str) -> bool:
+    """Whether a field depends on the head, and not on the trunk alone."""
     return field != "embedding" and not field.startswith(_BY_DEPTH)
 
 

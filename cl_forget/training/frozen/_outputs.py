@@ -14,7 +14,7 @@ from torch import Tensor
 from cl_forget.models.base import Batch, Prepared
 from cl_forget.progress import bar
 from cl_forget.training.frozen._cache import OFFSETS, FrozenCache, Progress
-from cl_forget.training.frozen._model import PER_UNIT, FrozenModel
+from cl_forget.training.frozen._model import PER_UNIT, FrozenModel, needs_head
 from cl_forget.training.frozen._teacher import Teacher, teacher, teacher_fields
 
 logger = logging.getLogger("cl_forget")
@@ -73,6 +73,7 @@ class FrozenOutputs:
         self._cache = cache
         self._models = dict(models)
         self._room = resident_bytes
+        self._heads: dict[str, Mapping[str, Tensor]] = {}
         self._requested: dict[str, list[str]] = {anchor: [] for anchor in self._models}
         self._tables: dict[tuple[str, str, str], _Table] = {}
         self._last: dict[str, tuple[weakref.ref[Batch], dict[str, Tensor]]] = {}
@@ -90,8 +91,21 @@ class FrozenOutputs:
             anchor: "pretrained" or "previous".
             fields: names from `FIELDS`.
         """
-        requested = self._requested[self._owner(anchor)]
+        owner = self._owner(anchor)
+        if self._heads.get(owner):
+            fields = ["embedding" if needs_head(name) else name for name in fields]
+        requested = self._requested[owner]
         requested.extend(name for name in dict.fromkeys(fields) if name not in requested)
+
+    def answer_with(self, heads: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """From now on `read` answers with these heads in the place of the models' own.
+
+        So a task that starts from probed heads has teachers with them, and their trunks run once all the same.
+
+        Args:
+            heads: anchor -> parameters of heads, by name.
+        """
+        self._heads = dict(heads)
 
     def prefetch(self, samples: Prepared, progress: Progress | None = None) -> None:
         """Compute now everything requested for this data that is not cached yet.
@@ -131,6 +145,18 @@ class FrozenOutputs:
             ValueError: an unknown anchor, field or depth.
         """
         anchor = self._owner(anchor)
+        heads = self._heads.get(anchor, {})
+        own = self._models[anchor].model.head_parameters(batch.samples.experience) if heads else []
+        if own and all(name in heads for name in own):
+            answers = [name for name in fields if needs_head(name)]
+            kept = [name for name in fields if name not in answers]
+            found = self._read(batch, anchor, [*kept, *["embedding"] * bool(answers)])
+            if answers:
+                found |= self._models[anchor].answer(batch, found["embedding"], heads, answers)
+            return {name: found[name] for name in fields}
+        return self._read(batch, anchor, fields)
+
+    def _read(self, batch: Batch, anchor: str, fields: Sequence[str]) -> dict[str, Tensor]:
         samples = batch.samples
         if not samples.deterministic:
             self._say_online(samples)
