@@ -268,15 +268,33 @@ def compose(mitigations: Sequence[Mitigation], train: Training) -> Chain:
 MitigationItem = Annotated[SerializeAsAny[Mitigation], BeforeValidator(parse_mitigation)]
 
 
+def _named_data(value: Any) -> Any:
+    """Refuse what names no stream or suite: each is a name, or one name with its options."""
+    items = value if isinstance(value, list | tuple) else [value]
+    if not items:
+        raise ValueError("is empty; name at least one task")
+    for item in items:
+        named = bool(item) and (isinstance(item, str) or (isinstance(item, dict) and len(item) == 1))
+        if not named:
+            raise ValueError(
+                f"is written as `name` or `{{name: {{option: value}}}}`, not as {shortened(item)}"
+            )
+    return value
+
+
+Stream = Annotated[str | dict[str, Any] | list[str | dict[str, Any]], BeforeValidator(_named_data)]
+Suite = Annotated[str | dict[str, Any], BeforeValidator(_named_data)]
+
+
 class Shared(Section):
     """What an experiment and each of its runs have in common."""
 
     model: str = Field(min_length=1)
-    stream: str | dict[str, Any] | list[str | dict[str, Any]]
+    stream: Stream
     train: Training = Training()
     text: TextOptions = TextOptions()
-    suites: list[str | dict[str, Any]] = []
-    probes: list[str | dict[str, Any]] = []
+    suites: list[Suite] = []
+    probes: list[Suite] = []
     evaluate: Evaluation = Evaluation()
     track: Tracking = Tracking()
 

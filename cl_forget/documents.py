@@ -67,7 +67,9 @@ def read_text(path: Path, cure: str, limit: int | None = MAX_BYTES) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} cannot be read: it is not a UTF-8 text (byte {error.start}: {error.reason}); {cure}") from None
+        raise UserError(
+            f"{path} cannot be read: it is not a UTF-8 text (byte {error.start}: {error.reason}); {cure}"
+        ) from None
 
 
 # -- JSON ----------------------------------------------------------------------------------------------

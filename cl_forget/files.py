@@ -47,7 +47,8 @@ def inside(folder: Path, name: object, where: object) -> Path:
 def below(folder: Path, name: object, where: object) -> Path:
     """As `inside`, where links are the user's own: the folder of results that a file gives a name."""
     parts = name.split("/") if isinstance(name, str) else []
-    if not isinstance(name, str) or _STRANGE.search(name) or {"", ".", ".."} & set(parts):
+    long = any(len(part.encode("utf-8", "surrogatepass")) > 255 for part in parts)
+    if not isinstance(name, str) or long or _STRANGE.search(name) or {"", ".", ".."} & set(parts):
         shown = repr(name) if len(repr(name)) < 100 else f"{repr(name)[:97]}..."
         raise UserError(
             f"{where} names {shown}, which is no name inside {folder}; give a plain one, or get the files from "

@@ -34,6 +34,7 @@ from cl_forget.config import (
     Section,
     Seed,
     Shared,
+    Stream,
     load_file,
 )
 from cl_forget.errors import UserError
@@ -105,7 +106,7 @@ class Range(Section):
 class Where(Section):
     """A stream and seeds; null for the sweep's own."""
 
-    stream: str | dict[str, Any] | list[str | dict[str, Any]] | None = None
+    stream: Stream | None = None
     seeds: list[Seed] | None = Field(None, min_length=1)
 
 

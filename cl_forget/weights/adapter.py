@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from cl_forget.errors import UserError
+from cl_forget.weights.formats import read_adapter_config
 from cl_forget.weights.reading import TensorSource, open_file
 
 PREFIX = "base_model.model."
@@ -84,6 +84,8 @@ class WithAdapter(TensorSource):
         for target, pair in self.pairs.items():
             if pair.a not in self.adapter.infos:
                 raise UserError(f"the adapter in {self.where} lacks '{pair.a}'; save or download it again.")
+            if any(len(self.adapter.infos[name].shape) != 2 for name in (pair.a, pair.b)):
+                raise UserError(f"'{pair.a}' of the adapter in {self.where} is no matrix; save it again.")
             rows, columns = self.adapter.infos[pair.b].shape[0], self.adapter.infos[pair.a].shape[1]
             found = (columns, rows) if pair.transposed else (rows, columns)
             if found != self.base.infos[target].shape:
@@ -107,12 +109,7 @@ class WithAdapter(TensorSource):
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{folder / 'adapter_config.json'} cannot be read ({error}); save the adapter again."
-        ) from None
+    config = read_adapter_config(folder)
     if config.get("peft_type") != "LORA":
         raise UserError(f"the adapter in {folder} is {config.get('peft_type')}, not LORA; {_MERGE}.")
     for variant in (

@@ -15,6 +15,7 @@ from torch import Tensor
 from cl_forget.errors import UserError
 from cl_forget.files import inside, stays_inside
 from cl_forget.weights.adapter import WithAdapter
+from cl_forget.weights.formats import read_index
 from cl_forget.weights.keys import fit, harmless
 from cl_forget.weights.reading import InMemory, Renamed, Shards, TensorInfo, TensorSource, open_file
 from cl_forget.weights.writing import whole, write_file
@@ -183,13 +184,8 @@ def _index(path: Path, name: str) -> dict[str, Any]:
     Raises:
         UserError: it is none, or names something else.
     """
-    try:
-        index: dict[str, Any] = json.loads((path / name).read_text())
-        shards = list(index["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
-        raise UserError(
-            f"{path / name} is not an index of shards; download or save the model again."
-        ) from None
+    index = read_index(path / name)
+    shards = list(index["weight_map"].values())
     for shard in shards:
         inside(path, shard, path / name)
     return index

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cl_forget.errors import UserError
+from cl_forget.weights.formats import read_header
 from cl_forget.weights.keys import tensors_of
 
 DTYPES = {
@@ -68,36 +67,13 @@ class SafetensorsFile(TensorSource):
 
     def __init__(self, path: Path) -> None:
         self.where, self.path = str(path), path
-        try:
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                if length > min(os.fstat(file.fileno()).st_size, 100_000_000):
-                    raise ValueError("its header is longer than the file")
-                header = json.loads(file.read(length))
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}; give a file that exists.") from None
-        except ValueError as error:
-            raise UserError(
-                f"{path} is not a safetensors file ({error}); download or save it again."
-            ) from None
-        self.metadata: dict[str, str] = header.pop("__metadata__", {})
-        self._start = 8 + length
-        self._offsets: dict[str, tuple[int, int]] = {}
-        infos = {}
-        # The order of the data, which is the order they are best read and written in.
-        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            if entry["dtype"] not in DTYPES:
-                raise UserError(
-                    f"'{name}' in {path} is of type {entry['dtype']}; save the model as bfloat16 or float32."
-                )
-            infos[name] = TensorInfo(DTYPES[entry["dtype"]], tuple(entry["shape"]))
-            self._offsets[name] = tuple(entry["data_offsets"])
-        self.infos = infos
-        wanted = self._start + max((end for _, end in self._offsets.values()), default=0)
-        if (found := path.stat().st_size) < wanted:
-            raise UserError(
-                f"{path} is cut short ({found:,} of {wanted:,} bytes); download or copy it again."
-            )
+        header = read_header(path, DTYPES)
+        self.metadata: dict[str, str] = header.metadata
+        self._start = header.start
+        self._offsets = {name: entry.data_offsets for name, entry in header.entries.items()}
+        self.infos = {
+            name: TensorInfo(DTYPES[entry.dtype], entry.shape) for name, entry in header.entries.items()
+        }
 
     def load(self, name: str) -> Tensor:
         """Read one tensor."""
