@@ -125,6 +125,7 @@ class TextOptions(Section):
     Attributes:
         chat: whether prompts are put into the tokenizer's chat template; null: where it has one. Prompts given
             as messages always are, plain text never is.
+        template_arguments: what else the chat template is given, such as {enable_thinking: false}.
         max_length: longest sequence in tokens; null for the model's own context.
         too_long: "refuse" a sequence beyond that, or "truncate" it: the start of the prompt goes first, then
             the end of the response.
@@ -136,6 +137,7 @@ class TextOptions(Section):
     """
 
     chat: bool | None = None
+    template_arguments: dict[str, Any] = {}
     max_length: int | None = Field(None, ge=2)
     too_long: Literal["refuse", "truncate"] = "refuse"
     packing: bool | None = None

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cl_forget.models._texts import PreparedTexts, TextFormat
 from cl_forget.models.base import Batch, Forward
+from cl_forget.streams.text import PLAIN, Join
 
 if TYPE_CHECKING:
     from cl_forget.models.causal_lm import CausalLM
@@ -42,7 +43,8 @@ def exact_matches(model: CausalLM, batch: Batch, forward: Forward) -> Tensor:
         elif samples.form.ends or samples.scoring.judge:
             undecided.append(row)
     indices = batch.indices[undecided].tolist()
-    said = decode(model, samples.form, [samples.data.prompts[i] for i in indices], samples.max_new_tokens)
+    prompts = [samples.data.prompts[i] for i in indices]
+    said = decode(model, samples.form, prompts, samples.max_new_tokens, join=samples.data.join)
     for row, index, (answer, ended) in zip(undecided, indices, said, strict=True):
         right[row] = float(_accepted(samples, index, answer, ended))
     return right.to(forward.logits.device)
@@ -63,6 +65,7 @@ def decode(
     prompts: list[Prompt],
     max_new_tokens: int,
     together: int = DECODED_TOGETHER,
+    join: Join = PLAIN,
 ) -> list[tuple[str, bool]]:
     """What the model says to each prompt, by greedy decoding.
 
@@ -74,11 +77,12 @@ def decode(
         prompts: the prompts.
         max_new_tokens: where to stop at the latest.
         together: prompts in a batch.
+        join: how an answer is put behind its prompt.
 
     Returns:
         The text of each answer without special tokens, and whether it came to its end.
     """
-    ids = [form.prompt_ids(prompt) for prompt in prompts]
+    ids = [form.prompt_ids(prompt, join) for prompt in prompts]
     if form.limit is not None:
         ids = [own[-max(1, form.limit - max_new_tokens) :] for own in ids]
     answers: list[tuple[str, bool]] = [("", False)] * len(ids)

@@ -12,19 +12,23 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from cl_forget.config import TextOptions
 from cl_forget.errors import UserError
+from cl_forget.models._chat import ChatTemplate
 from cl_forget.models.base import Batch, Prepared
 from cl_forget.streams.base import Experience
-from cl_forget.streams.text import Prompt, Scoring, TextData
+from cl_forget.streams.text import PLAIN, Join, Prompt, Scoring, TextData, joined
 
 PACK_BELOW = 2 / 3
 """Rows are shared, where nothing else is asked for, if that leaves less than this part of the tokens."""
 
+READING = 2
+"""Goes into keys of caches: raised when the same text comes to be read as other tokens."""
 
 LOGITS_AT_ONCE = 2**26
 """Entries in the logits of one pass over a data set, 256 MiB in float32."""
@@ -83,9 +87,19 @@ class TextFormat:
         has_template = bool(getattr(tokenizer, "chat_template", None))
         if options.chat and not has_template:
             raise UserError("text.chat is true but the tokenizer has no chat template; set text.chat=false.")
+        if options.template_arguments and not has_template:
+            raise UserError(
+                "text.template_arguments are given but the tokenizer has no chat template; leave them out."
+            )
         self.chat = has_template if options.chat is None else options.chat
-        self._has_template = has_template
+        self.template = ChatTemplate(tokenizer, options.template_arguments) if has_template else None
+        if self.template is not None and self.template.end is not None:
+            self.ends = tuple(dict.fromkeys((*ends, tokenizer.convert_tokens_to_ids(self.template.end))))
         self._before = self._special_start()
+        self._tables: WeakKeyDictionary[TextData, TextTable] = WeakKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_tables": WeakKeyDictionary()}  # weak references stay in their process
 
     @property
     def key(self) -> str:
@@ -93,55 +107,83 @@ class TextFormat:
         tokenizer = self.tokenizer
         backend = getattr(tokenizer, "backend_tokenizer", None)
         said = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
-        parts = (said, str(getattr(tokenizer, "chat_template", None)), self.chat, self.limit, self.ends)
+        template = (getattr(tokenizer, "chat_template", None), self.options.template_arguments, self.chat)
+        parts = (READING, said, *map(str, template), self.limit, self.ends)
         return hashlib.sha256(repr((*parts, self._before, self.options.too_long)).encode()).hexdigest()[:12]
 
-    def encode(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> TextTable:
+    def table(self, data: TextData) -> TextTable:
+        """The token ids of a data set, made once as long as it is in use.
+
+        Raises:
+            UserError: as `encode`.
+        """
+        if data not in self._tables:
+            self._tables[data] = self.encode(data.prompts, data.responses, data.join)
+        return self._tables[data]
+
+    def encode(self, prompts: Sequence[Prompt], responses: Sequence[str], join: Join = PLAIN) -> TextTable:
         """The token ids of each prompt and its response.
 
         Raises:
-            UserError: a sequence that is too long or empty, or messages without a chat template.
+            UserError: a sequence that is too long or empty, messages without a chat template, or a conversation
+                that the template refuses.
         """
-        pairs = [self._pair(p, r) for p, r in zip(prompts, responses, strict=True)]
-        before = self._ids([start for start, _ in pairs])
-        after = self._ids([response for _, response in pairs])
-        plain = [isinstance(p, str) and not p for p in prompts]
-        rendered = [self._is_rendered(p) for p in prompts]
-        parts = []
-        for i, (start, response) in enumerate(zip(before, after, strict=True)):
-            head = [*([] if rendered[i] else self._opening(plain[i])), *start]
-            tail = response if plain[i] else self._ended(response)
+        heads, tails = self._texts(prompts, responses, join)
+        before = self._ids(heads)
+        whole = self._ids([head + tail for head, tail in zip(heads, tails, strict=True)])
+        # A prompt's tokens are read as its beginning; where the response runs into the last of them, it is read by
+        # itself, as the model will continue the prompt's tokens and no others.
+        apart = [i for i, own in enumerate(before) if whole[i][: len(own)] != own]
+        by_itself = dict(zip(apart, self._ids([tails[i] for i in apart]) if apart else [], strict=True))
+        parts, cut = [], 0
+        for i, prompt in enumerate(prompts):
+            head = [*([] if self._is_rendered(prompt) else self._opening(not prompt)), *before[i]]
+            tail = by_itself.get(i, whole[i][len(before[i]) :])
+            tail = tail if isinstance(prompt, str) and not prompt else self._ended(tail)
             parts.append(self._fitted(head, tail, i))
-        return TextTable(parts)
+            cut += sum(map(len, parts[-1])) < len(head) + len(tail)
+        return TextTable(parts, cut)
 
-    def prompt_ids(self, prompt: Prompt) -> list[int]:
+    def prompt_ids(self, prompt: Prompt, join: Join = PLAIN) -> list[int]:
         """What the model is given to answer `prompt`."""
-        start, _ = self._pair(prompt, "")
-        (ids,) = self._ids([start])
-        return ids if self._is_rendered(prompt) else [*self._opening(not prompt), *ids]
+        if self._is_rendered(prompt):
+            return self._ids([self._chat().prompt(prompt, join.reasoning)])[0]
+        assert isinstance(prompt, str)
+        start = joined(prompt, "", join.separator)[0] if prompt else ""
+        return [*self._opening(not prompt), *self._ids([start])[0]]
 
     # -- text ------------------------------------------------------------------------------------------
     def _is_rendered(self, prompt: Prompt) -> bool:
         return not isinstance(prompt, str) or (self.chat and prompt != "")
 
-    def _pair(self, prompt: Prompt, response: str) -> tuple[str, str]:
-        """What stands before the response, and the response with what the template ends it with."""
-        if not self._is_rendered(prompt):
-            assert isinstance(prompt, str)
-            return prompt, response
-        if not self._has_template:
+    def _texts(
+        self, prompts: Sequence[Prompt], responses: Sequence[str], join: Join
+    ) -> tuple[list[str], list[str]]:
+        """What stands before each response, and the response with what the template ends it with."""
+        pairs, failed = [], []
+        for number, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+            try:
+                pairs.append(self._pair(prompt, response, join))
+            except UserError as error:
+                failed.append((number, error))
+        if failed:
+            number, first = failed[0]
+            more = f" ({len(failed):,} of {len(prompts):,} samples are so)" if len(failed) > 1 else ""
+            raise UserError(f"sample {number}: {str(first).rstrip('.')}{more}.") from first
+        return [head for head, _ in pairs], [tail for _, tail in pairs]
+
+    def _pair(self, prompt: Prompt, response: str, join: Join) -> tuple[str, str]:
+        if self._is_rendered(prompt):
+            return self._chat().parts(prompt, response, join.reasoning)
+        assert isinstance(prompt, str)
+        return joined(prompt, response, join.separator) if prompt else ("", response)
+
+    def _chat(self) -> ChatTemplate:
+        if self.template is None:
             raise UserError(
                 "prompts given as messages need a chat template, and the tokenizer has none; give them as text."
             )
-        turns = (
-            [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
-        )
-        render = self.tokenizer.apply_chat_template
-        start = render(turns, tokenize=False, add_generation_prompt=True)
-        if not response:
-            return start, ""
-        whole = render([*turns, {"role": "assistant", "content": response}], tokenize=False)
-        return start, whole[len(start) :] if whole.startswith(start) else response
+        return self.template
 
     # -- ids -------------------------------------------------------------------------------------------
     def _ids(self, texts: list[str]) -> list[list[int]]:
@@ -164,11 +206,8 @@ class TextFormat:
         return self._before or ([bos] if plain and bos is not None else [])
 
     def _ended(self, ids: list[int]) -> list[int]:
-        """The response up to and with its end token."""
-        last = max((i for i, token in enumerate(ids) if token in self.ends), default=None)
-        if last is not None:
-            return ids[: last + 1]
-        return [*ids, *self.ends[:1]]
+        """The response with its end token."""
+        return ids if ids and ids[-1] in self.ends else [*ids, *self.ends[:1]]
 
     def _fitted(self, head: list[int], tail: list[int], number: int) -> tuple[list[int], list[int]]:
         length, limit = len(head) + len(tail), self.limit
@@ -191,6 +230,7 @@ class TextTable:
 
     Args:
         parts: (prompt ids, response ids) of each sample.
+        cut: how many of them were truncated.
 
     Attributes:
         ids: (all tokens,) int64.
@@ -198,7 +238,8 @@ class TextTable:
         response: (samples,) position in its sample of the first token that is predicted.
     """
 
-    def __init__(self, parts: Sequence[tuple[list[int], list[int]]]) -> None:
+    def __init__(self, parts: Sequence[tuple[list[int], list[int]]], cut: int = 0) -> None:
+        self.cut = cut
         lengths = torch.tensor([len(head) + len(tail) for head, tail in parts], dtype=torch.int64)
         self.ids = torch.tensor(
             [token for head, tail in parts for token in (*head, *tail)], dtype=torch.int64
@@ -295,7 +336,7 @@ class PreparedTexts(Prepared):
         self.scoring = experience.scoring or Scoring()
         self.form = form
         try:
-            self.table = form.encode(data.prompts, data.responses)
+            self.table = form.table(data)
         except UserError as error:
             raise UserError(f"experience '{experience.name}', {split}: {error}") from None
         asked = self.scoring.max_new_tokens
@@ -347,6 +388,7 @@ class PreparedTexts(Prepared):
                 for choice in choices
                 if choice != data.responses[i]
             ]
-            table = self.form.encode([data.prompts[i] for i, _ in owned], [choice for _, choice in owned])
+            prompts, wrong = [data.prompts[i] for i, _ in owned], [choice for _, choice in owned]
+            table = self.form.encode(prompts, wrong, data.join)
             self._wrong = table, torch.tensor([i for i, _ in owned])
         return self._wrong

@@ -22,10 +22,12 @@ from cl_forget.errors import UserError
 from cl_forget.files import whole
 from cl_forget.models import _answers
 from cl_forget.models._quiet import quiet_transformers
+from cl_forget.models._samples import render_sample
 from cl_forget.models._texts import PreparedTexts, TextFormat, TextTable, Tokens, lay_out
 from cl_forget.models.base import Batch, Forward, FoundationModel, evaluating, full_precision
 from cl_forget.streams.base import Data, Experience
 from cl_forget.streams.text import TextData
+from cl_forget.streams.understood import Seen
 
 FEATURE_POSITIONS = 16
 """Features are read at this many positions of each sample, evenly spread over those that answer."""
@@ -102,6 +104,10 @@ class CausalLM(FoundationModel):
         if packed is None and not self.packs:
             packed = False
         return PreparedTexts(data, experience, split, self.form, packed, self.vocabulary, self)
+
+    def see(self, experience: Experience) -> Seen:
+        """The first sample as tokens; every split is read, so that what cannot be read is said at once."""
+        return Seen(render_sample(self, experience))
 
     def add_task(self, experience: Experience) -> None:
         """Nothing: a task needs no head of its own.

@@ -194,14 +194,15 @@ def _call(function: Callable[..., Any], what: str, options: dict[str, Any]) -> A
     """`function(**options)` with names and types checked against its signature, in one line where wrong."""
     from pydantic import ValidationError, validate_call
 
-    known = [parameter.name for parameter in inspect.signature(function).parameters.values()]
+    source = _options_of(function)
+    known = list(source.model_fields if source else inspect.signature(function).parameters)
     for option in options:
         if option not in known:
             raise UserError(
                 f"{what} has no option '{option}'.{closest(option, known)} Options: {', '.join(known)}."
             )
     try:
-        return validate_call(function)(**options)
+        return function(source(**options)) if source else validate_call(function)(**options)
     except ValidationError as error:
         first = error.errors()[0]
         option = str(first["loc"][0])
@@ -209,3 +210,15 @@ def _call(function: Callable[..., Any], what: str, options: dict[str, Any]) -> A
             raise UserError(f"{what} needs the option '{option}'. Options: {', '.join(known)}.") from None
         message = first["msg"].removeprefix("Input ").replace("valid tuple", "list")  # YAML's word
         raise UserError(f"{what}, option '{option}' {message}, not {first['input']!r}.") from None
+
+
+def _options_of(function: Callable[..., Any]) -> Any:
+    """The class that holds a function's options, where it takes them as one object; else None."""
+    from pydantic import BaseModel
+
+    try:
+        parameters = list(inspect.signature(function, eval_str=True).parameters.values())
+    except NameError:  # annotations that only a type checker can resolve
+        return None
+    kind = parameters[0].annotation if len(parameters) == 1 else None
+    return kind if inspect.isclass(kind) and issubclass(kind, BaseModel) else None

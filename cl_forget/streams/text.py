@@ -6,13 +6,14 @@ import hashlib
 import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from cl_forget.errors import UserError
 from cl_forget.streams.base import Data, Experience
 
-Message = Mapping[str, str]
-"""One turn of a conversation: {"role": "system" | "user" | "assistant", "content": text}."""
+Message = Mapping[str, Any]
+"""One turn of a conversation: {"role": "system" | "user" | "assistant" | "tool", "content": text}; an assistant's may
+hold "tool_calls", as chat templates take them."""
 
 Prompt = str | Sequence[Message]
 """What stands before the response: a text, or the turns of a conversation (which need a chat template)."""
@@ -45,6 +46,21 @@ class Scoring:
             raise ValueError(f"judge and max_new_tokens are for exact match; {self.kind} decodes nothing")
 
 
+class Join(NamedTuple):
+    """How prompt and response are put together.
+
+    Attributes:
+        separator: as in `TextData`.
+        reasoning: whether responses hold their own reasoning, so that no template puts an empty one before them.
+    """
+
+    separator: str | None = ""
+    reasoning: bool = False
+
+
+PLAIN = Join()
+
+
 class TextData(Data):
     """Prompts and responses; the loss is taken on the responses.
 
@@ -54,6 +70,8 @@ class TextData(Data):
             response; None leaves every prompt empty.
         choices: for multiple choice, the possible responses to each prompt, the right one among them.
         from_file: whether the source may change between two runs of one process.
+        separator: what stands between a prompt that is text and the response (or choice), where no chat
+            template says it: "" for nothing, None for what `joined` finds fit.
 
     Attributes:
         labels: zeros; text has no classes.
@@ -69,16 +87,18 @@ class TextData(Data):
         prompts: Sequence[Prompt] | None = None,
         choices: Sequence[Sequence[str]] | None = None,
         from_file: bool = False,
+        separator: str | None = "",
     ) -> None:
         import numpy as np
 
         self.responses = list(responses)
         self.prompts: list[Prompt] = [""] * len(self.responses) if prompts is None else list(prompts)
         self.choices = None if choices is None else [tuple(own) for own in choices]
-        self.from_file = from_file
+        self.from_file, self.separator = from_file, separator
         self._check()
         self.labels = np.zeros(len(self.responses), dtype=np.int64)
-        self.fingerprint = _hash([self.prompts, self.responses, self.choices])
+        content = [self.prompts, self.responses, self.choices]
+        self.fingerprint = _hash([*content, separator] if separator != "" else content)
 
     def _check(self) -> None:
         if not self.responses:
@@ -107,6 +127,11 @@ class TextData(Data):
                 )
 
     @property
+    def join(self) -> Join:
+        """How prompts and responses are put together."""
+        return Join(self.separator, any("</think>" in response for response in self.responses))
+
+    @property
     def in_memory(self) -> bool:
         """Whether reading the source again would give the same samples."""
         return not self.from_file
@@ -118,6 +143,7 @@ class TextData(Data):
             [self.prompts[i] for i in positions],
             None if self.choices is None else [self.choices[i] for i in positions],
             self.from_file,
+            self.separator,
         )
 
     def hints(self) -> Sequence[Hashable]:
@@ -127,6 +153,33 @@ class TextData(Data):
     def content(self, position: int) -> Hashable:
         """Hash of prompt and response."""
         return _hash([self.prompts[position], self.responses[position]])
+
+
+def joined(prompt: str, response: str, separator: str | None) -> tuple[str, str]:
+    """A prompt and what follows it as text, cut where tokens begin.
+
+    Spaces between the two belong to what follows, as a word's space is part of its token in nearly every
+    vocabulary (lm-evaluation-harness cuts there, too); a line that ends belongs to the prompt.
+
+    Args:
+        prompt: a text that is not empty.
+        response: the response or a choice; empty to ask for the prompt alone.
+        separator: stands between them. None: a space, unless one of them has white space there or the prompt
+            ends in a script without spaces.
+    """
+    if separator is None:
+        spaced = prompt[-1].isspace() or response[:1].isspace() or _is_unspaced(prompt[-1])
+        separator = "" if spaced else " "
+    before = prompt + separator
+    start = before.rstrip(" \t")
+    return start, before[len(start) :] + response
+
+
+def _is_unspaced(character: str) -> bool:
+    """Whether a character is of Chinese, Japanese, Thai, Lao, Khmer or Burmese, or their punctuation."""
+    ranges = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x9FFF), (0xF900, 0xFAFF))
+    code = ord(character)
+    return any(low <= code <= high for low, high in (*ranges, (0xFF00, 0xFFEF), (0x20000, 0x3FFFF)))
 
 
 def text_experience(

@@ -1,0 +1,424 @@
+"""Rows of a table as prompts and responses: by the columns a user names, or by those of a format that is known.
+
+Known are OpenAI's `messages`, ShareGPT's `conversations`, preference rows (`chosen`, `rejected`), Alpaca's
+`instruction, input, output`, TRL's `prompt, completion`, and pairs of columns with telling names. What was taken
+for what is kept in words (`Read.notes`). A row that cannot be read is never skipped: all rows are looked at, and
+the error says how many there are and which is the first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from cl_forget.errors import UserError
+from cl_forget.registry import closest
+from cl_forget.streams._cells import as_text, columns_of, fill, is_list, is_missing, look_up, parsed
+from cl_forget.streams._choices import Choices
+from cl_forget.streams._rows import Row, Table
+from cl_forget.streams._turns import CannotRead, human_and_assistant, is_conversation, parted, turns_of
+from cl_forget.streams.text import Message, Prompt
+
+PAIRS = (
+    ("prompt", "response"), ("question", "answer"), ("instruction", "output"), ("prompt", "completion"),
+    ("instruction", "response"), ("question", "response"), ("query", "response"), ("query", "answer"),
+    ("input", "output"), ("inputs", "targets"), ("input", "target"), ("source", "target"), ("problem", "solution"),
+    ("prompt", "output"), ("prompt", "answer"), ("question", "output"), ("human", "assistant"), ("user", "assistant"),
+    ("", "text"),
+)  # fmt: skip
+"""Columns that are taken for prompt and response where none are named, the first pair that is there."""
+
+CONVERSATIONS = ("messages", "conversations", "conversation", "dialog", "dialogue")
+SYSTEM = ("system", "system_prompt")
+GIVEN = ("context", "passage", "input", "history", "document", "paragraph", "hint")
+"""Columns that a question is about: one that is left out changes what is asked."""
+
+ALPACA = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Response:"
+)
+ALPACA_WITH_INPUT = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
+    "response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:"
+)
+"""The two prompts of Stanford Alpaca (Taori et al. 2023, train.py)."""
+
+
+class Sample(NamedTuple):
+    """A prompt, its response, and the choices it is among."""
+
+    prompt: Prompt
+    response: str
+    choices: tuple[str, ...] | None
+
+
+@dataclass
+class Read:
+    """The samples of a table.
+
+    Attributes:
+        samples: one for each row that is used.
+        notes: what was taken for what, and what was left out.
+        separator: what the format puts between prompt and response; None where it says nothing.
+    """
+
+    samples: list[Sample]
+    notes: list[str]
+    separator: str | None = None
+
+
+@dataclass
+class Format:
+    """How a row becomes a sample.
+
+    Attributes:
+        words: prompt and response, in words.
+        used: columns that are read.
+        read: one row to (prompt, response), counting in words what it left out.
+        separator: what the format puts between prompt and response.
+        keep: rows that are samples at all.
+        optional: columns of `used` that a row may lack.
+    """
+
+    words: str
+    used: Sequence[str]
+    read: Callable[[Row, Counter[str]], tuple[Prompt, str]]
+    separator: str | None = None
+    keep: Callable[[Row], bool] = lambda row: True
+    optional: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a user says that prompt, response and choices stand.
+
+    Attributes:
+        prompt, response: the name of a column, or a template with names in braces; None leaves it to the format.
+        choices: the name of a column.
+    """
+
+    prompt: str | None = None
+    response: str | None = None
+    choices: str | None = None
+
+    def read(self, what: str, table: Table) -> Read:
+        """The samples of a table.
+
+        Args:
+            what: the table, for messages.
+            table: its rows.
+
+        Raises:
+            UserError: columns that are not there, rows that cannot be read, empty responses.
+        """
+        if not table.rows:
+            raise UserError(f"{what} holds no rows.")
+        format = self._format(what, table)
+        used = [*format.used, *([self.choices] if self.choices else [])]
+        _check_columns(what, table, [name for name in used if name not in format.optional])
+        found: Counter[str] = Counter()
+        rows = [(i, row) for i, row in enumerate(table.rows) if format.keep(row)]
+        if not rows:
+            raise UserError(f"{what}: no row is a good answer ({format.words}).")
+        pairs = _each(what, table, rows, lambda row: format.read(row, found))
+        choices = self._choices(what, table, rows, [response for _, response in pairs], found)
+        samples = [
+            Sample(prompt, response, None) if own is None else Sample(prompt, own[0], own[1])
+            for (prompt, response), own in zip(pairs, choices, strict=True)
+        ]
+        _refuse_empty(what, table, [i for i, _ in rows], samples)
+        return Read(samples, _notes(table, format, used, found, len(rows)), format.separator)
+
+    def _choices(
+        self, what: str, table: Table, rows: list[tuple[int, Row]], responses: list[str], found: Counter[str]
+    ) -> Sequence[tuple[str, tuple[str, ...]] | None]:
+        if self.choices is None:
+            return [None] * len(rows)
+        given = Choices(self.choices, self.response or "")
+        lists = _each(what, table, rows, given.listed)
+        right = given.right(what, [row for _, row in rows], responses, lists, found)
+        return list(zip(right, (own.texts for own in lists), strict=True))
+
+    def _format(self, what: str, table: Table) -> Format:
+        if self.prompt is None and self.choices is None:
+            known = _conversation(table, self.response)
+            if known is None and self.response is None:
+                known = _preference(what, table) or _alpaca(table) or _completion(table)
+            if known is not None:
+                return known
+        return _pair(what, table, self.prompt, self.response)
+
+
+# -- formats ---------------------------------------------------------------------------------------------
+
+
+def _conversation(table: Table, named: str | None) -> Format | None:
+    """A column of conversations, the last answer of each being the response."""
+    names = CONVERSATIONS if named is None else (named,)
+    column = next(
+        (name for name in names if name in table.columns and (named is None or _holds_turns(table, name))),
+        None,
+    )
+    if column is None or (named is None and {"chosen", "rejected"} <= set(table.columns)):
+        return None
+    system = next((name for name in SYSTEM if name in table.columns), None)
+
+    def read(row: Row, found: Counter[str]) -> tuple[Prompt, str]:
+        turns = turns_of(column, look_up(row, column))
+        return parted(column, _with_system(row, system, turns), found)
+
+    used = [column, *([system] if system else [])]
+    words = f"conversations: '{column}', the last answer of each is the response"
+    return Format(words, used, read, optional=used[1:])
+
+
+def _preference(what: str, table: Table) -> Format | None:
+    """Pairs of a chosen and a rejected answer: the chosen one is the response."""
+    if not {"chosen", "rejected"} <= set(table.columns):
+        return None
+    before = next(
+        (name for name in ("prompt", "question", "instruction", *CONVERSATIONS) if name in table.columns),
+        None,
+    )
+    system = next((name for name in SYSTEM if name in table.columns), None)
+
+    def read(row: Row, found: Counter[str]) -> tuple[Prompt, str]:
+        chosen = parsed(row["chosen"])
+        if isinstance(chosen, str) and before is None:
+            chosen = human_and_assistant(chosen)
+            if chosen is None:
+                raise CannotRead("'chosen' has no prompt before it; add a column 'prompt'")
+        if is_list(chosen) or (isinstance(chosen, dict) and {"role", "from"} & set(chosen)):
+            turns = turns_of("chosen", chosen if is_list(chosen) else [chosen])
+            if not any(turn["role"] != "assistant" for turn in turns):
+                turns = [*_asked(row, before), *turns]
+            return parted("chosen", _with_system(row, system, turns), found)
+        return _asked_text(row, before, system), _text_of(row, "chosen")
+
+    used = ["chosen", *([before] if before else []), *([system] if system else [])]
+    words = (
+        f"preferences: the response is 'chosen'; 'rejected' is not used; the prompt is {before or 'in it'!r}"
+    )
+    return Format(words, used, read, optional=[name for name in used if name in (system, before)])
+
+
+def _alpaca(table: Table) -> Format | None:
+    """Stanford Alpaca's columns, or Dolly's names for them, under Alpaca's two prompts."""
+    given = next((name for name in ("input", "context") if name in table.columns), None)
+    answer = next((name for name in ("output", "response") if name in table.columns), None)
+    if "instruction" not in table.columns or given is None or answer is None:
+        return None
+    system = next((name for name in SYSTEM if name in table.columns), None)
+
+    def read(row: Row, found: Counter[str]) -> tuple[Prompt, str]:
+        texts = {"instruction": _text_of(row, "instruction"), "input": _text_or_empty(row, given)}
+        asked = fill(ALPACA_WITH_INPUT if texts["input"].strip() else ALPACA, texts)
+        answered = _text_of(row, answer)
+        turns = _with_system(row, system, [*_history(row), _user(asked)])
+        return (asked if len(turns) == 1 else turns), answered
+
+    used = ["instruction", given, answer, *([system] if system else [])]
+    used += ["history"] if "history" in table.columns else []
+    words = f"Alpaca: 'instruction' and '{given}' (may be empty) in Alpaca's two prompts; the response is '{answer}'"
+    return Format(words, used, read, "\n", optional=[given, *used[3:]])
+
+
+def _completion(table: Table) -> Format | None:
+    """TRL's `prompt` and `completion`, plain or conversational; unpaired preferences as far as they are good."""
+    if not {"prompt", "completion"} <= set(table.columns):
+        return None
+    labelled = "label" in table.columns and all(isinstance(row.get("label"), bool) for row in table.rows)
+    conversational = any(_holds_turns(table, name) for name in ("prompt", "completion"))
+
+    def read(row: Row, found: Counter[str]) -> tuple[Prompt, str]:
+        return _asked_and_said(row, "prompt", "completion", found)
+
+    words = f"prompt 'prompt', response 'completion'{' (conversations)' if conversational else ''}"
+    words += "; rows whose 'label' is false are left out" if labelled else ""
+    keep = (lambda row: row["label"]) if labelled else (lambda row: True)
+    return Format(words, ["prompt", "completion", *(["label"] if labelled else [])], read, keep=keep)
+
+
+def _pair(what: str, table: Table, prompt: str | None, response: str | None) -> Format:
+    """The columns or templates a user names; where one is missing, the first pair of telling names."""
+    named = prompt is not None
+    prompt, response = _telling(what, table, prompt, response)
+    system = None if named else next((name for name in SYSTEM if name in table.columns), None)
+    used = list(dict.fromkeys([*columns_of(prompt), *columns_of(response), *([system] if system else [])]))
+    lost = [name for name in GIVEN if name in table.columns and name not in used and prompt]
+    if lost and not named:
+        template = "\\n\\n".join("{" + name + "}" for name in (*lost, prompt))
+        raise UserError(
+            f"{what}: prompt '{prompt}' and response '{response}' leave out '{lost[0]}', which the question may be "
+            f'about; say what the prompt is: `prompt: "{template}"`, or `prompt: {prompt}`.'
+        )
+
+    def read(row: Row, found: Counter[str]) -> tuple[Prompt, str]:
+        if "{" in prompt + response:
+            return (_filled(row, prompt) if prompt else ""), _filled(row, response)
+        asked, said = _asked_and_said(row, prompt, response, found)
+        turns = _with_system(row, system, [_user(asked)] if isinstance(asked, str) else asked)
+        return (asked if not prompt or len(turns) == 1 else turns), said
+
+    words = f"prompt {prompt!r}, response {response!r}" if prompt else f"plain text: {response!r}"
+    return Format(words, used, read, optional=[system] if system else [])
+
+
+def _telling(what: str, table: Table, prompt: str | None, response: str | None) -> tuple[str, str]:
+    if prompt is not None and response is not None:
+        return prompt, response
+    for asked, said in PAIRS:
+        fits = said in table.columns and (not asked or asked in table.columns)
+        if fits and prompt in (None, asked) and response in (None, said):
+            return asked, said
+    if response is None:
+        columns = ", ".join(table.columns)
+        raise UserError(
+            f"{what}: say which column is the `response` (and the `prompt`). Its columns: {columns}."
+        )
+    return "", response
+
+
+# -- parts of a row --------------------------------------------------------------------------------------
+
+
+def _asked_and_said(row: Row, prompt: str, response: str, found: Counter[str]) -> tuple[Prompt, str]:
+    """A prompt and a response of which both may be texts or turns."""
+    asked, said = (parsed(look_up(row, name)) if name else "" for name in (prompt, response))
+    if not (is_conversation(asked) or is_conversation(said)):
+        return (_text_of(row, prompt) if prompt else ""), _text_of(row, response)
+    before = turns_of(prompt, asked) if is_conversation(asked) else _as_user(row, prompt)
+    after = turns_of(response, said) if is_conversation(said) else [_answer(_text_of(row, response))]
+    return parted(response, [*before, *after], found)
+
+
+def _as_user(row: Row, column: str) -> list[Message]:
+    return [_user(_text_of(row, column))] if column else []
+
+
+def _user(text: str) -> Message:
+    return {"role": "user", "content": text}
+
+
+def _answer(text: str) -> Message:
+    return {"role": "assistant", "content": text}
+
+
+def _asked(row: Row, column: str | None) -> list[Message]:
+    """What stands before an answer as turns."""
+    value = parsed(row.get(column)) if column else None
+    if is_conversation(value):
+        return turns_of(str(column), value)
+    return _as_user(row, column or "")
+
+
+def _asked_text(row: Row, column: str | None, system: str | None) -> Prompt:
+    turns = _with_system(row, system, _asked(row, column))
+    if len(turns) == 1 and turns[0]["role"] == "user":
+        return str(turns[0]["content"])
+    return turns
+
+
+def _with_system(row: Row, column: str | None, turns: Sequence[Message]) -> list[Message]:
+    """The turns with the text of a column as their system turn, unless they have one."""
+    text = _text_or_empty(row, column) if column else ""
+    if not text.strip() or (turns and turns[0]["role"] == "system"):
+        return list(turns)
+    return [{"role": "system", "content": text}, *turns]
+
+
+def _history(row: Row) -> list[Message]:
+    """Earlier rounds, as LLaMA-Factory keeps them beside Alpaca's columns: pairs of question and answer."""
+    rounds = parsed(row.get("history"))
+    if is_missing(rounds) or rounds == "":
+        return []
+    if not is_list(rounds) or not all(is_list(pair) and len(pair) == 2 for pair in rounds):
+        raise CannotRead("'history' must be a list of pairs of question and answer")
+    turns: list[Message] = []
+    for asked, said in rounds:
+        earlier = {"question": asked, "answer": said}
+        turns += [_user(_text_of(earlier, "question")), _answer(_text_of(earlier, "answer"))]
+    return turns
+
+
+def _filled(row: Row, pattern: str) -> str:
+    return fill(pattern, {name: _text_of(row, name) for name in columns_of(pattern)})
+
+
+def _text_or_empty(row: Row, column: str) -> str:
+    return "" if is_missing(row.get(column)) else _text_of(row, column)
+
+
+def _text_of(row: Row, column: str) -> str:
+    value = look_up(row, column)
+    text = None if is_missing(value) else as_text(value)
+    if text is None:
+        said = "None" if is_missing(value) else repr(value)
+        said = said if len(said) < 60 else said[:57] + "..."
+        raise CannotRead(f"column '{column}' holds {said}, not a text; remove the row, or use another column")
+    return text
+
+
+# -- rows ------------------------------------------------------------------------------------------------
+
+
+def _each(what: str, table: Table, rows: list[tuple[int, Row]], read: Callable[[Row], Any]) -> list[Any]:
+    """`read` of every row; where some cannot be read, one line with their number and the first of them."""
+    done, failed = [], []
+    for position, row in rows:
+        try:
+            done.append(read(row))
+        except CannotRead as error:
+            failed.append((position, str(error)))
+    if failed:
+        position, reason = failed[0]
+        more = f" ({len(failed):,} of {len(rows):,} rows cannot be read)" if len(failed) > 1 else ""
+        raise UserError(f"{what}, row {table.number(position)}: {reason}{more}.")
+    return done
+
+
+def _check_columns(what: str, table: Table, names: Sequence[str]) -> None:
+    """Every column is there, and every row has it."""
+    for name in names:
+        if name not in table.columns and name.partition(".")[0] not in table.columns:
+            raise UserError(
+                f"{what} has no column '{name}'.{closest(name, list(table.columns))} "
+                f"Its columns: {', '.join(table.columns)}."
+            )
+        key = name if name in table.columns else name.partition(".")[0]
+        without = [position for position, row in enumerate(table.rows) if key not in row]
+        if without:
+            raise UserError(
+                f"{what}: {table.unit} {table.number(without[0])} has no '{key}', which others have "
+                f"({len(without):,} of {len(table.rows):,} lack it); add it, or remove these rows."
+            )
+
+
+def _refuse_empty(what: str, table: Table, positions: list[int], samples: list[Sample]) -> None:
+    empty = [i for i, sample in zip(positions, samples, strict=True) if not sample.response.strip()]
+    if empty:
+        raise UserError(
+            f"{what}: {len(empty):,} responses are empty (the first is row {table.number(empty[0])}): the loss is "
+            "taken on responses, so remove these rows or fill them in."
+        )
+
+
+def _notes(table: Table, format: Format, used: Sequence[str], found: Counter[str], rows: int) -> list[str]:
+    notes = [f"{table.format}, {len(table.rows):,} rows", format.words]
+    notes += [f"{len(table.rows) - rows:,} rows are left out"] if rows < len(table.rows) else []
+    heads = {name.partition(".")[0] for name in used} | set(used)
+    unused = [name for name in table.columns if name not in heads]
+    notes += [f"columns not used: {_few(unused)}"] if unused else []
+    return notes + [f"{count:,} {words}" for words, count in found.items()]
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+
+
+def _holds_turns(table: Table, column: str) -> bool:
+    values = (look_up(row, column) for row in table.rows[:100])
+    return any(is_conversation(value) for value in values)

@@ -1,0 +1,244 @@
+"""Rows as people have them, read out of the box: which columns are taken, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_forget.errors import UserError
+from cl_forget.streams import Experience, load_stream
+
+COUNT = 30
+
+
+def load(path: Path, source: str = "jsonl", **options: Any) -> Experience:
+    (experience,) = load_stream({source: {"path": str(path), **options}})
+    return experience
+
+
+def read(tmp_path: Path, rows: list[Any], **options: Any) -> Experience:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return load(path, **options)
+
+
+def many(row: Any) -> list[Any]:
+    """The row as often as the splits need it, a number in the place of "#"."""
+    return [json.loads(json.dumps(row).replace("#", str(i))) for i in range(COUNT)]
+
+
+def samples(experience: Experience) -> dict[str, Any]:
+    """Response -> prompt of every sample."""
+    return {
+        response: prompt
+        for data in experience.splits().values()
+        for prompt, response in zip(data.prompts, data.responses, strict=True)
+    }
+
+
+def said(tmp_path: Path, rows: list[Any], **options: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        read(tmp_path, rows, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_alpaca_keeps_its_input(tmp_path: Path) -> None:
+    rows = many({"instruction": "Add one.", "input": "to #", "output": "is #"})
+    rows[1]["input"], rows[2]["input"] = "", None
+    del rows[3]["input"]
+    task = read(tmp_path, rows)
+    found = samples(task)
+    assert found["is 5"].endswith("### Instruction:\nAdd one.\n\n### Input:\nto 5\n\n### Response:")
+    assert "paired with an input" in found["is 5"]
+    for number in (1, 2, 3):
+        assert "Input" not in found[f"is {number}"] and "None" not in found[f"is {number}"]
+    assert task.test.separator == "\n"
+    assert any(note.startswith("Alpaca") for note in task.notes) and "JSON lines, 30 rows" in task.notes[0]
+    assert "object 5 has no 'output', which others have (1 of 30 lack it)" in said(
+        tmp_path, [*rows[:4], {"instruction": "x", "input": ""}, *rows[5:]]
+    )
+
+
+def test_alpaca_with_more_beside_it(tmp_path: Path) -> None:
+    row = {
+        "instruction": "And #?",
+        "input": "",
+        "output": "o#",
+        "system": "Be kind.",
+        "history": [["a", "b"]],
+    }
+    turns = samples(read(tmp_path, many(row)))["o3"]
+    assert [turn["role"] for turn in turns] == ["system", "user", "assistant", "user"]
+    dolly = {"instruction": "Who?", "context": "It was #.", "response": "r#", "category": "qa"}
+    assert "### Input:\nIt was 4." in samples(read(tmp_path, many(dolly)))["r4"]
+
+
+def test_sharegpt(tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "hi #"}, {"from": "gpt", "value": "hello #"}]
+    row = {"conversations": [{"from": "system", "value": "s"}, *turns], "id": "#"}
+    task = read(tmp_path, many(row))
+    assert samples(task)["hello 3"] == [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "hi 3"},
+    ]
+    assert "columns not used: id" in task.notes
+    # ends with the human, begins with the assistant: what has no place is left out, and said
+    more = {
+        "conversations": [{"from": "gpt", "value": "Welcome."}, *turns, {"from": "human", "value": "thanks"}]
+    }
+    task = read(tmp_path, many(more), name="x")
+    assert samples(task)["hello 3"] == [{"role": "user", "content": "hi 3"}]
+    assert any("30 conversations go on after the last answer" in note for note in task.notes)
+    assert any("30 conversations begin with the assistant" in note for note in task.notes)
+    tools = [turns[0], {"from": "function_call", "value": '{"name": "f", "arguments": {"x": 1}}'}]
+    tools += [{"from": "observation", "value": "1"}, turns[1]]
+    prompt = samples(read(tmp_path, many({"conversations": tools, "system": "t"})))["hello 3"]
+    assert [turn["role"] for turn in prompt] == ["system", "user", "assistant", "tool"]
+    assert prompt[2]["tool_calls"][0]["function"] == {"name": "f", "arguments": {"x": 1}}
+
+
+def test_openai_messages(tmp_path: Path) -> None:
+    text = {"type": "text", "text": "What is #"}
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
+    messages = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [text, {"type": "text", "text": "?"}]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "#"},
+        {"role": "assistant", "content": [{"type": "text", "text": "It is #"}], "weight": 1},
+    ]
+    task = read(tmp_path, many({"messages": messages}))
+    prompt = samples(task)["It is 7"]
+    assert [turn["role"] for turn in prompt] == ["system", "user", "assistant", "tool"]
+    assert prompt[1]["content"] == "What is 7\n?" and prompt[2]["content"] == ""
+    assert prompt[2]["tool_calls"][0]["function"]["arguments"] == {"x": 1}
+    assert any("the last one is the response" in note for note in task.notes)
+    messages[1]["content"][1] = {"type": "image_url", "image_url": {"url": "x"}}
+    message = said(tmp_path, many({"messages": messages}))
+    assert "row 1: a turn of messages holds a part of the kind image_url" in message and "30 of 30" in message
+    assert "tool call" in said(
+        tmp_path, many({"messages": [messages[0], {"role": "user", "content": "q"}, messages[2]]})
+    )
+    assert "has the role 'narrator'" in said(
+        tmp_path, many({"messages": [{"role": "narrator", "content": "x"}] * 2})
+    )
+    assert "has no role" in said(tmp_path, many({"messages": [{"content": "x"}] * 2}))
+    assert "messages must be a list" in said(tmp_path, many({"messages": "hello"}))
+
+
+@pytest.mark.parametrize("names", [("prompt", "completion"), ("question", "answer")])
+def test_trl_plain_and_conversational(tmp_path: Path, names: tuple[str, str]) -> None:
+    asked, answered = names
+    plain = read(tmp_path, many({asked: "The sky # is", answered: " blue #."}))
+    assert samples(plain)[" blue 2."] == "The sky 2 is"
+    turns = {asked: [{"role": "user", "content": "q#"}], answered: [{"role": "assistant", "content": "a#"}]}
+    assert samples(read(tmp_path, many(turns)))["a2"] == [{"role": "user", "content": "q2"}]
+    mixed = {asked: [{"role": "user", "content": "q#"}], answered: "a#"}
+    assert samples(read(tmp_path, many(mixed)))["a2"] == [{"role": "user", "content": "q2"}]
+
+
+def test_bad_answers_are_not_trained_on(tmp_path: Path) -> None:
+    good = many({"prompt": "q#", "completion": "good #", "label": True})
+    bad = many({"prompt": "q#", "completion": "bad #", "label": False})
+    task = read(tmp_path, good + bad)
+    assert all(response.startswith("good") for response in samples(task))
+    assert (
+        any("'label' is false are left out" in note for note in task.notes)
+        and "30 rows are left out" in task.notes
+    )
+    row = {"prompt": "q#", "chosen": "c#", "rejected": "r#"}
+    task = read(tmp_path, many(row))
+    assert samples(task)["c3"] == "q3" and any("'rejected' is not used" in note for note in task.notes)
+    assert "columns not used: rejected" in task.notes
+    whole = [{"role": "user", "content": "q#"}, {"role": "assistant", "content": "c#"}]
+    assert samples(read(tmp_path, many({"prompt": "q#", "chosen": whole, "rejected": whole})))["c3"] == [
+        {"role": "user", "content": "q3"}
+    ]
+    assert samples(read(tmp_path, many({"prompt": "q#", "chosen": whole[1:], "rejected": whole[1:]})))["c3"]
+    harmless = {"chosen": "\n\nHuman: q#\n\nAssistant: c#", "rejected": "\n\nHuman: q#\n\nAssistant: r#"}
+    assert samples(read(tmp_path, many(harmless)))["c3"] == [{"role": "user", "content": "q3"}]
+    assert "has no prompt before it" in said(tmp_path, many({"chosen": "c#", "rejected": "r#"}))
+
+
+def test_a_column_the_question_is_about_is_not_lost(tmp_path: Path) -> None:
+    squad = {"context": "Long ago #.", "question": "When?", "answer": "a#"}
+    assert 'say what the prompt is: `prompt: "{context}\\n\\n{question}"`' in said(tmp_path, many(squad))
+    task = read(tmp_path, many(squad), prompt="{context}\n\n{question}", response="answer")
+    assert samples(task)["a2"] == "Long ago 2.\n\nWhen?"
+    orca = {"system_prompt": "Be kind.", "question": "q#", "response": "a#"}
+    assert [turn["role"] for turn in samples(read(tmp_path, many(orca)))["a2"]] == ["system", "user"]
+    # a response alone has the prompt that goes with it
+    assert samples(read(tmp_path, many({"question": "q#", "answer": "a#"}), response="answer"))["a2"] == "q2"
+
+
+def test_nothing_is_written_as_python_writes_it(tmp_path: Path) -> None:
+    rows = many({"q": "q#", "n": 3.0, "b": True, "x": 2.5, "a": 7})
+    prompt = samples(read(tmp_path, rows, prompt="{q} {n} {b} {x}", response="r{a}{q}"))["r7q4"]
+    assert prompt == "q4 3 true 2.5"
+    for nothing in (None, float("nan")):
+        rows[4]["n"] = rows[6]["n"] = nothing
+        message = said(tmp_path, rows, prompt="{q} {n}", response="a")
+        assert "row 5: column 'n' holds None, not a text" in message and "2 of 30 rows" in message
+    braces = many({"q": "{a} {0} #", "a": "x#"})
+    assert samples(read(tmp_path, braces, prompt="<{q}>", response="a"))["x1"] == "<{a} {0} 1>"
+    assert "holds ['x'], not a text" in said(tmp_path, many({"q": "q", "a": ["x"]}), prompt="q", response="a")
+    nested = many({"question": "q#", "answers": {"text": ["a#", "b"], "answer_start": [1, 2]}})
+    assert samples(read(tmp_path, nested, prompt="question", response="answers.text.0"))["a3"] == "q3"
+    for template in ("{q!z}", "{q:>9}", "{}", "{q"):
+        assert "cannot be read" in said(tmp_path, rows, prompt=template, response="a")
+    half = many({"question": "q#", "answer": "x"})
+    half[0]["answer"] = "\ud83d"
+    assert "row 1: column 'answer' holds" in said(tmp_path, half)
+
+
+def test_a_key_that_some_rows_lack(tmp_path: Path) -> None:
+    rows = many({"question": "q#", "answer": "a#"})
+    rows[5]["extra"] = 1
+    assert len(samples(read(tmp_path, rows))) == COUNT  # nobody needs it
+    del rows[0]["answer"], rows[7]["answer"]
+    assert "object 1 has no 'answer', which others have (2 of 30 lack it)" in said(tmp_path, rows)
+    rows = many({"question": "q#", "answer": "a#"})
+    rows[9]["answer"] = rows[11]["answer"] = "  "
+    assert "2 responses are empty (the first is row 10)" in said(tmp_path, rows)
+
+
+def test_choices_as_data_sets_write_them(tmp_path: Path) -> None:
+    def right(row: dict[str, Any], **options: Any) -> set[str]:
+        task = read(
+            tmp_path, many({"q": "q#", **row}), prompt="q", response="gold", choices="options", **options
+        )
+        return {response for data in task.splits().values() for response in data.responses}
+
+    assert right({"options": ["x", "y"], "gold": 1}) == {"y"}
+    assert right({"options": ["x", "y"], "gold": "B"}) == {"y"}
+    assert right({"options": ["x", "y"], "gold": "y"}) == {"y"}
+    assert right({"options": [1, 2], "gold": 1}) == {"1"}
+    arc = {"text": ["x", "y", "z"], "label": ["1", "2", "3"]}
+    assert right({"options": arc, "gold": "1"}) == {"x"}  # its label, not its position
+    assert right({"options": [{"label": "A", "text": "x"}, {"label": "B", "text": "y"}], "gold": "B"}) == {
+        "y"
+    }
+    rows = many({"q": "q#", "options": ["x", "y"], "gold": 2})
+    options = {"prompt": "q", "response": "gold", "choices": "options"}
+    assert "sample 1: the response 2 is none of its 2 choices" in said(tmp_path, rows, **options)
+    assert "the two disagree" in said(tmp_path, many({"q": "#", "options": ["1", "0"], "gold": 1}), **options)
+    assert "must hold a list of choices" in said(
+        tmp_path, many({"q": "#", "options": "x", "gold": 1}), **options
+    )
+
+
+def test_what_was_understood_is_said_once_for_all_splits(tmp_path: Path) -> None:
+    for split, rows in (
+        ("train", many({"question": "q#", "answer": "a#"})),
+        ("test", [{"question": "q", "answer": "a"}]),
+    ):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    assert load(tmp_path).notes == (
+        "test: JSON lines, 1 rows",
+        "train: JSON lines, 30 rows",
+        "prompt 'question', response 'answer'",
+    )
