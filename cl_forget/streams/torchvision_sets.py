@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from cl_forget.errors import UserError
 from cl_forget.registry import closest
 from cl_forget.streams._choose import balanced
-from cl_forget.streams._own import carve, label_space
+from cl_forget.streams._own import carve, class_notes, label_space
 from cl_forget.streams.base import DEFAULT_TEMPLATES, Experience, ImageData
+from cl_forget.streams.images import Picture, read_image, sampled, survey
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,7 +31,7 @@ def torchvision(
     dataset: str,
     root: Path = Path("data"),
     name: str | None = None,
-    classes: tuple[str, ...] | dict[str, str] | None = None,
+    classes: tuple[Any, ...] | dict[Any, Any] | None = None,
     templates: tuple[str, ...] = DEFAULT_TEMPLATES,
     validation: float = 0.1,
     test: float = 0.2,
@@ -71,6 +72,7 @@ def torchvision(
     found = _class_names(what, opened["train"], int(max(labels["train"])) + 1, classes is None)
     name = name or dataset.lower()
     space = label_space(what, head or name, found, classes, templates)
+    notes = class_notes(found, classes)
     shares = {s: share for s, share in (("validation", validation), ("test", test)) if s not in opened}
     keys = [str(position) for position in range(len(labels["train"]))]
     positions = carve(what, labels["train"], keys, shares, found)
@@ -79,9 +81,12 @@ def torchvision(
     def pick(split: str) -> ImageData:
         source, own = ("train", positions[split]) if split in positions else (split, whole[split])
         kept = [own[i] for i in balanced([labels[source][p] for p in own], limit, "torchvision")]
-        return _data(what, opened[source], kept, [labels[source][position] for position in kept])
+        data, said = _data(what, opened[source], kept, [labels[source][position] for position in kept])
+        notes.extend(f"{split}: {note}" for note in said)
+        return data
 
-    return [Experience(name, space, pick("train"), pick("validation"), pick("test"))]
+    made = pick("train"), pick("validation"), pick("test")
+    return [Experience(name, space, *made, notes=tuple(notes))]
 
 
 def _class(dataset: str) -> Any:
@@ -194,17 +199,24 @@ def _class_names(what: str, dataset: Any, count: int, needed: bool) -> list[str]
     return [str(label) for label in range(count)]
 
 
-def _data(what: str, dataset: Any, positions: list[int], labels: list[int]) -> ImageData:
-    def opener(index: int) -> Image:
+def _data(what: str, dataset: Any, positions: list[int], labels: list[int]) -> tuple[ImageData, list[str]]:
+    """Some samples of the data set, and what has to be said of their images."""
+
+    def held(index: int) -> Image:
         try:
             image: Image = dataset[positions[index]][0]
         except (OSError, ValueError, SyntaxError) as error:
             raise UserError(f"{what}: image {positions[index]} cannot be read ({error}): mend it.") from None
         return image
 
-    if not hasattr(opener(0), "convert"):
+    def picture(index: int) -> Picture:
+        return read_image(held(index), f"{what}: image {positions[index]}")
+
+    if not hasattr(held(0), "convert"):
         raise UserError(f"{what} does not hold still images; choose a data set for image classification.")
-    return ImageData(labels, opener=opener, fingerprint=_fingerprint(dataset, positions, labels, opener))
+    fingerprint = _fingerprint(dataset, positions, labels, held)
+    data = ImageData(labels, opener=lambda index: picture(index).image, fingerprint=fingerprint)
+    return data, survey(what, map(picture, sampled(len(labels))), len(labels))
 
 
 def _fingerprint(
