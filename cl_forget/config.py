@@ -34,6 +34,7 @@ from cl_forget.mitigations import MITIGATIONS, Chain, Mitigation
 from cl_forget.recorded import check_recorded, is_recorded
 from cl_forget.registry import closest
 
+FOLDER_BYTES = 120  # of a folder's name; file systems take 255, and suffixes come on top
 PLAIN = "full fine-tuning"
 """The name of the arm without any mitigation: the control every other arm is compared with."""
 
@@ -431,8 +432,15 @@ class Experiment(Shared):
 
 
 def folder_name(method: str) -> str:
-    """A method's name made safe for file systems: letters and digits of any script, points and dashes."""
-    return re.sub(r"(?:[^\w.]|_)+", "-", method).strip("-").lower() or "method"
+    """A method's name made safe for file systems: letters and digits of any script, points and dashes.
+
+    A name too long for them is cut, and ends with its hash instead.
+    """
+    name = re.sub(r"(?:[^\w.]|_)+", "-", method).strip("-").lower() or "method"
+    if len(name.encode()) <= FOLDER_BYTES:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name.encode()[: FOLDER_BYTES - 9].decode(errors='ignore').rstrip('-.')}-{digest}"
 
 
 def load_experiment(path: StrPath, overrides: Sequence[str] = ()) -> Experiment:

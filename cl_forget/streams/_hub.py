@@ -28,7 +28,7 @@ def load_datasets(what: str, path: str, config: str | None = None) -> dict[str, 
 
     place = Path(path).expanduser()
     try:
-        if (place / "dataset_dict.json").is_file() or (place / "state.json").is_file():
+        if is_saved(place):
             loaded: Any = library.load_from_disk(str(place))
         elif place.is_dir():
             loaded = library.load_dataset(str(place), config)
@@ -50,3 +50,8 @@ def load_datasets(what: str, path: str, config: str | None = None) -> dict[str, 
         if isinstance(loaded, library.DatasetDict)
         else {"train": loaded}
     )
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote a folder."""
+    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()

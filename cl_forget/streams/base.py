@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from unicodedata import category
 
 from cl_forget.errors import UserError
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cl_forget.result import Scores
     from cl_forget.streams.text import Scoring
 
+CONTROL = ("Cc", "Cs", "Zl", "Zp")  # Unicode's control characters, halves of pairs, line and paragraph ends
 DEFAULT_TEMPLATES = ("a photo of a {}.", "an image of a {}.")
 
 
@@ -205,6 +207,11 @@ class Experience:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        # The name stands in files, tables and addresses of W&B.
+        if not self.name.strip() or any(category(letter) in CONTROL for letter in self.name):
+            raise UserError(
+                f"a task cannot be called {ascii(self.name)}: give it a printable name with the option `name:`."
+            )
         for split in self.shifted:
             if split in ("train", "validation", "test"):
                 raise UserError(

@@ -18,6 +18,7 @@ from cl_forget.errors import UserError
 from cl_forget.registry import closest
 from cl_forget.streams._choose import balanced, chance
 from cl_forget.streams._formats import Columns, Read, Sample
+from cl_forget.streams._hub import is_saved, load_datasets
 from cl_forget.streams._rows import (
     ARROW_NAMES,
     COMPRESSED_NAMES,
@@ -127,10 +128,11 @@ def datasets(source: DatasetSource) -> list[Experience]:
     path = Path(source.path).expanduser()
     if path.is_file():
         loaded = read_file(path, "json")
-    elif path.is_dir() and not _is_saved(path) and (files := split_files(path, ARROW_NAMES)):
+    elif path.is_dir() and not is_saved(path) and (files := split_files(path, ARROW_NAMES)):
         loaded = {split: only(file, read_file(file, "json")) for split, file in files.items()}
     else:
-        loaded = _load_datasets(what, source.path, source.config)
+        parts = load_datasets(what, source.path, source.config)
+        loaded = {split: from_datasets(own, "datasets") for split, own in parts.items()}
     return [_experience(what, source.name or path.name, _named_splits(what, loaded, source.splits), source)]
 
 
@@ -250,38 +252,6 @@ def _move_one(rest: dict[str, list[Sample]], split: str) -> bool:
 
 
 # -- data sets of the library ----------------------------------------------------------------------------
-
-
-def _load_datasets(what: str, path: str, config: str | None) -> dict[str, Table]:
-    import datasets as library
-
-    from cl_forget.models.sources import hub_offline_if_unreachable, out_of_reach
-
-    folder = Path(path).expanduser()
-    local = folder.is_dir()
-    try:
-        if local and _is_saved(folder):
-            loaded: Any = library.load_from_disk(str(folder))
-        elif local:
-            loaded = library.load_dataset(str(folder), config)
-        else:
-            with hub_offline_if_unreachable():
-                loaded = library.load_dataset(path, config)
-    except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        if not local and out_of_reach(error):
-            raise UserError(
-                f"{what} could not be had from the hub ({type(error).__name__}): check the name and the network, "
-                "or download it elsewhere and give the folder."
-            ) from error
-        raise UserError(f"{what} cannot be loaded: {first}; check its path and config.") from error
-    parts = dict(loaded) if isinstance(loaded, library.DatasetDict) else {"train": loaded}
-    return {str(split): from_datasets(own, "datasets") for split, own in parts.items()}
-
-
-def _is_saved(folder: Path) -> bool:
-    """Whether `save_to_disk` wrote a folder."""
-    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
 def _named_splits(
