@@ -210,7 +210,7 @@ class Experience:
         # The name stands in files, tables and addresses of W&B.
         if not self.name.strip() or any(category(letter) in CONTROL for letter in self.name):
             raise UserError(
-                f"a task cannot be called {ascii(self.name)}: give it a printable name with the option `name:`."
+                f"a task cannot be called {self.name!a}: give it a printable name with the option `name:`."
             )
         for split in self.shifted:
             if split in ("train", "validation", "test"):
