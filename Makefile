@@ -37,7 +37,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 docs: setup
-	$(BIN)/python -m cl_forget.catalogue docs/methods.md
+	$(BIN)/python -m cl_forget.cli.catalogue docs/methods.md
 	$(BIN)/python -m cl_forget.streams.overview docs
 
 benchmarks: setup

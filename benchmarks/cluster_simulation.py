@@ -246,9 +246,9 @@ def measure(workers: Sequence[int], folder: Path, overrides: Sequence[str]) -> l
     """Run the quickstart's sweep with each number of workers, one processor each, and time it."""
     from ray import tune
 
+    from cl_forget.config.sweep import load_sweep
     from cl_forget.sweeps.cluster import Resources
     from cl_forget.sweeps.runner import sweep
-    from cl_forget.sweeps.specification import load_sweep
 
     class Clock(tune.Callback):
         """When each trial was reported."""

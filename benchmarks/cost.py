@@ -27,12 +27,12 @@ from typing import Any
 import torch
 from naive import NAIVE
 
-from cl_forget.config import Run, parse_mitigation
-from cl_forget.environment import peak_memory_mb
+from cl_forget.config.run import Run, parse_mitigation
+from cl_forget.ground.environment import peak_memory_mb
+from cl_forget.ground.records import Cost
 from cl_forget.mitigations import Chain
 from cl_forget.models import load_model
 from cl_forget.models.base import FoundationModel
-from cl_forget.result import Cost
 from cl_forget.streams.base import Experience, ImageData, LabelSpace
 from cl_forget.training.context import Task
 from cl_forget.training.frozen import FrozenCache, FrozenModel, FrozenOutputs

@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from cl_forget.config import Run
-from cl_forget.simulation import Simulation
+from cl_forget.config.run import Run
+from cl_forget.run.simulation import Simulation
 from cl_forget.training.checkpoints import RunFolder
 
 RUN = {

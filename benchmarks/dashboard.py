@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import typer
 
-from cl_forget.config import PLAIN
-from cl_forget.result import Cost
-from cl_forget.sweeps.trials import Trial
+from cl_forget.comparison.trials import Trial
+from cl_forget.config.run import PLAIN
+from cl_forget.ground.records import Cost
 
 # method: (mitigation, knob, weakest, strongest, curvature of its trade-off, relative cost)
 ARMS = {

@@ -32,8 +32,8 @@ def simulate_in_child(fields: dict[str, Any], folder: Path, modules: list[str]) 
     """What the killed process does: go on from whatever the folder holds."""
     import torch
 
-    from cl_forget.config import Run
-    from cl_forget.simulation import simulate
+    from cl_forget.config.run import Run
+    from cl_forget.run.simulate import simulate
 
     for module in modules:  # they may register the models and streams that the run names
         importlib.import_module(module)
@@ -47,7 +47,7 @@ def numbers(folder: Path) -> dict[str, Any]:
     A run killed inside a task asks the frozen models again for what the dead process had in memory only, so
     their pass count is left out too.
     """
-    from cl_forget.result import Result
+    from cl_forget.comparison.records import Result
 
     plain = Result.load(folder).model_dump(mode="json", exclude={"environment"})
     for row in [*plain["rows"], *(p["row"] for c in plain["curves"] for p in c["points"])]:
@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    preload = ["cl_forget.simulation", "open_clip", "cl_forget.models.clip"]
+    preload = ["cl_forget.run.simulation", "open_clip", "cl_forget.models.clip"]
     with tempfile.TemporaryDirectory() as temporary:
         whole = Path(temporary) / "whole"
         kill_and_resume(RUN, whole, [], preload)  # warms the fork server and the frozen-model cache

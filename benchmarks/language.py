@@ -21,18 +21,19 @@ from typing import Any
 
 import torch
 
-from cl_forget.config import TextOptions, Training
+from cl_forget.ground.records import Cost
 from cl_forget.mitigations import MITIGATIONS, Chain
 from cl_forget.models._answers import decode
 from cl_forget.models._texts import PreparedTexts
 from cl_forget.models.causal_lm import CausalLM
+from cl_forget.models.options import TextOptions
 from cl_forget.models.zoo.pico_lm.pretrain import Recipe, model_config
 from cl_forget.models.zoo.pico_lm.tokenizer import make_tokenizer
-from cl_forget.result import Cost
 from cl_forget.streams import Experience, TextData, text_experience
 from cl_forget.training.context import Task
 from cl_forget.training.frozen import FrozenCache, FrozenModel, FrozenOutputs
 from cl_forget.training.loop import FineTune
+from cl_forget.training.options import Training
 
 BATCH = 64
 

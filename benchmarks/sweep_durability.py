@@ -95,7 +95,7 @@ def results(folder: Path) -> dict[str, int]:
 
 def table(folder: Path) -> list[dict[str, Any]]:
     """The final table, without what a clock or a killed process changes."""
-    from cl_forget.sweeps.trials import columns, load_trials
+    from cl_forget.comparison.trials import columns, load_trials
 
     left_out = (
         "seconds",

@@ -102,9 +102,9 @@ def parallel(world: dict[str, Any], folder: Path) -> None:
 def _shared(
     fields: dict[str, Any], folder: Path, side_by_side: int, threads: int = 1
 ) -> tuple[list[Any], float]:
+    from cl_forget.config.sweep import Sweep
     from cl_forget.sweeps.cluster import Resources
     from cl_forget.sweeps.runner import sweep
-    from cl_forget.sweeps.specification import Sweep
 
     resources = Resources(cpus_per_trial=threads, max_concurrent=side_by_side, memory_per_trial=1500)
     started = time.monotonic()
@@ -119,8 +119,8 @@ def _plain(fields: dict[str, Any], side_by_side: int) -> tuple[dict[str, Any], f
     """As one would write it first: a function, a Ray trial per setting, everything loaded and computed in each."""
     from ray import tune
 
+    from cl_forget.config.sweep import Sweep
     from cl_forget.sweeps.planning import plan_grid
-    from cl_forget.sweeps.specification import Sweep
 
     runs = {one.trial.id: one.run for one in plan_grid(Sweep(**fields))}
 

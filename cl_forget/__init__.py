@@ -18,26 +18,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cl_forget.auditing import audit as audit
     from cl_forget.auditing import repair as repair
-    from cl_forget.config import Evaluation as Evaluation
-    from cl_forget.config import Experiment as Experiment
-    from cl_forget.config import Run as Run
-    from cl_forget.config import Training as Training
-    from cl_forget.config import load_experiment as load_experiment
-    from cl_forget.errors import TrainingDiverged as TrainingDiverged
-    from cl_forget.errors import UserError as UserError
-    from cl_forget.experiment import run_experiment as run_experiment
-    from cl_forget.mitigations.base import Chain as Chain
-    from cl_forget.mitigations.base import Mitigation as Mitigation
+    from cl_forget.comparison.records import Result as Result
+    from cl_forget.config.experiment import Experiment as Experiment
+    from cl_forget.config.experiment import load_experiment as load_experiment
+    from cl_forget.config.recorded import allow_code as allow_code
+    from cl_forget.config.run import Run as Run
+    from cl_forget.config.sweep import Sweep as Sweep
+    from cl_forget.config.sweep import load_sweep as load_sweep
+    from cl_forget.evaluation.options import Evaluation as Evaluation
+    from cl_forget.ground.errors import TrainingDiverged as TrainingDiverged
+    from cl_forget.ground.errors import UserError as UserError
+    from cl_forget.mitigations.chain import Chain as Chain
+    from cl_forget.mitigations.protocol import Mitigation as Mitigation
     from cl_forget.models import load_model as load_model
-    from cl_forget.recorded import allow_code as allow_code
     from cl_forget.reporting import report as report
-    from cl_forget.result import Result as Result
-    from cl_forget.simulation import simulate as simulate
+    from cl_forget.run.experiment import run_experiment as run_experiment
+    from cl_forget.run.simulate import simulate as simulate
     from cl_forget.streams import load_stream as load_stream
     from cl_forget.streams import load_suite as load_suite
     from cl_forget.sweeps.runner import sweep as sweep
-    from cl_forget.sweeps.specification import Sweep as Sweep
-    from cl_forget.sweeps.specification import load_sweep as load_sweep
+    from cl_forget.training.options import Training as Training
 
 _HOMES = {
     "audit": "auditing",
@@ -53,7 +53,7 @@ _HOMES = {
     "Chain": "mitigations.base",
     "Mitigation": "mitigations.base",
     "load_model": "models",
-    "allow_code": "recorded",
+    "allow_code": "config.recorded",
     "report": "reporting",
     "Result": "result",
     "simulate": "simulation",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cl_forget.config import TextOptions
 from cl_forget.models._texts import TextFormat
+from cl_forget.models.options import TextOptions
 
 QWEN3 = """\
 {%- if messages[0].role == 'system' %}{{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}{%- endif %}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import tiny  # noqa: F401  registers the tiny model and streams
 
-from cl_forget.config import Run
+from cl_forget.config.run import Run
 
 
 @pytest.fixture(autouse=True)

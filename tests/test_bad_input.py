@@ -16,11 +16,11 @@ from reporting.samples import make_results
 from tiny import experience
 
 from cl_forget import cli
-from cl_forget.config import Run
-from cl_forget.errors import UserError
-from cl_forget.experiment import run_folder
-from cl_forget.plan import evaluated
-from cl_forget.simulation import simulate
+from cl_forget.config.run import Run
+from cl_forget.ground.errors import UserError
+from cl_forget.run.dry_run import evaluated
+from cl_forget.run.experiment import run_folder
+from cl_forget.run.simulate import simulate
 
 GOOD = """\
 model: tiny-clip
@@ -353,7 +353,7 @@ def test_an_interrupt_says_how_to_go_on(
         raise KeyboardInterrupt
 
     Path("good.yaml").write_text(GOOD)
-    monkeypatch.setattr("cl_forget.config.load_experiment", interrupted)
+    monkeypatch.setattr("cl_forget.config.experiment.load_experiment", interrupted)
     code, _, error = command(*arguments)
     assert code == 130
     assert error == f"interrupted; {words}.\n"

@@ -8,10 +8,10 @@ import pytest
 import tiny_lm
 from matplotlib.image import imread
 
-from cl_forget.config import Run
-from cl_forget.diagnose import landscape
-from cl_forget.errors import UserError
-from cl_forget.simulation import simulate
+from cl_forget.config.run import Run
+from cl_forget.ground.errors import UserError
+from cl_forget.run.flatness import landscape
+from cl_forget.run.simulate import simulate
 
 
 def test_landscape_of_a_run(tiny_run: Callable[..., Run], tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_landscape_of_a_run(tiny_run: Callable[..., Run], tmp_path: Path) -> Non
     assert imread(tmp_path / "landscape.png").shape[1] > 1400  # two planes
     # At the centre stands the model's own loss, as the evaluation measured it.
     on_task = landscape(tmp_path, on="squares-3", points=3, samples=99)
-    from cl_forget.result import Result
+    from cl_forget.comparison.records import Result
 
     last = Result.load(tmp_path).rows[-1].tasks["squares-3"].validation.loss
     assert on_task["tuned"]["loss"] == pytest.approx(last, rel=1e-5)

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cl_forget.catalogue import methods_page
-from cl_forget.config import Experiment, Tracking, load_experiment
+from cl_forget.cli.catalogue import methods_page
+from cl_forget.config.experiment import Experiment, load_experiment
+from cl_forget.config.sweep import Sweep, load_sweep
+from cl_forget.config.tracking import Tracking
+from cl_forget.ground.records import Cost
 from cl_forget.mitigations import MITIGATIONS
-from cl_forget.result import Cost
 from cl_forget.sweeps.planning import plan_grid
-from cl_forget.sweeps.specification import Sweep, load_sweep
 from cl_forget.tracking.names import SECTIONS, metrics_table
 
 ROOT = Path(__file__).parents[1]

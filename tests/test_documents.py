@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cl_forget.config import load_experiment
-from cl_forget.documents import MAX_DEPTH, parse_json, parse_yaml, read_bytes, read_object, read_text
-from cl_forget.errors import UserError
+from cl_forget.config.experiment import load_experiment
+from cl_forget.ground.documents import MAX_DEPTH, parse_json, parse_yaml, read_bytes, read_object, read_text
+from cl_forget.ground.errors import UserError
 
 
 def yaml(text: str) -> object:

@@ -11,9 +11,9 @@ import yaml
 from PIL import Image
 from tiny import COLOURS, images
 
-from cl_forget.config import Experiment, load_experiment
-from cl_forget.errors import UserError
-from cl_forget.experiment import run_experiment
+from cl_forget.config.experiment import Experiment, load_experiment
+from cl_forget.ground.errors import UserError
+from cl_forget.run.experiment import run_experiment
 
 
 @pytest.fixture

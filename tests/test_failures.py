@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cl_forget.failures import failure_of_machine, one_line
+from cl_forget.ground.failures import failure_of_machine, one_line
 
 COMMAND = [sys.executable, "-c", "from cl_forget.cli import main; main()"]
 

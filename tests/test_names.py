@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from cl_forget.config import FOLDER_BYTES, folder_name
-from cl_forget.errors import UserError
-from cl_forget.setup import check_names
+from cl_forget.config.experiment import folder_name
+from cl_forget.config.run import FOLDER_BYTES
+from cl_forget.ground.errors import UserError
+from cl_forget.run.shared import check_names
 from cl_forget.streams import Experience, ImageData, LabelSpace, load_stream
 
 

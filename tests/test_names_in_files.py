@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cl_forget.errors import UserError
-from cl_forget.files import inside
-from cl_forget.sweeps.trials import Trial, load_trial, load_trials
+from cl_forget.comparison.trials import Trial, load_trial, load_trials
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import inside
 from cl_forget.training.checkpoints import RunFolder
 from cl_forget.weights import open_checkpoint
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tiny import colours, squares, tiny_clip
 
-from cl_forget.needs import COPIES, MOMENTS, Needs, needs
+from cl_forget.run.needs import COPIES, MOMENTS, Needs, needs
 
 
 def test_weights_moments_and_data_are_counted(tmp_path: Path) -> None:

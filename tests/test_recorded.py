@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-import cl_forget.recorded as recorded
+import cl_forget.config.recorded as recorded
 from cl_forget.cli import main
-from cl_forget.config import load_experiment
-from cl_forget.errors import UserError
-from cl_forget.recorded import check_recorded
+from cl_forget.config.experiment import load_experiment
+from cl_forget.config.recorded import check_recorded
+from cl_forget.ground.errors import UserError
 
 PLANTED = "planted_module"
 

@@ -18,12 +18,14 @@ import torch
 from durability import kill_and_resume
 
 import cl_forget
-from cl_forget.config import Run
-from cl_forget.errors import TrainingDiverged, UserError
+from cl_forget.comparison.records import Result
+from cl_forget.config.run import Run
+from cl_forget.ground.errors import TrainingDiverged, UserError
+from cl_forget.ground.records import Row
 from cl_forget.models import load_model
-from cl_forget.result import Result, Row
-from cl_forget.setup import Setup
-from cl_forget.simulation import Simulation, Watch, simulate
+from cl_forget.run.shared import Setup
+from cl_forget.run.simulate import simulate
+from cl_forget.run.simulation import Simulation, Watch
 
 MakeRun = Callable[..., Run]
 
@@ -267,7 +269,7 @@ def test_killed_at_random_instants_a_resumed_run_has_the_same_bits(tiny_run: Mak
     chance = random.Random(0)
     instants = [length * share for share in (chance.uniform(0.2, 0.6), chance.uniform(0.1, 0.4))]
     kill_and_resume(
-        run.model_dump(mode="json"), tmp_path / "killed", instants, ["tiny", "cl_forget.simulation"]
+        run.model_dump(mode="json"), tmp_path / "killed", instants, ["tiny", "cl_forget.run.simulation"]
     )
     assert numbers(Result.load(tmp_path / "killed")) == numbers(whole)
     steps = [x for x in (tmp_path / "killed" / "events.jsonl").read_text().splitlines() if "loss" in x]

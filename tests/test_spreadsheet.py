@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cl_forget.spreadsheet import csv_text
+from cl_forget.ground.spreadsheet import csv_text
 
 SOURCES = Path(__file__).parents[1] / "cl_forget"
 
@@ -65,7 +65,7 @@ def test_there_is_one_writer() -> None:
 
 
 def test_methods_named_like_formulas_are_inert_in_every_table(tmp_path: Path) -> None:
-    from cl_forget.sweeps.trials import Trial, write_table
+    from cl_forget.comparison.trials import Trial, write_table
 
     trial = Trial(sweep="s", id="t", method="=1+1", reason="@x", config={"train.lr": -1.0})
     table, _ = write_table([trial], tmp_path)

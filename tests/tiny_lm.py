@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from cl_forget.config import TextOptions
 from cl_forget.models import MODELS
 from cl_forget.models.causal_lm import CausalLM
+from cl_forget.models.options import TextOptions
 from cl_forget.streams import STREAMS, SUITES, Experience, TextData, text_experience
 
 MODELS.add("tiny-lm", "tiny_lm:tiny_lm")

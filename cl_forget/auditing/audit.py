@@ -9,13 +9,13 @@ from typing import Any
 from cl_forget.auditing.bench import Bench, choose_data, quality
 from cl_forget.auditing.pair import Pair, load_pair
 from cl_forget.auditing.records import Audit, Effect, Loss, Moved
-from cl_forget.config import TextOptions
-from cl_forget.environment import describe
 from cl_forget.evaluation.metrics import mean
-from cl_forget.files import StrPath
-from cl_forget.progress import track
-from cl_forget.redact import redact
-from cl_forget.result import Row, TaskScores
+from cl_forget.ground.environment import describe
+from cl_forget.ground.files import StrPath
+from cl_forget.ground.progress import track
+from cl_forget.ground.records import Row, TaskScores
+from cl_forget.ground.redact import redact
+from cl_forget.models.options import TextOptions
 from cl_forget.streams.base import Experience
 from cl_forget.weights import Layout, distances
 from cl_forget.weights.layout import kind_of

@@ -10,18 +10,18 @@ import torch
 
 from cl_forget.auditing.pair import Pair
 from cl_forget.auditing.records import Point
-from cl_forget.environment import cache_folder
-from cl_forget.errors import UserError
 from cl_forget.evaluation.evaluate import Evaluator
 from cl_forget.evaluation.metrics import mean
-from cl_forget.result import Cost, Row, Scores
-from cl_forget.setup import check_names
+from cl_forget.ground.environment import cache_folder
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.records import Cost, Row, Scores
+from cl_forget.run.shared import check_names
 from cl_forget.streams import load_stream, load_suite
 from cl_forget.training.frozen import FrozenCache, FrozenModel
 
 if TYPE_CHECKING:
-    from cl_forget.mitigations._interpolation import Share
     from cl_forget.streams.base import Experience
+    from cl_forget.weights.interpolation import Share
 
 
 def quality(scores: Scores) -> float | None:

@@ -9,11 +9,11 @@ from cl_forget.auditing import pictures
 from cl_forget.auditing.bench import quality
 from cl_forget.auditing.records import Audit, Point, Repair
 from cl_forget.auditing.specification import specify_audit, specify_repair
-from cl_forget.errors import UserError
-from cl_forget.files import write_bytes
-from cl_forget.reporting.html import page
-from cl_forget.reporting.pictures import tradeoff_png
-from cl_forget.spreadsheet import csv_text
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import write_bytes
+from cl_forget.ground.spreadsheet import csv_text
+from cl_forget.reporting.html.render import page
+from cl_forget.reporting.print.pictures import tradeoff_png
 
 
 def write_audit(audit: Audit, folder: Path) -> list[Path]:

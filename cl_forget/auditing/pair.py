@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from cl_forget.errors import UserError
-from cl_forget.mitigations._interpolation import interpolate
+from cl_forget.comparison.recorded import recorded_run
+from cl_forget.ground.errors import UserError
 from cl_forget.models import MODELS, load_model, weights_of
-from cl_forget.recorded import recorded_run
 from cl_forget.weights import Checkpoint, InMemory, Layout, check_pair, open_checkpoint
 from cl_forget.weights.checkpoint import in_memory
+from cl_forget.weights.interpolation import interpolate
 from cl_forget.weights.merge import merge
 from cl_forget.weights.reading import SafetensorsFile
 from cl_forget.weights.writing import write_safetensors
 
 if TYPE_CHECKING:
-    from cl_forget.config import Run, TextOptions
-    from cl_forget.mitigations._interpolation import Share
+    from cl_forget.config.run import Run
     from cl_forget.models.base import FoundationModel
+    from cl_forget.models.options import TextOptions
     from cl_forget.streams.base import Experience
+    from cl_forget.weights.interpolation import Share
 
 HEAD_FILE = "heads.safetensors"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cl_forget.auditing.bench import quality
 from cl_forget.auditing.records import Audit
-from cl_forget.reporting.pictures import FAINT, INK, MUTED
+from cl_forget.reporting.print.pictures import FAINT, INK, MUTED
 from cl_forget.reporting.styles import LIGHT, NEUTRAL
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cl_forget.result import Drift, Scores
+from cl_forget.ground.records import Drift, Scores
 
 
 class _Record(BaseModel):

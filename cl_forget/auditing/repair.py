@@ -10,17 +10,17 @@ from cl_forget.auditing.audit import losses, moved_parts
 from cl_forget.auditing.bench import Bench, choose_data, require_data
 from cl_forget.auditing.pair import Pair, load_pair
 from cl_forget.auditing.records import Candidate, Point, Repair, Repaired, score
-from cl_forget.config import TextOptions
-from cl_forget.environment import describe
-from cl_forget.errors import UserError
 from cl_forget.evaluation.metrics import pareto_front
-from cl_forget.files import StrPath
+from cl_forget.ground.environment import describe
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import StrPath
+from cl_forget.ground.progress import bar
+from cl_forget.ground.redact import redact
+from cl_forget.ground.registry import closest
 from cl_forget.mitigations.hma import HeterogeneousAveraging
 from cl_forget.mitigations.lines import LiNeS
 from cl_forget.mitigations.wise_ft import WiseFT
-from cl_forget.progress import bar
-from cl_forget.redact import redact
-from cl_forget.registry import closest
+from cl_forget.models.options import TextOptions
 from cl_forget.weights import open_checkpoint
 
 METHODS = ("wise_ft", "lines", "hma", "restore")

@@ -7,18 +7,16 @@ from typing import Any
 
 from cl_forget.auditing.bench import quality
 from cl_forget.auditing.records import Audit, Candidate, Loss, Moved, Point, Repair, Repaired, score
+from cl_forget.comparison.measures import PRETRAINED, Cell, Measure
+from cl_forget.comparison.observations import collect, fold
+from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.evaluation.depths import depth_name
-from cl_forget.evaluation.metrics import DEFINITIONS
 from cl_forget.mitigations.hma import HeterogeneousAveraging
 from cl_forget.mitigations.lines import LiNeS
 from cl_forget.mitigations.wise_ft import WiseFT
-from cl_forget.reporting._observations import collect, fold
 from cl_forget.reporting.numbers import formula_text, number
 from cl_forget.reporting.specification import (
-    PRETRAINED,
-    Cell,
     Figure,
-    Measure,
     Method,
     RunRecord,
     Section,

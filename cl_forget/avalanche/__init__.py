@@ -1,6 +1,6 @@
 """The bridge to Avalanche: our mitigations as its plugins, its strategies as our methods.
 
-Benchmarks as streams are in `cl_forget.streams.avalanche`. Importing Avalanche takes seconds and changes
+Benchmarks as streams are in `cl_forget.avalanche.benchmarks`. Importing Avalanche takes seconds and changes
 `torch.utils.data.Dataset`, so nothing here imports it before it is used.
 """
 
@@ -13,7 +13,7 @@ __all__ = ["ModuleModel", "as_plugin", "from_avalanche"]
 _PLACES = {
     "ModuleModel": "cl_forget.avalanche.model",
     "as_plugin": "cl_forget.avalanche.plugin",
-    "from_avalanche": "cl_forget.streams.avalanche",
+    "from_avalanche": "cl_forget.avalanche.benchmarks",
 }
 
 

@@ -11,9 +11,9 @@ import torch
 from avalanche.models.utils import avalanche_forward, is_multi_task_module
 from torch import Tensor, nn
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.registry import closest
 from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared
-from cl_forget.registry import closest
 from cl_forget.streams.base import Data, Experience, LabelSpace
 
 _keys = itertools.count()

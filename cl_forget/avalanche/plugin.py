@@ -17,8 +17,9 @@ from cl_forget.avalanche.model import (
     named_experience,
     on_the_fly,
 )
-from cl_forget.errors import UserError
-from cl_forget.mitigations.base import Chain, Mitigation
+from cl_forget.ground.errors import UserError
+from cl_forget.mitigations.chain import Chain
+from cl_forget.mitigations.protocol import Mitigation
 from cl_forget.models.base import Prepared
 from cl_forget.training.context import Edit, Step, Task, Trainable, Update, Weights
 from cl_forget.training.frozen import FrozenCache, FrozenModel, FrozenOutputs

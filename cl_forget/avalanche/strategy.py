@@ -18,16 +18,16 @@ from avalanche.core import SupervisedPlugin
 from avalanche.models import MultiTaskModule
 from torch import Tensor, nn
 
-from cl_forget.avalanche._seeds import seeded
-from cl_forget.config import Training
-from cl_forget.errors import TrainingDiverged, UserError
+from cl_forget.ground.errors import TrainingDiverged, UserError
+from cl_forget.ground.records import Cost
+from cl_forget.ground.registry import closest
+from cl_forget.ground.seeds import seeded
 from cl_forget.models.base import Batch, FoundationModel, Prepared
-from cl_forget.registry import closest
-from cl_forget.result import Cost
 from cl_forget.streams.base import Experience
 from cl_forget.training.context import Task
 from cl_forget.training.head import fit_heads
 from cl_forget.training.loop import learning_rate, training_mode
+from cl_forget.training.options import Training
 
 OURS = (
     "self", "model", "feature_extractor", "classifier", "optimizer", "criterion", "train_mb_size",

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from cl_forget.result import Drift
+from cl_forget.ground.records import Drift
+from cl_forget.weights.distance import squared_distance
 
 
 def weight_distance(
@@ -40,14 +41,6 @@ def weight_distance(
     distances = {"all": sum(squares.values()) ** 0.5}
     distances |= {f"block {block}": squares[block] ** 0.5 for block in blocks}
     return distances | ({"other": squares[None] ** 0.5} if None in squares else {})
-
-
-def squared_distance(value: Tensor, reference: Tensor | None = None) -> float:
-    """‖θ - θ0‖² of one tensor in double precision; ‖θ‖² without a reference."""
-    moved = value.detach().double()
-    if reference is not None:
-        moved = moved - reference.detach().to(value.device).double()
-    return float(moved.square().sum())
 
 
 def feature_distance(features: Tensor, reference: Tensor) -> float | None:

@@ -17,14 +17,14 @@ from torch import Tensor
 from cl_forget.evaluation import metrics
 from cl_forget.evaluation.batch_norm import differing, put_back
 from cl_forget.evaluation.drift import feature_drift, weight_distance
-from cl_forget.evaluation.probes import probe_accuracy
 from cl_forget.evaluation.texts import text_scores
+from cl_forget.ground.progress import bar
+from cl_forget.ground.records import Cost, Drift, Measured, ProbeScores, Row, Scores, TaskScores
 from cl_forget.models.base import FoundationModel, Prepared, evaluating
-from cl_forget.progress import bar
-from cl_forget.result import Cost, Drift, Measured, ProbeScores, Row, Scores, TaskScores
 from cl_forget.streams import balanced
 from cl_forget.streams.base import Data, Experience, MeasuredData
 from cl_forget.training.frozen import FrozenCache, FrozenModel, teacher, teacher_fields, unit_rows
+from cl_forget.training.probes import probe_accuracy
 
 DRIFT_SAMPLES = 512
 """Feature drift and CKA are taken on at most this many samples of the first suite (or task)."""

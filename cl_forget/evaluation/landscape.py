@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cl_forget.files import whole
+from cl_forget.ground.files import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from cl_forget.evaluation import metrics
+from cl_forget.ground.records import Scores
 from cl_forget.models.base import FoundationModel, Prepared
-from cl_forget.result import Scores
 from cl_forget.training.frozen import FrozenCache, FrozenModel, teacher, teacher_fields, unit_rows
 
 

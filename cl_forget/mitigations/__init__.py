@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cl_forget.mitigations.base import PLACES, Chain, Mitigation
-from cl_forget.registry import Registry
+from cl_forget.ground.registry import Registry
+from cl_forget.mitigations.chain import Chain
+from cl_forget.mitigations.protocol import PLACES, Mitigation
 
 MITIGATIONS = Registry(
     "mitigation",
@@ -38,7 +39,7 @@ MITIGATIONS = Registry(
         "l2_sp": "cl_forget.mitigations.l2_sp:L2SP",
         "mas": "cl_forget.mitigations.mas:MAS",
         "si": "cl_forget.mitigations.si:SynapticIntelligence",
-        "avalanche": "cl_forget.mitigations.avalanche:Avalanche",
+        "avalanche": "cl_forget.avalanche.method:Avalanche",
         "asam": "cl_forget.mitigations.asam:ASAM",
         "looksam": "cl_forget.mitigations.looksam:LookSAM",
         "mofo": "cl_forget.mitigations.mofo:MoFO",

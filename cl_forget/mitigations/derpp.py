@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from cl_forget._lazy import torch
-from cl_forget.mitigations import _memory
-from cl_forget.mitigations.base import Mitigation
+from cl_forget.ground.lazy import torch
 from cl_forget.mitigations.flyp import HEAD_MADE_ANEW
+from cl_forget.mitigations.protocol import Mitigation
+from cl_forget.mitigations.shared import memory as _memory
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.base import State
+    from cl_forget.mitigations.protocol import State
     from cl_forget.models.base import Batch, Prepared
     from cl_forget.training.context import Extra, Step, Task
     from cl_forget.training.frozen import Teacher

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from cl_forget.mitigations import _quadratic
-from cl_forget.mitigations.base import Mitigation
 from cl_forget.mitigations.flyp import TEXT_TOWER_UNPROTECTED
+from cl_forget.mitigations.protocol import Mitigation
+from cl_forget.mitigations.shared import quadratic as _quadratic
 
 if TYPE_CHECKING:
-    from cl_forget.mitigations.base import State, Weights
+    from cl_forget.mitigations.protocol import State, Weights
     from cl_forget.models.base import Prepared
     from cl_forget.training.context import Task, Update
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from cl_forget.mitigations.base import Mitigation
+from cl_forget.mitigations.protocol import Mitigation
 
 
 class FewerSteps(Mitigation):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cl_forget._lazy import torch
-from cl_forget.mitigations.base import Mitigation
+from cl_forget.ground.lazy import torch
+from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.base import State
+    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Step, Task
 
 HEAD_NOT_TRAINED = dict.fromkeys(

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from cl_forget.errors import UserError
-from cl_forget.mitigations.base import Mitigation
+from cl_forget.ground.errors import UserError
+from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
-    from cl_forget.mitigations.base import State
+    from cl_forget.mitigations.protocol import State
     from cl_forget.models.base import FoundationModel
     from cl_forget.training.context import Task
 

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from cl_forget._lazy import torch
-from cl_forget.errors import UserError
-from cl_forget.mitigations._interpolation import interpolate_all
-from cl_forget.mitigations.base import Mitigation
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.lazy import torch
+from cl_forget.mitigations.protocol import Mitigation
+from cl_forget.weights.interpolation import interpolate_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from cl_forget.mitigations.base import Weights
+    from cl_forget.mitigations.protocol import Weights
     from cl_forget.models.base import FoundationModel
     from cl_forget.training.context import Edit, Task
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cl_forget.mitigations.base import Mitigation
+from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
     from cl_forget.streams.base import Experience

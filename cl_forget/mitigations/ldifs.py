@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from cl_forget._lazy import torch
-from cl_forget.errors import UserError
-from cl_forget.mitigations.base import Mitigation
-from cl_forget.registry import closest
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.lazy import torch
+from cl_forget.ground.registry import closest
+from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.base import State
+    from cl_forget.mitigations.protocol import State
     from cl_forget.models.base import FoundationModel
     from cl_forget.training.context import Step, Task
 

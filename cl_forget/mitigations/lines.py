@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from cl_forget.errors import UserError
-from cl_forget.mitigations._interpolation import interpolate_all
-from cl_forget.mitigations.base import Mitigation
+from cl_forget.ground.errors import UserError
+from cl_forget.mitigations.protocol import Mitigation
+from cl_forget.weights.interpolation import interpolate_all
 
 if TYPE_CHECKING:
-    from cl_forget.mitigations.base import Weights
+    from cl_forget.mitigations.protocol import Weights
     from cl_forget.training.context import Edit
 
 

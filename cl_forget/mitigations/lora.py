@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from cl_forget.mitigations.base import Mitigation
+from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
-    from cl_forget.mitigations.base import State
+    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Task
 
 
@@ -46,12 +46,12 @@ class LoRA(Mitigation):
 
     def shape_parameters(self, task: Task, state: State) -> None:
         """Insert the adapters."""
-        from cl_forget.mitigations import _lora
+        from cl_forget.mitigations.shared import adapters as _lora
 
         _lora.insert(task, self.rank, self.alpha, self.placement, _lora.random_start(task))
 
     def restore_parameters(self, task: Task, state: State) -> None:
         """Merge them."""
-        from cl_forget.mitigations import _lora
+        from cl_forget.mitigations.shared import adapters as _lora
 
         _lora.merge(task.model)

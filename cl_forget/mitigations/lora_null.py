@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from cl_forget._lazy import torch
-from cl_forget.mitigations.base import Mitigation
+from cl_forget.ground.lazy import torch
+from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations._lora import Adapter
-    from cl_forget.mitigations.base import State
+    from cl_forget.mitigations.protocol import State
+    from cl_forget.mitigations.shared.adapters import Adapter
     from cl_forget.training.context import Task
 
 
@@ -61,7 +61,7 @@ class LoRANull(Mitigation):
 
     def shape_parameters(self, task: Task, state: State) -> None:
         """Insert adapters in the null space; their first values are kept, to resume with the same bits."""
-        from cl_forget.mitigations import _lora
+        from cl_forget.mitigations.shared import adapters as _lora
 
         names = _lora.linear_maps(task.model, self.placement)
         if not any(name.startswith("A/") for name in state):
@@ -81,7 +81,7 @@ class LoRANull(Mitigation):
                 adapter.down.requires_grad_(False)
 
     def _inputs(self, task: Task, names: list[str]) -> dict[str, Tensor]:
-        from cl_forget.mitigations._inputs import second_moments
+        from cl_forget.mitigations.shared.inputs import second_moments
 
         own = [source.plain() for source in task.sources]
         data = [task.reference(self.reference)] if self.reference else own
@@ -104,7 +104,7 @@ class LoRANull(Mitigation):
 
     def restore_parameters(self, task: Task, state: State) -> None:
         """Merge the adapters."""
-        from cl_forget.mitigations import _lora
+        from cl_forget.mitigations.shared import adapters as _lora
 
         _lora.merge(task.model)
         state.clear()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cl_forget.mitigations.base import Mitigation
+from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
-    from cl_forget.mitigations.base import State
+    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Task
 
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from cl_forget._lazy import torch
-from cl_forget.errors import UserError
-from cl_forget.mitigations.base import Mitigation
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.lazy import torch
 from cl_forget.mitigations.flyp import HEAD_NOT_TRAINED
+from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.base import State
+    from cl_forget.mitigations.protocol import State
     from cl_forget.streams.base import Experience
     from cl_forget.training.context import Step, Task
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from cl_forget.mitigations.base import Mitigation
+from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
-    from cl_forget.mitigations.base import Weights
+    from cl_forget.mitigations.protocol import Weights
     from cl_forget.training.context import Edit
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from cl_forget._lazy import torch
-from cl_forget.mitigations.base import Mitigation
+from cl_forget.ground.lazy import torch
+from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
-    from cl_forget.mitigations.base import State
+    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Task, Update
 
 
@@ -51,13 +51,13 @@ class OLoRA(Mitigation):
 
     def shape_parameters(self, task: Task, state: State) -> None:
         """Insert new adapters, started as in LoRA."""
-        from cl_forget.mitigations import _lora
+        from cl_forget.mitigations.shared import adapters as _lora
 
         _lora.insert(task, self.rank, self.alpha, self.placement, _lora.random_start(task))
 
     def add_gradient(self, update: Update, state: State) -> None:
         """`A.grad += λ·sign(A·A_oldᵀ)·A_old`."""
-        from cl_forget.mitigations import _lora
+        from cl_forget.mitigations.shared import adapters as _lora
 
         gradients = dict(zip(map(id, update.parameters.tensors), update.parameters.gradients, strict=True))
         for name, adapter in _lora.adapters(update.task.model).items():
@@ -68,7 +68,7 @@ class OLoRA(Mitigation):
 
     def restore_parameters(self, task: Task, state: State) -> None:
         """Keep every A for the tasks to come, then merge."""
-        from cl_forget.mitigations import _lora
+        from cl_forget.mitigations.shared import adapters as _lora
 
         for name, adapter in _lora.adapters(task.model).items():
             rows = adapter.down.detach().clone()

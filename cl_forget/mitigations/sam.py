@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from cl_forget._lazy import torch
-from cl_forget.mitigations._sharpness import TINY, gradient_at, norm
-from cl_forget.mitigations.base import Mitigation
+from cl_forget.ground.lazy import torch
+from cl_forget.mitigations.protocol import Mitigation
+from cl_forget.mitigations.shared.sharpness import TINY, gradient_at, norm
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.base import State
+    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Update
 
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from cl_forget.errors import UserError
-from cl_forget.mitigations._interpolation import interpolate_all
-from cl_forget.mitigations.base import Mitigation
+from cl_forget.ground.errors import UserError
+from cl_forget.mitigations.protocol import Mitigation
+from cl_forget.weights.interpolation import interpolate_all
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations._interpolation import Share
-    from cl_forget.mitigations.base import Weights
+    from cl_forget.mitigations.protocol import Weights
     from cl_forget.training.context import Edit
+    from cl_forget.weights.interpolation import Share
 
 FLOOR = 1e-8  # of the Fisher information, so that no weight divides by zero
 
@@ -91,7 +91,7 @@ class WiseFT(Mitigation):
         return c1 / (c0 + c1)
 
     def _fisher(self, edit: Edit, weights: Weights) -> Weights:
-        from cl_forget.mitigations._quadratic import trained_names
+        from cl_forget.mitigations.shared.quadratic import trained_names
         from cl_forget.training.per_sample import fisher
 
         task = edit.task

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from cl_forget._lazy import torch
-from cl_forget.mitigations.base import Mitigation
+from cl_forget.ground.lazy import torch
+from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.base import State
+    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Extra, Step, Task, Update
 
 

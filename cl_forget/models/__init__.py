@@ -6,12 +6,12 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_forget.errors import UserError
-from cl_forget.registry import Registry
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.registry import Registry
 
 if TYPE_CHECKING:
-    from cl_forget.config import TextOptions
     from cl_forget.models.base import FoundationModel
+    from cl_forget.models.options import TextOptions
 
 MODELS = Registry(
     "model",

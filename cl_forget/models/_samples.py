@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.models._chat import TODAY
 from cl_forget.models._texts import TextFormat, TextTable
 from cl_forget.streams.base import Experience

@@ -17,12 +17,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from cl_forget.config import TextOptions
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.models._chat import ChatTemplate
 from cl_forget.models.base import Batch, Prepared
+from cl_forget.models.options import TextOptions
 from cl_forget.streams.base import Experience
-from cl_forget.streams.text import PLAIN, Join, Prompt, Scoring, TextData, joined
+from cl_forget.streams.scoring import Scoring
+from cl_forget.streams.text import PLAIN, Join, Prompt, TextData, joined
 
 PACK_BELOW = 2 / 3
 """Rows are shared, where nothing else is asked for, if that leaves less than this part of the tokens."""

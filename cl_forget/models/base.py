@@ -17,19 +17,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.tensors import save_tensors
 from cl_forget.streams.base import Data, Experience
 from cl_forget.streams.understood import Seen
-from cl_forget.training.checkpoints import save_tensors
+from cl_forget.weights.layout import BEFORE_BLOCKS
 
 if TYPE_CHECKING:
-    from cl_forget.config import TextOptions
-
-BEFORE_BLOCKS = frozenset(
-    {"conv1", "patch_embed", "class_embedding", "positional_embedding", "cls_token", "pos_embed", "ln_pre"}
-    | {"token_embedding", "embed_tokens", "wte", "wpe", "embed_in", "embed_positions", "word_embeddings"}
-)
-"""How open_clip, timm and transformers name what lies between the input and the first block."""
+    from cl_forget.models.options import TextOptions
 
 
 @contextlib.contextmanager

@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cl_forget.config import TextOptions
-from cl_forget.errors import UserError
-from cl_forget.files import whole
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import whole
 from cl_forget.models import _answers
 from cl_forget.models._quiet import quiet_transformers
 from cl_forget.models._samples import render_sample
 from cl_forget.models._texts import PreparedTexts, TextFormat, TextTable, Tokens, lay_out
 from cl_forget.models.base import Batch, Forward, FoundationModel, evaluating, full_precision
+from cl_forget.models.options import TextOptions
 from cl_forget.streams.base import Data, Experience
 from cl_forget.streams.text import TextData
 from cl_forget.streams.understood import Seen

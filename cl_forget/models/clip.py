@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.tensors import save_tensors
 from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared, evaluating, full_precision
 from cl_forget.streams.base import Data, Experience, ImageData, LabelSpace
 from cl_forget.streams.understood import Seen
-from cl_forget.training.checkpoints import save_tensors
 
 IN_MEMORY_BYTES = 4 * 2**30
 THUMBNAIL = 64
@@ -352,7 +352,7 @@ class PreparedImages(Prepared):
         return torch.from_numpy(self._decode(range(len(data)), progress=len(data) > 2000))
 
     def _decode(self, positions: Sequence[int], progress: bool = False) -> np.ndarray:
-        from cl_forget.progress import track
+        from cl_forget.ground.progress import track
 
         with ThreadPoolExecutor(max_workers=4) as pool:  # decoding and resizing release the GIL
             images = pool.map(lambda i: self._preprocess.to_uint8(self._data.image(i)), positions)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.hub import hub_offline_if_unreachable, out_of_reach
 from cl_forget.models._quiet import quiet_transformers
-from cl_forget.models.sources import TRUST, hub_offline_if_unreachable, out_of_reach, trusts_code
+from cl_forget.models.sources import TRUST, trusts_code
 from cl_forget.weights.keys import harmless, refuse_unless_whole
 
 if TYPE_CHECKING:

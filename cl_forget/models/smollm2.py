@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_forget.environment import cache_folder
-from cl_forget.errors import UserError
+from cl_forget.ground.environment import cache_folder
+from cl_forget.ground.errors import UserError
 
 if TYPE_CHECKING:
     from cl_forget.models.causal_lm import CausalLM

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from cl_forget.errors import UserError
-from cl_forget.registry import closest
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.hub import hub_offline_if_unreachable, out_of_reach
+from cl_forget.ground.registry import closest
 from cl_forget.weights.keys import harmless, refuse_unless_whole
 
 if TYPE_CHECKING:
@@ -171,46 +169,3 @@ def _why_not_loaded(what: str, error: Exception) -> str:
     return (
         f"'open_clip:{what}' cannot be loaded: {first}. Check that the file is a whole open_clip checkpoint."
     )
-
-
-def out_of_reach(error: Exception) -> bool:
-    """Whether an error is about the hub and not about what was asked of it."""
-    chain = f"{type(error).__name__} {error} {error.__cause__} {error.__context__}".lower()
-    signs = (
-        "connect",
-        "resolve",
-        "offline",
-        "timed out",
-        "timeout",
-        "huggingface.co",
-        "hub",
-        "urlopen",
-        "proxy",
-    )
-    return any(sign in chain for sign in signs)
-
-
-@contextlib.contextmanager
-def hub_offline_if_unreachable() -> Iterator[None]:
-    """Use downloaded weights only where the hub cannot be reached, instead of a minute of retries."""
-    from huggingface_hub import constants
-
-    was = constants.HF_HUB_OFFLINE
-    proxied = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"))
-    url = urlsplit(constants.ENDPOINT)
-    try:
-        if not proxied:
-            with socket.create_connection((url.hostname or "", url.port or 443), timeout=5):
-                pass
-    except OSError:
-        constants.HF_HUB_OFFLINE = True
-    loggers = [logging.getLogger(), logging.getLogger("huggingface_hub")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:  # what goes wrong is said once, by us
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = was
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from cl_forget.reporting._build import specify
-from cl_forget.reporting._load import Loaded, load_results, load_runs
-from cl_forget.reporting._open import is_sweep, load_sweeps, specify_folders
-from cl_forget.reporting._report import Report, report, report_sweep, write_report
-from cl_forget.reporting._sweep import specify_sweep
+from cl_forget.reporting.build import specify
+from cl_forget.reporting.loading import Loaded, load_results, load_runs
+from cl_forget.reporting.opening import is_sweep, load_sweeps, specify_folders
 from cl_forget.reporting.specification import Figure, Specification, Table
 from cl_forget.reporting.styles import method_styles
-from cl_forget.reporting.terminal import terminal_table
+from cl_forget.reporting.sweep import specify_sweep
+from cl_forget.reporting.terminal.table import terminal_table
+from cl_forget.reporting.write import Report, report, report_sweep, write_report
 
 __all__ = [
     "Figure",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from cl_forget.comparison.measures import Cell
+from cl_forget.comparison.records import Result
 from cl_forget.reporting.numbers import listed, number
-from cl_forget.reporting.specification import Cell
-from cl_forget.result import Result
 
 
 def table_notes(results: Sequence[Result], rows: Mapping[str, Mapping[str, Cell]]) -> tuple[str, ...]:

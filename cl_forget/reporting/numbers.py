@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cl_forget.reporting.specification import Cell, Unit
+from cl_forget.comparison.measures import Cell, Unit
 
 MISSING = "–"
 SUFFIX: dict[Unit, str] = {

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cl_forget.errors import UserError
-from cl_forget.redact import redact
-from cl_forget.reporting._open import is_sweep, specify_folders
-from cl_forget.reporting.html import page
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.redact import redact
+from cl_forget.reporting.html.render import page
+from cl_forget.reporting.opening import is_sweep, specify_folders
 
 OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 """What a browser on this machine calls the server; the port may be another one, as at the end of a tunnel."""
@@ -241,7 +241,7 @@ def _last_record(file: Path, tail: int = 4096) -> dict[str, Any]:
 
 
 def _sweep_progress(path: Path) -> list[str]:
-    from cl_forget.sweeps.trials import load_trials
+    from cl_forget.comparison.trials import load_trials
 
     try:
         trials = load_trials(path)

@@ -7,42 +7,23 @@ missing is None; a `Measure` says in which unit they are shown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cl_forget.comparison.measures import Cell, Frame, Measure
 from cl_forget.streams.understood import Understood
 
-Frame = dict[str, list[Any]]
-"""A table by columns of equal length, one entry per observation."""
 
-Unit = Literal["percent", "points", "change", "nats", "seconds", "ratio", "count", "megabytes", "number"]
+def just_trained(figure: Figure, cells: Mapping[tuple[str, str], Cell]) -> set[tuple[str, str]]:
+    """The cells (row, column) of a method's matrix that belong to the task just trained; none of joint training."""
+    rows, tasks = figure.order["row"], figure.order["tasks"]
+    if any((row, task) not in cells for row in rows for task in tasks):
+        return set()
+    return set(zip(rows[1:], tasks, strict=True))
+
+
 Kind = Literal["tradeoff", "knobs", "parallel", "matrix", "lines", "bars", "listing"]
-
-PRETRAINED = "pre-trained"
-"""How the untouched model (row 0) is called in every figure and table."""
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One quantity.
-
-    Attributes:
-        name: its key in frames and CSV files.
-        title: its name for people.
-        unit: how it is shown: "percent" and "points" (a loss in percentage points) are fractions times 100,
-            "change" is the same with its sign always written.
-        definition: one line that says exactly what was computed.
-        better: which direction is better; None if neither is.
-        group: what it belongs to, for the headings above a table's columns.
-    """
-
-    name: str
-    title: str
-    unit: Unit
-    definition: str
-    better: Literal["higher", "lower"] | None = None
-    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,22 +91,6 @@ class Figure:
     def measure(self, name: str) -> Measure:
         """The measure called `name`; raises `KeyError` for another name."""
         return {measure.name: measure for measure in self.measures}[name]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A mean over seeds.
-
-    Attributes:
-        mean: None if no seed has the value.
-        low, high: its 95 % interval; None below two seeds.
-        best: whether no other method shows a better value, to the digits shown.
-    """
-
-    mean: float | None
-    low: float | None = None
-    high: float | None = None
-    best: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from cl_forget.ground.spreadsheet import csv_text
 from cl_forget.reporting.numbers import SUFFIX, with_interval
 from cl_forget.reporting.specification import Table
-from cl_forget.spreadsheet import csv_text
 
 
 def table_csv(table: Table) -> str:

@@ -10,8 +10,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cl_forget.errors import UserError
-from cl_forget.registry import Registry, closest
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.registry import Registry, closest
 from cl_forget.streams._choose import balanced
 from cl_forget.streams.base import (
     DEFAULT_TEMPLATES,
@@ -21,7 +21,8 @@ from cl_forget.streams.base import (
     LabelSpace,
     hash_arrays,
 )
-from cl_forget.streams.text import Scoring, TextData, text_experience
+from cl_forget.streams.scoring import Scoring
+from cl_forget.streams.text import TextData, text_experience
 
 __all__ = [
     "DEFAULT_TEMPLATES",
@@ -65,7 +66,7 @@ STREAMS = Registry(
         "images": "cl_forget.streams.image_tables:images",
         "captions": "cl_forget.streams.captions:captions",
         "torchvision": "cl_forget.streams.torchvision_sets:torchvision",
-        "avalanche": "cl_forget.streams.avalanche:avalanche",
+        "avalanche": "cl_forget.avalanche.benchmarks:avalanche",
         "jsonl": "cl_forget.streams.text_files:jsonl",
         "csv": "cl_forget.streams.text_files:csv",
         "datasets": "cl_forget.streams.text_files:datasets",

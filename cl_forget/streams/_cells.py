@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 
 MISSING = object()
 """Stands for the value of a column that a row does not have."""

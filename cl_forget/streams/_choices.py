@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.streams._cells import as_text, is_list, look_up, parsed
 from cl_forget.streams._rows import ClassName, Row
 from cl_forget.streams._turns import CannotRead

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np

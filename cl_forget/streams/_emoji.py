@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from cl_forget.errors import UserError
-from cl_forget.registry import closest
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.registry import closest
 from cl_forget.streams._choose import balanced, capped, shuffled
 from cl_forget.streams.base import ImageData
 

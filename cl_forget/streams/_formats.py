@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from cl_forget.errors import UserError
-from cl_forget.registry import closest
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.registry import closest
 from cl_forget.streams._cells import as_text, columns_of, fill, is_list, is_missing, look_up, parsed
 from cl_forget.streams._choices import Choices
 from cl_forget.streams._rows import Row, Table

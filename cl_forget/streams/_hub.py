@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 
 FILE_KINDS = {".parquet": "parquet", ".arrow": "arrow"}
 
@@ -24,7 +24,7 @@ def load_datasets(what: str, path: str, config: str | None = None) -> dict[str, 
     """
     import datasets as library
 
-    from cl_forget.models.sources import hub_offline_if_unreachable, out_of_reach
+    from cl_forget.ground.hub import hub_offline_if_unreachable, out_of_reach
 
     place = Path(path).expanduser()
     try:

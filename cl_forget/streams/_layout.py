@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cl_forget.errors import UserError
-from cl_forget.registry import closest
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.registry import closest
 from cl_forget.streams._own import few
 from cl_forget.streams.images import SUFFIXES, printable
 

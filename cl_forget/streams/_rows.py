@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 
 Row = Mapping[str, Any]
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation"}

@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from unicodedata import category
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
+    from cl_forget.ground.records import Scores
     from cl_forget.models.base import FoundationModel
-    from cl_forget.result import Scores
-    from cl_forget.streams.text import Scoring
+    from cl_forget.streams.scoring import Scoring
 
 CONTROL = ("Cc", "Cs", "Zl", "Zp")  # Unicode's control characters, halves of pairs, line and paragraph ends
 DEFAULT_TEMPLATES = ("a photo of a {}.", "an image of a {}.")

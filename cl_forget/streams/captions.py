@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.streams._choose import balanced, chance
 from cl_forget.streams._image_rows import CAPTION_COLUMNS, Rows, caption_of, choose
 from cl_forget.streams._image_source import Source, first_of

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl_forget.errors import UserError
-from cl_forget.registry import closest
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.registry import closest
 from cl_forget.streams._choose import balanced
 from cl_forget.streams._layout import (
     Parts,

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl_forget.errors import UserError
-from cl_forget.registry import closest
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.registry import closest
 from cl_forget.streams._choose import chance
 from cl_forget.streams.base import Experience, MeasuredData
 
 if TYPE_CHECKING:
+    from cl_forget.ground.records import Scores
     from cl_forget.models.base import FoundationModel
-    from cl_forget.result import Scores
 
 METRICS = ("acc_norm", "acc", "exact_match", "em", "f1", "mcc", "word_perplexity", "perplexity")
 """Which of a task's metrics is reported unless one is named: the first that it has."""
@@ -91,8 +91,8 @@ class HarnessData(MeasuredData):
         Raises:
             UserError: not a language model, or the task has no such metric.
         """
+        from cl_forget.ground.records import Scores
         from cl_forget.models.causal_lm import CausalLM
-        from cl_forget.result import Scores
 
         name = self.about["task"]
         if not isinstance(model, CausalLM):

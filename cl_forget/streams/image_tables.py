@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cl_forget.errors import UserError
-from cl_forget.registry import closest
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.registry import closest
 from cl_forget.streams._choose import balanced
 from cl_forget.streams._image_rows import LABEL_COLUMNS, Rows, choose
 from cl_forget.streams._image_source import Source, first_of

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,46 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.streams.base import Data, Experience
+from cl_forget.streams.scoring import Scoring, ScoringKind
 
 Message = Mapping[str, Any]
 """One turn of a conversation: {"role": "system" | "user" | "assistant" | "tool", "content": text}; an assistant's may
 hold "tool_calls", as chat templates take them."""
 
+
 Prompt = str | Sequence[Message]
 """What stands before the response: a text, or the turns of a conversation (which need a chat template)."""
-
-ScoringKind = Literal["exact match", "perplexity", "multiple choice"]
-
-Judge = Callable[[str, str, str], bool]
-"""(prompt, what the model wrote, the reference response) -> whether it is right."""
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """How answers to a text experience become an accuracy.
-
-    Attributes:
-        kind: "exact match": greedy decoding, compared with the response, white space around them stripped.
-            "multiple choice": the choice with the largest log-likelihood per token is the answer.
-            "perplexity": nothing is answered; there is a loss but no accuracy.
-        judge: decides instead of equality whether a decoded answer is right ("answers in capitals only", ...);
-            a function at a module's top level, so that processes can hand it on.
-        max_new_tokens: how far to decode; None for the longest reference response of the data set.
-    """
-
-    kind: ScoringKind = "exact match"
-    judge: Judge | None = None
-    max_new_tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.kind != "exact match" and (self.judge or self.max_new_tokens is not None):
-            raise ValueError(f"judge and max_new_tokens are for exact match; {self.kind} decodes nothing")
 
 
 class Join(NamedTuple):

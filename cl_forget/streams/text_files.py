@@ -14,8 +14,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from cl_forget.errors import UserError
-from cl_forget.registry import closest
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.registry import closest
 from cl_forget.streams._choose import balanced, chance
 from cl_forget.streams._formats import Columns, Read, Sample
 from cl_forget.streams._hub import is_saved, load_datasets
@@ -32,7 +32,8 @@ from cl_forget.streams._rows import (
     split_files,
 )
 from cl_forget.streams.base import Experience
-from cl_forget.streams.text import Scoring, ScoringKind, TextData, text_experience
+from cl_forget.streams.scoring import Scoring, ScoringKind
+from cl_forget.streams.text import TextData, text_experience
 
 
 def _place(path: Any) -> Any:

@@ -15,8 +15,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from cl_forget.errors import UserError
-from cl_forget.files import write_text
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import write_text
 from cl_forget.streams.base import Data, Experience
 
 FILE = "understood.json"

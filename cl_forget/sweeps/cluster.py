@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 
 
 @dataclass(frozen=True)

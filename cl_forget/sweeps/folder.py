@@ -12,11 +12,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from cl_forget.errors import UserError
-from cl_forget.files import write_text
-from cl_forget.redact import MARK, redact
+from cl_forget.config.sweep import Sweep
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import write_text
+from cl_forget.ground.redact import MARK, redact
 from cl_forget.sweeps.planning import Saved
-from cl_forget.sweeps.specification import Sweep
 
 SCHEMA = 1
 

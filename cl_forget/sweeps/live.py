@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cl_forget.comparison.trials import Status, Trial, load_trials
 from cl_forget.sweeps.folder import SweepState, load_state
-from cl_forget.sweeps.trials import Status, Trial, load_trials
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -14,11 +14,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from cl_forget.config import Run
-from cl_forget.mitigations.base import PLACES
-from cl_forget.sweeps.selection import spread
-from cl_forget.sweeps.specification import Sweep
-from cl_forget.sweeps.trials import Role, Trial
+from cl_forget.comparison.selection import spread
+from cl_forget.comparison.trials import Role, Trial
+from cl_forget.config.run import Run
+from cl_forget.config.sweep import Sweep
+from cl_forget.mitigations.protocol import PLACES
 
 
 class Planned(BaseModel):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from cl_forget.plan import duration
-from cl_forget.setup import Setup
+from cl_forget.config.sweep import DEFAULT_TRIALS, Range, Sweep
+from cl_forget.run.dry_run import duration
+from cl_forget.run.shared import Setup
 from cl_forget.sweeps.planning import Planned, plan_grid, saved, share
 from cl_forget.sweeps.rehearsal import measurements, rehearsed
-from cl_forget.sweeps.specification import DEFAULT_TRIALS, Range, Sweep
 
 if TYPE_CHECKING:
     from rich.table import Table

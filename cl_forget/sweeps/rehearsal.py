@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from cl_forget.config import Run
-from cl_forget.plan import evaluated, measure
-from cl_forget.setup import Setup
+from cl_forget.config.run import Run
+from cl_forget.config.sweep import Sweep
+from cl_forget.run.dry_run import evaluated, measure
+from cl_forget.run.shared import Setup
 from cl_forget.streams.understood import announce
-from cl_forget.sweeps.specification import Sweep
 
 
 def rehearsed(sweep: Sweep) -> list[Run]:

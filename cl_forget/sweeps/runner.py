@@ -16,16 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl_forget.errors import UserError
-from cl_forget.files import below
+from cl_forget.comparison.selection import default_protocol, select, settings_of
+from cl_forget.comparison.trials import Trial, load_trial, load_trials, write_table
+from cl_forget.config.sweep import DEFAULT_TRIALS, Sweep, load_sweep
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import below
 from cl_forget.sweeps.cluster import Resources, check_fits, ray_runtime, with_memory
 from cl_forget.sweeps.folder import SweepState, known_state, new_folder, only_driver
 from cl_forget.sweeps.planning import Group, Planned, plan_grid, planned, saved, share
 from cl_forget.sweeps.rehearsal import rehearse, rehearsed
-from cl_forget.sweeps.selection import default_protocol, select, settings_of
-from cl_forget.sweeps.specification import DEFAULT_TRIALS, Sweep, load_sweep
 from cl_forget.sweeps.storage import Mirror, is_local, local_folder
-from cl_forget.sweeps.trials import Trial, load_trial, load_trials, write_table
 
 if TYPE_CHECKING:
     from cl_forget.sweeps.trainable import Source
@@ -238,7 +238,7 @@ class Driver:
 
     def write(self) -> None:
         """The tables, from the records."""
-        from cl_forget.sweeps.analysis import sweep_summary
+        from cl_forget.comparison.analysis import sweep_summary
         from cl_forget.sweeps.tables import write_summary
 
         trials = self.trials()

@@ -9,7 +9,7 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from cl_forget.sweeps.specification import DEFAULT_TRIALS, Range, Sweep
+from cl_forget.config.sweep import DEFAULT_TRIALS, Range, Sweep
 
 
 def domain(values: Range) -> Any:

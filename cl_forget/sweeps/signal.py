@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from cl_forget.result import Row
-from cl_forget.simulation import Simulation, Watch
-from cl_forget.sweeps.specification import Score
+from cl_forget.config.sweep import Score
+from cl_forget.ground.records import Row
+from cl_forget.run.simulation import Simulation, Watch
 
 
 class SignalWatch(Watch):

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cl_forget.errors import UserError
+from cl_forget.comparison.trials import Trial
+from cl_forget.config.sweep import Score, Sweep
 from cl_forget.evaluation.metrics import mean
-from cl_forget.result import Cost
-from cl_forget.simulation import Watch
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.records import Cost
+from cl_forget.run.simulation import Watch
 from cl_forget.sweeps.planning import Group, planned
 from cl_forget.sweeps.signal import SignalWatch
-from cl_forget.sweeps.specification import Score, Sweep
 from cl_forget.sweeps.trainable import Report
-from cl_forget.sweeps.trials import Trial
 
 
 @dataclass

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cl_forget.environment import cache_folder
-from cl_forget.errors import UserError
-from cl_forget.files import inside, whole
+from cl_forget.ground.environment import cache_folder
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import inside, whole
 
 LAST = ("state.json", "result.json", "trial.json", "sweep.json")
 """Files that speak of others: they arrive after them."""

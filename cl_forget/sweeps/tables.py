@@ -6,11 +6,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl_forget.files import whole, write_text
+from cl_forget.comparison.analysis import Estimate, MethodSummary, SweepSummary
+from cl_forget.comparison.measures import Cell, Unit
+from cl_forget.ground.files import whole, write_text
+from cl_forget.ground.spreadsheet import csv_text
 from cl_forget.reporting.numbers import MISSING, SUFFIX, number, with_interval
-from cl_forget.reporting.specification import Cell, Unit
-from cl_forget.spreadsheet import csv_text
-from cl_forget.sweeps.analysis import Estimate, MethodSummary, SweepSummary
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -18,12 +18,12 @@ from typing import Any, Protocol
 
 from ray import tune
 
-from cl_forget.registry import Registry
-from cl_forget.setup import Setups
-from cl_forget.simulation import Watch
+from cl_forget.comparison.trials import Trial
+from cl_forget.ground.registry import Registry
+from cl_forget.run.shared import Setups
+from cl_forget.run.simulation import Watch
 from cl_forget.sweeps.planning import Group
 from cl_forget.sweeps.storage import Mirror
-from cl_forget.sweeps.trials import Trial
 from cl_forget.sweeps.work import Stopped, work
 
 Report = Callable[[dict[str, Any]], None]

@@ -11,11 +11,11 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
-from cl_forget.errors import UserError
+from cl_forget.comparison.trials import load_trial
+from cl_forget.config.sweep import Sweep
+from cl_forget.ground.errors import UserError
 from cl_forget.sweeps.cluster import Resources
-from cl_forget.sweeps.specification import Sweep
 from cl_forget.sweeps.trainable import Source, trainable
-from cl_forget.sweeps.trials import load_trial
 
 RETRIES = 3
 """How often a Tune trial is started anew after its process died; it goes on from its run folders."""

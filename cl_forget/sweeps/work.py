@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cl_forget.errors import TrainingDiverged, UserError
-from cl_forget.files import write_text
-from cl_forget.redact import redact
-from cl_forget.setup import Setups
-from cl_forget.simulation import Watch, simulate
+from cl_forget.comparison.trials import Trial, load_trial
+from cl_forget.ground.errors import TrainingDiverged, UserError
+from cl_forget.ground.files import write_text
+from cl_forget.ground.redact import redact
+from cl_forget.run.shared import Setups
+from cl_forget.run.simulate import simulate
+from cl_forget.run.simulation import Watch
 from cl_forget.sweeps.planning import Group, Planned
-from cl_forget.sweeps.trials import Trial, load_trial
 
 LOCK_SECONDS = 120
 """How long a trial waits for a dying process to let go of its folder."""
@@ -93,7 +94,7 @@ def _all_shared(one: Planned) -> bool:
 
 def _donor(one: Planned, sweep: Path) -> Path | None:
     """The folder to take training over from; None where there is nothing in it (it failed before)."""
-    from cl_forget.simulation import Donor
+    from cl_forget.run.donor import Donor
 
     if one.trial.shared_with is None:
         return None

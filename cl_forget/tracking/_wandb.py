@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from cl_forget.config import Run, Tracking
-from cl_forget.environment import describe
-from cl_forget.files import write_bytes
-from cl_forget.redact import redact
-from cl_forget.result import Result
+from cl_forget.comparison.records import Result
+from cl_forget.config.run import Run
+from cl_forget.config.tracking import Tracking
+from cl_forget.ground.environment import describe
+from cl_forget.ground.files import write_bytes
+from cl_forget.ground.redact import redact
 from cl_forget.tracking import names
 
 START_SECONDS = 20.0
@@ -119,7 +120,7 @@ def _pictures(result: Result, folder: Path) -> dict[str, Any]:
     import wandb
 
     from cl_forget.reporting import specify
-    from cl_forget.reporting.pictures import tradeoff_png
+    from cl_forget.reporting.print.pictures import tradeoff_png
     from cl_forget.tracking.heat_map import heat_map_png
 
     drawn = {"accuracy_matrix": heat_map_png(result), "tradeoff": tradeoff_png(specify([result]))}

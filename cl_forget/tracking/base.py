@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from cl_forget.result import Result, Row
+from cl_forget.comparison.records import Result
+from cl_forget.ground.records import Row
 
 
 class Tracker(Protocol):

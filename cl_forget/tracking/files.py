@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 
-from cl_forget.files import write_text
-from cl_forget.redact import redact
-from cl_forget.result import Result, Row
-from cl_forget.spreadsheet import csv_text
+from cl_forget.comparison.records import Result
+from cl_forget.ground.files import write_text
+from cl_forget.ground.records import Row
+from cl_forget.ground.redact import redact
+from cl_forget.ground.spreadsheet import csv_text
 from cl_forget.tracking.names import accuracy_table
 
 

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 
-from cl_forget.result import Result
+from cl_forget.comparison.records import Result
 from cl_forget.tracking.names import accuracy_table
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from cl_forget.config import Tracking
+    from cl_forget.config.tracking import Tracking
 
 Mode = Literal["online", "offline", "off"]
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from cl_forget.comparison.records import Curve
+from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.evaluation.depths import depth_name
-from cl_forget.evaluation.metrics import DEFINITIONS, mean, summary
-from cl_forget.result import Cost, Curve, Row
+from cl_forget.evaluation.metrics import mean, summary
+from cl_forget.ground.records import Cost, Row
 
 STEP = "train/step"
 """The x axis of everything logged while training: optimiser steps since the start of the run."""

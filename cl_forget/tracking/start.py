@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cl_forget.config import Run
+from cl_forget.config.run import Run
 from cl_forget.tracking.base import NullTracker, Tracker
 from cl_forget.tracking.login import mode_of
 

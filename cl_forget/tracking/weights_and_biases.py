@@ -17,9 +17,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal
 
-from cl_forget.config import Run
-from cl_forget.redact import redact
-from cl_forget.result import Result, Row
+from cl_forget.comparison.records import Result
+from cl_forget.config.run import Run
+from cl_forget.ground.records import Row
+from cl_forget.ground.redact import redact
 from cl_forget.tracking import _wandb, names
 from cl_forget.tracking.login import entities, problem
 

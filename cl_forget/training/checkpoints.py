@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -11,38 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from cl_forget.errors import UserError
-from cl_forget.files import inside, whole, write_text
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
-    """Write tensors as safetensors, whole or not at all; returns the file's sha256."""
-    from safetensors.torch import save_file
-
-    with whole(path) as temporary:
-        # Tied parameters and views are stored once each, as tensors of their own.
-        save_file(
-            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary
-        )
-        return _sha256(temporary)
-
-
-def load_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
-    """Read a file that `save_tensors` wrote.
-
-    Raises:
-        UserError: it is missing, truncated or altered; names the file.
-    """
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise UserError(f"checkpoint {path} is missing; run again without --resume to start over.")
-    if _sha256(path) != sha256:
-        raise UserError(
-            f"checkpoint {path} is truncated or altered (its checksum differs); restore it from a copy, or run "
-            "again without --resume to start over."
-        )
-    return load_file(path)
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import inside, whole, write_text
+from cl_forget.ground.tensors import load_tensors, save_tensors
 
 
 def flatten(groups: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -159,8 +129,3 @@ class FollowedFolder(RunFolder):
 
     def adopt(self, donor: RunFolder, entry: dict[str, Any]) -> None:
         """Nothing: the other process does."""
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

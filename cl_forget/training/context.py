@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cl_forget.ground.records import Cost
 from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared
-from cl_forget.result import Cost
 from cl_forget.streams import load_suite
 from cl_forget.streams.base import Experience
 from cl_forget.training.frozen import FrozenOutputs

@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from cl_forget.errors import UserError
-from cl_forget.evaluation.probes import fit_linear_probe
+from cl_forget.ground.errors import UserError
 from cl_forget.models.base import FoundationModel, Prepared, evaluating
 from cl_forget.streams.base import Experience
 from cl_forget.training.context import Task
+from cl_forget.training.probes import fit_linear_probe
 
 
 def starts_from_probe(head: str | None, model: FoundationModel, stage: Sequence[Experience]) -> bool:

@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_forget.config import Training
-from cl_forget.errors import TrainingDiverged
-from cl_forget.mitigations.base import Chain
+from cl_forget.ground.errors import TrainingDiverged
+from cl_forget.ground.progress import bar
+from cl_forget.ground.records import Cost
+from cl_forget.mitigations.chain import Chain
 from cl_forget.models.base import Batch, Prepared
-from cl_forget.progress import bar
-from cl_forget.result import Cost
 from cl_forget.training.context import Step, Task, Trainable, Update, part_like
 from cl_forget.training.head import resume_from_probe, start_from_probe, starts_from_probe
+from cl_forget.training.options import Training
 from cl_forget.training.workers import Workers
 
 Groups = dict[str, dict[str, Tensor]]

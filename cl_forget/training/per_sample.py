@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from cl_forget.ground.progress import bar
+from cl_forget.ground.records import Cost
 from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared
-from cl_forget.progress import bar
-from cl_forget.result import Cost
 from cl_forget.training.context import Weights
 
 CHUNK_BYTES = 512 * 2**20  # of per-sample gradients held at once

@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cl_forget.config import Run
-from cl_forget.errors import UserError
-from cl_forget.mitigations.base import Chain
+from cl_forget.ground.errors import UserError
 from cl_forget.models.base import Batch, FoundationModel
 
 T = TypeVar("T")
+
+
 Groups = dict[str, dict[str, Tensor]]
 
 
@@ -194,32 +194,6 @@ def _blocks(model: nn.Module) -> list[nn.Module]:
         for block in members
         if next(block.parameters(), None) is not None
     ]
-
-
-# What cannot be sharded
-
-
-def refuse(run: Run, chain: Chain) -> None:
-    """Refuse a run whose numbers would not be those of one worker.
-
-    Raises:
-        UserError: names the method and the reason.
-    """
-    if run.train.strategy == "single":
-        return
-    for m in chain:
-        reason = m.whole_only or (
-            "it runs a training loop of its own" if m in chain.using("train_task") else None
-        )
-        if reason:
-            raise UserError(
-                f"'{m.name}' cannot be trained with train.strategy: fsdp: {reason}; use train.strategy: single."
-            )
-    if run.train.augment != "none":
-        raise UserError(
-            "train.augment cannot be used with train.strategy: fsdp: each worker would draw other images than one "
-            "worker does; set train.augment: none or train.strategy: single."
-        )
 
 
 def refuse_model(model: nn.Module, batch_norm: str = "update") -> None:

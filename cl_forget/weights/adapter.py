@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.weights.formats import read_adapter_config
 from cl_forget.weights.reading import TensorSource, open_file
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from cl_forget.errors import UserError
-from cl_forget.files import inside, stays_inside
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import inside, stays_inside
 from cl_forget.weights.adapter import WithAdapter
 from cl_forget.weights.formats import read_index
 from cl_forget.weights.keys import fit, harmless

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from cl_forget.documents import read_object
-from cl_forget.errors import UserError
+from cl_forget.ground.documents import read_object
+from cl_forget.ground.errors import UserError
 
 MAX_HEADER = 100_000_000
 """The longest header of a safetensors file, bytes; that of the format's own library."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 
 NESTS = (
     *(

@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from cl_forget.models.base import BEFORE_BLOCKS
-
 _BLOCK = re.compile(r"(?:^|\.)(?:resblocks|layers|blocks|h)\.(\d+)\.")
 _IMAGE = ("visual.", "vision_model.")
 TEXT, BEFORE, AFTER, HEADS = "text tower", "before the blocks", "after the blocks", "task heads"
@@ -68,3 +66,10 @@ class Layout:
         if block is not None:
             return f"block {block}"
         return BEFORE if BEFORE_BLOCKS.intersection(name.split(".")) else AFTER
+
+
+BEFORE_BLOCKS = frozenset(
+    {"conv1", "patch_embed", "class_embedding", "positional_embedding", "cls_token", "pos_embed", "ln_pre"}
+    | {"token_embedding", "embed_tokens", "wte", "wpe", "embed_in", "embed_positions", "word_embeddings"}
+)
+"""How open_clip, timm and transformers name what lies between the input and the first block."""

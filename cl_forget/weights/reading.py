@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.weights.formats import read_header
 from cl_forget.weights.keys import tensors_of
 

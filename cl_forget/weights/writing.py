@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cl_forget import files
-from cl_forget.errors import UserError
+from cl_forget.ground import files
+from cl_forget.ground.errors import UserError
 from cl_forget.weights.reading import DTYPES, TensorInfo
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_forget.avalanche import as_plugin
-from cl_forget.config import parse_mitigation
+from cl_forget.config.run import parse_mitigation
 
 CLASSES, PER_CLASS, EPOCHS, SEED = 6, 60, 8, 0
 

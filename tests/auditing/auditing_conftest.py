@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import tiny_lm
 
-from cl_forget.config import Run
-from cl_forget.result import Result
-from cl_forget.simulation import simulate
+from cl_forget.comparison.records import Result
+from cl_forget.config.run import Run
+from cl_forget.run.simulate import simulate
 from cl_forget.streams.base import Experience
 
 LIMIT = 30

@@ -15,8 +15,8 @@ import cl_forget
 from cl_forget.auditing import Audit, audit
 from cl_forget.auditing.records import Effect, Loss, Point
 from cl_forget.auditing.specification import audit_findings
+from cl_forget.ground.records import Scores
 from cl_forget.models import load_model, weights_of
-from cl_forget.result import Scores
 from cl_forget.streams import load_suite
 
 

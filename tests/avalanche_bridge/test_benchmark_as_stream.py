@@ -10,10 +10,10 @@ import pytest
 import torch
 from local_benchmarks import NAMES, dataset, digit_tensors
 
-from cl_forget.errors import UserError
-from cl_forget.simulation import simulate
+from cl_forget.avalanche.benchmarks import from_avalanche
+from cl_forget.ground.errors import UserError
+from cl_forget.run.simulate import simulate
 from cl_forget.streams import load_stream
-from cl_forget.streams.avalanche import from_avalanche
 
 
 def test_class_incremental_shares_one_head() -> None:

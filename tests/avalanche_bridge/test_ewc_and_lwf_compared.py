@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from cl_forget.config import parse_mitigation
+from cl_forget.config.run import parse_mitigation
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "avalanche"))
 import compare

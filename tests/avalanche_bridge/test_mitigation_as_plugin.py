@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch import nn
 
-from cl_forget.config import Training, parse_mitigation
-from cl_forget.errors import UserError
-from cl_forget.mitigations.base import Chain
-from cl_forget.result import Cost
+from cl_forget.config.run import parse_mitigation
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.records import Cost
+from cl_forget.mitigations.chain import Chain
 from cl_forget.training.context import Edit, Task
 from cl_forget.training.frozen import FrozenCache, FrozenModel, FrozenOutputs
 from cl_forget.training.loop import _batches, fine_tune, steps_of
+from cl_forget.training.options import Training
 
 TRAIN = Training(epochs=2, batch_size=8, lr=3e-3, warmup=0.0, schedule="constant", clip=None)
 FEATURES = ("body.0", "body.2")

@@ -10,10 +10,10 @@ import local_benchmarks  # noqa: F401
 import pytest
 import torch
 
-from cl_forget.config import Run, parse_mitigation
-from cl_forget.errors import UserError
-from cl_forget.mitigations.base import Chain
-from cl_forget.simulation import simulate
+from cl_forget.config.run import Run, parse_mitigation
+from cl_forget.ground.errors import UserError
+from cl_forget.mitigations.chain import Chain
+from cl_forget.run.simulate import simulate
 from cl_forget.streams import STREAMS
 from cl_forget.streams.base import Experience, LabelSpace
 
@@ -136,7 +136,7 @@ def test_naive_in_our_order_is_our_plain_loop(
 def test_a_killed_run_goes_on_to_the_same_numbers(
     strategy: str, run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cl_forget.simulation import Simulation
+    from cl_forget.run.simulation import Simulation
 
     fields = {"stream": "squares", "train": {"epochs": 1, "batch_size": 8, "lr": 1e-3}}
     whole = simulate(run(strategy, **fields))
@@ -161,7 +161,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(
 def test_earlier_tasks_that_come_out_differently_are_noticed(
     run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cl_forget.simulation import Simulation
+    from cl_forget.run.simulation import Simulation
 
     real = Simulation.fine_tune
     monkeypatch.setattr(
@@ -178,14 +178,14 @@ def test_earlier_tasks_that_come_out_differently_are_noticed(
 
 
 def _seeded_elsewhere(seed: int) -> Any:
-    from cl_forget.avalanche._seeds import seeded
+    from cl_forget.ground.seeds import seeded
 
     return seeded(seed + 1)
 
 
 def test_icarl_answers_by_the_nearest_class_mean(run: Callable[..., Run]) -> None:
     """The head we evaluate says what Avalanche's own NCM classifier says."""
-    from cl_forget.simulation import Simulation
+    from cl_forget.run.simulation import Simulation
 
     found: list[Any] = []
     real = Simulation.fine_tune

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cl_forget.evaluation import metrics as m
-from cl_forget.result import Drift, ProbeScores, Row, Scores, TaskScores
+from cl_forget.ground.records import Drift, ProbeScores, Row, Scores, TaskScores
 
 TASKS = ["a", "b", "c"]
 NAN = math.nan

@@ -4,9 +4,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
-from cl_forget.errors import UserError
-from cl_forget.evaluation import probes
-from cl_forget.evaluation.probes import fit_linear_probe, probe_accuracy
+from cl_forget.ground.errors import UserError
+from cl_forget.training import probes
+from cl_forget.training.probes import fit_linear_probe, probe_accuracy
 
 
 def clusters(samples=200, width=16, classes=4, spread=1.0, seed=0, centres_seed=0):

@@ -10,12 +10,13 @@ import tiny_lm
 import torch
 from tiny_lm import copies, odd_one, rhyme, sum_task
 
-from cl_forget.config import Run, TextOptions
+from cl_forget.config.run import Run
 from cl_forget.evaluation.evaluate import Evaluator
 from cl_forget.evaluation.metrics import general_ability_delta, summary
+from cl_forget.ground.records import Cost, Row, Scores, TaskScores
 from cl_forget.models.causal_lm import CausalLM
-from cl_forget.result import Cost, Row, Scores, TaskScores
-from cl_forget.simulation import simulate
+from cl_forget.models.options import TextOptions
+from cl_forget.run.simulate import simulate
 from cl_forget.training.frozen import FrozenCache, FrozenModel, Teacher, cut, teacher
 
 TASK = sum_task()

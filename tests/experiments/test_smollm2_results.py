@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from cl_forget.config import load_experiment
+from cl_forget.config.experiment import load_experiment
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "smollm2"
 

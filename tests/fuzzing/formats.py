@@ -32,9 +32,10 @@ from fuzzing.mutations import (
 from hypothesis import strategies as st
 from PIL import Image
 
-from cl_forget.config import Run, load_experiment
+from cl_forget.config.experiment import load_experiment
+from cl_forget.config.run import Run
+from cl_forget.ground.redact import redact
 from cl_forget.models import load_model
-from cl_forget.redact import redact
 from cl_forget.streams import load_stream, load_suite
 
 ZOO = Path(load_model.__code__.co_filename).parent / "zoo"
@@ -89,8 +90,8 @@ def _experiment(given: Path, out: Path, overrides: tuple[str, ...] = ()) -> None
 
 
 def _sweep(given: Path, out: Path) -> None:
+    from cl_forget.config.sweep import load_sweep
     from cl_forget.sweeps.planning import plan_grid, share
-    from cl_forget.sweeps.specification import load_sweep
 
     sweep = load_sweep(given / "x.yaml")
     if sweep.mode == "curve":
@@ -141,8 +142,8 @@ def _options(given: Path, out: Path) -> None:
 @cache
 def _finished() -> tuple[Run, dict[str, bytes], Any]:
     """A small run, its folder, and what it loads."""
-    from cl_forget.setup import Setup
-    from cl_forget.simulation import simulate
+    from cl_forget.run.shared import Setup
+    from cl_forget.run.simulate import simulate
 
     run = Run.parse({
         "model": "tiny-clip", "stream": {"squares": {"tasks": 1}}, "suites": ["colours"], "method": "plain",
@@ -161,8 +162,8 @@ def _record(name: str) -> Any:
 
 
 def _result(given: Path, out: Path, whole: bool = False) -> None:
+    from cl_forget.comparison.records import Result
     from cl_forget.reporting import report, specify, terminal_table
-    from cl_forget.result import Result
 
     result = Result.load(given / "result.json")
     if whole:
@@ -174,7 +175,7 @@ def _result(given: Path, out: Path, whole: bool = False) -> None:
 
 
 def _resumed(given: Path, out: Path) -> None:
-    from cl_forget.simulation import simulate
+    from cl_forget.run.simulate import simulate
 
     run, _, setup = _finished()
     with _copy(given) as folder:
@@ -182,7 +183,7 @@ def _resumed(given: Path, out: Path) -> None:
 
 
 def _donor(given: Path, out: Path) -> None:
-    from cl_forget.simulation import Donor
+    from cl_forget.run.donor import Donor
 
     with _copy(given) as folder:
         donor = Donor(folder, _finished()[0])
@@ -227,9 +228,9 @@ def _events(given: Path, out: Path) -> None:
 def _trials(given: Path, out: Path) -> None:
     from rich.console import Console
 
+    from cl_forget.comparison.trials import columns, load_trials
     from cl_forget.reporting import specify_folders
     from cl_forget.sweeps.live import screen
-    from cl_forget.sweeps.trials import columns, load_trials
 
     columns(load_trials(given))
     Console(file=io.StringIO(), width=100).print(screen(given))

@@ -13,8 +13,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from cl_forget.errors import UserError
-from cl_forget.failures import one_line
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.failures import one_line
 
 SECONDS = 20
 """The longest that one example may take: what takes longer hangs."""

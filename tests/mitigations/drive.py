@@ -13,15 +13,15 @@ import torch
 from tiny import experience, tiny_clip
 from torch import Tensor, nn
 
-from cl_forget.config import Training
+from cl_forget.ground.records import Cost
 from cl_forget.mitigations import Chain, Mitigation
 from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared
 from cl_forget.models.clip import ClipModel
-from cl_forget.result import Cost
 from cl_forget.streams.base import Experience, LabelSpace
 from cl_forget.training.context import Step, Task
 from cl_forget.training.frozen import FrozenCache, FrozenModel, FrozenOutputs
 from cl_forget.training.loop import fine_tune, steps_of
+from cl_forget.training.options import Training
 
 TRAIN = Training(epochs=2, batch_size=10, lr=1e-3, warmup=0, schedule="constant", clip=None)
 TASKS = [experience(f"squares-{i + 1}", seed=100 * (i + 1)) for i in range(3)]

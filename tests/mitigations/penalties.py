@@ -9,12 +9,12 @@ import torch
 from drive import TASKS, TRAIN, task_of, weights
 from torch import Tensor, nn
 
-from cl_forget.config import Training
+from cl_forget.ground.records import Cost
 from cl_forget.mitigations import Chain, Mitigation
 from cl_forget.models.base import FoundationModel
-from cl_forget.result import Cost
 from cl_forget.training.context import Trainable, Update
 from cl_forget.training.loop import fine_tune
+from cl_forget.training.options import Training
 
 
 def sequence(

@@ -11,8 +11,8 @@ import torch
 from drive import TASKS, TRAIN, Bigrams, clip, sentences, task_of, weights
 from test_composition import mitigation
 
+from cl_forget.ground.records import Cost
 from cl_forget.mitigations import Chain, Mitigation
-from cl_forget.result import Cost
 from cl_forget.training.loop import fine_tune
 
 AT_HOME_ANYWHERE = {"cpu", "__get__", "__len__", "size", "dim", "numel", "clone", "detach", "to"}

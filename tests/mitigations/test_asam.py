@@ -8,9 +8,9 @@ from drive import TASKS, TRAIN, assert_close, clip, distance, resumed, task_of, 
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from cl_forget.mitigations import _lora
 from cl_forget.mitigations.asam import ASAM
 from cl_forget.mitigations.lora import LoRA
+from cl_forget.mitigations.shared import adapters as _lora
 
 
 def by_the_book(task, rho, eta, scaled=True):

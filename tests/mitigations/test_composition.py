@@ -11,15 +11,16 @@ import pytest
 import torch
 from drive import TASKS, TRAIN, clip, task_of, tuned
 
-from cl_forget.config import Run
-from cl_forget.errors import UserError
+from cl_forget.comparison.records import Result
+from cl_forget.config.run import Run
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.records import Cost
 from cl_forget.mitigations import MITIGATIONS, PLACES, Chain, Mitigation
 from cl_forget.mitigations.ewc import EWC
 from cl_forget.mitigations.flyp_ce import FLYPCrossEntropy
 from cl_forget.mitigations.mas import MAS
 from cl_forget.mitigations.si import SynapticIntelligence
-from cl_forget.result import Cost, Result
-from cl_forget.simulation import simulate
+from cl_forget.run.simulate import simulate
 from cl_forget.training.loop import fine_tune
 
 MakeRun = Callable[..., Run]

@@ -22,12 +22,13 @@ from drive import (
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from cl_forget.errors import UserError
-from cl_forget.mitigations import Chain, _memory
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.records import Cost
+from cl_forget.mitigations import Chain
 from cl_forget.mitigations.derpp import DarkExperienceReplayPlus as DERpp
 from cl_forget.mitigations.derpp import _stored
 from cl_forget.mitigations.joint import Joint
-from cl_forget.result import Cost
+from cl_forget.mitigations.shared import memory as _memory
 from cl_forget.training.loop import fine_tune
 
 

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from test_sam import resnet
 from torch.nn import functional as F
 
+from cl_forget.ground.records import Cost
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.early_stopping import EarlyStopping
 from cl_forget.mitigations.lora import LoRA
-from cl_forget.result import Cost
 from cl_forget.training.loop import fine_tune
 
 # Fast enough to overshoot; BatchNorm's statistics move with every step.
@@ -139,7 +139,7 @@ def test_bad_values_are_refused(fields) -> None:
 
 
 def test_runs_over_a_sequence(tiny_run) -> None:
-    from cl_forget.simulation import simulate
+    from cl_forget.run.simulate import simulate
 
     result = simulate(tiny_run(mitigations=[{"early_stopping": {"every": 1, "patience": 1}}]))
     assert result.rows[-1].cost.steps < 18

@@ -21,10 +21,11 @@ from drive import resumed as resume
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from cl_forget.mitigations import Chain, _memory
+from cl_forget.ground.records import Cost
+from cl_forget.mitigations import Chain
 from cl_forget.mitigations.er import ExperienceReplay
 from cl_forget.mitigations.joint import Joint
-from cl_forget.result import Cost
+from cl_forget.mitigations.shared import memory as _memory
 from cl_forget.training.loop import fine_tune
 
 
@@ -171,7 +172,7 @@ def test_resumes_to_the_same_bits() -> None:
 
 
 def test_goes_with_joint_and_joint_is_the_union(tiny_run) -> None:
-    from cl_forget.simulation import simulate
+    from cl_forget.run.simulate import simulate
 
     result = simulate(tiny_run(mitigations=["joint", {"er": {"replay": "colours"}}]))
     assert len(result.rows) == 2

@@ -12,11 +12,11 @@ from penalties import bowl_task, copied, descend, sequence
 from pydantic import ValidationError
 from torch.nn import functional as F
 
+from cl_forget.ground.records import Cost
 from cl_forget.mitigations import Chain
-from cl_forget.mitigations._quadratic import merge
 from cl_forget.mitigations.ewc import EWC
-from cl_forget.result import Cost
-from cl_forget.simulation import simulate
+from cl_forget.mitigations.shared.quadratic import merge
+from cl_forget.run.simulate import simulate
 from cl_forget.training.loop import fine_tune, restore_state
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cl_forget.config import Run
-from cl_forget.errors import UserError
+from cl_forget.comparison.records import Result
+from cl_forget.config.run import Run
+from cl_forget.ground.errors import UserError
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.fewer_steps import FewerSteps
 from cl_forget.mitigations.low_lr import LowLearningRate
-from cl_forget.result import Result
-from cl_forget.simulation import simulate
+from cl_forget.run.simulate import simulate
 
 Make = Callable[..., Run]
 

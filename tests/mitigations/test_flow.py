@@ -26,11 +26,11 @@ from drive import (
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from cl_forget.errors import UserError
-from cl_forget.evaluation.probes import fit_linear_probe
+from cl_forget.ground.errors import UserError
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.flow import FLOW
 from cl_forget.mitigations.lp_ft import LinearProbeThenFineTune
+from cl_forget.training.probes import fit_linear_probe
 
 
 def world():
@@ -100,7 +100,7 @@ def test_the_median_sample_gets_a_weight_of_exp_minus_1_and_weights_are_not_norm
 def test_weights_are_fixed_before_training() -> None:
     task = world()
     chain = Chain([FLOW()])
-    from cl_forget.result import Cost
+    from cl_forget.ground.records import Cost
     from cl_forget.training.loop import fine_tune
 
     before = state_of(world())["weights/0"]

@@ -22,7 +22,7 @@ from drive import (
 )
 from torch.nn import functional as F
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.flyp import FLYP
 from cl_forget.mitigations.flyp_ce import FLYPCrossEntropy

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from test_sam import resnet, statistics
 from torch.nn import functional as F
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.freeze import Freeze
 from cl_forget.mitigations.frozen_trunk import FrozenTrunk

@@ -19,8 +19,6 @@ from drive import (
 from test_sam import resnet
 from tiny import colours
 
-from cl_forget.evaluation.probes import LinearProbe as Probe
-from cl_forget.evaluation.probes import fit_linear_probe
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.flow import FLOW
 from cl_forget.mitigations.freeze import Freeze
@@ -31,6 +29,8 @@ from cl_forget.mitigations.lp_ft import LinearProbeThenFineTune
 from cl_forget.mitigations.zscl import ZSCL
 from cl_forget.training.context import Trainable, Update
 from cl_forget.training.loop import training_mode
+from cl_forget.training.probes import LinearProbe as Probe
+from cl_forget.training.probes import fit_linear_probe
 
 
 def probe_on(model, *tasks) -> Probe:

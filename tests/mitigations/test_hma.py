@@ -8,9 +8,9 @@ from drive import Bigrams, assert_close, clip, weights
 from edits import apply, edit_of
 from pydantic import ValidationError
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.mitigations.hma import HeterogeneousAveraging
-from cl_forget.simulation import simulate
+from cl_forget.run.simulate import simulate
 from cl_forget.training.context import Edit
 
 

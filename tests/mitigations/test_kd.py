@@ -24,7 +24,7 @@ from drive import (
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.flyp import FLYP
 from cl_forget.mitigations.kd import KnowledgeDistillation

@@ -11,9 +11,9 @@ from penalties import bowl_task, descend
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from cl_forget.config import Training
 from cl_forget.mitigations.l2_sp import L2SP
 from cl_forget.training.frozen import FrozenModel
+from cl_forget.training.options import Training
 
 
 @pytest.mark.parametrize("anchor", ["pretrained", "previous"])

@@ -12,13 +12,15 @@ from drive import resumed, task_of
 from tiny_lm import ARCHITECTURES, other, sum_task
 from torch import Tensor
 
-from cl_forget.config import Run, Training
-from cl_forget.errors import UserError
-from cl_forget.mitigations import MITIGATIONS, Chain, _lora
+from cl_forget.config.run import Run
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.records import Cost
+from cl_forget.mitigations import MITIGATIONS, Chain
+from cl_forget.mitigations.shared import adapters as _lora
 from cl_forget.models.causal_lm import CausalLM
-from cl_forget.result import Cost
-from cl_forget.simulation import simulate
+from cl_forget.run.simulate import simulate
 from cl_forget.training.loop import FineTune
+from cl_forget.training.options import Training
 
 TASK = sum_task()
 
@@ -164,7 +166,7 @@ def assert_gradient(found: dict[str, Tensor], model: CausalLM, loss: Tensor) -> 
 
 def pair(top: int = 64) -> tuple[CausalLM, CausalLM, CausalLM]:
     """A model to train, θ0, and the weights the gradient is taken at, written out."""
-    from cl_forget.config import TextOptions
+    from cl_forget.models.options import TextOptions
 
     models = [tiny_lm.tiny_lm(TextOptions(top_logits=top)).double() for _ in range(3)]
     with torch.no_grad():

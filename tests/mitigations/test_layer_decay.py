@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from test_sam import resnet
 from torch.nn import functional as F
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.mitigations.layer_decay import LayerDecay
 from cl_forget.mitigations.low_lr import LowLearningRate
 

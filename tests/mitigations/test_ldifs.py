@@ -10,7 +10,7 @@ from drive import TASKS, assert_close, clip, distance, moved, naive, resumed, st
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.mitigations.ldifs import LDIFS
 from cl_forget.training.frozen import FrozenModel
 

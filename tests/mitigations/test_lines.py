@@ -8,11 +8,11 @@ from drive import Bigrams, assert_close, clip, distance, weights
 from edits import apply, edit_of, same_bits
 from pydantic import ValidationError
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.lines import LiNeS
 from cl_forget.mitigations.wise_ft import WiseFT
-from cl_forget.simulation import simulate
+from cl_forget.run.simulate import simulate
 from cl_forget.training.context import Edit
 
 

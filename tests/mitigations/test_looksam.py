@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from cl_forget.ground.records import Cost
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.looksam import LookSAM
 from cl_forget.mitigations.sam import SAM
-from cl_forget.result import Cost
 from cl_forget.training.loop import fine_tune
 
 

@@ -13,14 +13,15 @@ from test_sam import resnet
 from torch import nn
 from torch.nn import functional as F
 
-from cl_forget.errors import UserError
-from cl_forget.mitigations import Chain, _lora
+from cl_forget.ground.errors import UserError
+from cl_forget.mitigations import Chain
 from cl_forget.mitigations.freeze import Freeze
 from cl_forget.mitigations.l2_sp import L2SP
 from cl_forget.mitigations.linear_probe import LinearProbe
 from cl_forget.mitigations.lora import LoRA
 from cl_forget.mitigations.lora_null import LoRANull
 from cl_forget.mitigations.o_lora import OLoRA
+from cl_forget.mitigations.shared import adapters as _lora
 from cl_forget.mitigations.wise_ft import WiseFT
 from cl_forget.training.context import Edit
 

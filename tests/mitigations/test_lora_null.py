@@ -8,9 +8,9 @@ from drive import TASKS, clip, resumed, task_of, tuned, weights
 from pydantic import ValidationError
 from torch import nn
 
-from cl_forget.mitigations import _lora
-from cl_forget.mitigations._inputs import second_moments
 from cl_forget.mitigations.lora_null import LoRANull
+from cl_forget.mitigations.shared import adapters as _lora
+from cl_forget.mitigations.shared.inputs import second_moments
 from cl_forget.training.frozen import FrozenModel
 
 BLOCK = "clip.visual.transformer.resblocks.1."

@@ -24,7 +24,7 @@ from drive import (
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.mitigations.lwf import LearningWithoutForgetting
 from cl_forget.training.frozen import FrozenModel
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from torch.nn import functional as F
 
 from cl_forget.mitigations.mas import MAS
-from cl_forget.simulation import simulate
+from cl_forget.run.simulate import simulate
 
 
 def naive_importance(model, source, names):

@@ -21,11 +21,11 @@ from drive import (
 )
 from test_composition import FIELDS, mitigation
 
+from cl_forget.ground.records import Cost
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.er import ExperienceReplay
 from cl_forget.mitigations.sam import SAM
 from cl_forget.models.clip import ClipModel
-from cl_forget.result import Cost
 from cl_forget.training.frozen import FrozenModel
 from cl_forget.training.loop import fine_tune
 

@@ -7,9 +7,10 @@ import torch
 from drive import TASKS, TRAIN, clip, resumed, task_of
 from pydantic import ValidationError
 
-from cl_forget.mitigations import Chain, _lora
+from cl_forget.ground.records import Cost
+from cl_forget.mitigations import Chain
 from cl_forget.mitigations.o_lora import OLoRA
-from cl_forget.result import Cost
+from cl_forget.mitigations.shared import adapters as _lora
 from cl_forget.training.context import Trainable, Update
 from cl_forget.training.loop import fine_tune
 

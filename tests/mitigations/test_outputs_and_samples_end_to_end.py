@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from tiny import squares
 
-from cl_forget.config import Run
+from cl_forget.config.run import Run
 from cl_forget.models import MODELS
-from cl_forget.simulation import simulate
+from cl_forget.run.simulate import simulate
 from cl_forget.streams import STREAMS
 
 ZSCL = {"zscl": {"reference": "colour-probe", "average_every": 2}}

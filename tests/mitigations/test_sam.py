@@ -12,17 +12,17 @@ from tiny import tiny_clip
 from torch import nn
 from torch.nn import functional as F
 
-from cl_forget.config import Training
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.records import Cost
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.asam import ASAM
 from cl_forget.mitigations.l2_sp import L2SP
 from cl_forget.mitigations.looksam import LookSAM
 from cl_forget.mitigations.sam import SAM
 from cl_forget.models.clip import ClipModel
-from cl_forget.result import Cost
 from cl_forget.training.frozen import FrozenModel
 from cl_forget.training.loop import fine_tune
+from cl_forget.training.options import Training
 
 
 def two_passes(task, rho, train=TRAIN, penalty=0.0, per_tensor=False, micro=None):
@@ -200,7 +200,7 @@ def test_bad_values_are_refused(fields) -> None:
 
 
 def test_runs_over_a_sequence(tiny_run) -> None:
-    from cl_forget.simulation import simulate
+    from cl_forget.run.simulate import simulate
 
     result = simulate(tiny_run(mitigations=["sam"]))
     assert result.rows[-1].cost.forward_samples == 2 * result.rows[-1].cost.samples_seen

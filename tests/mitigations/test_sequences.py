@@ -8,7 +8,7 @@ from drive import TASKS, TRAIN, assert_close, clip, task_of, tuned, weights
 from torch.nn import functional as F
 
 from cl_forget.mitigations.joint import Joint
-from cl_forget.simulation import simulate
+from cl_forget.run.simulate import simulate
 
 METHODS = [
     ["asam"], ["looksam"], ["mofo"], ["lora"], ["o_lora"], ["lora_null"], [{"freeze": 1}], ["frozen_trunk"],

@@ -12,10 +12,10 @@ from penalties import bowl_task, copied, descend, sequence
 from pydantic import ValidationError
 from torch.nn import functional as F
 
+from cl_forget.ground.records import Cost
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.si import SynapticIntelligence
-from cl_forget.result import Cost
-from cl_forget.simulation import simulate
+from cl_forget.run.simulate import simulate
 from cl_forget.training.loop import fine_tune, restore_state
 
 CLIPPED = TRAIN.model_copy(update={"clip": 0.5})

@@ -10,14 +10,14 @@ from drive import assert_close, distance, weights
 from edits import apply, edit_of, same_bits
 from pydantic import ValidationError
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.lines import LiNeS
 from cl_forget.mitigations.model_soup import ModelSoup
 from cl_forget.mitigations.restart import Restart
 from cl_forget.mitigations.task_arithmetic import TaskArithmetic
 from cl_forget.mitigations.wise_ft import WiseFT
-from cl_forget.simulation import simulate
+from cl_forget.run.simulate import simulate
 
 
 def test_sum_of_task_vectors_of_independent_fine_tunes() -> None:

@@ -8,13 +8,13 @@ import pytest
 import torch
 from drive import TASKS, TRAIN, clip, moved, task_of
 
-from cl_forget.errors import TrainingDiverged
+from cl_forget.ground.errors import TrainingDiverged
+from cl_forget.ground.records import Cost
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.derpp import DarkExperienceReplayPlus
 from cl_forget.mitigations.er import ExperienceReplay
 from cl_forget.mitigations.kd import KnowledgeDistillation
 from cl_forget.mitigations.sam import SAM
-from cl_forget.result import Cost
 from cl_forget.training.frozen import FrozenModel
 from cl_forget.training.loop import fine_tune
 

@@ -7,9 +7,9 @@ import time
 import pytest
 from drive import TASKS, TRAIN, clip, task_of
 
+from cl_forget.ground.records import Cost
 from cl_forget.mitigations import Chain, Mitigation
 from cl_forget.mitigations.linear_probe import LinearProbe
-from cl_forget.result import Cost
 from cl_forget.training.loop import fine_tune
 
 

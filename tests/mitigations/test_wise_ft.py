@@ -11,10 +11,10 @@ from edits import apply, edit_of, same_bits
 from pydantic import ValidationError
 from torch import nn
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.wise_ft import WiseFT
-from cl_forget.simulation import simulate
+from cl_forget.run.simulate import simulate
 from cl_forget.training.context import Edit
 from cl_forget.training.per_sample import fisher
 

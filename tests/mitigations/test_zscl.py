@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from tiny import colours
 from torch.nn import functional as F
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.mitigations.zscl import ZSCL
 from cl_forget.training.frozen import FrozenModel
 

@@ -12,13 +12,13 @@ import torch
 from tiny_lm import ARCHITECTURES, copies, folder, llama, odd_one, other, rhyme, sum_task, tokenizer
 from torch import Tensor
 
-from cl_forget.config import TextOptions
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.models import load_model
 from cl_forget.models._answers import _generate, decode
 from cl_forget.models._texts import PreparedTexts
 from cl_forget.models.base import Batch
 from cl_forget.models.causal_lm import CausalLM
+from cl_forget.models.options import TextOptions
 from cl_forget.streams import TextData, text_experience
 
 TASK = sum_task()

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from chat_tokenizers import USER_ONLY, form
 
-from cl_forget.config import TextOptions
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.models._texts import TextFormat
+from cl_forget.models.options import TextOptions
 from cl_forget.streams.text import Join, TextData
 
 SYSTEM = {"role": "system", "content": "Be brief."}

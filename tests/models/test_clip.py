@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from tiny import experience, squares, tiny_clip
 
-from cl_forget.config import Run
-from cl_forget.simulation import simulate
+from cl_forget.config.run import Run
+from cl_forget.run.simulate import simulate
 from cl_forget.streams import STREAMS
 from cl_forget.streams.base import Experience, LabelSpace
 

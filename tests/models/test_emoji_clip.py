@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.models.zoo import emoji_clip
 from cl_forget.models.zoo.emoji_clip import _muon, _patches, augment, captions, pretrain
 from cl_forget.streams import emoji

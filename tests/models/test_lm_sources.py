@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_lm import folder
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.models import load_model
 from cl_forget.models.causal_lm import CausalLM
 from cl_forget.streams import TextData, text_experience

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tiny_lm import folder, llama, tokenizer
 from torch import Tensor
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.models import load_model
 from cl_forget.weights.keys import fit, tensors_of, unmarked
 

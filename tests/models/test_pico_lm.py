@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.models import load_model
 from cl_forget.models.zoo import pico_lm
 from cl_forget.models.zoo.pico_lm import data, evaluate, pretrain

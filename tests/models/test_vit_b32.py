@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import tiny
 
-from cl_forget.config import Run
+from cl_forget.config.run import Run
 from cl_forget.models import load_model
-from cl_forget.simulation import simulate
+from cl_forget.run.simulate import simulate
 from cl_forget.streams import STREAMS
 
 METHODS: dict[str, list[object]] = {

@@ -7,8 +7,8 @@ import pytest
 from browser import Browser, find_chromium
 from samples import make_results
 
+from cl_forget.comparison.records import Result
 from cl_forget.reporting import Specification, specify
-from cl_forget.result import Result
 
 
 @pytest.fixture(scope="session")

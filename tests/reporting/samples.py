@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from cl_forget.comparison.records import Curve, CurvePoint, Result
 from cl_forget.evaluation.metrics import summary
-from cl_forget.result import Cost, Curve, CurvePoint, Drift, ProbeScores, Result, Row, Scores, TaskScores
+from cl_forget.ground.records import Cost, Drift, ProbeScores, Row, Scores, TaskScores
 
 TASKS = ["digits", "clocks", "letters"]
 SUITES = ["emoji", "emoji-unseen-styles"]

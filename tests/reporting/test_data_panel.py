@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from samples import CONTROL, make_results
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.reporting import report, specify_folders
 from cl_forget.reporting._understood import find_understood
 from cl_forget.streams.understood import FILE, Understood, write_understood

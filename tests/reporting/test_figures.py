@@ -11,10 +11,10 @@ import pytest
 from dashboard import make_trials
 from samples import CONTROL, make_results
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.reporting import specify, specify_sweep
-from cl_forget.reporting.figures import STYLES, figure_pdf, write_figures
 from cl_forget.reporting.numbers import with_interval
+from cl_forget.reporting.print.paper import STYLES, figure_pdf, write_figures
 from cl_forget.reporting.tables import latex, table_latex
 
 

@@ -12,10 +12,10 @@ import pytest
 from browser import Browser
 from samples import CONTROL, make_results
 
+from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.evaluation.metrics import pareto_front
 from cl_forget.reporting import report
 from cl_forget.reporting.numbers import number
-from cl_forget.reporting.specification import PRETRAINED
 
 READY = "document.documentElement.dataset.ready === 'true'"
 DRAWN = "document.querySelectorAll('.plot svg.main-svg').length"

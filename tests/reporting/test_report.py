@@ -11,11 +11,11 @@ from matplotlib.image import imread
 from rich.console import Console
 from samples import CONTROL, make_results
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.reporting import load_results, load_runs, report, specify, specify_folders, terminal_table
-from cl_forget.reporting._labels import _mistaken, place_labels
 from cl_forget.reporting.numbers import with_interval
-from cl_forget.reporting.pictures import tradeoff_png
+from cl_forget.reporting.print.labels import _mistaken, place_labels
+from cl_forget.reporting.print.pictures import tradeoff_png
 
 
 def printed(results, width: int) -> str:

@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 from samples import CONTROL, make_results
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.reporting.serve import LiveReport, serve
 
 

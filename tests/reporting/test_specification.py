@@ -3,13 +3,14 @@ from __future__ import annotations
 import pytest
 from samples import BASE, CONTROL, SUITES, TASKS, make_results
 
-from cl_forget.errors import UserError
+from cl_forget.comparison.measures import PRETRAINED, Cell
+from cl_forget.comparison.records import Result
 from cl_forget.evaluation.depths import depth_name
 from cl_forget.evaluation.metrics import mean_interval, summary
+from cl_forget.ground.errors import UserError
 from cl_forget.reporting import Figure, Specification, Table, method_styles, specify
 from cl_forget.reporting.numbers import bounded, half_width, number, with_interval
-from cl_forget.reporting.specification import PRETRAINED, Cell, definitions_of
-from cl_forget.result import Result
+from cl_forget.reporting.specification import definitions_of
 
 
 def table_of(specification: Specification) -> Table:

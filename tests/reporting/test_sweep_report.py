@@ -10,13 +10,13 @@ from browser import Browser
 from dashboard import ARMS, make_trials
 from samples import make_results
 
-from cl_forget.config import PLAIN
-from cl_forget.errors import UserError
+from cl_forget.comparison.analysis import sweep_summary
+from cl_forget.comparison.measures import PRETRAINED
+from cl_forget.comparison.trials import Trial
+from cl_forget.config.run import PLAIN
 from cl_forget.evaluation.metrics import mean_interval
+from cl_forget.ground.errors import UserError
 from cl_forget.reporting import Figure, report_sweep, specify_folders, specify_sweep
-from cl_forget.reporting.specification import PRETRAINED
-from cl_forget.sweeps.analysis import sweep_summary
-from cl_forget.sweeps.trials import Trial
 
 READY = "document.documentElement.dataset.ready === 'true'"
 

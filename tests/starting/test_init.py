@@ -10,13 +10,13 @@ import pytest
 
 import cl_forget
 from cl_forget import Run, UserError, cli, load_experiment, load_sweep, run_experiment
-from cl_forget.diagnose import landscape
+from cl_forget.cli.starting import KINDS, write_experiment
+from cl_forget.comparison.records import Result
 from cl_forget.mitigations import MITIGATIONS
 from cl_forget.models import load_model
-from cl_forget.plan import plan
-from cl_forget.result import Result
-from cl_forget.simulation import simulate
-from cl_forget.starting import KINDS, write_experiment
+from cl_forget.run.dry_run import plan
+from cl_forget.run.flatness import landscape
+from cl_forget.run.simulate import simulate
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.streams import emoji
 from cl_forget.streams.emoji import build
 

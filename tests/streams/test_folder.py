@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.streams import Experience, ImageData, load_stream, load_suite
 
 COLOURS = {"blue_sky": (0, 0, 255), "grass": (0, 160, 0), "rust": (160, 60, 0)}

@@ -9,9 +9,9 @@ import pytest
 import tiny_lm
 import torch
 
-from cl_forget.config import Run
-from cl_forget.errors import UserError
-from cl_forget.simulation import simulate
+from cl_forget.config.run import Run
+from cl_forget.ground.errors import UserError
+from cl_forget.run.simulate import simulate
 from cl_forget.streams import load_suite
 
 TASK = """

@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.streams import Experience, ImageData, load_stream, load_suite
 from cl_forget.streams.understood import duplicates
 
@@ -310,8 +310,8 @@ def test_a_folder_with_a_file_for_each_split(tmp_path: Path) -> None:
 
 
 def test_a_model_is_measured_on_captions(tmp_path: Path) -> None:
-    from cl_forget.config import Run
-    from cl_forget.simulation import simulate
+    from cl_forget.config.run import Run
+    from cl_forget.run.simulate import simulate
 
     names = files(tmp_path)
     rows = [{"filepath": name, "title": f"pet number {i}"} for i, name in enumerate(names)]

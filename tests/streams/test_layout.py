@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.streams import Experience, ImageData, LabelSpace, load_stream
 
 COUNT = 0
@@ -231,7 +231,7 @@ def test_wordnet_numbers_become_names(tmp_path: Path) -> None:
 
 
 def test_class_names_that_yaml_reads_as_something_else(tmp_path: Path) -> None:
-    from cl_forget.config import load_experiment
+    from cl_forget.config.experiment import load_experiment
     from cl_forget.streams import load_stream as build
 
     plant(tmp_path / "data", "yes", "no", "1", "01", "null", "2024-01-01", "1e3")

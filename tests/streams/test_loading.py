@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.streams import STREAMS, SUITES, Experience, ImageData, LabelSpace, load_stream, load_suite
 
 

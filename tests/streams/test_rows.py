@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.streams import Experience, load_stream
 
 ROWS = [{"question": f"q{i}", "answer": f"a{i}"} for i in range(30)]

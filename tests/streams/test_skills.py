@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.streams import TextData, load_stream, load_suite
 from cl_forget.streams.skills import facts, formats, known, new, prose, suites, words
 from cl_forget.streams.skills.base import SPLITS, mixture, split_of

@@ -1,6 +1,6 @@
 import pytest
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.streams import Scoring, TextData, load_stream, text_experience
 
 DATA = TextData(["4", "9"], ["2+2=", "3*3="])

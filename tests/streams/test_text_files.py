@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.streams import Experience, load_stream, load_suite
 
 ROWS = [{"question": f"{i}+{i}=", "answer": 2 * i, "level": "easy"} for i in range(40)]

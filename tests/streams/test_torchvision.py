@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.streams import Experience, ImageData, load_stream
 
 CLASSES = [f"kind {number}" for number in range(3)]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cl_forget.config import Run
-from cl_forget.errors import UserError
-from cl_forget.setup import Setup
-from cl_forget.simulation import simulate
+from cl_forget.config.run import Run
+from cl_forget.ground.errors import UserError
+from cl_forget.run.shared import Setup
+from cl_forget.run.simulate import simulate
 from cl_forget.streams import Experience, ImageData, LabelSpace, TextData, text_experience
 from cl_forget.streams.understood import (
     FILE,

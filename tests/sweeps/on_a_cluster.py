@@ -16,10 +16,10 @@ from typing import Any
 import tiny  # noqa: F401  registers the tiny model and streams
 from sweep_samples import FIELDS
 
+from cl_forget.comparison.trials import load_trials
+from cl_forget.config.sweep import Sweep
 from cl_forget.sweeps.cluster import Resources
 from cl_forget.sweeps.runner import sweep
-from cl_forget.sweeps.specification import Sweep
-from cl_forget.sweeps.trials import load_trials
 
 SWEEP: dict[str, Any] = {**FIELDS, "seeds": [0, 1], "train": {**FIELDS["train"], "epochs": 3}}
 

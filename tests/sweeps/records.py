@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cl_forget.result import Cost
-from cl_forget.sweeps.trials import Trial
+from cl_forget.comparison.trials import Trial
+from cl_forget.ground.records import Cost
 
 PRETRAINED = (0.2, 0.5)  # speciality, generality
 

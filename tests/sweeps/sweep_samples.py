@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cl_forget.result import Result
+from cl_forget.comparison.records import Result
 
 FIELDS: dict[str, Any] = {
     "name": "small",

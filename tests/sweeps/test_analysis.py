@@ -11,11 +11,12 @@ import pyarrow.parquet
 import pytest
 from records import trial
 
-from cl_forget.errors import UserError
-from cl_forget.sweeps.analysis import SweepSummary, sweep_summary
-from cl_forget.sweeps.selection import Protocol, select, settings_of, spent, spread, within_budget
+from cl_forget.comparison.analysis import SweepSummary, sweep_summary
+from cl_forget.comparison.selection import select, settings_of, spent, spread, within_budget
+from cl_forget.comparison.trials import Trial
+from cl_forget.config.protocol import Protocol
+from cl_forget.ground.errors import UserError
 from cl_forget.sweeps.tables import final_records, final_table, markdown, write_summary
-from cl_forget.sweeps.trials import Trial
 
 T2 = 12.706204736  # Student's t at 97.5 % with one degree of freedom
 

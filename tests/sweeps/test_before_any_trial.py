@@ -11,9 +11,11 @@ import pytest
 from rich.console import Console
 from sweep_samples import FIELDS
 
-from cl_forget.errors import UserError
-from cl_forget.setup import Setup
-from cl_forget.sweeps.analysis import sweep_summary
+from cl_forget.comparison.analysis import sweep_summary
+from cl_forget.comparison.trials import load_trials
+from cl_forget.config.sweep import Sweep
+from cl_forget.ground.errors import UserError
+from cl_forget.run.shared import Setup
 from cl_forget.sweeps.cluster import Resources
 from cl_forget.sweeps.folder import only_driver
 from cl_forget.sweeps.planning import plan_grid, share
@@ -21,9 +23,7 @@ from cl_forget.sweeps.preview import preview
 from cl_forget.sweeps.rehearsal import rehearse, rehearsed
 from cl_forget.sweeps.runner import sweep
 from cl_forget.sweeps.sources import Grid
-from cl_forget.sweeps.specification import Sweep
 from cl_forget.sweeps.tables import failure_lines
-from cl_forget.sweeps.trials import load_trials
 from cl_forget.sweeps.tuning import Recorder
 
 

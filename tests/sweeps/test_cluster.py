@@ -13,9 +13,9 @@ import pytest
 import yaml
 from sweep_samples import plain_numbers
 
-from cl_forget.config import Run
-from cl_forget.simulation import simulate
-from cl_forget.sweeps.trials import load_trials
+from cl_forget.comparison.trials import load_trials
+from cl_forget.config.run import Run
+from cl_forget.run.simulate import simulate
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,7 +66,7 @@ cluster.shutdown()
 
 JOIN = """
 import sys
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.sweeps.cluster import Resources, ray_runtime
 try:
     with ray_runtime(Resources(address=sys.argv[1])):

@@ -10,9 +10,9 @@ import yaml
 from sweep_durability import finish, kill, results, start, table
 from sweep_samples import FIELDS
 
-from cl_forget.setup import Setups
+from cl_forget.config.sweep import Sweep
+from cl_forget.run.shared import Setups
 from cl_forget.sweeps.planning import plan_grid, share
-from cl_forget.sweeps.specification import Sweep
 from cl_forget.sweeps.work import work
 
 

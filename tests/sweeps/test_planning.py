@@ -9,11 +9,12 @@ import pytest
 import torch
 from sweep_samples import FIELDS, plain_numbers
 
-from cl_forget.setup import Setups
-from cl_forget.simulation import Simulation, Watch, simulate
+from cl_forget.comparison.trials import Trial, load_trial, load_trials, write_table
+from cl_forget.config.sweep import Sweep
+from cl_forget.run.shared import Setups
+from cl_forget.run.simulate import simulate
+from cl_forget.run.simulation import Simulation, Watch
 from cl_forget.sweeps.planning import Planned, plan_grid, planned, saved, share
-from cl_forget.sweeps.specification import Sweep
-from cl_forget.sweeps.trials import Trial, load_trial, load_trials, write_table
 from cl_forget.sweeps.work import Stopped, work
 
 

@@ -20,15 +20,15 @@ from wandb_files import OfflineRun, offline_files
 
 import cl_forget
 from cl_forget.cli import app
-from cl_forget.errors import UserError
+from cl_forget.comparison.trials import Trial, load_trials
+from cl_forget.config.sweep import Sweep
+from cl_forget.ground.errors import UserError
 from cl_forget.sweeps.cluster import Resources
 from cl_forget.sweeps.planning import plan_grid, share
 from cl_forget.sweeps.runner import sweep
 from cl_forget.sweeps.sources import Space
-from cl_forget.sweeps.specification import Sweep
 from cl_forget.sweeps.storage import Mirror, local_folder
 from cl_forget.sweeps.trainable import trainable
-from cl_forget.sweeps.trials import Trial, load_trials
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from cl_forget.comparison.trials import Trial
 from cl_forget.sweeps.folder import SweepState
 from cl_forget.sweeps.live import best, time_left
 from cl_forget.sweeps.storage import Mirror, is_local, local_folder
-from cl_forget.sweeps.trials import Trial
 
 
 def write(file: Path, text: str) -> None:

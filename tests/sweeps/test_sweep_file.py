@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cl_forget.config import PLAIN
-from cl_forget.errors import UserError
-from cl_forget.sweeps.specification import Sweep, load_sweep
+from cl_forget.config.run import PLAIN
+from cl_forget.config.sweep import Sweep, load_sweep
+from cl_forget.ground.errors import UserError
 
 FIELDS: dict[str, Any] = {
     "model": "tiny-clip",

@@ -14,10 +14,12 @@ import pytest
 from wandb_files import OfflineRun, offline_files
 from wandb_server import KEY, Server
 
-from cl_forget.config import Experiment, Run
-from cl_forget.errors import TrainingDiverged
-from cl_forget.result import Result
-from cl_forget.simulation import Simulation, simulate
+from cl_forget.comparison.records import Result
+from cl_forget.config.experiment import Experiment
+from cl_forget.config.run import Run
+from cl_forget.ground.errors import TrainingDiverged
+from cl_forget.run.simulate import simulate
+from cl_forget.run.simulation import Simulation
 from cl_forget.tracking.login import mode_of
 from cl_forget.tracking.names import METRICS
 
@@ -313,9 +315,10 @@ LABELS = {
 def test_wandbs_own_variables_win_over_our_labels_and_the_file_over_both(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from cl_forget.config import Experiment, Tracking
+    from cl_forget.config.experiment import Experiment
+    from cl_forget.config.sweep import Sweep
+    from cl_forget.config.tracking import Tracking
     from cl_forget.sweeps.planning import plan_grid
-    from cl_forget.sweeps.specification import Sweep
 
     def labels(track: Tracking) -> tuple[object, ...]:
         return track.project, track.entity, track.group, track.job_type, track.tags
@@ -337,7 +340,7 @@ def test_wandbs_own_variables_win_over_our_labels_and_the_file_over_both(
 
 
 def test_wandb_is_given_what_its_variables_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cl_forget.config import Run
+    from cl_forget.config.run import Run
     from cl_forget.tracking._wandb import _labels
 
     run = Run(model="tiny-clip", stream=["squares"], method="LDIFS", seed=3)

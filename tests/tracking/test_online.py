@@ -13,9 +13,9 @@ import pytest
 from wandb_files import OfflineRun, offline_files
 from wandb_server import ENTITY, KEY, Server
 
-from cl_forget.config import Run
-from cl_forget.result import Result
-from cl_forget.simulation import simulate
+from cl_forget.comparison.records import Result
+from cl_forget.config.run import Run
+from cl_forget.run.simulate import simulate
 from cl_forget.tracking.login import entities, problem
 from cl_forget.tracking.weights_and_biases import WandbTracker
 
@@ -109,7 +109,7 @@ def test_everything_arrives_and_the_terminal_links_to_it(
 def test_a_resumed_run_continues_online(
     short: MakeRun, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cl_forget.simulation import Simulation
+    from cl_forget.run.simulation import Simulation
 
     evaluate = Simulation.evaluate
 
@@ -161,7 +161,7 @@ def test_server_that_fails_in_the_middle(
     monkeypatch: pytest.MonkeyPatch,
     what: str,
 ) -> None:
-    from cl_forget.simulation import Simulation
+    from cl_forget.run.simulation import Simulation
 
     train = Simulation.fine_tune
 
@@ -223,7 +223,7 @@ def test_online_asked_for_without_a_login(
 def test_a_run_never_waits_for_the_server_before_its_end(
     short: MakeRun, server: Server, tmp_path: Path
 ) -> None:
-    from cl_forget.simulation import Simulation
+    from cl_forget.run.simulation import Simulation
     from cl_forget.training.checkpoints import RunFolder
 
     server.hangs_on = {"Viewer"}

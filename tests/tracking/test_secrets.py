@@ -10,11 +10,11 @@ import pytest
 from wandb_server import KEY, Server
 
 from cl_forget.cli import main
-from cl_forget.config import Run
-from cl_forget.errors import UserError
-from cl_forget.redact import MARK, redact
+from cl_forget.config.run import Run
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.redact import MARK, redact
 from cl_forget.reporting import report
-from cl_forget.simulation import simulate
+from cl_forget.run.simulate import simulate
 
 MakeRun = Callable[..., Run]
 HUB = "hub-secret-0f9e8d7c6b5a"
@@ -176,9 +176,9 @@ def test_redacting_changes_nothing_in_place(keys: None) -> None:
 
 
 def test_a_sweeps_folder_holds_no_secret_and_is_resumed_all_the_same(keys: None, tmp_path: Path) -> None:
+    from cl_forget.comparison.trials import Trial, load_trial, write_table
+    from cl_forget.config.sweep import Sweep
     from cl_forget.sweeps.folder import known_state, new_folder
-    from cl_forget.sweeps.specification import Sweep
-    from cl_forget.sweeps.trials import Trial, load_trial, write_table
 
     private = {"private-squares": {"token": FIELD, "comment": f"as {HUB}"}}
     sweep = Sweep(model="tiny-clip", stream=[private], suites=["colours"], methods={"L2-SP": ["l2_sp"]})
@@ -287,11 +287,11 @@ def test_a_crash_shows_its_traceback_without_secrets(
 def test_log_lines_and_the_page_of_an_older_result_are_without_secrets(
     keys: None,
 ) -> None:
-    from cl_forget.environment import _Discreet
+    from cl_forget.ground.environment import _Discreet
 
     record = logging.LogRecord("x", logging.WARNING, "", 0, "using %s", (HUB,), None)
     assert _Discreet("%(message)s").format(record) == f"using {MARK}"
-    from cl_forget.reporting.html import _runs
+    from cl_forget.reporting.html.render import _runs
     from cl_forget.reporting.specification import RunRecord
 
     recorded = {"stream": [{"hub": {"token": FIELD, "path": f"https://u:{TAG}@host"}}]}

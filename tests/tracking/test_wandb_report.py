@@ -12,17 +12,17 @@ import pytest
 from wandb_server import ENTITY, KEY, Server
 
 from cl_forget.cli import main
-from cl_forget.config import Run
-from cl_forget.errors import UserError
+from cl_forget.config.run import Run
+from cl_forget.config.sweep import Sweep
+from cl_forget.ground.errors import UserError
 from cl_forget.reporting import specify_folders
-from cl_forget.reporting._wandb_runs import TrackedRun, selecting
-from cl_forget.reporting.html import page
+from cl_forget.reporting.html.render import page
 from cl_forget.reporting.specification import Specification
-from cl_forget.reporting.wandb_report import publish
-from cl_forget.setup import Setups
-from cl_forget.simulation import simulate
+from cl_forget.reporting.wandb.publish import publish
+from cl_forget.reporting.wandb.runs import TrackedRun, selecting
+from cl_forget.run.shared import Setups
+from cl_forget.run.simulate import simulate
 from cl_forget.sweeps.planning import plan_grid, share
-from cl_forget.sweeps.specification import Sweep
 from cl_forget.sweeps.work import work
 
 METHODS: dict[str, list[Any]] = {

@@ -15,11 +15,11 @@ from tiny import tiny_resnet
 from torch import nn
 from torch.nn import functional as F
 
-from cl_forget.config import Run
+from cl_forget.comparison.records import Result
+from cl_forget.config.run import Run
 from cl_forget.evaluation.batch_norm import statistics
 from cl_forget.mitigations import MITIGATIONS
-from cl_forget.result import Result
-from cl_forget.simulation import simulate
+from cl_forget.run.simulate import simulate
 from cl_forget.training.loop import training_mode
 from cl_forget.training.workers import refuse_model
 

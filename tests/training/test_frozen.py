@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared
 from cl_forget.streams.base import Data, Experience, ImageData, LabelSpace
 from cl_forget.training.frozen import FrozenCache, FrozenModel, FrozenOutputs, _outputs, _store

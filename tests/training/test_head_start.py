@@ -22,8 +22,11 @@ from mitigations.drive import (
 )
 from pydantic import ValidationError
 
-from cl_forget.config import Experiment, Run, Training
-from cl_forget.errors import UserError
+from cl_forget.comparison.records import Result
+from cl_forget.config.experiment import Experiment
+from cl_forget.config.run import Run
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.records import Cost
 from cl_forget.mitigations import MITIGATIONS, Chain
 from cl_forget.mitigations.flow import FLOW
 from cl_forget.mitigations.kd import KnowledgeDistillation
@@ -31,12 +34,12 @@ from cl_forget.mitigations.kl_to_base import KLToBase
 from cl_forget.mitigations.l2_sp import L2SP
 from cl_forget.mitigations.linear_probe import LinearProbe
 from cl_forget.mitigations.task_arithmetic import TaskArithmetic
-from cl_forget.notes import notes_on, say_once
-from cl_forget.result import Cost, Result
-from cl_forget.simulation import simulate
+from cl_forget.run.notes import notes_on, say_once
+from cl_forget.run.simulate import simulate
 from cl_forget.training.frozen import FrozenModel
 from cl_forget.training.head import start_from_probe, starts_from_probe
 from cl_forget.training.loop import FineTune
+from cl_forget.training.options import Training
 
 MakeRun = Callable[..., Run]
 PROBE = TRAIN.model_copy(update={"head": "probe"})
@@ -221,7 +224,7 @@ def test_a_run_says_which_heads_start_near_chance(tiny_run: MakeRun) -> None:
 def test_it_says_so_when_it_starts_and_in_its_result(
     tiny_run: MakeRun, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cl_forget.notes.NEAR_CHANCE", 1.1)
+    monkeypatch.setattr("cl_forget.run.notes.NEAR_CHANCE", 1.1)
     say_once.cache_clear()
     run = tiny_run(probes=[], stream={"squares": {"tasks": 1}}, train={"epochs": 1, "batch_size": 24})
     result = simulate(run)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny import colours, experience, tiny_clip
 
+from cl_forget.ground.records import Cost
 from cl_forget.models.clip import ClipModel
-from cl_forget.result import Cost
 from cl_forget.training.per_sample import fisher, mean_per_sample
 
 TASKS = [experience("one", 1, per_class=5), experience("two", 2, per_class=3)]

@@ -17,11 +17,12 @@ import torch.distributed
 import torch.multiprocessing
 
 import cl_forget
-from cl_forget.config import Run
-from cl_forget.errors import UserError
+from cl_forget.comparison.records import Result
+from cl_forget.config.run import Run
+from cl_forget.ground.errors import UserError
 from cl_forget.mitigations import MITIGATIONS
-from cl_forget.result import Result
-from cl_forget.simulation import Simulation, simulate, simulate_with
+from cl_forget.run.simulate import simulate
+from cl_forget.run.simulation import Simulation, simulate_with
 from cl_forget.training.checkpoints import RunFolder
 from cl_forget.training.workers import ShardedWorkers
 
@@ -202,7 +203,7 @@ def test_batch_norm_and_scalars_are_refused() -> None:
 
 def test_a_single_worker_keeps_the_keys_of_old_runs() -> None:
     assert "strategy" not in json.dumps(
-        cl_forget.config._without_bookkeeping(run_of([]).model_dump(mode="json"))
+        cl_forget.config.run._without_bookkeeping(run_of([]).model_dump(mode="json"))
     )
     assert run_of([]).key() != run_of([], strategy="fsdp", workers=2).key()
 

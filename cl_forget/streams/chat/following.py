@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from cl_forget.streams._choose import shuffled
 from cl_forget.streams.base import Experience
+from cl_forget.streams.scoring import Scoring
 from cl_forget.streams.skills.base import split_of, text_data
-from cl_forget.streams.text import Scoring, text_experience
+from cl_forget.streams.text import text_experience
 
 _TOPICS = (
     "rain", "dogs", "bread", "trains", "music", "winter", "coffee", "friends", "books", "gardens", "horses", "snow",

@@ -8,9 +8,10 @@ from random import Random
 
 from cl_forget.streams._choose import shuffled
 from cl_forget.streams.base import Experience
+from cl_forget.streams.scoring import Scoring
 from cl_forget.streams.skills.base import distinct, split_of, text_data
 from cl_forget.streams.skills.facts import tables
-from cl_forget.streams.text import Scoring, TextData, text_experience
+from cl_forget.streams.text import TextData, text_experience
 
 _ALSO_WORDS = {"As", "At", "Be", "He", "In", "No"}  # chemical symbols that a sentence may hold by chance
 

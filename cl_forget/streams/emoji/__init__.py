@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor

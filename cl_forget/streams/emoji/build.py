@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 
 # style -> (npm package, version). Seen styles first; the order is the style index of the data set.
 PACKAGES = {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.streams._choose import chance
 from cl_forget.streams.base import Experience
 from cl_forget.streams.text import TextData, text_experience

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cl_forget.errors import UserError
-from cl_forget.registry import closest
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.registry import closest
 from cl_forget.streams._choose import shuffled
 from cl_forget.streams.base import Experience
 from cl_forget.streams.skills.base import experience, text_data

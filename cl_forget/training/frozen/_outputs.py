@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from cl_forget.ground.progress import bar
 from cl_forget.models.base import Batch, Prepared
-from cl_forget.progress import bar
 from cl_forget.training.frozen._cache import OFFSETS, FrozenCache, Progress
 from cl_forget.training.frozen._model import PER_UNIT, FrozenModel, needs_head
 from cl_forget.training.frozen._teacher import Teacher, teacher, teacher_fields

@@ -28,7 +28,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 
 try:
     import fcntl

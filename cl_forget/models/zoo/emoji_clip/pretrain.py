@@ -19,8 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl_forget.errors import UserError
-from cl_forget.files import write_bytes
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import write_bytes
+from cl_forget.ground.progress import bar
 from cl_forget.models.zoo._pretraining import optimizer_tensors, restore_optimizers
 from cl_forget.models.zoo.emoji_clip.captions import (
     CONTEXT_LENGTH,
@@ -29,7 +30,6 @@ from cl_forget.models.zoo.emoji_clip.captions import (
     captions,
     train_tokenizer,
 )
-from cl_forget.progress import bar
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor

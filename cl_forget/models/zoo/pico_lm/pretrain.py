@@ -18,12 +18,12 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from cl_forget.errors import UserError
-from cl_forget.files import write_bytes
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import write_bytes
+from cl_forget.ground.progress import bar
 from cl_forget.models.zoo._pretraining import optimizer_tensors, restore_optimizers
 from cl_forget.models.zoo.pico_lm.data import Packed, batch
 from cl_forget.models.zoo.pico_lm.tokenizer import CONTEXT_LENGTH, save_tokenizer
-from cl_forget.progress import bar
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,272 @@
+"""From results to observations: which quantities a report shows, and their values for each run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from cl_forget.comparison.measures import PRETRAINED, Cell, Frame, Measure
+from cl_forget.comparison.records import CurvePoint, Result
+from cl_forget.evaluation.definitions import DEFINITIONS
+from cl_forget.evaluation.metrics import mean_interval, summary
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.records import Cost, Row
+
+Values = dict[str, float | None]
+
+
+COST_MEASURES = (
+    Measure(
+        "train_seconds",
+        "Training time",
+        "seconds",
+        "wall-clock seconds of training: the steps, and what a method does before and after them",
+        "lower",
+        "Cost",
+    ),
+    Measure(
+        "relative_cost",
+        "Relative time",
+        "ratio",
+        "training time over that of plain fine-tuning with the same seed",
+        "lower",
+        "Cost",
+    ),
+    Measure(
+        "forward_samples",
+        "Forward passes",
+        "count",
+        "samples through forward passes of the tuned model",
+        "lower",
+        "Cost",
+    ),
+    Measure(
+        "backward_samples",
+        "Backward passes",
+        "count",
+        "samples through backward passes of the tuned model",
+        "lower",
+        "Cost",
+    ),
+    Measure(
+        "frozen_samples",
+        "Frozen-model passes",
+        "count",
+        "samples through frozen models; 0 when their outputs came from the cache",
+        "lower",
+        "Cost",
+    ),
+    Measure(
+        "peak_memory_mb", "Peak memory", "megabytes", "largest memory use during training", "lower", "Cost"
+    ),
+    Measure(
+        "trainable_parameters",
+        "Trainable parameters",
+        "count",
+        "parameters that receive gradients",
+        "lower",
+        "Cost",
+    ),
+)
+
+
+def control_of(results: Iterable[Result]) -> str | None:
+    """The arm without any mitigation, plain full fine-tuning; None if there is none among the results."""
+    return next((result.method for result in results if result.run.get("mitigations") == []), None)
+
+
+def headline_measures(tasks: Sequence[str], suites: Sequence[str]) -> tuple[Measure, ...]:
+    """The scalar measures of a run in the order of the table's columns."""
+
+    def metric(name: str, title: str, unit: Any, better: Any, group: str) -> Measure:
+        return Measure(name, title, unit, DEFINITIONS[name], better, group)
+
+    special, general, moved = "Speciality", "Generality", "Forgetting and transfer"
+    each_task = [
+        Measure(
+            f"task:{name}",
+            name,
+            "percent",
+            f"test accuracy on {name} after the last stage",
+            "higher",
+            special,
+        )
+        for name in tasks
+    ]
+    each_suite = [
+        Measure(
+            f"suite:{name}", name, "percent", f"accuracy on {name} after the last stage", "higher", general
+        )
+        for name in suites
+    ]
+    each_perplexity = [
+        Measure(
+            f"perplexity:{name}",
+            f"{name} perplexity",
+            "number",
+            f"perplexity of {name} after the last stage",
+            "lower",
+            general,
+        )
+        for name in suites
+    ]
+    return (
+        metric("speciality", "Speciality", "percent", "higher", special),
+        *each_task,
+        metric("ood_accuracy", "Shifted", "percent", "higher", special),
+        metric("generality", "Generality", "percent", "higher", general),
+        *each_suite,
+        metric("generality_drop", "Generality drop", "points", "lower", general),
+        metric("generality_restored", "Generality, statistics put back", "percent", None, general),
+        metric("statistics_share", "Lost with statistics", "percent", None, general),
+        *each_perplexity,
+        metric("perplexity_rise", "Perplexity rise", "nats", "lower", general),
+        metric("bwt", "BWT", "change", "higher", moved),
+        metric("fwt", "FWT", "change", "higher", moved),
+        metric("delta_lp", "Δ_LP", "change", "higher", moved),
+        metric("kl_to_base", "KL to base", "nats", "lower", moved),
+        *COST_MEASURES[:2],
+    )
+
+
+def run_values(result: Result, control_seconds: Mapping[int, float]) -> Values:
+    """Every scalar of one run: the metrics, `task:…` and `suite:…` for each, and the cost.
+
+    Args:
+        result: one run.
+        control_seconds: seed -> training time of plain fine-tuning.
+    """
+    return _values(result, result.rows) | _cost_values(result.rows[-1].cost, control_seconds.get(result.seed))
+
+
+def pretrained_values(result: Result) -> Values:
+    """The same for the pre-trained model, which has trained nothing and so has no transfer and no cost."""
+    return _final_values(result, result.rows[0])
+
+
+def curve_values(result: Result, point: CurvePoint) -> Values:
+    """The same for one point of a knob's curve; what needs every stage's row, or training, is missing."""
+    return _final_values(result, point.row)
+
+
+def _final_values(result: Result, final: Row) -> Values:
+    # Two rows, the pre-trained one and `final` in the last position: a name that is no task's goes there.
+    return _values(result, [result.rows[0], final.model_copy(update={"after": "last stage"})])
+
+
+def _values(result: Result, rows: Sequence[Row]) -> Values:
+    probes = list(dict.fromkeys([*result.probes, *result.tasks]))
+    return metric_values(summary(rows, result.tasks, result.suites, probes))
+
+
+def metric_values(metrics: Mapping[str, Any]) -> Values:
+    """The scalars of `metrics` ("test" or "validation" of a result), and `task:…`, `suite:…` and so on for each."""
+    values: Values = {name: value for name, value in metrics.items() if not isinstance(value, dict)}
+    for prefix, name in (
+        ("task", "speciality_by_task"),
+        ("suite", "generality_by_suite"),
+        ("perplexity", "perplexity_by_suite"),
+        ("probe", "delta_lp_by_probe"),
+        ("pending", "delta_lp_before_tuning_by_task"),
+    ):
+        values |= {f"{prefix}:{key}": value for key, value in (metrics.get(name) or {}).items()}
+    return values
+
+
+def _cost_values(cost: Cost, control_seconds: float | None) -> Values:
+    values: Values = {m.name: getattr(cost, m.name) for m in COST_MEASURES if m.name != "relative_cost"}
+    values["relative_cost"] = cost.train_seconds / control_seconds if control_seconds else None
+    return values
+
+
+def collect(entries: Iterable[tuple[Mapping[str, Any], float | None]]) -> Frame:
+    """A frame from (keys, value) pairs; values that are missing or not finite have no line."""
+    frame: Frame = {}
+    for keys, value in entries:
+        if value is None or not isfinite(value):
+            continue
+        for key, entry in {**keys, "value": value}.items():
+            frame.setdefault(key, []).append(entry)
+    return frame
+
+
+def fold(data: Frame) -> Frame:
+    """Seeds folded: one entry per combination of the other columns, with mean, 95 % interval and count."""
+    keys = [name for name in data if name not in ("seed", "run", "value")]
+    groups: dict[tuple[Any, ...], list[float]] = {}
+    for *key, value in zip(*(data[name] for name in keys), data.get("value", []), strict=True):
+        groups.setdefault(tuple(key), []).append(value)
+    folded: Frame = {name: [key[k] for key in groups] for k, name in enumerate(keys)}
+    intervals = [mean_interval(values) for values in groups.values()]
+    for name in ("mean", "low", "high", "count"):
+        folded[name] = [getattr(interval, name) for interval in intervals]
+    return folded
+
+
+def lookup(folded: Frame, *keys: str) -> dict[tuple[Any, ...], Cell]:
+    """The folded entries by the values of `keys`."""
+    columns = [folded.get(name, []) for name in (*keys, "mean", "low", "high")]
+    return {tuple(key): Cell(mean, low, high) for *key, mean, low, high in zip(*columns, strict=True)}
+
+
+def run_name(result: Result) -> str:
+    """How one run is called in lists."""
+    return f"{result.method}, seed {result.seed}"
+
+
+def check_comparable(results: Sequence[Result]) -> None:
+    """Refuse what must not stand in one table.
+
+    Raises:
+        UserError: nothing given; different models, streams, suites or test data; a method's name used for two
+            methods, or a method and seed given twice. The message says what differs.
+    """
+    if not results:
+        raise UserError("no results to report: give at least one finished run.")
+    first = results[0]
+    for what, read in _IDENTITY.items():
+        for other in results[1:]:
+            if read(other) != read(first):
+                raise UserError(
+                    f"results with different {what} cannot stand in one report: {_label(first)} has "
+                    f"{read(first)}, {_label(other)} has {read(other)}. Report them separately."
+                )
+    _check_names(results)
+
+
+_IDENTITY: dict[str, Callable[[Result], Any]] = {
+    "versions of cl-forget": lambda result: result.environment.get("packages", {}).get("cl-forget"),
+    "models": lambda result: result.model,
+    "streams": lambda result: result.tasks,
+    "stream settings": lambda result: result.run.get("stream"),
+    "suites": lambda result: result.suites,
+    "test data (samples per set)": lambda result: _sample_counts(result.rows[0]),
+}
+
+
+def _sample_counts(row: Row) -> dict[str, int]:
+    return {name: scores.test.samples for name, scores in {**row.tasks, **row.suites}.items()}
+
+
+def _check_names(results: Sequence[Result]) -> None:
+    mitigations: dict[str, list[str]] = {}
+    seen: set[tuple[str, int]] = set()
+    for result in results:
+        # Mitigations compose whatever the order they are listed in.
+        listed = sorted(map(str, result.run.get("mitigations", [])))
+        known = mitigations.setdefault(result.method, listed)
+        if known != listed:
+            raise UserError(
+                f"the name '{result.method}' stands for two methods, {' + '.join(known) or 'none'} and "
+                f"{' + '.join(listed) or 'none'}: name the arms differently, or report them separately."
+            )
+        if (result.method, result.seed) in seen:
+            raise UserError(f"{_label(result)} is given twice: leave out one of the two folders.")
+        if result.method == PRETRAINED:
+            raise UserError(f"a method is called '{PRETRAINED}', which names the untouched model: rename it.")
+        seen.add((result.method, result.seed))
+
+
+def _label(result: Result) -> str:
+    return f"'{result.method}' seed {result.seed}"

@@ -1,0 +1,292 @@
+"""One setting per method, chosen on validation data only, from an equal share of trials or of compute.
+
+Everything here is a pure function of trial records. Nothing reads a trial's `test` metrics.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from cl_forget.comparison.trials import Trial
+from cl_forget.config.protocol import Equal, Protocol
+from cl_forget.evaluation.metrics import mean
+from cl_forget.ground.errors import UserError
+
+Item = TypeVar("Item")
+
+
+# What says where and with which seed a trial ran, not with which setting.
+_NOT_A_SETTING = ("stream", "seed", "seeds", "suites", "probes")
+
+
+class Setting(BaseModel):
+    """One method with all its fields set, and its trials over the seeds.
+
+    Attributes:
+        method: the arm.
+        label: what the setting is, for people: "strength = 0.1", or "" for a method without a choice.
+        knob, value: as in `Trial`.
+        key: equal for two trials of the same setting, on whatever stream.
+        trials: seed -> its trial.
+    """
+
+    method: str
+    label: str
+    knob: str | None
+    value: float | None
+    key: str
+    trials: dict[int, Trial]
+
+    @property
+    def finished(self) -> bool:
+        """Whether every seed has been run to its end."""
+        return all(trial.status == "finished" for trial in self.trials.values())
+
+    def mean(self, metric: str) -> float | None:
+        """Mean over seeds of a validation metric; None if a seed lacks it."""
+        return mean(trial.validation.get(metric) for trial in self.trials.values())
+
+
+class Choice(BaseModel):
+    """What selection decided for one method.
+
+    Attributes:
+        method: the arm.
+        key, label, value: of the chosen setting.
+        score: what it was chosen by, on validation data.
+        speciality, retention: validation means over seeds.
+        meets: whether the rule's condition holds (always, for a rule without one).
+        candidates: settings that the budget allowed to choose from.
+        left_out: settings beyond the budget, or not finished on every seed.
+    """
+
+    method: str
+    key: str
+    label: str
+    value: float | None
+    score: float
+    speciality: float | None
+    retention: float | None
+    meets: bool
+    candidates: int
+    left_out: int
+
+
+class Spent(BaseModel):
+    """What a method's trials have cost; a fine-tune that several of them share counts once.
+
+    Attributes:
+        settings, trials: how many; trials are settings times seeds.
+        finished: how many of the trials ran to their end.
+        fine_tunes: trainings that the trials need between them.
+        samples: training samples seen.
+        passes: forward and backward passes of the tuned model and passes of frozen ones, counted in samples.
+        seconds: wall-clock time of the trials as they were run, sharing included.
+    """
+
+    settings: int
+    trials: int
+    finished: int
+    fine_tunes: int
+    samples: int
+    passes: int
+    seconds: float | None
+
+
+def default_protocol(trials: Sequence[Trial]) -> Protocol:
+    """The protocol of a sweep that names none: without suites there is no retention to select by."""
+    measured = any(trial.validation.get("retention") is not None for trial in trials)
+    return Protocol(select="balanced" if measured else "speciality")
+
+
+def setting_key(trial: Trial) -> str:
+    """Equal for two trials with the same method and fields, whatever their seed and stream."""
+    config = {name: v for name, v in trial.config.items() if name.split(".")[0] not in _NOT_A_SETTING}
+    return json.dumps([trial.method, trial.mitigations, config], sort_keys=True)
+
+
+def settings_of(trials: Sequence[Trial]) -> dict[str, list[Setting]]:
+    """The settings of each method: methods in order of appearance, settings by knob value, then as they came."""
+    found: dict[str, dict[str, Setting]] = {}
+    for trial in trials:
+        key = setting_key(trial)
+        of_method = found.setdefault(trial.method, {})
+        if key not in of_method:
+            of_method[key] = Setting(
+                method=trial.method,
+                label=_label(trial),
+                knob=trial.knob,
+                value=trial.value,
+                key=key,
+                trials={},
+            )
+        of_method[key].trials[trial.seed] = trial
+    return {
+        method: sorted(settings.values(), key=lambda s: (s.value is None, s.value or 0.0))
+        for method, settings in found.items()
+    }
+
+
+def _label(trial: Trial) -> str:
+    parts = [] if trial.knob is None else [f"{trial.knob.split('.')[-1]} = {trial.value:g}"]
+    parts += [
+        f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}"
+        for name, value in trial.config.items()
+        if name != trial.knob and name.split(".")[0] not in _NOT_A_SETTING
+    ]
+    if trial.knob is None and not parts and trial.mitigations:
+        parts = [f"{field} = {value}" for field, value in _fields(trial.mitigations)]
+    return ", ".join(parts)
+
+
+def _fields(mitigations: list[dict[str, Any]]) -> list[tuple[str, Any]]:
+    return [
+        (f"{name}.{field}", value)
+        for item in mitigations
+        for name, fields in item.items()
+        if isinstance(fields, dict)
+        for field, value in fields.items()
+        if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool))
+    ]
+
+
+def spent(settings: Sequence[Setting]) -> Spent:
+    """What these settings of one method have cost."""
+    trials = [trial for setting in settings for trial in setting.trials.values()]
+    tunes = _fine_tunes(trials)
+    seconds = [trial.seconds for trial in trials if trial.seconds is not None]
+    return Spent(
+        settings=len(settings),
+        trials=len(trials),
+        finished=sum(trial.status == "finished" for trial in trials),
+        fine_tunes=len(tunes),
+        samples=sum(trial.cost.samples_seen for trial in tunes if trial.cost),
+        passes=sum(_passes(trial) for trial in tunes),
+        seconds=sum(seconds) if seconds else None,
+    )
+
+
+def _fine_tunes(trials: Sequence[Trial]) -> list[Trial]:
+    """One trial for each training that the trials need between them, as if no other method were there."""
+    distinct: dict[str, Trial] = {}
+    for trial in trials:
+        if trial.cost is None:
+            continue
+        whole = trial.shared_with is not None and trial.shared_stages >= _stages(trial)
+        distinct.setdefault(str(trial.shared_with) if whole else trial.id, trial)
+    return list(distinct.values())
+
+
+def _stages(trial: Trial) -> int:
+    """Stages of its stream; joint training has one."""
+    if any("joint" in item for item in trial.mitigations):
+        return 1
+    return len(trial.test.get("speciality_by_task") or ()) or 1
+
+
+def _passes(trial: Trial) -> int:
+    cost = trial.cost
+    return 0 if cost is None else cost.forward_samples + cost.backward_samples + cost.frozen_samples
+
+
+def within_budget(settings: Mapping[str, list[Setting]], equal: Equal) -> dict[str, list[Setting]]:
+    """The settings each method may choose from.
+
+    With equal trials every method has as many settings as the method with the fewest has, spread evenly over
+    its own; with equal compute as many, in this even order, as fit into the passes of the cheapest method.
+    Methods with a single setting have no choice to make and set no limit.
+
+    Args:
+        settings: method -> settings, as `settings_of` gives them.
+        equal: "trials" or "compute".
+    """
+    choosing = {method: found for method, found in settings.items() if len(found) > 1}
+    if not choosing:
+        return dict(settings)
+    if equal == "trials":
+        fewest = min(len(found) for found in choosing.values())
+        return {method: spread(found, fewest) for method, found in settings.items()}
+    limit = min(spent(found).passes for found in choosing.values())
+    return {
+        method: _affordable(found, limit) if method in choosing else list(found)
+        for method, found in settings.items()
+    }
+
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """`count` of the items, the ends among them, evenly spaced; all of them if there are not more."""
+    if len(items) <= count:
+        return list(items)
+    if count == 1:
+        return [items[(len(items) - 1) // 2]]
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
+
+
+def _affordable(settings: Sequence[Setting], limit: int) -> list[Setting]:
+    """The largest even spread whose fine-tunes cost no more passes than `limit`; at least one setting."""
+    for count in range(len(settings), 1, -1):
+        chosen = spread(settings, count)
+        if spent(chosen).passes <= limit:
+            return chosen
+    return spread(settings, 1)
+
+
+def select(settings: Mapping[str, list[Setting]], protocol: Protocol) -> dict[str, Choice]:
+    """The chosen setting of each method; a method without a finished one is left out.
+
+    Only settings that ran to their end on every seed can be chosen: a mean over other seeds would be another
+    comparison. Ties go to the setting that retains more, then to the one listed first.
+
+    Args:
+        settings: the tuning trials by method.
+        protocol: rule and budget.
+
+    Raises:
+        UserError: the rule needs retention, and nothing measured any.
+    """
+    candidates = within_budget(settings, protocol.equal)
+    finished = [s for found in settings.values() for s in found if s.finished]
+    needs_retention = protocol.select != "speciality"
+    if finished and needs_retention and all(s.mean("retention") is None for s in finished):
+        raise UserError(
+            "no trial has a retention to select by; name `suites`, or set `protocol.select: speciality`."
+        )
+    choices = {}
+    for method, found in candidates.items():
+        scored = [(*_score(s, protocol), s) for s in found if s.finished]
+        known = [(meets, score, s) for meets, score, s in scored if score is not None]
+        if not known:
+            continue
+        meets, score, best = max(
+            known, key=lambda entry: (entry[0], entry[1], entry[2].mean("retention") or 0)
+        )
+        choices[method] = Choice(
+            method=method,
+            key=best.key,
+            label=best.label,
+            value=best.value,
+            score=score,
+            speciality=best.mean("speciality"),
+            retention=best.mean("retention"),
+            meets=meets,
+            candidates=len(known),
+            left_out=len(settings[method]) - len(known),
+        )
+    return choices
+
+
+def _score(setting: Setting, protocol: Protocol) -> tuple[bool, float | None]:
+    """(whether the rule's condition holds, the number that is maximised)."""
+    speciality, retention = setting.mean("speciality"), setting.mean("retention")
+    if protocol.select == "speciality":
+        return True, speciality
+    if protocol.select == "balanced":
+        return True, mean([speciality, retention])
+    if speciality is None or retention is None:
+        return False, None
+    meets = retention >= protocol.retention
+    return meets, speciality if meets else retention

@@ -1,0 +1,189 @@
+"""What a sweep keeps of each trial, and the table of all of them.
+
+A *trial* is one setting of one method on one stream with one seed: one `Run` and what came of it. A sweep's
+folder, on a local path or at any fsspec address, holds
+
+    sweep.yaml            the sweep as it was asked for
+    sweep.json            its name, mode and plan (`SweepState`): how many trials, what sharing saves
+    trials/<id>/          the run folder of one trial (configuration, events, checkpoints, result.json) and
+    trials/<id>/trial.json    its record, written whole when its status changes: the only truth
+    trials.csv, trials.parquet    the table of all records, made again whenever asked for
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import below, whole, write_text
+from cl_forget.ground.records import Cost
+from cl_forget.ground.redact import redact
+from cl_forget.ground.spreadsheet import csv_text
+
+SCHEMA = 1
+
+Status = Literal["planned", "running", "finished", "pruned", "diverged", "out_of_memory", "failed"]
+Role = Literal["tune", "report"]
+
+OVER = frozenset({"finished", "pruned", "diverged", "out_of_memory", "failed"})
+"""The statuses after which nothing more is done for a trial."""
+
+
+class Trial(BaseModel):
+    """One trial: what was asked, how it stands, what was measured.
+
+    Attributes:
+        sweep: name of the sweep.
+        id: name of its folder below `trials/`; readable, unique in the sweep, the same whenever it is planned.
+        method: the arm's name.
+        mitigations: the methods composed in it, as an experiment file writes them, knob value included.
+        knob: "<mitigation>.<field>" of the strength that the curve follows; None for a method without one.
+        value: where that knob stands; None without a knob.
+        role: "tune" for what selection reads, "report" for what is run afterwards with the selected setting.
+            A sweep without `report_on` has only "tune" trials and reports their test metrics.
+        seed: trials of one seed see the same data in the same order, whatever the method.
+        status: how it stands; "pruned" was stopped early by the scheduler.
+        reason: one line that says why, for every status but planned, running and finished.
+        folder: its run folder, relative to the sweep's; None before there is one.
+        shared_with: id of the trial whose fine-tuning (or its first stages) this one took over; None if it
+            trained everything itself.
+        shared_stages: how many stages it took over.
+        config: the fields in which it differs from the sweep's own, dotted name -> value.
+        validation, test: metric name -> value as in `Result.metrics`; empty until it is finished.
+        cost: of the whole fine-tuning, also where it was taken over; None until something was trained.
+        seconds: wall-clock time this trial itself took; None until it is over.
+        history: what was reported while it ran: one record per report ("step", "score", ...).
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = SCHEMA
+    sweep: str
+    id: str
+    method: str
+    mitigations: list[dict[str, Any]] = Field(default_factory=list)
+    knob: str | None = None
+    value: float | None = None
+    role: Role = "tune"
+    seed: int = 0
+    status: Status = "planned"
+    reason: str | None = None
+    folder: str | None = None
+    shared_with: str | None = None
+    shared_stages: int = 0
+    config: dict[str, Any] = Field(default_factory=dict)
+    validation: dict[str, Any] = Field(default_factory=dict)
+    test: dict[str, Any] = Field(default_factory=dict)
+    cost: Cost | None = None
+    seconds: float | None = None
+    history: list[dict[str, Any]] = Field(default_factory=list)
+
+    @field_validator("id", "folder")
+    @classmethod
+    def _below_the_sweep(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                below(Path(), name, "the trial")
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        return name
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is done for it."""
+        return self.status in OVER
+
+    def save(self, sweep: Path) -> None:
+        """Write the record below the sweep's folder, whole or not at all, without secrets."""
+        folder = sweep / "trials" / self.id
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "trial.json", self.shown().model_dump_json(indent=1))
+
+    def shown(self) -> Trial:
+        """The record without the secrets that its settings or an error message may hold."""
+        return self.model_copy(
+            update={name: redact(getattr(self, name)) for name in ("mitigations", "config", "reason")}
+        )
+
+
+def load_trial(sweep: Path, identity: str) -> Trial | None:
+    """The record of one trial; None if there is none.
+
+    Raises:
+        UserError: it is not one of this version.
+    """
+    file = sweep / "trials" / identity / "trial.json"
+    try:
+        return Trial.model_validate_json(file.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(
+            f"{file} is not a trial of this version ({str(error).splitlines()[0]}); delete its folder to run the "
+            "trial again."
+        ) from None
+
+
+def load_trials(sweep: Path) -> list[Trial]:
+    """Every record below a sweep's folder, in order of id; errors as `load_trial`."""
+    names = sorted(file.parent.name for file in (sweep / "trials").glob("*/trial.json"))
+    return [trial for trial in (load_trial(sweep, name) for name in names) if trial is not None]
+
+
+def columns(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """One flat record per trial with the same keys in all: "validation.generality_by_suite.emoji", ...
+
+    What a trial does not have is None.
+    """
+    flat = [dict(_flatten(_plain(trial.shown()))) for trial in trials]
+    names = list(dict.fromkeys(name for record in flat for name in record))
+    first = [name for name in names if "." not in name]
+    rest = sorted(name for name in names if "." in name)
+    return [{name: record.get(name) for name in [*first, *rest]} for record in flat]
+
+
+def write_table(trials: Sequence[Trial], folder: Path) -> list[Path]:
+    """Write `trials.csv` and `trials.parquet`, whole or not at all; returns both."""
+
+    import pyarrow
+    import pyarrow.parquet
+
+    records = columns(trials)
+    names = list(records[0]) if records else ["id"]
+    write_text(folder / "trials.csv", csv_text(names, ([record[n] for n in names] for record in records)))
+    with whole(folder / "trials.parquet") as temporary:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(_columnar(records)), temporary)
+    return [folder / "trials.csv", folder / "trials.parquet"]
+
+
+def _plain(trial: Trial) -> dict[str, Any]:
+    plain = trial.model_dump(mode="json", exclude={"history", "schema_version"})
+    plain["mitigations"] = json.dumps(plain["mitigations"])
+    return plain
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flatten(item, f"{prefix}{key}.")
+        elif item is None and key == "cost":
+            continue
+        else:
+            yield f"{prefix}{key}", item
+
+
+def _columnar(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lists and mixed settings as text, so that every column has one type."""
+    records = list(records)
+    mixed = {
+        name
+        for name in (records[0] if records else {})
+        if name.startswith("config.")
+        and len({type(r[name]) for r in records if r[name] is not None} - {int, float}) > 0
+    }
+    return [{k: json.dumps(v) if k in mixed and v is not None else v for k, v in r.items()} for r in records]

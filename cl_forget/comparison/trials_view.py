@@ -1,0 +1,172 @@
+"""The trials of a sweep and what several of its figures need of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cl_forget.comparison.measures import Measure
+from cl_forget.comparison.observations import COST_MEASURES, Values, headline_measures, metric_values
+from cl_forget.comparison.records import Result
+from cl_forget.evaluation.definitions import DEFINITIONS
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import inside
+
+if TYPE_CHECKING:
+    from cl_forget.comparison.analysis import SweepSummary
+    from cl_forget.comparison.selection import Setting
+    from cl_forget.comparison.trials import Trial
+
+SECONDS = Measure(
+    "seconds", "Trial time", "seconds", "wall-clock seconds of the trial, sharing included", "lower"
+)
+RETENTION = Measure("retention", "Retention", "percent", DEFINITIONS["retention"], "higher", "Generality")
+
+
+class SweepView:
+    """The trials of a sweep with their values, settings and the chosen ones among them.
+
+    Attributes:
+        trials: the records.
+        summary: selection and final numbers.
+        values: trial id -> its scalars on test data.
+    """
+
+    def __init__(self, trials: Sequence[Trial], summary: SweepSummary) -> None:
+        self.trials, self.summary = trials, summary
+        self.values = {trial.id: _values(trial) for trial in trials}
+
+    @property
+    def names(self) -> list[str]:
+        """The methods in the order shown."""
+        return [method.method for method in self.summary.methods]
+
+    @cached_property
+    def settings(self) -> dict[str, list[Setting]]:
+        """Method -> its settings among the tuning trials, in the order of the knob."""
+        from cl_forget.comparison.selection import settings_of
+
+        return settings_of([trial for trial in self.trials if trial.role == "tune"])
+
+    @cached_property
+    def unordered(self) -> tuple[str, ...]:
+        """Methods whose settings differ in more than one knob: no line joins them."""
+        return tuple(
+            method
+            for method, found in self.settings.items()
+            if len(found) > 1
+            and (None in {s.value for s in found} or len({s.value for s in found}) < len(found))
+        )
+
+    @cached_property
+    def places(self) -> dict[str, tuple[str | None, float | None]]:
+        """Trial -> (knob, setting) as figures place it: the knob's value, or a number where there is no order."""
+        found: dict[str, tuple[str | None, float | None]] = {}
+        for method, settings in self.settings.items():
+            for index, setting in enumerate(settings, start=1):
+                place = (
+                    ("setting", float(index)) if method in self.unordered else (setting.knob, setting.value)
+                )
+                found |= {trial.id: place for trial in setting.trials.values()}
+        return found
+
+    @cached_property
+    def selected(self) -> dict[str, float]:
+        """Method -> where selection put its knob."""
+        chosen = {}
+        for method in self.summary.methods:
+            for index, setting in enumerate(self.settings.get(method.method, ()), start=1):
+                if method.choice is not None and setting.key == method.choice.key:
+                    place = float(index) if method.method in self.unordered else setting.value
+                    if place is not None:
+                        chosen[method.method] = place
+        return chosen
+
+    @cached_property
+    def reported(self) -> dict[str, list[Trial]]:
+        """Method -> the trials whose test numbers stand in the table."""
+        from cl_forget.comparison.selection import setting_key
+
+        found = {}
+        for method in self.summary.methods:
+            if method.choice is None:
+                continue
+            own = [
+                t for t in self.trials if t.method == method.method and setting_key(t) == method.choice.key
+            ]
+            report = [trial for trial in own if trial.role == "report"]
+            found[method.method] = report or own
+        return found
+
+    @cached_property
+    def measures(self) -> tuple[Measure, ...]:
+        """What the trials measured, in the order of the table's columns."""
+        known = {
+            name for values in self.values.values() for name, value in values.items() if value is not None
+        }
+        names = [name for values in self.values.values() for name in values]
+        tasks, suites = (
+            list(dict.fromkeys(n.removeprefix(p) for n in names if n.startswith(p)))
+            for p in ("task:", "suite:")
+        )
+        headlines = [*headline_measures(tasks, suites), *COST_MEASURES[2:], SECONDS]
+        generality = next(k for k, measure in enumerate(headlines) if measure.name == "generality")
+        headlines.insert(generality + 1, RETENTION)
+        return tuple(measure for measure in headlines if measure.name in known)
+
+    def chosen_results(self, folders: Mapping[str, Path]) -> list[Result]:
+        """The results behind the table, as far as they are on disk."""
+        found = []
+        for trial in (trial for trials in self.reported.values() for trial in trials):
+            place = trial_folder(trial, folders)
+            if trial.status == "finished" and place is not None and (place / "result.json").exists():
+                result = Result.load(place)
+                found.append(result.model_copy(update={"method": trial.method, "seed": trial.seed}))
+        return found
+
+
+def trial_folder(trial: Trial, folders: Mapping[str, Path]) -> Path | None:
+    """Where the trial's run lies; None if its sweep's folder is not known."""
+    folder = folders.get(trial.sweep)
+    if folder is None:
+        return None
+    return inside(folder, trial.folder or f"trials/{trial.id}", f"a trial of {folder}")
+
+
+def check_trials(trials: Sequence[Trial]) -> None:
+    """Refuse what must not stand in one table.
+
+    Raises:
+        UserError: no trials; or trials on other tasks or suites, or of another pre-trained model.
+    """
+    if not trials:
+        raise UserError(
+            "no trials to report: the sweep has not planned any yet; start it with `cl-forget sweep`."
+        )
+    measured = [trial for trial in trials if trial.test]
+    for what, read in _IDENTITY.items():
+        for other in measured[1:]:
+            if read(other) != read(measured[0]) and other.role == measured[0].role:
+                raise UserError(
+                    f"trials with different {what} cannot stand in one report: {measured[0].id} of "
+                    f"{measured[0].sweep} has {read(measured[0])}, {other.id} of {other.sweep} has {read(other)}. "
+                    "Report the sweeps separately."
+                )
+
+
+_IDENTITY = {
+    "tasks": lambda trial: list(trial.test.get("speciality_by_task") or {}),
+    "suites": lambda trial: list(trial.test.get("generality_by_suite") or {}),
+    "pre-trained models or test data (generality before any training)": lambda trial: trial.test.get(
+        "generality_pretrained"
+    ),
+}
+
+
+def _values(trial: Trial) -> Values:
+    values = metric_values(trial.test)
+    if trial.cost is not None:
+        values |= {m.name: getattr(trial.cost, m.name) for m in COST_MEASURES if m.name != "relative_cost"}
+    return values | {"seconds": trial.seconds}

@@ -1,0 +1,99 @@
+"""The typed experiment file: several methods and seeds of one comparison."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+from pydantic import Field, model_validator
+
+from cl_forget.config.reading import load_file
+from cl_forget.config.run import (
+    FOLDER_BYTES,
+    PLAIN,
+    ArmName,
+    FolderName,
+    MitigationItem,
+    Run,
+    Seed,
+    Shared,
+    compose,
+)
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import StrPath
+from cl_forget.mitigations import Chain, Mitigation
+
+
+class Experiment(Shared):
+    """The experiment file.
+
+    Attributes:
+        name: of the folder its results go to.
+        methods: arm name -> list of mitigations; or `mitigations` for a single arm.
+        seeds: each method is run once per seed, paired.
+    """
+
+    name: FolderName = "experiment"
+    mitigations: list[MitigationItem] | None = None
+    methods: dict[ArmName, list[MitigationItem]] | None = None
+    seeds: list[Seed] = Field([0], min_length=1)
+
+    @model_validator(mode="after")
+    def _one_way_to_name_methods(self) -> Experiment:
+        if self.mitigations is not None and self.methods is not None:
+            raise ValueError("choose one of `mitigations` (a single arm) and `methods` (named arms)")
+        if self.methods is not None and not self.methods:
+            raise ValueError("`methods` is empty; name at least one, for instance `full fine-tuning: []`")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("`seeds` names a seed twice")
+        folders: dict[str, str] = {}
+        for arm, mitigations in self._arms().items():
+            if (taken := folders.setdefault(folder_name(arm), arm)) != arm:
+                raise ValueError(f"methods '{taken}' and '{arm}' would share a folder; rename one")
+            try:
+                compose(mitigations, self.train)
+            except UserError as error:
+                raise ValueError(f"method '{arm}': {error}") from None
+        return self
+
+    def _arms(self) -> dict[str, list[Mitigation]]:
+        if self.methods is not None:
+            return {arm: list(mitigations) for arm, mitigations in self.methods.items()}
+        mitigations = list(self.mitigations or [])
+        return {" + ".join(m.name for m in Chain(mitigations)) or PLAIN: mitigations}
+
+    def runs(self) -> list[Run]:
+        """One run per method and seed; all methods of a seed stand together."""
+        shared = {field: getattr(self, field) for field in Shared.model_fields}
+        shared["track"] = self.track.resolved(group=self.name)
+        return [
+            Run(method=arm, mitigations=mitigations, seed=seed, **shared)
+            for seed in self.seeds
+            for arm, mitigations in self._arms().items()
+        ]
+
+
+def folder_name(method: str) -> str:
+    """A method's name made safe for file systems: letters and digits of any script, points and dashes.
+
+    A name too long for them is cut, and ends with its hash instead.
+    """
+    name = re.sub(r"(?:[^\w.]|_)+", "-", method).strip("-").lower() or "method"
+    if len(name.encode()) <= FOLDER_BYTES:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name.encode()[: FOLDER_BYTES - 9].decode(errors='ignore').rstrip('-.')}-{digest}"
+
+
+def load_experiment(path: StrPath, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment file and apply `key=value` overrides.
+
+    Args:
+        path: YAML file.
+        overrides: "train.lr=1e-4", "seeds=[0,1]", "methods.LDIFS.0.ldifs.strength=2"; values are YAML.
+
+    Raises:
+        UserError: one line with file, line, field, what is wrong and the nearest valid name.
+    """
+    return load_file(path, Experiment, overrides)

@@ -1,0 +1,109 @@
+"""Reading a YAML file as a typed section, with overrides from the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from cl_forget.config.experiment import Experiment
+from cl_forget.config.explaining import _is_type_tag, explain
+from cl_forget.config.run import PLAIN
+from cl_forget.documents import MAX_YAML_CHARACTERS, parse_yaml, read_text
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import StrPath
+from cl_forget.recorded import check_recorded, is_recorded
+
+Named = TypeVar("Named", bound=BaseModel)
+
+
+def load_file(path: StrPath, kind: type[Named], overrides: Sequence[str] = ()) -> Named:
+    """Read a YAML file as `kind`, named after the file where it gives no name; errors as `load_experiment`."""
+    path = Path(path)
+    if not path.exists():
+        word, example = ("experiment", "quickstart") if kind is Experiment else ("sweep", "quickstart-sweep")
+        raise UserError(f"no {word} file at {path}; experiments/{example}.yaml is one to start from.")
+    text = read_text(path, "give a YAML text file.", limit=4 * MAX_YAML_CHARACTERS)
+    fields, lines = _read_yaml(text, path)
+    experiment = _of_one_run(fields)
+    if experiment is not fields or is_recorded(path):
+        check_recorded(fields, str(path))
+    fields = experiment
+    for override in overrides:
+        _override(fields, override)
+    try:
+        return kind(**{"name": re.sub(r"[^\w.-]+", "-", path.stem), **fields})
+    except ValidationError as error:
+        location = error.errors()[0]["loc"]
+        where, message = explain(error, kind)
+        raise UserError(
+            f"{path}, line {_line(lines, location)}: {where + ': ' if where else ''}{message}"
+        ) from None
+
+
+def _of_one_run(fields: dict[str, Any]) -> dict[str, Any]:
+    """The `config.yaml` in a run's folder as an experiment, so that it can be run again; others as they are."""
+    named = isinstance(fields.get("method", PLAIN), str)
+    if "seed" not in fields or "seeds" in fields or "methods" in fields or not named:
+        return fields
+    rest = {name: value for name, value in fields.items() if name not in ("method", "mitigations", "seed")}
+    mitigations = fields.get("mitigations") or []
+    return {**rest, "methods": {fields.get("method", PLAIN): mitigations}, "seeds": [fields["seed"]]}
+
+
+def _read_yaml(text: str, path: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
+    """The file's values, and for each path into them the line it stands on."""
+    fields, lines = parse_yaml(text, str(path), "check indentation and quotes.")
+    if not isinstance(fields, dict):
+        raise UserError(
+            f"{path}: an experiment is a mapping with `model:` and `stream:`; the file holds none."
+        )
+    return fields, lines
+
+
+def _line(lines: dict[tuple[Any, ...], int], location: Sequence[Any]) -> int:
+    """The line of the deepest part of `location` that stands in the file."""
+    where = tuple(part for part in location if not _is_type_tag(part))
+    while where and where not in lines:
+        where = where[:-1]
+    return lines.get(where, 1)
+
+
+def _override(fields: dict[str, Any], override: str) -> None:
+    """Set one dotted field, in place."""
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise UserError(f"'{override}' is not an override; write field=value, for instance train.lr=1e-4.")
+    value = parse_yaml(text, f"the value of '{override}'", "quote it if it holds special signs.").value
+    *parents, last = dotted.split(".")
+    here: Any = fields
+    for part in parents:
+        here = _enter(here, part, override)
+    if isinstance(here, list):
+        here[_position(here, last, override)] = value
+    elif isinstance(here, dict):
+        here[last] = value
+    else:
+        raise UserError(f"'{override}': nothing can be set below {'.'.join(parents)}, which is {here!r}.")
+
+
+def _enter(here: Any, part: str, override: str) -> Any:
+    if isinstance(here, list):
+        index = _position(here, part, override)
+        if isinstance(here[index], str):  # `- ldifs` is short for `- ldifs: {}`
+            here[index] = {here[index]: {}}
+        return here[index]
+    if isinstance(here, dict):
+        if here.get(part) is None:
+            here[part] = {}
+        return here[part]
+    raise UserError(f"'{override}': '{part}' is below {here!r}, which has no fields.")
+
+
+def _position(here: list[Any], part: str, override: str) -> int:
+    if not part.isdecimal() or len(part) > 9 or int(part) >= len(here):
+        raise UserError(f"'{override}': '{part}' is not a position in a list of {len(here)}; count from 0.")
+    return int(part)

@@ -1,0 +1,216 @@
+"""The typed experiment file: load, override, validate, explain.
+
+An experiment names a model, a stream, one or more methods (each a list of mitigations), how to train, what
+generality is measured on, and the seeds. `Experiment.runs()` takes it apart into `Run`s: one method, one
+seed. Everything is checked before anything is loaded, and a mistake is answered with the file, the line,
+the field and the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_serializer
+
+from cl_forget.config.explaining import explain, shortened
+from cl_forget.config.tracking import Tracking
+from cl_forget.evaluation.options import Evaluation
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.section import Section
+from cl_forget.mitigations import MITIGATIONS, Chain, Mitigation
+from cl_forget.models.options import TextOptions
+from cl_forget.training.options import Training
+
+FOLDER_BYTES = 120  # of a folder's name; file systems take 255, and suffixes come on top
+
+
+PLAIN = "full fine-tuning"
+"""The name of the arm without any mitigation: the control every other arm is compared with."""
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every generator of random numbers takes."""
+
+
+FolderName = Annotated[str, Field(pattern=r"^[\w.-]*\w[\w.-]*$")]
+"""Letters, digits, `_`, `.` and `-`, and not of points alone."""
+
+
+ArmName = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def parse_mitigation(item: Any) -> Mitigation:
+    """A mitigation from what an experiment file may say: `name`, `{name: knob value}`, `{name: {field: value}}`.
+
+    Raises:
+        ValueError: unknown method or field, or a value out of range; the message is one line with the cure.
+    """
+    if isinstance(item, Mitigation):
+        return item
+    if isinstance(item, str):
+        item = {item: {}}
+    if not isinstance(item, dict) or len(item) != 1:
+        raise ValueError("a mitigation is written as `name`, `{name: strength}` or `{name: {field: value}}`")
+    name, fields = next(iter(item.items()))
+    try:
+        cls: type[Mitigation] = MITIGATIONS.get(str(name))
+    except UserError as error:
+        raise ValueError(str(error)) from None
+    if fields is None:
+        fields = {}
+    if not isinstance(fields, dict):
+        if cls.knob is None:
+            raise ValueError(f"'{name}' has no knob to set to {fields!r}; write `{name}` alone")
+        fields = {cls.knob: fields}
+    try:
+        return cls(**fields)
+    except ValidationError as error:
+        field, message = explain(error, cls)
+        raise ValueError(f"{name}: {field}: {message}" if field else f"{name}: {message}") from None
+
+
+def compose(mitigations: Sequence[Mitigation], train: Training) -> Chain:
+    """The mitigations of one arm, checked against each other and against how it is trained.
+
+    Raises:
+        UserError: they do not go together; the message gives the reason.
+    """
+    chain = Chain(mitigations)
+    for m in chain:
+        if m.own_head is not None and train.head == "probe":
+            raise UserError(
+                f"'{m.name}' cannot start from train.head: probe: {m.own_head}; give this method "
+                "`train: {head: zero-shot}`."
+            )
+    return chain
+
+
+MitigationItem = Annotated[SerializeAsAny[Mitigation], BeforeValidator(parse_mitigation)]
+
+
+def _named_data(value: Any) -> Any:
+    """Refuse what names no stream or suite: each is a name, or one name with its options."""
+    items = value if isinstance(value, list | tuple) else [value]
+    if not items:
+        raise ValueError("is empty; name at least one task")
+    for item in items:
+        named = bool(item) and (isinstance(item, str) or (isinstance(item, dict) and len(item) == 1))
+        if not named:
+            raise ValueError(
+                f"is written as `name` or `{{name: {{option: value}}}}`, not as {shortened(item)}"
+            )
+    return value
+
+
+Stream = Annotated[str | dict[str, Any] | list[str | dict[str, Any]], BeforeValidator(_named_data)]
+
+
+Suite = Annotated[str | dict[str, Any], BeforeValidator(_named_data)]
+
+
+class Shared(Section):
+    """What an experiment and each of its runs have in common."""
+
+    model: str = Field(min_length=1)
+    stream: Stream
+    train: Training = Training()
+    text: TextOptions = TextOptions()
+    suites: list[Suite] = []
+    probes: list[Suite] = []
+    evaluate: Evaluation = Evaluation()
+    track: Tracking = Tracking()
+
+
+class Run(Shared):
+    """One method, one seed: what `simulate` takes.
+
+    Attributes:
+        method: the arm's name in tables and legends.
+        model: "emoji-clip", "open_clip:<architecture>/<tag>", "hf:<name or folder>", ...
+        stream: a stream's name, `{name: {option: value}}`, or a list of these.
+        mitigations: the methods composed in this arm; none is plain full fine-tuning.
+        train: how each task is fine-tuned.
+        text: how a language model reads texts.
+        suites: what generality is measured on.
+        probes: tasks, never tuned on, whose linear-probe accuracy is followed (Δ_LP).
+        evaluate: how the model is measured.
+        track: where the run is followed besides its own files.
+        seed: fixes the order of the data and every random number.
+    """
+
+    method: str = PLAIN
+    mitigations: list[MitigationItem] = []
+    seed: Seed = 0
+
+    @model_serializer(mode="wrap")
+    def _plain(self, handler: Any) -> dict[str, Any]:
+        plain: dict[str, Any] = handler(self)
+        plain["mitigations"] = [{m.name: m.model_dump(mode="json")} for m in self.mitigations]
+        return plain
+
+    @classmethod
+    def parse(cls, fields: dict[str, Any]) -> Run:
+        """A run from plain values; raises `UserError` with one line where pydantic would list several."""
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            path, message = explain(error, cls)
+            raise UserError(f"{path}: {message}" if path else message) from None
+
+    def chain(self) -> Chain:
+        """The mitigations composed; raises `UserError` if they, and `train`, do not go together."""
+        return compose(self.mitigations, self.train)
+
+    def training_key(self, specs: int | None = None) -> str:
+        """Equal for two runs whose fine-tuning is the same to the bit; post-hoc methods do not count.
+
+        Args:
+            specs: only on the tasks of this many entries of the stream; None for all of it.
+        """
+        fields = _without_bookkeeping(self.model_dump(mode="json"))
+        trained = [{m.name: m.model_dump(mode="json")} for m in self.chain().trained]
+        if {"lp_ft": {}} in trained:  # another name of the same training
+            trained.remove({"lp_ft": {}})
+            fields["train"]["head"] = "probe"
+        kept = {key: fields[key] for key in ("model", "train", "text", "seed")}
+        kept["validation_limit"] = fields["evaluate"]["limit"]  # early stopping and HMA read validation data
+        return _digest({**kept, "stream": self.specs()[:specs], "mitigations": trained})
+
+    def training_keys(self) -> list[str]:
+        """The training key after each entry of the stream, as far as later entries do not change it."""
+        count = len(self.specs())
+        first = count if self.chain().using("arrange") else 1  # joint training mixes the tasks
+        return [self.training_key(specs) for specs in range(first, count + 1)]
+
+    def shared_specs(self, keys: Sequence[str]) -> int:
+        """How many entries of the stream are trained as in the run with these `training_keys`, from the first."""
+        own = self.training_keys()
+        shared = [
+            number for number, key in enumerate(own, start=len(self.specs()) - len(own) + 1) if key in keys
+        ]
+        return max(shared, default=0)
+
+    def specs(self) -> list[str | dict[str, Any]]:
+        """The entries of the stream, one at least."""
+        return self.stream if isinstance(self.stream, list) else [self.stream]
+
+    def key(self) -> str:
+        """Equal for two runs that ask for the same result."""
+        fields = _without_bookkeeping(self.model_dump(mode="json"))
+        fields["mitigations"].sort(key=lambda item: next(iter(item)))
+        return _digest(fields)
+
+
+def _without_bookkeeping(fields: dict[str, Any]) -> dict[str, Any]:
+    """A run's fields without those that change no number."""
+    del fields["train"]["checkpoint_seconds"], fields["track"]
+    if fields["train"]["strategy"] == "single":
+        del fields["train"]["strategy"], fields["train"]["workers"]
+    return fields
+
+
+def _digest(fields: Any) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]

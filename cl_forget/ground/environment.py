@@ -1,0 +1,124 @@
+"""Where a run took place: versions, commit, machine, threads, folders."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.redact import redact
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGES = (
+    "cl-forget",
+    "torch",
+    "torchvision",
+    "open_clip_torch",
+    "transformers",
+    "peft",
+    "ray",
+    "avalanche-lib",
+)
+
+
+def quiet_libraries() -> None:
+    """Keep other packages' start-up chatter off the terminal; our own messages stay."""
+    import warnings
+
+    warnings.filterwarnings("ignore", module=r"(?!cl_forget)")
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    for handler in logging.getLogger().handlers:
+        if type(handler.formatter) is logging.Formatter:  # whoever has set another one formats for themselves
+            handler.setFormatter(_Discreet("%(message)s"))
+    logging.getLogger("cl_forget").setLevel(logging.INFO)
+    logging.getLogger("wandb").propagate = False  # it has log files of its own
+
+
+class _Discreet(logging.Formatter):
+    """Lines without secrets, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def device() -> str:
+    """Where models lie unless a caller says otherwise: the GPU if there is one.
+
+    The environment variable CL_FORGET_DEVICE ("cpu", "cuda:1", "mps") overrides it.
+
+    Raises:
+        UserError: the variable names no device of this machine.
+    """
+    import torch
+
+    asked = os.environ.get("CL_FORGET_DEVICE")
+    if asked is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=asked)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"CL_FORGET_DEVICE={asked}: there is no such device here ({reason}); set it to cpu, or unset it."
+        ) from None
+    return asked
+
+
+def describe() -> dict[str, Any]:
+    """Versions, commit of the working directory's repository, processor and threads; for `result.json`."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "commit": _commit(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "device": torch.cuda.get_device_name() if device().startswith("cuda") else device(),
+        "threads": torch.get_num_threads(),
+        "command": redact(" ".join([Path(sys.argv[0]).name, *redact(sys.argv[1:])])),
+    }
+
+
+def cache_folder() -> Path:
+    """Where outputs of frozen models are kept: $CL_FORGET_CACHE, or the user's cache folder."""
+    import platformdirs
+
+    return Path(os.environ.get("CL_FORGET_CACHE") or platformdirs.user_cache_path("cl_forget")) / "frozen"
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Largest memory so far, MiB: of the device if it is a GPU, else resident memory of the process."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**10 if sys.platform != "darwin" else peak / 2**20
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True, text=True, timeout=5, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,202 @@
+"""What a mitigation is, and how mitigations compose.
+
+A mitigation is a small typed parameter object with optional hooks. Each hook belongs to one place in the
+step, and `Chain` calls the places in a fixed order, whatever the order the mitigations were listed in:
+
+    stages      which experiences are trained together        joint
+    parameters  what is trained                               LoRA, freezing, linear probe
+    data        which samples, with which weight              replay, FLOW
+    loss        the task loss, and terms added to it          KD, LDIFS, FLYP
+    gradient    closed-form penalty gradients                 L2-SP, EWC
+    step        how gradient and update are taken             SAM, MoFO
+    weights     edits after the task                          WiSE-FT, LiNeS
+
+State a mitigation keeps is a plain dict of tensors that the loop checkpoints and restores with the model;
+the mitigation object itself never changes. This module imports no torch, so that names, knobs and ranges
+can be listed and checked at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from cl_forget.ground.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl_forget.models.base import FoundationModel
+    from cl_forget.streams.base import Experience
+    from cl_forget.training.context import Edit, Extra, Step, Task, Update
+    from cl_forget.training.options import Training
+
+    State = dict[str, Tensor]
+    Weights = dict[str, Tensor]
+
+
+PLACES = ("stages", "parameters", "data", "loss", "gradient", "step", "weights")
+
+
+class Mitigation(BaseModel):
+    """One method against forgetting: typed hyper-parameters and the hooks it needs, in one file.
+
+    Class attributes:
+        name: what the method is called in a configuration.
+        place: the place of its main hook, one of `PLACES`; fixes the order of composition.
+        knob: the field that trades speciality for generality, None if the method has none.
+        grid: default values of the knob for curves and sweeps.
+        absent: the knob's value at which the method does nothing; the chain then leaves it out.
+        conflicts: other method's name -> why the two cannot be combined.
+        claims: things only one method of a chain may own ("task loss", "adapter", ...).
+        needs_trunk: whether the method has nothing to act on when the trunk is not trained.
+        needs_full_weights: whether the method compares the weights with earlier ones of the same shape
+            and name while training, which adapters (LoRA) do not have.
+        post_hoc: whether the method only edits weights after the task, so that one fine-tune serves every
+            value of its knob.
+        whole_only: why the method needs whole weights or whole batches while training, so that it cannot be
+            trained sharded (`train.strategy: fsdp`); None if it can.
+        own_head: why the heads cannot start from a probe (`train.head: probe`); None if they can.
+        order: among the methods of one place, a lower number acts first; equal numbers act in order of name.
+        title, formula, cost, advice, source: for tables and docs (`docs/methods.md` is made from them).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    name: ClassVar[str]
+    place: ClassVar[str]
+    knob: ClassVar[str | None] = None
+    grid: ClassVar[tuple[float, ...]] = ()
+    absent: ClassVar[float | None] = None
+    conflicts: ClassVar[dict[str, str]] = {}
+    claims: ClassVar[frozenset[str]] = frozenset()
+    needs_trunk: ClassVar[bool] = True
+    needs_full_weights: ClassVar[bool] = False
+    post_hoc: ClassVar[bool] = False
+    whole_only: ClassVar[str | None] = None
+    own_head: ClassVar[str | None] = None
+    order: ClassVar[int] = 0
+    title: ClassVar[str]
+    formula: ClassVar[str]
+    cost: ClassVar[str] = "not measured"
+    advice: ClassVar[str] = ""
+    source: ClassVar[str]
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the knob stands at the value where the method does nothing."""
+        return self.knob is not None and self.absent is not None and getattr(self, self.knob) == self.absent
+
+    @property
+    def needs_past(self) -> bool:
+        """Whether the method does nothing (or no more than its knob's absence) in the first stage of a stream."""
+        return False
+
+    def with_knob(self, value: float) -> Mitigation:
+        """The same method at another strength."""
+        if self.knob is None:
+            raise UserError(f"'{self.name}' has no knob to turn.")
+        return type(self)(**{**self.model_dump(), self.knob: value})
+
+    # -- stages ----------------------------------------------------------------------------------------
+    def arrange(self, stages: list[tuple[Experience, ...]]) -> list[tuple[Experience, ...]]:
+        """Regroup the experiences; those of one group are trained together."""
+        return stages
+
+    # -- around one task -------------------------------------------------------------------------------
+    def start_task(self, task: Task, state: State) -> None:
+        """Before the first step of a task: fill `state`, ask `task.frozen` for teacher outputs.
+
+        Called again on resume with the checkpointed state, so it must not redo what `state` holds.
+        """
+
+    def shape_parameters(self, task: Task, state: State) -> None:
+        """Choose what is trained: set `requires_grad`, insert adapters. Deterministic, called on resume too."""
+
+    def finish_training(self, task: Task, state: State) -> None:
+        """After the last step, adapters still in place (re-fit the head, ...)."""
+
+    def restore_parameters(self, task: Task, state: State) -> None:
+        """Undo `shape_parameters`: merge adapters, so that parameter names are the model's own again."""
+
+    def end_task(self, task: Task, state: State) -> None:
+        """After training, on the tuned weights: collect what the next task needs (Fisher, memory, ...)."""
+
+    def train_task(self, task: Task, train: Training, live: dict[str, Any]) -> None:
+        """Trains the stage instead of the step loop. Claims "training loop".
+
+        Args:
+            task: the stage; parameters are chosen already; passes and steps are counted in `task.cost`.
+            train: epochs, batch size, optimiser.
+            live: objects kept as long as the simulation runs in this process. They are not checkpointed, so
+                what is missing after a restart must be made again from `task` and `state`.
+        """
+
+    # -- data ------------------------------------------------------------------------------------------
+    def sample_weights(self, step: Step, state: State) -> Tensor | None:
+        """(batch,) factors on the samples' losses; not normalised. Factors of several methods multiply."""
+        return None
+
+    def unit_weights(self, step: Step, state: State) -> Tensor | None:
+        """(units,) factors on the units' losses (tokens of a language model), before the sample mean."""
+        return None
+
+    def extra_batches(self, task: Task, number: int, state: State) -> list[Extra]:
+        """Batches of other data for step `number` (replay, reference data), each with its term in the loss."""
+        return []
+
+    # -- loss ------------------------------------------------------------------------------------------
+    def feature_depths(self, model: FoundationModel) -> Sequence[str]:
+        """Depths at which the student's features are needed in the loss."""
+        return ()
+
+    def objective(self, step: Step, state: State) -> Tensor | None:
+        """Replaces the cross-entropy of the task's own batch: (batch,) losses. Claims "task loss"."""
+        return None
+
+    def penalty(self, step: Step, state: State) -> Tensor | None:
+        """A scalar added to the loss (its strength included)."""
+        return None
+
+    # -- gradient --------------------------------------------------------------------------------------
+    def add_gradient(self, update: Update, state: State) -> None:
+        """Add a penalty's closed-form gradient to `update.parameters.gradients`, in place, no autograd."""
+
+    # -- step ------------------------------------------------------------------------------------------
+    def around_gradient(self, update: Update, gradient: Callable[[], Tensor], state: State) -> Tensor:
+        """Take the step's gradient; `gradient()` fills `.grad` afresh, at the weights as they then are.
+
+        It covers the whole objective (every micro-batch, every penalty, closed-form ones included) and
+        returns the loss.
+        """
+        return gradient()
+
+    def around_update(self, update: Update, apply: Callable[[], None], state: State) -> None:
+        """Take the optimiser's step; `apply()` does it."""
+        apply()
+
+    def after_step(self, update: Update, state: State) -> None:
+        """After the update (path integrals, running averages)."""
+
+    def should_stop(self, update: Update, state: State) -> bool:
+        """Whether the task ends with the step just taken; what follows training is done as ever."""
+        return False
+
+    def learning_rate_factor(self, model: FoundationModel, parameter: str) -> float:
+        """Factor on the learning rate of one parameter."""
+        return 1.0
+
+    def step_share(self) -> float:
+        """Share (0-1] of a task's steps that is taken."""
+        return 1.0
+
+    # -- weights ---------------------------------------------------------------------------------------
+    def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
+        """New weights from the tuned ones; `edit` holds the pre-trained and the task-start weights."""
+        return weights
+
+    def next_start(self, edit: Edit, weights: Weights) -> Weights:
+        """The weights that the next task starts from, given those it would start from otherwise."""
+        return weights

@@ -1,0 +1,148 @@
+"""The report's specification, built from results: sections, findings, methods, definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from cl_forget.comparison.comparison import Comparison, compare
+from cl_forget.comparison.measures import PRETRAINED
+from cl_forget.comparison.observations import check_comparable, run_name
+from cl_forget.comparison.records import Result
+from cl_forget.reporting import run_figures as _figures
+from cl_forget.reporting.numbers import listed, number
+from cl_forget.reporting.specification import (
+    Figure,
+    Method,
+    RunRecord,
+    Section,
+    Specification,
+    Table,
+    definitions_of,
+)
+from cl_forget.reporting.styles import method_styles
+
+
+def specify(
+    results: Sequence[Result],
+    title: str | None = None,
+    folders: Mapping[tuple[str, int], Path] | None = None,
+) -> Specification:
+    """The report on one or many runs of the same model, stream and suites.
+
+    Args:
+        results: one per method and seed, in any order.
+        title: of the page; by default it names the stream.
+        folders: (method, seed) -> where the run lies, to be shown with it.
+
+    Raises:
+        UserError: the results cannot be compared; the message says what differs.
+    """
+    check_comparable(results)
+    comparison = compare(results)
+    table = _figures.headline(comparison)
+    figures: dict[str, list[Figure | Table | None]] = {
+        "Trade-off": [_figures.tradeoff(comparison)],
+        "Results": [table, _figures.reliability(comparison)],
+        "Along the sequence": [
+            _figures.retention(comparison),
+            _figures.accuracy_matrix(comparison),
+            _figures.transfer(comparison),
+        ],
+        "Inside the model": [
+            _figures.probes(comparison),
+            _figures.drift(comparison),
+        ],
+        "Cost": [_figures.cost(comparison)],
+        "Runs": [_figures.listing(comparison)],
+    }
+    sections = [
+        Section(heading.lower().replace(" ", "-"), heading, tuple(item for item in items if item is not None))
+        for heading, items in figures.items()
+    ]
+    sections = [section for section in sections if section.items]
+    return Specification(
+        title=title or f"What was forgotten while learning {listed(comparison.tasks)}",
+        subtitle=_subtitle(comparison),
+        findings=tuple(_findings(comparison, table)),
+        methods=tuple(_methods(comparison)),
+        sections=tuple(sections),
+        runs=tuple(_record(result, folders or {}) for result in comparison.results),
+        definitions=definitions_of(sections),
+    )
+
+
+def _record(result: Result, folders: Mapping[tuple[str, int], Path]) -> RunRecord:
+    folder = folders.get((result.method, result.seed))
+    return RunRecord(
+        run_name(result),
+        result.method,
+        result.seed,
+        result.run,
+        result.environment,
+        folder=None if folder is None else str(folder),
+    )
+
+
+def _methods(comparison: Comparison) -> Iterable[Method]:
+    styles = method_styles(comparison.names, comparison.control, PRETRAINED)
+    for name in (PRETRAINED, *comparison.names):
+        style = styles[name]
+        role = {PRETRAINED: "reference", comparison.control: "control"}.get(name, "method")
+        yield Method(name, role, comparison.seeds(name), style.color, style.color_dark, style.symbol)  # type: ignore[arg-type]
+
+
+def _subtitle(comparison: Comparison) -> str:
+    seeds = sorted({result.seed for result in comparison.results})
+    count = f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed"
+    methods = f"{len(comparison.names)} methods" if len(comparison.names) > 1 else "1 method"
+    return f"{comparison.results[0].model} · {' → '.join(comparison.tasks)} · {methods} · {count}"
+
+
+def _findings(comparison: Comparison, table: Table) -> Iterable[str]:
+    """The comparison in sentences; each only if its numbers are known."""
+
+    def shown(method: str, name: str) -> str:
+        return f"{number(table.rows[method][name].mean, 'percent')}\N{NO-BREAK SPACE}%"
+
+    def mean(method: str, name: str) -> float | None:
+        return table.rows[method][name].mean
+
+    control, both = comparison.control, ("speciality", "generality")
+    rated = [name for name in comparison.names if None not in [mean(name, key) for key in both]]
+    if control in rated and mean(PRETRAINED, "generality") is not None:
+        yield (
+            f"Plain fine-tuning takes speciality from {shown(PRETRAINED, 'speciality')} to "
+            f"{shown(control, 'speciality')} and generality from {shown(PRETRAINED, 'generality')} to "
+            f"{shown(control, 'generality')}."
+        )
+        floor = (mean(control, "speciality") or 0) - 0.01
+        equal = [name for name in rated if name != control and (mean(name, "speciality") or 0) >= floor]
+        # A model that was not changed forgets nothing: that is worth saying, but it compares no two cures.
+        still = [name for name in equal if name in comparison.unchanged]
+        for name in still:
+            yield (
+                f"{name[0].upper()}{name[1:]} leaves the model as it was and trains only heads on it: no generality "
+                f"is lost, at {shown(name, 'speciality')} speciality."
+            )
+        moved = [name for name in equal if name not in still]
+        if moved:
+            best = max(moved, key=lambda name: mean(name, "generality") or 0)
+            among = "methods that change the model and end" if still else "methods"
+            yield (
+                f"Of the {among} at most a point below plain fine-tuning's speciality, {best} keeps the most "
+                f"generality: {shown(best, 'generality')}, at {shown(best, 'speciality')} speciality."
+            )
+        elif not still and len(rated) > 1:
+            yield "Every other method ends more than a point below plain fine-tuning's speciality."
+    yield from _caution(sorted({len(comparison.seeds(name)) for name in comparison.names}))
+
+
+def _caution(counts: Sequence[int]) -> Iterable[str]:
+    """What so many seeds per method can show, from the fewest to the most."""
+    fewest, most = counts[0], counts[-1]
+    if most == 1:
+        yield "One seed cannot tell a difference from chance: read these numbers as impressions."
+    elif fewest < 5:
+        seeds = f"{most} seeds" if fewest == most else f"{fewest} to {most} seeds per method"
+        yield f"{seeds} give numbers, not proof: five or more are needed to claim a difference."

@@ -1,0 +1,241 @@
+"""One self-contained page: the specification, plotly.js and a small script that draws the one with the other.
+
+The page fetches nothing, works from a file, and is readable without JavaScript (tables, matrices and the
+trade-off picture). What is drawn by script is drawn from the specification embedded in the page, which is
+also what the CSV buttons write.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from importlib.resources import files
+from itertools import groupby
+from typing import Any
+
+from cl_forget.comparison.measures import Cell, Frame, Measure
+from cl_forget.comparison.observations import lookup
+from cl_forget.ground.redact import redact
+from cl_forget.reporting.numbers import LIMITS, MISSING, SUFFIX, half_width, number, scale, with_interval
+from cl_forget.reporting.specification import Figure, RunRecord, Specification, Table, just_trained
+from cl_forget.reporting.tables import table_csv
+from cl_forget.streams.understood import Understood
+
+# Markers in a box from -10 to 10, by plotly name; chips and tables show the marker the figures use.
+PATHS = {
+    "circle": "M-8,0a8,8 0 1,0 16,0a8,8 0 1,0 -16,0Z",
+    "square": "M-7,-7H7V7H-7Z",
+    "diamond": "M0,-10L10,0L0,10L-10,0Z",
+    "triangle-up": "M0,-9L9,7H-9Z",
+    "triangle-down": "M0,9L9,-7H-9Z",
+    "pentagon": "M0,-9L8.6,-2.8L5.3,7.3H-5.3L-8.6,-2.8Z",
+    "hexagon": "M0,-9L7.8,-4.5V4.5L0,9L-7.8,4.5V-4.5Z",
+    "cross": "M-3,-9H3V-3H9V3H3V9H-3V3H-9V-3H-3Z",
+    "x": "M0,-4.2L4.7,-9L9,-4.7L4.2,0L9,4.7L4.7,9L0,4.2L-4.7,9L-9,4.7L-4.2,0L-9,-4.7L-4.7,-9Z",
+    "star": "M0,-10L2.5,-3.4L9.5,-3.1L4,1.3L5.9,8.1L0,4.2L-5.9,8.1L-4,1.3L-9.5,-3.1L-2.5,-3.4Z",
+}
+
+
+def page(specification: Specification, picture: bytes | None = None, live: str | None = None) -> str:
+    """The report as HTML.
+
+    Args:
+        specification: what to show.
+        picture: the trade-off as PNG, for readers without JavaScript.
+        live: the version of a page that is served and asks for newer ones; None for a page that stays.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    own = files("cl_forget.reporting.html") / "page"
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["groupby_order"] = _grouped
+    return environment.from_string((own / "page.html").read_text()).render(
+        report=specification,
+        many_seeds=any(len(method.seeds) > 1 for method in specification.methods),
+        picture=base64.b64encode(picture).decode() if picture else None,
+        live=live,
+        kind=_kind,
+        thumbnail=_thumbnail,
+        grid=_grid,
+        frames=just_trained,
+        number=number,
+        half_width=half_width,
+        with_interval=with_interval,
+        suffix=SUFFIX,
+        missing=MISSING,
+        saves=_saves,
+        knobbed=_knobbed,
+        paths=PATHS,
+        css=Markup((own / "page.css").read_text()),
+        script=Markup(_script()),
+        plotly=_compressed(get_plotlyjs()),
+        payload=_compressed(_payload(specification)),
+    )
+
+
+def _thumbnail(record: Understood) -> str | None:
+    """The picture of a sample as the page embeds it."""
+    return None if record.thumbnail is None else base64.b64encode(record.thumbnail).decode()
+
+
+def _kind(item: Figure | Table) -> str:
+    return "table" if isinstance(item, Table) else item.kind
+
+
+def _saves(item: Figure | Table) -> tuple[str, ...]:
+    """The formats an item can be saved in; what is read as a table is saved as one."""
+    return ("csv",) if _kind(item) in ("table", "listing") else ("csv", "svg", "png")
+
+
+def _knobbed(figure: Figure) -> list[str]:
+    """The methods that have settings to show along a knob."""
+    columns = zip(figure.folded.get("method", []), figure.folded.get("setting", []), strict=True)
+    return list(dict.fromkeys(method for method, setting in columns if setting is not None))
+
+
+def _grouped(measures: Sequence[Measure], key: str) -> Iterable[dict[str, Any]]:
+    """Neighbours of the same group, in order; jinja's own `groupby` would sort them."""
+    for group, members in groupby(measures, key=lambda measure: getattr(measure, key)):
+        yield {"grouper": group, "list": list(members)}
+
+
+def _grid(figure: Figure, method: str) -> dict[tuple[str, str], Cell]:
+    cells = lookup(figure.folded, "method", "row", "column")
+    return {(row, column): cell for (name, row, column), cell in cells.items() if name == method}
+
+
+def _script() -> str:
+    """The files of the page's script in their order, as one closure."""
+    parts = sorted(
+        (
+            file
+            for file in (files("cl_forget.reporting.html") / "page").iterdir()
+            if file.name.endswith(".js")
+        ),
+        key=lambda file: file.name,
+    )
+    return '"use strict";\n(async () => {\n' + "".join(part.read_text() for part in parts) + "})();\n"
+
+
+def _payload(specification: Specification) -> str:
+    """What the script draws from, as JSON."""
+    items = [item for section in specification.sections for item in section.items]
+    content = {
+        "methods": [asdict(method) for method in specification.methods],
+        "figures": {item.name: _packed(item) for item in items if isinstance(item, Figure)},
+        "tables": {item.name: table_csv(item) for item in items if isinstance(item, Table)},
+        "units": {
+            unit: {"scale": scale(unit), "suffix": suffix, "limits": LIMITS.get(unit, (None, None))}
+            for unit, suffix in SUFFIX.items()
+        },
+        **_runs(specification.runs),
+    }
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _compressed(text: str) -> str:
+    # Without a time stamp in it, the same report is the same file.
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
+
+
+def _packed(figure: Figure) -> dict[str, Any]:
+    """The figure with its columns of texts as levels and codes: thousands of trials repeat a few names."""
+    plain = asdict(figure)
+    plain["data"] = _pivoted(figure.data, ("value",))
+    short = {column: [_short(value) for value in values] for column, values in figure.folded.items()}
+    plain["folded"] = _pivoted(short, ("mean", "low", "high", "count"))
+    return plain
+
+
+def _pivoted(frame: Frame, values: Sequence[str]) -> dict[str, Any]:
+    """A long frame with one entry per run and a list per measure, if the page can put it together again.
+
+    The page takes it apart run by run, measure by measure; a frame in another order is left as it is.
+    """
+    keys = [name for name in frame if name not in (*values, "measure")]
+    if "measure" not in frame:
+        return {column: _coded(entries) for column, entries in frame.items()}
+    measures = list(dict.fromkeys(frame["measure"]))
+    lines = list(zip(*(frame[name] for name in keys), strict=True))
+    rows = {line: k for k, line in enumerate(dict.fromkeys(lines))}
+    order = [(rows[line], measures.index(m)) for line, m in zip(lines, frame["measure"], strict=True)]
+    if order != sorted(set(order)) or list(frame) != [*list(frame)[: -len(values)], *values]:
+        return {column: _coded(entries) for column, entries in frame.items()}
+    grids = {name: [[None] * len(rows) for _ in measures] for name in values}
+    for name in values:
+        for (row, measure), value in zip(order, frame[name], strict=True):
+            grids[name][measure][row] = value
+    return {
+        "columns": list(frame),
+        "measures": measures,
+        "keys": {name: _coded([row[k] for row in rows]) for k, name in enumerate(keys)},
+        "values": grids,
+    }
+
+
+def _coded(values: list[Any]) -> Any:
+    levels = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    if not any(isinstance(value, str) for value in levels) and 3 * len(levels) > len(values):
+        return values
+    return {"levels": list(levels), "codes": [levels[value] for value in values]}
+
+
+def _short(value: Any) -> Any:
+    # Means are only drawn and written with three digits; what is saved as CSV is `data`, to the last digit.
+    return float(f"{value:.7g}") if isinstance(value, float) else value
+
+
+def _runs(records: Sequence[RunRecord]) -> dict[str, Any]:
+    """Every run with what is its own; what all have in common, and each environment, stands once."""
+    # A run of an earlier version, or of somebody else, may hold what this one would not have written.
+    records = [
+        replace(
+            r,
+            configuration=redact(r.configuration),
+            environment=redact(r.environment),
+            reason=redact(r.reason),
+        )
+        for r in records
+    ]
+    flat = [dict(_flat(record.configuration)) for record in records]
+    shared = {
+        key: value
+        for key, value in (flat[0] if flat else {}).items()
+        if all(f.get(key) == value for f in flat)
+    }
+    environments: list[dict[str, Any]] = []
+    runs = []
+    for record, settings in zip(records, flat, strict=True):
+        environment = dict(_flat({k: v for k, v in record.environment.items() if k != "command"}))
+        if environment not in environments:
+            environments.append(environment)
+        plain = {f.name: getattr(record, f.name) for f in fields(record)}
+        del plain["configuration"]
+        runs.append(
+            plain
+            | {
+                "command": record.command,
+                "own": {key: value for key, value in settings.items() if key not in shared},
+                "environment": environments.index(environment),
+            }
+        )
+    return {"runs": runs, "common": shared, "environments": environments}
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as dotted names; one-item entries of lists (`ldifs: {strength: 1}`) are taken apart, too."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+            for item in value:
+                yield from _flat(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

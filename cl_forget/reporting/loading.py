@@ -1,0 +1,99 @@
+"""Finding results on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cl_forget.comparison.records import Result
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import StrPath, as_paths
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Finished runs found on disk.
+
+    Attributes:
+        results: one per run, in the order found. Where several folders were given and a method stands in more
+            than one, its name has the folder's behind it: "LDIFS (sweep-b)".
+        folders: (method, seed) -> the run's folder, below the path that was given.
+        unfinished: folders of runs that have begun and hold no result yet.
+    """
+
+    results: list[Result]
+    folders: dict[tuple[str, int], Path]
+    unfinished: list[Path]
+
+
+def load_results(paths: StrPath | Sequence[StrPath]) -> list[Result]:
+    """The results of `load_runs`, which says what is read and what is refused."""
+    return load_runs(paths).results
+
+
+def load_runs(paths: StrPath | Sequence[StrPath]) -> Loaded:
+    """Every `result.json` in the folders and below them, each read once.
+
+    Args:
+        paths: run folders, folders of run folders, or `result.json` files.
+
+    Raises:
+        UserError: a path does not exist, holds no result, or a result cannot be read; or two folders below
+            one path hold the same method and seed.
+    """
+    found: dict[Path, tuple[Path, Result]] = {}
+    unfinished: list[Path] = []
+    for path in as_paths(paths):
+        if not path.exists():
+            raise UserError(f"no folder {path}: give the folder that `cl-forget run` wrote.")
+        files = sorted(path.rglob("result.json")) if path.is_dir() else [path]
+        begun = [file.parent for file in sorted(path.rglob("state.json"))] if path.is_dir() else []
+        open_ = [folder for folder in begun if folder / "result.json" not in files]
+        if not files:
+            raise UserError(_nothing(path, open_))
+        unfinished += open_
+        for file in files:
+            if file.resolve() not in {known.resolve() for known in found}:
+                found[file] = path, Result.load(file)
+    return _named(found, unfinished)
+
+
+def _nothing(path: Path, unfinished: list[Path]) -> str:
+    if unfinished:
+        runs = "run has" if len(unfinished) == 1 else "runs have"
+        return (
+            f"no result.json in or below {path}: its {len(unfinished)} {runs} not finished; resume with --resume, or "
+            "watch with --serve."
+        )
+    return (
+        f"no result.json in or below {path}: give a folder that `cl-forget run` or `cl-forget sweep` wrote."
+    )
+
+
+def _named(found: dict[Path, tuple[Path, Result]], unfinished: list[Path]) -> Loaded:
+    sources: dict[str, set[Path]] = {}
+    for path, result in found.values():
+        sources.setdefault(result.method, set()).add(path)
+    several = {name for name, of in sources.items() if len(of) > 1 and _twice(name, found)}
+    results: list[Result] = []
+    folders: dict[tuple[str, int], Path] = {}
+    for file, (path, result) in found.items():
+        if result.method in several:
+            result = result.model_copy(
+                update={"method": f"{result.method} ({path.name or path.parent.name})"}
+            )
+        key = (result.method, result.seed)
+        if key in folders:
+            raise UserError(
+                f"'{result.method}' seed {result.seed} is in both {folders[key]} and {file.parent}: give one of them."
+            )
+        folders[key] = file.parent
+        results.append(result)
+    return Loaded(results, folders, unfinished)
+
+
+def _twice(method: str, found: dict[Path, tuple[Path, Result]]) -> bool:
+    """Whether the method has a seed that more than one folder holds a run of."""
+    seeds = [result.seed for _, result in found.values() if result.method == method]
+    return len(set(seeds)) < len(seeds)

@@ -1,0 +1,113 @@
+"""From folders to a report: what was run there, whatever it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import StrPath, as_paths
+from cl_forget.reporting._understood import find_understood
+from cl_forget.reporting.build import specify
+from cl_forget.reporting.loading import load_runs
+from cl_forget.reporting.numbers import listed
+from cl_forget.reporting.specification import Specification
+from cl_forget.reporting.sweep import specify_sweep
+
+if TYPE_CHECKING:
+    from cl_forget.comparison.trials import Trial
+    from cl_forget.config.protocol import Protocol
+
+
+def specify_folders(paths: StrPath | Sequence[StrPath], title: str | None = None) -> Specification:
+    """The report on what lies in the folders: finished runs, or sweeps, finished or not.
+
+    Args:
+        paths: run folders, folders that hold some, or folders of sweeps; several are compared in one report.
+        title: of the page.
+
+    Raises:
+        UserError: a folder is missing, holds nothing, or what they hold cannot be compared.
+    """
+    from cl_forget.comparison.analysis import sweep_summary
+
+    paths = as_paths(paths)
+    sweeps = [path for path in paths if is_sweep(path)]
+    if not sweeps:
+        loaded = load_runs(paths)
+        specification = specify(loaded.results, title, loaded.folders)
+        return replace(
+            specification,
+            findings=(*specification.findings, *_left_out(loaded.unfinished)),
+            understood=find_understood(paths),
+        )
+    if len(sweeps) < len(paths):
+        other = next(path for path in paths if path not in sweeps)
+        raise UserError(f"{sweeps[0]} is a sweep and {other} is not: report them separately.")
+    trials = load_sweeps(sweeps)
+    summary = sweep_summary(trials, _protocol(sweeps)) if trials else None
+    specification = specify_sweep(trials, summary, title, sweep_folders(sweeps))
+    return replace(specification, understood=find_understood(sweeps))
+
+
+def _left_out(unfinished: Sequence[Path]) -> Iterable[str]:
+    if unfinished:
+        names = [folder.name for folder in unfinished]
+        verb = "has" if len(names) == 1 else "have"
+        yield f"{listed(names)} {verb} not finished and {verb} no part in this: resume with --resume."
+
+
+def _protocol(sweeps: Sequence[Path]) -> Protocol | None:
+    """How the sweeps choose and compare; None, for the usual way, where they do not agree."""
+    from cl_forget.config.sweep import load_sweep
+
+    files = [file for path in sweeps if (file := path / "sweep.yaml").exists()]
+    protocols = [load_sweep(file).protocol for file in files]
+    return protocols[0] if protocols and all(other == protocols[0] for other in protocols) else None
+
+
+def is_sweep(path: StrPath) -> bool:
+    """Whether a sweep has been started in the folder."""
+    path = Path(path)
+    return (path / "sweep.json").exists() or (path / "trials").is_dir()
+
+
+def load_sweeps(paths: StrPath | Sequence[StrPath]) -> list[Trial]:
+    """The trials of every sweep; where a method stands in more than one, its name has the sweep's behind it."""
+    from cl_forget.comparison.trials import load_trials
+
+    paths = as_paths(paths)
+    trials = {path: load_trials(path) for path in paths}
+    places: dict[str, set[Path]] = {}
+    for path, of_sweep in trials.items():
+        for trial in of_sweep:
+            places.setdefault(trial.method, set()).add(path)
+    several = {method for method, where in places.items() if len(where) > 1}
+    names = _names(paths)
+    return [
+        trial.model_copy(
+            update={
+                "id": trial.id if len(paths) == 1 else f"{names[path]}/{trial.id}",
+                "sweep": names[path],
+                "method": f"{trial.method} ({names[path]})" if trial.method in several else trial.method,
+                "folder": trial.folder or f"trials/{trial.id}",
+            }
+        )
+        for path, of_sweep in trials.items()
+        for trial in of_sweep
+    ]
+
+
+def sweep_folders(paths: Sequence[Path]) -> dict[str, Path]:
+    """Sweep, as `load_sweeps` calls it -> its folder."""
+    return {name: path for path, name in _names(paths).items()}
+
+
+def _names(paths: Sequence[Path]) -> dict[Path, str]:
+    """A short name for each folder: its last part, or its whole path where two end alike."""
+    last = [path.resolve().name for path in paths]
+    return {
+        path: name if last.count(name) == 1 else str(path) for path, name in zip(paths, last, strict=True)
+    }

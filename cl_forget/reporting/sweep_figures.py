@@ -1,0 +1,385 @@
+"""The figures and tables of a sweep's report as pure data; None where nothing was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import log10
+from typing import TYPE_CHECKING, Any
+
+from cl_forget.comparison.comparison import compare
+from cl_forget.comparison.measures import PRETRAINED, Cell, Frame, Measure
+from cl_forget.comparison.observations import check_comparable, collect, fold
+from cl_forget.comparison.records import Result
+from cl_forget.comparison.trials_view import SECONDS, SweepView
+from cl_forget.evaluation.definitions import DEFINITIONS
+from cl_forget.reporting import run_figures as _figures
+from cl_forget.reporting.specification import Figure, Table
+
+if TYPE_CHECKING:
+    from cl_forget.comparison.analysis import SweepSummary
+    from cl_forget.comparison.trials import Trial
+
+SEARCH_COST = (
+    Measure(
+        "seconds",
+        "Time of all trials",
+        "seconds",
+        "wall-clock seconds of the method's trials, sharing included",
+        "lower",
+    ),
+    Measure("fine_tunes", "Fine-tunes", "count", "trainings the trials needed between them", "lower"),
+    Measure(
+        "passes",
+        "Passes",
+        "count",
+        "forward, backward and frozen passes of those trainings, in samples",
+        "lower",
+    ),
+    Measure("trials", "Trials", "count", "settings times seeds"),
+)
+POSITION = "position"
+
+
+def _observations(view: SweepView, measures: Sequence[Measure], role: str | None = None) -> Frame:
+    def entries() -> Iterable[tuple[dict[str, Any], float | None]]:
+        for trial in view.trials:
+            if role is not None and trial.role != role:
+                continue
+            knob, setting = view.places.get(trial.id, (None, None)) if trial.role == "tune" else (None, None)
+            values = view.values[trial.id]
+            keys = {"method": trial.method, "seed": trial.seed, "run": trial.id}
+            for measure in measures:
+                yield (
+                    {**keys, "measure": measure.name, "knob": knob, "setting": setting},
+                    values.get(measure.name),
+                )
+
+    return collect(entries())
+
+
+def tradeoff(view: SweepView) -> Figure | None:
+    """Every setting of every method, mean over seeds, with each method's curve."""
+    names = {measure.name for measure in view.measures}
+    y = next((name for name in ("generality", "delta_lp", "bwt") if name in names), None)
+    if y is None or "speciality" not in names:
+        return None
+    data = _observations(view, view.measures)
+    reported = {trial.method for trial in view.trials if trial.role == "report"}
+    folded = fold(data)
+    _add_pretrained(view, data, folded)
+    several = (
+        max(len({t.seed for t in s.trials.values()}) for found in view.settings.values() for s in found) > 1
+    )
+    shading = " The shading is the 95 % interval over seeds." * several
+    return Figure(
+        name="tradeoff",
+        title="What generality does the speciality cost?",
+        how_to_read="Each line is a method with its knob turned from weak to strong, a point per setting, mean over "
+        "seeds; the large marker is the setting chosen on validation data. Up and to the right is better, and on "
+        f"the grey stair no other point is better on both.{shading}",
+        kind="tradeoff",
+        measures=view.measures,
+        data=data,
+        folded=folded,
+        x="speciality",
+        y=y,
+        order={"unordered": view.unordered, "trials": ("yes",)},
+        selected={name: value for name, value in view.selected.items() if name not in reported},
+        notes=("Numbers along a line are settings of its method's knob.",) if view.settings else (),
+    )
+
+
+def _add_pretrained(view: SweepView, data: Frame, folded: Frame) -> None:
+    corners = view.summary.pretrained
+    for name, value in zip(("speciality", "generality"), corners or (), strict=False):
+        row = {
+            "method": PRETRAINED,
+            "seed": None,
+            "run": None,
+            "measure": name,
+            "knob": None,
+            "setting": None,
+        }
+        for key, entry in {**row, "value": value}.items():
+            data[key].append(entry)
+        for key, entry in {**row, "mean": value, "low": None, "high": None, "count": 1}.items():
+            if key in folded:
+                folded[key].append(entry)
+
+
+def knobs(view: SweepView) -> Figure | None:
+    """Two measures along the knob of each method."""
+    wanted = ("speciality", "generality", "retention", "bwt", "kl_to_base", "delta_lp", "train_seconds")
+    measures = tuple(m for m in view.measures if m.name in wanted)
+    data = _observations(view, measures, "tune")
+    if not data:
+        return None
+    turned = [
+        s is not None and m not in view.unordered
+        for m, s in zip(data["method"], data["setting"], strict=True)
+    ]
+    data = {
+        name: [v for v, keep in zip(column, turned, strict=True) if keep] for name, column in data.items()
+    }
+    if not data["method"] or len(measures) < 2:
+        return None
+    return Figure(
+        name="knobs",
+        title="How sensitive is each method to its knob?",
+        how_to_read="One plot per method, its knob from left to right. A flat line is a knob that does not matter, a "
+        "steep one must be tuned. The dotted line marks the setting chosen on validation data.",
+        kind="knobs",
+        measures=measures,
+        data=data,
+        folded=fold(data),
+        x=measures[0].name,
+        y=next((m.name for m in measures if m.name == "generality"), measures[1].name),
+        selected=view.selected,
+    )
+
+
+def parallel(view: SweepView) -> Figure | None:
+    """A line per trial through its settings and what came of them."""
+    finished = [trial for trial in view.trials if view.values[trial.id].get("speciality") is not None]
+    wanted = ("speciality", "generality", "bwt", "delta_lp", "kl_to_base", "train_seconds")
+    outcomes = [m for m in view.measures if m.name in wanted]
+    knobs = _knob_axes(view, finished)
+    if len(finished) < 2 or not knobs:
+        return None
+    data: Frame = {
+        "run": [trial.id for trial in finished],
+        "method": [trial.method for trial in finished],
+        "seed": [trial.seed for trial in finished],
+        "setting": [_setting(trial) for trial in finished],
+    }
+    for measure, values in knobs:
+        data[measure.name] = values
+    for measure in outcomes:
+        data[measure.name] = [view.values[trial.id].get(measure.name) for trial in finished]
+    axes = [measure.name for measure, _ in knobs] + [measure.name for measure in outcomes]
+    return Figure(
+        name="parallel",
+        title="Which settings lead where?",
+        how_to_read="One line per setting, or per trial with 'single seeds', from its knob on the left to what "
+        "came of it on the right. Draw a box "
+        "over an axis to keep only the trials that pass through it, also in the list below; a double click lets go. "
+        "What a trial did not measure runs below the axis.",
+        kind="parallel",
+        measures=(*(measure for measure, _ in knobs), *outcomes),
+        data=data,
+        folded={},
+        order={"axes": tuple(axes), "log": tuple(name for name in axes if _spans_decades(data[name]))},
+    )
+
+
+def _knob_axes(view: SweepView, trials: Sequence[Trial]) -> list[tuple[Measure, list[float | None]]]:
+    """The numbers in which trials differ; the knobs of many methods share one axis, each from low to high."""
+    fields = [dict(_numbers(trial)) for trial in trials]
+    names = [
+        name for name in dict.fromkeys(n for f in fields for n in f) if len({f.get(name) for f in fields}) > 1
+    ]
+    names.sort(key=lambda name: -sum(name in f for f in fields))
+    axes = []
+    if len(names) > 4:
+        axes.append((Measure(POSITION, "Knob, low to high", "number", "rank of the setting in its method, 0 to 1"),
+                     [_rank(view, trial) for trial in trials]))  # fmt: skip
+        names = [name for name in names if sum(name in f for f in fields) > 0.5 * len(fields)][:4]
+    return axes + [
+        (Measure(name, name, "number", f"the setting {name}"), [f.get(name) for f in fields])
+        for name in names
+    ]
+
+
+def _numbers(trial: Trial) -> Iterable[tuple[str, float]]:
+    pairs = [
+        (f"{name}.{field}", value)
+        for item in trial.mitigations
+        for name, fields in item.items()
+        if isinstance(fields, Mapping)
+        for field, value in fields.items()
+    ]
+    for name, value in [*pairs, *trial.config.items()]:
+        if isinstance(value, int | float) and not isinstance(value, bool) and name != "seed":
+            yield name, float(value)
+
+
+def _rank(view: SweepView, trial: Trial) -> float | None:
+    settings = view.settings.get(trial.method, [])
+    for index, setting in enumerate(settings):
+        if trial.id in {t.id for t in setting.trials.values()}:
+            return index / (len(settings) - 1) if len(settings) > 1 else None
+    return None
+
+
+def _spans_decades(values: Sequence[float | None]) -> bool:
+    known = [value for value in values if value is not None]
+    return bool(known) and min(known) > 0 and log10(max(known)) - log10(min(known)) > 1.3
+
+
+def along(results: Sequence[Result]) -> dict[str, list[Figure | Table | None]]:
+    """The figures along the stream and inside the model, of the chosen settings."""
+    if not results:
+        return {}
+    check_comparable(results)
+    comparison = compare(results)
+    return {
+        "Along the sequence": [
+            _figures.retention(comparison),
+            _figures.accuracy_matrix(comparison),
+            _figures.transfer(comparison),
+        ],
+        "Inside the model": [
+            _figures.probes(comparison),
+            _figures.drift(comparison),
+            _figures.reliability(comparison),
+        ],
+    }
+
+
+def cost(view: SweepView) -> Figure | None:
+    """What each method's tuning trials cost together."""
+    data = collect(
+        ({"method": m.method, "seed": None, "measure": name}, getattr(m.spent, name))
+        for m in view.summary.methods
+        for name in (measure.name for measure in SEARCH_COST)
+    )
+    if not data:
+        return None
+    return Figure(
+        name="cost",
+        title="What did the search cost?",
+        how_to_read="Per method, all its tuning trials together. Trials that share a fine-tune count it once, so a "
+        "method whose knob is turned after training is cheap to tune.",
+        kind="bars",
+        measures=tuple(measure for measure in SEARCH_COST if measure.name in data["measure"]),
+        data=data,
+        folded=fold(data),
+    )
+
+
+# Tables
+
+
+def table(view: SweepView) -> Table:
+    """Per method the chosen setting, its paired differences, and what its whole curve is worth."""
+    summary = view.summary
+    columns = _columns(summary)
+    rows = {m.method: {measure.name: _cell(read(m)) for measure, read in columns} for m in summary.methods}
+    corners = dict(zip(("speciality", "generality"), summary.pretrained or (), strict=False))
+    if corners.get("generality"):
+        corners["retention"] = 1.0
+    rows = {PRETRAINED: {measure.name: Cell(corners.get(measure.name)) for measure, _ in columns}} | rows
+    measures = [measure for measure, _ in columns]
+    for measure in measures:
+        _figures.mark_best(measure, {name: row for name, row in rows.items() if name != PRETRAINED})
+    chosen = ", ".join(
+        f"{m.method}: {m.choice.label}" for m in summary.methods if m.choice and m.choice.label
+    )
+    return Table(
+        name="results",
+        title="Every method at the setting chosen on validation data",
+        how_to_read="Test data, mean over seeds ± its 95 % interval. Bold is the best of a column. Differences are "
+        "paired by seed: above 0 by more than the interval is a gain that chance does not explain.",
+        measures=tuple(m for m in measures if any(row[m.name].mean is not None for row in rows.values())),
+        rows=rows,
+        notes=(*summary.statements, *([f"Chosen: {chosen}."] if chosen else [])),
+    )
+
+
+def _columns(summary: SweepSummary) -> list[tuple[Measure, Any]]:
+    def value(name: str, title: str, unit: Any, better: Any) -> tuple[Measure, Any]:
+        return Measure(
+            name, title, unit, DEFINITIONS[name], better, "Chosen setting"
+        ), lambda m: m.values.get(name)
+
+    def against(name: str, title: str, unit: Any, better: Any) -> tuple[Measure, Any]:
+        definition = f"{DEFINITIONS['paired_difference']}; from plain fine-tuning, of: {DEFINITIONS[name]}"
+        group = "Against plain fine-tuning"
+        return Measure(
+            f"against:{name}", title, unit, definition, better, group
+        ), lambda m: m.against_plain.get(name)
+
+    level = f"{summary.retention_level:.0%}"
+    target = "–" if summary.target_level is None else f"{summary.target_level:.0%}"
+
+    def whole(name: str, title: str, definition: str) -> tuple[Measure, Any]:
+        measure = Measure(name, title, "percent", DEFINITIONS[definition], "higher", "Whole curve")
+        return measure, lambda method: getattr(method, name)
+
+    return [
+        value("speciality", "Speciality", "percent", "higher"),
+        value("generality", "Generality", "percent", "higher"),
+        value("retention", "Retention", "percent", "higher"),
+        value("bwt", "BWT", "change", "higher"),
+        value("delta_lp", "Δ_LP", "change", "higher"),
+        value("kl_to_base", "KL to base", "nats", "lower"),
+        against("speciality", "Δ speciality", "change", "higher"),
+        against("generality", "Δ generality", "change", "higher"),
+        whole("hypervolume", "Hypervolume", "hypervolume"),
+        whole("target_at_retention", f"Speciality at {level} retention", "target_at_equal_retention"),
+        whole("retention_at_target", f"Retention at {target} speciality", "retention_at_equal_target"),
+    ]
+
+
+def _cell(estimate: Any) -> Cell:
+    return Cell(None) if estimate is None else Cell(estimate.mean, estimate.low, estimate.high)
+
+
+def listing(view: SweepView) -> Figure:
+    """One line per trial."""
+    measures = tuple(m for m in view.measures if not m.name.startswith(("task:", "suite:")))[:10]
+    return _trial_list(
+        view,
+        view.trials,
+        "trials",
+        "Every trial",
+        "One line per trial. Press a name for the command that makes it again, its settings and where it lies.",
+        ("run", "setting", "status"),
+        measures,
+    )
+
+
+def failures(view: SweepView) -> Figure | None:
+    """The trials that did not finish, with their reasons; None if all did."""
+    broken = {failure.id for failure in view.summary.failures}
+    trials = [trial for trial in view.trials if trial.id in broken]
+    if not trials:
+        return None
+    return _trial_list(
+        view,
+        trials,
+        "failures",
+        "What did not finish, and why",
+        "A sweep goes on when a trial fails: it is recorded with its reason, and counts in no mean. "
+        "Pruned trials were stopped early because others did better.",
+        ("run", "setting", "status", "reason"),
+        (SECONDS,),
+    )
+
+
+def _trial_list(
+    view: SweepView,
+    trials: Sequence[Trial],
+    name: str,
+    title: str,
+    how_to_read: str,
+    texts: tuple[str, ...],
+    measures: tuple[Measure, ...],
+) -> Figure:
+    data: Frame = {
+        "run": [trial.id for trial in trials],
+        "method": [trial.method for trial in trials],
+        "seed": [trial.seed for trial in trials],
+        "setting": [_setting(trial) for trial in trials],
+        "status": [trial.status.replace("_", " ") for trial in trials],
+        "reason": [trial.reason for trial in trials],
+    }
+    for measure in measures:
+        data[measure.name] = [view.values[trial.id].get(measure.name) for trial in trials]
+    return Figure(name, title, how_to_read, "listing", measures, data, {}, order={"text": texts})
+
+
+def _setting(trial: Trial) -> str | None:
+    parts = [] if trial.knob is None or trial.value is None else [f"{trial.knob} = {trial.value:g}"]
+    parts += [f"{name} = {value}" for name, value in trial.config.items() if name != "seed"]
+    return ", ".join(parts) or None

@@ -1,0 +1,43 @@
+"""A run whose fine-tuning another run takes over instead of repeating it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cl_forget.config.run import Run
+from cl_forget.ground.errors import UserError
+from cl_forget.streams import load_stream
+from cl_forget.training.checkpoints import RunFolder
+
+
+class Donor:
+    """A run, finished or not, that starts with the fine-tuning of another one.
+
+    Args:
+        path: its folder.
+        run: the run that takes over.
+
+    Attributes:
+        stages: how many stages it can give: all of them where both ask for the same fine-tuning, else those
+            of the specs that both streams begin with, as far as they are trained.
+
+    Raises:
+        UserError: it has nothing to give.
+    """
+
+    def __init__(self, path: Path, run: Run) -> None:
+        self.folder = RunFolder(path)
+        state = self.folder.state
+        self._entries: list[dict[str, Any]] = state.get("stages", [])
+        shared = run.shared_specs(state.get("training_keys", []))
+        if shared == len(run.specs()):
+            self.stages = len(self._entries)
+        else:
+            self.stages = min(len(self._entries), len(load_stream(run.specs()[:shared])) if shared else 0)
+        if not self.stages:
+            raise UserError(f"{path} does not hold a run that starts with this fine-tuning; run without it.")
+
+    def entry(self, index: int) -> dict[str, Any]:
+        """What its state says of stage `index`."""
+        return self._entries[index]

@@ -1,0 +1,81 @@
+"""What whoever reads a result has to know of how it came about, as sentences."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Sequence
+
+from cl_forget.config.run import Run
+from cl_forget.evaluation.batch_norm import statistics
+from cl_forget.ground.records import Row
+from cl_forget.mitigations.chain import Chain
+from cl_forget.models.base import FoundationModel
+from cl_forget.streams.base import Experience
+
+logger = logging.getLogger("cl_forget")
+
+NEAR_CHANCE = 0.1
+"""Below this share of the way from chance to perfect, class names say next to nothing."""
+
+
+@functools.cache
+def say_once(line: str) -> None:
+    """Log a line, once in a process: the runs of an experiment share most of what there is to say."""
+    logger.warning(line)
+
+
+def notes_on(
+    run: Run, chain: Chain, model: FoundationModel, tasks: Sequence[Experience], pretrained: Row
+) -> list[str]:
+    """All notes on one run.
+
+    Args:
+        run: how it is trained.
+        chain: its mitigations.
+        model: the pre-trained model.
+        tasks: the experiences of its stream.
+        pretrained: row 0, of which validation data are read.
+    """
+    return [*_heads(run, chain, model, tasks, pretrained), *_statistics(run, chain, model)]
+
+
+def _heads(
+    run: Run, chain: Chain, model: FoundationModel, tasks: Sequence[Experience], pretrained: Row
+) -> list[str]:
+    """Which zero-shot heads start near chance."""
+    from_names = run.train.head != "probe" and model.zero_shot
+    if not from_names or any("head initialisation" in m.claims for m in chain):
+        return []
+    found = []
+    for task in tasks:
+        accuracy = pretrained.tasks[task.name].validation.accuracy
+        classes = len(task.labels.classes) if task.labels is not None else 0
+        if accuracy is not None and classes > 1 and (classes * accuracy - 1) / (classes - 1) < NEAR_CHANCE:
+            found.append(f"{task.name} ({accuracy:.0%} of {classes} classes, chance {1 / classes:.0%})")
+    if not found:
+        return []
+    return [
+        f"Zero-shot heads start near chance on {', '.join(found)}: their class names tell this model little; "
+        "train.head: probe starts heads from a linear probe."
+    ]
+
+
+def _statistics(run: Run, chain: Chain, model: FoundationModel) -> list[str]:
+    """What becomes of BatchNorm's running statistics, where the model has any."""
+    if not statistics(model):
+        return []
+    if run.train.batch_norm == "frozen":
+        if "batch_norm" not in chain:
+            return []
+        return [
+            "batch_norm replaces the BatchNorm statistics of the pre-trained model, which train.batch_norm: frozen "
+            "keeps, by those of the last task; leave it out, or set train.batch_norm: update."
+        ]
+    edits = [m.name for m in chain.using("edit_weights") if m.name != "batch_norm"]
+    if not edits or "batch_norm" in chain:
+        return []
+    return [
+        f"BatchNorm's running statistics were updated in training and mixed by {', '.join(edits)} like weights, not "
+        "re-estimated; add batch_norm to the method, or set train.batch_norm: frozen."
+    ]
