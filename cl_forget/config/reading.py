@@ -9,13 +9,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from cl_forget.config.experiment import Experiment
 from cl_forget.config.explaining import _is_type_tag, explain
+from cl_forget.config.recorded import check_recorded, is_recorded
 from cl_forget.config.run import PLAIN
-from cl_forget.documents import MAX_YAML_CHARACTERS, parse_yaml, read_text
+from cl_forget.ground.documents import MAX_YAML_CHARACTERS, parse_yaml, read_text
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
-from cl_forget.recorded import check_recorded, is_recorded
 
 Named = TypeVar("Named", bound=BaseModel)
 
@@ -24,7 +23,9 @@ def load_file(path: StrPath, kind: type[Named], overrides: Sequence[str] = ()) -
     """Read a YAML file as `kind`, named after the file where it gives no name; errors as `load_experiment`."""
     path = Path(path)
     if not path.exists():
-        word, example = ("experiment", "quickstart") if kind is Experiment else ("sweep", "quickstart-sweep")
+        word, example = (
+            ("experiment", "quickstart") if kind.__name__ == "Experiment" else ("sweep", "quickstart-sweep")
+        )
         raise UserError(f"no {word} file at {path}; experiments/{example}.yaml is one to start from.")
     text = read_text(path, "give a YAML text file.", limit=4 * MAX_YAML_CHARACTERS)
     fields, lines = _read_yaml(text, path)

@@ -118,8 +118,8 @@ class Shared(Section):
     stream: Stream
     train: Training = Training()
     text: TextOptions = TextOptions()
-    suites: list[Suite] = []
-    probes: list[Suite] = []
+    suites: list[Suite] = Field(default_factory=list)
+    probes: list[Suite] = Field(default_factory=list)
     evaluate: Evaluation = Evaluation()
     track: Tracking = Tracking()
 
@@ -142,7 +142,7 @@ class Run(Shared):
     """
 
     method: str = PLAIN
-    mitigations: list[MitigationItem] = []
+    mitigations: list[MitigationItem] = Field(default_factory=list)
     seed: Seed = 0
 
     @model_serializer(mode="wrap")

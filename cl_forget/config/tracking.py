@@ -35,7 +35,7 @@ class Tracking(Section):
     entity: str | None = Field(None, min_length=1)
     group: str | None = Field(None, min_length=1, max_length=128)
     job_type: str = Field("run", min_length=1, max_length=64)
-    tags: list[Annotated[str, Field(min_length=1, max_length=64)]] = []
+    tags: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(default_factory=list)
     artifacts: bool = False
     timeout: float = Field(20.0, gt=0, le=600)
     kl_every: int = Field(25, ge=1)

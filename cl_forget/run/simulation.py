@@ -418,7 +418,7 @@ class Simulation:
         if self.workers.rank > 0:
             return NullTracker()
         place = self.folder.path if self.folder.lasting else Path.cwd()
-        return start_tracker(self.run, place, self.state["tracked_as"], *self._names())
+        return start_tracker(self.run, place, self.state["tracked_as"], *self._names(), draw=_tradeoff)
 
 
 def _saved_state(run: Run, folder: RunFolder, resume: bool) -> dict[str, Any]:
@@ -443,3 +443,11 @@ def _saved_state(run: Run, folder: RunFolder, resume: bool) -> dict[str, Any]:
 
 def _stage_name(stage: tuple[Experience, ...] | None) -> str | None:
     return None if stage is None else " + ".join(experience.name for experience in stage)
+
+
+def _tradeoff(result: Result) -> bytes | None:
+    """The trade-off of one finished run as a PNG."""
+    from cl_forget.reporting import specify
+    from cl_forget.reporting.print.pictures import tradeoff_png
+
+    return tradeoff_png(specify([result]))

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from cl_forget.ground.records import Scores
-    from cl_forget.models.base import FoundationModel
     from cl_forget.streams.scoring import Scoring
 
 CONTROL = ("Cc", "Cs", "Zl", "Zp")  # Unicode's control characters, halves of pairs, line and paragraph ends
@@ -157,8 +156,8 @@ class MeasuredData(Data, ABC):
     """Samples that only another library can judge: it is given the model and answers with scores."""
 
     @abstractmethod
-    def measure(self, model: FoundationModel, batch_size: int) -> Scores:
-        """The scores of `model`, in eval mode, on these samples."""
+    def measure(self, model: Any, batch_size: int) -> Scores:
+        """The scores of a `FoundationModel`, in eval mode, on these samples."""
 
 
 @dataclass(frozen=True)

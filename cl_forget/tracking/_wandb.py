@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,7 +97,9 @@ def files(run: Any) -> Path:
     return Path(run.settings.sync_dir)
 
 
-def log_media(run: Any, at: int, result: Result, folder: Path) -> None:
+def log_media(
+    run: Any, at: int, result: Result, folder: Path, draw: Callable[[Result], bytes | None]
+) -> None:
     """R matrix and knob curves as tables, and the pictures, as record `at`."""
     import wandb
 
@@ -106,7 +109,7 @@ def log_media(run: Any, at: int, result: Result, folder: Path) -> None:
     }
     if result.curves:
         tables["tables/curves"] = names.curve_table(result.curves, result.tasks, result.suites)
-    media: dict[str, Any] = _pictures(result, folder)
+    media: dict[str, Any] = _pictures(result, folder, draw)
     for name, (columns, lines) in tables.items():
         media[name] = wandb.Table(columns=[*columns], data=lines)
         # A table that is bound already is logged as a file alone, not as an artifact as well, for which the
@@ -115,15 +118,13 @@ def log_media(run: Any, at: int, result: Result, folder: Path) -> None:
     run.log(media, step=at)
 
 
-def _pictures(result: Result, folder: Path) -> dict[str, Any]:
+def _pictures(result: Result, folder: Path, draw: Callable[[Result], bytes | None]) -> dict[str, Any]:
     """The accuracy matrix, the trade-off curve, and whatever pictures stand in the run's folder."""
     import wandb
 
-    from cl_forget.reporting import specify
-    from cl_forget.reporting.print.pictures import tradeoff_png
     from cl_forget.tracking.heat_map import heat_map_png
 
-    drawn = {"accuracy_matrix": heat_map_png(result), "tradeoff": tradeoff_png(specify([result]))}
+    drawn = {"accuracy_matrix": heat_map_png(result), "tradeoff": draw(result)}
     for name, picture in drawn.items():
         if picture is not None:
             write_bytes(folder / f"{name}.png", picture)  # whole: the process may end before this thread

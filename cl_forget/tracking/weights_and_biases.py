@@ -54,8 +54,9 @@ class WandbTracker:
         tasks: Sequence[str],
         suites: Sequence[str],
         probes: Sequence[str],
+        draw: Callable[[Result], bytes | None],
     ) -> None:
-        self._asked, self._folder, self._identity = run, folder, identity
+        self._asked, self._folder, self._identity, self._draw = run, folder, identity, draw
         self._names = (list(tasks), list(suites), list(probes))
         self._timeout = run.track.timeout
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
@@ -78,7 +79,7 @@ class WandbTracker:
     def finish(self, at: int, result: Result, folder: Path) -> None:
         """The summary, R matrix and knob curves as tables, pictures, and the checkpoints if asked for."""
         self._calls.put(lambda run: run.summary.update(result.metrics))  # "test" and "validation"
-        self._calls.put(lambda run: _wandb.log_media(run, at + 1, result, folder))
+        self._calls.put(lambda run: _wandb.log_media(run, at + 1, result, folder, self._draw))
         if self._asked.track.artifacts:
             self._calls.put(lambda run: self._upload(run, folder))
         self._close(exit_code=0)

@@ -20,10 +20,10 @@ from torch import Tensor
 from cl_forget.ground.errors import TrainingDiverged
 from cl_forget.ground.progress import bar
 from cl_forget.ground.records import Cost
-from cl_forget.mitigations.chain import Chain
 from cl_forget.models.base import Batch, Prepared
 from cl_forget.training.context import Step, Task, Trainable, Update, part_like
 from cl_forget.training.head import resume_from_probe, start_from_probe, starts_from_probe
+from cl_forget.training.hooks import Hooks
 from cl_forget.training.options import Training
 from cl_forget.training.workers import Workers
 
@@ -37,7 +37,7 @@ def steps_of(sources: list[Prepared], train: Training) -> int:
 
 def fine_tune(
     task: Task,
-    chain: Chain,
+    chain: Hooks,
     train: Training,
     cost: Cost,
     resume: Groups | None = None,
@@ -69,7 +69,7 @@ class FineTune:
     def __init__(
         self,
         task: Task,
-        chain: Chain,
+        chain: Hooks,
         train: Training,
         cost: Cost,
         log: Callable[[dict[str, Any]], None],
@@ -348,7 +348,7 @@ def training_mode(model: torch.nn.Module, batch_norm: str = "frozen") -> None:
                 module.eval()
 
 
-def restore_state(chain: Chain, groups: Groups) -> None:
+def restore_state(chain: Hooks, groups: Groups) -> None:
     """Put the mitigations' tensors of a checkpoint back into the chain."""
     for name in chain.state:
         chain.state[name] = dict(groups.get(f"state/{name}", {}))

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import Weights
-
+    Weights: TypeAlias = dict[str, Tensor]
     Share: TypeAlias = float | Tensor
     """How much of the way from θ0 to θ a tensor goes: 0 is θ0, 1 is θ; a tensor holds one share per entry."""
 

@@ -1,1 +1,1 @@
-"""shared."""
+"""What several mitigations have in common: memories, adapters, quadratics, sharpness."""

@@ -1,1 +1,1 @@
-"""html."""
+"""The report as one self-contained page."""

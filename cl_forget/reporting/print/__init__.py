@@ -1,1 +1,1 @@
-"""print."""
+"""The report as pictures and tables for paper."""
