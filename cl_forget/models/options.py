@@ -27,7 +27,7 @@ class TextOptions(Section):
     """
 
     chat: bool | None = None
-    template_arguments: dict[str, Any] = {}
+    template_arguments: dict[str, Any] = Field(default_factory=dict)
     max_length: int | None = Field(None, ge=2)
     too_long: Literal["refuse", "truncate"] = "refuse"
     packing: bool | None = None
