@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from cl_forget.ground.errors import UserError
@@ -92,3 +92,19 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file (UTF-8) whole, flushed to disk before it gets its name."""
     write_bytes(path, text.encode())
+
+
+def write_all(output: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files into a folder, made if need be; each appears whole or not at all.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            write_bytes(output / name, content)
+    except OSError as error:
+        raise UserError(
+            f"nothing can be written to {output}: {error.strerror}. Choose another folder."
+        ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,8 +12,24 @@ from cl_forget.models.base import Batch, Forward
 from cl_forget.streams.text import PLAIN, Join
 
 if TYPE_CHECKING:
-    from cl_forget.models.causal_lm import CausalLM
     from cl_forget.streams.text import Prompt
+
+
+class LanguageModel(Protocol):
+    """What answering needs of a model.
+
+    Attributes:
+        lm: the transformers model, which generates.
+        device: where it lies.
+    """
+
+    lm: Any
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __call__(self, batch: Batch) -> Forward: ...
+
 
 DECODED_TOGETHER = 64
 """Prompts decoded in one batch at most."""
@@ -22,7 +38,7 @@ PADDED_AT_MOST = 128
 """Tokens of padding that are cheaper than a batch of its own."""
 
 
-def exact_matches(model: CausalLM, batch: Batch, forward: Forward) -> Tensor:
+def exact_matches(model: LanguageModel, batch: Batch, forward: Forward) -> Tensor:
     """(batch,) 1 where greedy decoding gives the response (or one that the judge accepts), else 0.
 
     Greedy decoding follows the response exactly as long as each of its tokens is the likeliest one, which the
@@ -60,7 +76,7 @@ def _accepted(samples: PreparedTexts, index: int, answer: str, ended: bool) -> b
 
 
 def decode(
-    model: CausalLM,
+    model: LanguageModel,
     form: TextFormat,
     prompts: list[Prompt],
     max_new_tokens: int,
@@ -110,7 +126,7 @@ def _alike(lengths: list[int], together: int) -> list[list[int]]:
 
 
 def _generate(
-    model: CausalLM, prompts: list[list[int]], limit: int, ends: tuple[int, ...]
+    model: LanguageModel, prompts: list[list[int]], limit: int, ends: tuple[int, ...]
 ) -> list[list[int]]:
     """The tokens after each prompt, padded behind the end."""
     from transformers import GenerationConfig
@@ -134,7 +150,7 @@ def _generate(
     return tokens
 
 
-def choices_right(model: CausalLM, batch: Batch, forward: Forward) -> Tensor:
+def choices_right(model: LanguageModel, batch: Batch, forward: Forward) -> Tensor:
     """(batch,) 1 where the response has the largest log-likelihood per token among its choices, else 0.
 
     The end token is left out of the mean: it belongs to the turn and not to the choice. The response itself

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cl_forget.ground.errors import UserError
 from cl_forget.models._chat import TODAY
 from cl_forget.models._texts import TextFormat, TextTable
 from cl_forget.streams.base import Experience
 from cl_forget.streams.text import TextData
 
-if TYPE_CHECKING:
-    from cl_forget.models.causal_lm import CausalLM
-
 SHOWN = 180  # characters of a prompt or a target; the middle of a longer one is left out
 
 
-def render_sample(model: CausalLM, experience: Experience) -> list[str]:
+def render_sample(form: TextFormat, experience: Experience) -> list[str]:
     """The first sample as it goes into a model: prompt and target with special tokens visible, and token counts.
 
     Reads every split on the way, since what a template refuses or what is too long must be found before training.
 
     Args:
-        model: the language model.
+        form: how the language model reads texts.
         experience: a text task or suite; of other data there is nothing to show.
 
     Raises:
         UserError: a sample that cannot be read; the message names the split.
     """
-    form, tables = model.form, {}
+    tables = {}
     for split, data in experience.splits().items():
         if not isinstance(data, TextData):
             return []

@@ -107,7 +107,7 @@ class CausalLM(FoundationModel):
 
     def see(self, experience: Experience) -> Seen:
         """The first sample as tokens; every split is read, so that what cannot be read is said at once."""
-        return Seen(render_sample(self, experience))
+        return Seen(render_sample(self.form, experience))
 
     def add_task(self, experience: Experience) -> None:
         """Nothing: a task needs no head of its own.

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_forget.comparison.records import Result
-from cl_forget.ground.errors import UserError
-from cl_forget.ground.files import StrPath, write_bytes
+from cl_forget.ground.files import StrPath, write_all
 from cl_forget.reporting._understood import find_understood
 from cl_forget.reporting.build import specify
 from cl_forget.reporting.specification import Specification, Table
@@ -109,7 +108,7 @@ def write_report(specification: Specification, output: StrPath) -> Report:
     }
     if picture is not None:
         contents["tradeoff.png"] = picture
-    write_whole(output, contents)
+    write_all(output, contents)
     return Report(
         page=output / "report.html",
         picture=output / "tradeoff.png" if picture is not None else None,
@@ -117,19 +116,3 @@ def write_report(specification: Specification, output: StrPath) -> Report:
         markdown=output / "table.md",
         specification=specification,
     )
-
-
-def write_whole(output: Path, contents: Mapping[str, bytes]) -> None:
-    """Write files into a folder, made if need be; each appears whole or not at all.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            write_bytes(output / name, content)
-    except OSError as error:
-        raise UserError(
-            f"the report cannot be written to {output}: {error.strerror}. Choose another folder."
-        ) from error

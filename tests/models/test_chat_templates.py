@@ -187,12 +187,12 @@ def test_what_a_template_adds_is_said_and_what_it_refuses_is_found_before_traini
     good = TextData(["Paris", "Rome"], [ASKED, "And of Italy?"])
     bad = TextData(["Paris", "Rome"], [[USER], [SYSTEM, USER]])
     model: Any = SimpleNamespace(form=form("qwen3"))
-    lines = render_sample(model, text_experience("t", good, good, good))
+    lines = render_sample(model.form, text_experience("t", good, good, good))
     assert any("puts <think>\\n\\n</think>\\n\\n before an answer" in line for line in lines)
     model = SimpleNamespace(form=form("gemma"))
     with pytest.raises(
         UserError, match="experience 't', train: sample 1: the chat template refuses the system role"
     ):
-        render_sample(model, text_experience("t", bad, good, good))
+        render_sample(model.form, text_experience("t", bad, good, good))
     model = SimpleNamespace(form=form("llama3"))
-    assert "told 26 Jul 2024" in render_sample(model, text_experience("t", good, good, good))[-1]
+    assert "told 26 Jul 2024" in render_sample(model.form, text_experience("t", good, good, good))[-1]

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 from cl_forget.comparison.measures import Cell, Measure
 from cl_forget.comparison.observations import lookup
 from cl_forget.ground.errors import UserError
-from cl_forget.ground.files import StrPath
+from cl_forget.ground.files import StrPath, write_all
 from cl_forget.ground.registry import closest
 from cl_forget.reporting.numbers import bounded, scale
 from cl_forget.reporting.print.pictures import INK, MARKERS, MUTED, Look, axis_title, bare, draw_tradeoff
 from cl_forget.reporting.specification import Figure, Method, Specification, Table, just_trained
 from cl_forget.reporting.tables import table_latex, table_markdown
-from cl_forget.reporting.write import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +79,7 @@ def write_figures(specification: Specification, output: StrPath, style: str = "p
         if isinstance(figure, Figure) and figure.kind in _DRAWN
     }
     contents |= {"table.tex": table_latex(table).encode(), "table.md": table_markdown(table).encode()}
-    write_whole(Path(output), contents)
+    write_all(Path(output), contents)
     return [Path(output) / name for name in contents]
 
 
