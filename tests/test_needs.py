@@ -23,5 +23,5 @@ def test_weights_moments_and_data_are_counted(tmp_path: Path) -> None:
 def test_too_little_disk_is_said() -> None:
     assert "too little" not in Needs(100, 200, 300).line()
     line = Needs(20 * 1024, 400, 300).line()
-    assert "at least 20.0 GiB of memory" in line
+    assert "at least 20.0 GiB of memory for weights and data" in line
     assert "up to 400 MiB of disk per run (300 MiB are free: too little, choose another --output)" in line

@@ -33,8 +33,8 @@ class Needs(NamedTuple):
         """For people."""
         short = "" if self.disk <= self.free else ": too little, choose another --output"
         return (
-            f"needs at least {_size(self.memory)} of memory and activations, and up to {_size(self.disk)} of disk "
-            f"per run ({_size(self.free)} are free{short})"
+            f"needs at least {_size(self.memory)} of memory for weights and data, and up to {_size(self.disk)} "
+            f"of disk per run ({_size(self.free)} are free{short})"
         )
 
 

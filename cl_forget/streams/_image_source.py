@@ -23,7 +23,7 @@ from cl_forget.streams._layout import SPLIT_NAMES
 from cl_forget.streams._own import few
 from cl_forget.streams._rows import CSV_NAMES, read_file, split_files
 from cl_forget.streams.base import ImageData
-from cl_forget.streams.images import Picture, Range, check_range, read_image, sampled, survey
+from cl_forget.streams.images import Picture, Range, Survey, check_range, read_image, sampled
 
 READ_WHOLE = 256 * 2**20  # bytes: sets up to this size are checked and fingerprinted by their content
 
@@ -51,6 +51,7 @@ class Source:
     def __post_init__(self) -> None:
         check_range(self.what, self.value_range)
         place = Path(self.path).expanduser()
+        self.survey = Survey(self.what, self.value_range)
         self.start = (self.root or (place if place.is_dir() else place.parent)).expanduser()
 
     def parts(self, config: str | None, splits: Mapping[str, str] | None) -> dict[str, Rows]:
@@ -72,6 +73,10 @@ class Source:
             for split, file in files.items()
             for inside, table in read_file(file, "csv").items()
         }
+
+    def said_of_all(self) -> tuple[str, ...]:
+        """Everything that has to be said, once all data are made."""
+        return (*self.notes, *self.survey.notes())
 
     def column(self, rows: Rows) -> str:
         """The column of the images."""
@@ -108,8 +113,7 @@ class Source:
         sizes = None if every is None else [every[position] for position in kept]
         whole = sizes is not None and sum(sizes) <= READ_WHOLE
         looked = list(range(len(kept))) if whole else sampled(len(kept))
-        seen = survey(self.what, map(picture, looked), len(kept), self.value_range)
-        self.notes += [f"{split}: {note}" for note in seen]
+        self.survey.look(split, map(picture, looked), len(kept))
         return ImageData(
             labels,
             opener=lambda position: picture(position).image,

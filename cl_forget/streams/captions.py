@@ -124,7 +124,7 @@ class _Captions:
             data["validation"],
             data["test"],
             metric=metric,
-            notes=tuple(source.notes),
+            notes=source.said_of_all(),
         )
 
     def _texts(self, source: Source, rows: Rows, column: str) -> dict[int, str]:

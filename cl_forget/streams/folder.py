@@ -23,7 +23,7 @@ from cl_forget.streams._layout import (
 )
 from cl_forget.streams._own import carve, class_notes, label_space
 from cl_forget.streams.base import DEFAULT_TEMPLATES, Data, Experience, ImageData
-from cl_forget.streams.images import Picture, Range, check_range, printable, read_image, sampled, survey
+from cl_forget.streams.images import Picture, Range, Survey, check_range, printable, read_image, sampled
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -106,15 +106,15 @@ def folder(
     positions = carve(what, labels, [file.inside for file in train], shares, folders)
     chosen = {split: [train[position] for position in own] for split, own in positions.items()}
     chosen |= {split: files for split, files in found.items() if split != "train"}
-    reading = _Reading(number, limit, value_range, notes)
+    reading = _Reading(number, limit, value_range, Survey(what, value_range))
     data = {split: reading.data(what, split, chosen[split]) for split in ("train", "validation", "test")}
     more: dict[str, Data] = {
         split: reading.data(f"folder '{printable(own)}'", split, _shifted(own.expanduser(), nested, notes))
         for split, own in (shifted or {}).items()
     }
-    return [
-        Experience(name, space, data["train"], data["validation"], data["test"], more, notes=tuple(notes))
-    ]
+    notes += reading.survey.notes()
+    made = data["train"], data["validation"], data["test"]
+    return [Experience(name, space, *made, more, notes=tuple(notes))]
 
 
 def _name(path: Path) -> str:
@@ -155,13 +155,13 @@ class _Reading:
         number: class folder -> label.
         limit: at most this many images of a split.
         value_range: of deep images, as given by the user.
-        notes: gets what has to be said of the images.
+        survey: gets what has to be said of the images.
     """
 
     number: dict[str, int]
     limit: int | None
     value_range: Range | None
-    notes: list[str]
+    survey: Survey
 
     def data(self, what: str, split: str, files: list[_File]) -> ImageData:
         """The files of a split; small ones are all read now, of large ones a few."""
@@ -178,7 +178,7 @@ class _Reading:
         whole = sum(sizes) <= READ_WHOLE
         looked = range(len(files)) if whole else sampled(len(files))
         pictures = (self.picture(files[position].path) for position in looked)
-        self.notes += [f"{split}: {note}" for note in survey(what, pictures, len(files), self.value_range)]
+        self.survey.look(split, pictures, len(files))
         return ImageData(
             labels,
             opener=self.opener([file.path for file in files]),

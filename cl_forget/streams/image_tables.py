@@ -84,7 +84,7 @@ def images(
 
     train = data("train") if main == "train" else None
     held = data("validation"), data("test")
-    return [Experience(name, space, train, *held, notes=tuple(source.notes))]
+    return [Experience(name, space, train, *held, notes=source.said_of_all())]
 
 
 def _classes(source: Source, parts: Mapping[str, Rows], column: str, main: str) -> dict[str, list[str]]:

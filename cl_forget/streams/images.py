@@ -175,31 +175,49 @@ def check_range(what: str, value_range: Range | None) -> None:
         )
 
 
-def survey(what: str, pictures: Iterable[Picture], total: int, value_range: Range | None = None) -> list[str]:
-    """What has to be said of a data set, from all of its pictures or some.
+class Survey:
+    """What has to be said of the images of a data set, split by split.
 
     Args:
         what: the data set, for messages.
-        pictures: those looked at.
-        total: how many the data set has.
         value_range: as given by the user.
-
-    Raises:
-        UserError: all deep pictures end at 12 bits, so that they would be nearly black.
     """
-    count, looked = Counter[str](), 0
-    for picture in pictures:
-        count.update(picture.done)
-        looked += 1
-    if count[DEEP] and count[DEEP] == count[DIM]:
-        raise UserError(
-            f"{what}: images of 16 bits hold no value above {TWELVE_BITS:,}, so they would be nearly black; set the "
-            "option `value_range: [black, white]`, such as [0, 4095]."
-        )
-    of = f"of {looked:,} images" if looked == total else f"of {looked:,} images looked at"
-    low, high = value_range or (0, 0)
-    scale = f"{low:g} to {high:g}" if value_range else "0 to 65,535, and 0 to 1 of fractions,"
-    return [f"{count[fact]:,} {of} {text.format(scale=scale)}" for fact, text in NOTES.items() if count[fact]]
+
+    def __init__(self, what: str, value_range: Range | None = None) -> None:
+        self._what, self._range = what, value_range
+        self._counts: dict[str, Counter[str]] = {}
+        self._of: dict[str, str] = {}
+
+    def look(self, split: str, pictures: Iterable[Picture], total: int) -> None:
+        """Look at all pictures of a split, or at some of its `total`."""
+        count, looked = Counter[str](), 0
+        for picture in pictures:
+            count.update(picture.done)
+            looked += 1
+        self._counts[split] = count
+        self._of[split] = f"of {looked:,} images{' looked at' if looked < total else ''} in {split}"
+
+    def notes(self) -> list[str]:
+        """One sentence for each thing that was done to images.
+
+        Raises:
+            UserError: all deep pictures end at 12 bits, so that they would be nearly black.
+        """
+        every = sum(self._counts.values(), Counter[str]())
+        if every[DEEP] and every[DEEP] == every[DIM]:
+            raise UserError(
+                f"{self._what}: images of 16 bits hold no value above {TWELVE_BITS:,}, so they would be nearly "
+                "black; set the option `value_range: [black, white]`, such as [0, 4095]."
+            )
+        low, high = self._range or (0, 0)
+        scale = f"{low:g} to {high:g}" if self._range else "0 to 65,535, and 0 to 1 of fractions,"
+        return [
+            f"{self._where(fact)} {text.format(scale=scale)}" for fact, text in NOTES.items() if every[fact]
+        ]
+
+    def _where(self, fact: str) -> str:
+        found = {split: count[fact] for split, count in self._counts.items() if count[fact]}
+        return ", ".join(f"{count:,} {self._of[split]}" for split, count in found.items())
 
 
 def sampled(total: int) -> list[int]:

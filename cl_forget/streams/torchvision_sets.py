@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from cl_forget.ground.registry import closest
 from cl_forget.streams._choose import balanced
 from cl_forget.streams._own import carve, class_notes, label_space
 from cl_forget.streams.base import DEFAULT_TEMPLATES, Experience, ImageData
-from cl_forget.streams.images import Picture, read_image, sampled, survey
+from cl_forget.streams.images import Picture, Survey, read_image, sampled
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -72,7 +72,7 @@ def torchvision(
     found = _class_names(what, opened["train"], int(max(labels["train"])) + 1, classes is None)
     name = name or dataset.lower()
     space = label_space(what, head or name, found, classes, templates)
-    notes = class_notes(found, classes)
+    survey = Survey(what)
     shares = {s: share for s, share in (("validation", validation), ("test", test)) if s not in opened}
     keys = [str(position) for position in range(len(labels["train"]))]
     positions = carve(what, labels["train"], keys, shares, found)
@@ -81,11 +81,12 @@ def torchvision(
     def pick(split: str) -> ImageData:
         source, own = ("train", positions[split]) if split in positions else (split, whole[split])
         kept = [own[i] for i in balanced([labels[source][p] for p in own], limit, "torchvision")]
-        data, said = _data(what, opened[source], kept, [labels[source][position] for position in kept])
-        notes.extend(f"{split}: {note}" for note in said)
+        data, pictures = _data(what, opened[source], kept, [labels[source][position] for position in kept])
+        survey.look(split, pictures, len(data))
         return data
 
     made = pick("train"), pick("validation"), pick("test")
+    notes = [*class_notes(found, classes), *survey.notes()]
     return [Experience(name, space, *made, notes=tuple(notes))]
 
 
@@ -199,8 +200,10 @@ def _class_names(what: str, dataset: Any, count: int, needed: bool) -> list[str]
     return [str(label) for label in range(count)]
 
 
-def _data(what: str, dataset: Any, positions: list[int], labels: list[int]) -> tuple[ImageData, list[str]]:
-    """Some samples of the data set, and what has to be said of their images."""
+def _data(
+    what: str, dataset: Any, positions: list[int], labels: list[int]
+) -> tuple[ImageData, Iterable[Picture]]:
+    """Some samples of the data set, and an even sample of their pictures."""
 
     def held(index: int) -> Image:
         try:
@@ -216,7 +219,7 @@ def _data(what: str, dataset: Any, positions: list[int], labels: list[int]) -> t
         raise UserError(f"{what} does not hold still images; choose a data set for image classification.")
     fingerprint = _fingerprint(dataset, positions, labels, held)
     data = ImageData(labels, opener=lambda index: picture(index).image, fingerprint=fingerprint)
-    return data, survey(what, map(picture, sampled(len(labels))), len(labels))
+    return data, map(picture, sampled(len(labels)))
 
 
 def _fingerprint(

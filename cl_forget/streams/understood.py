@@ -176,10 +176,11 @@ def hush(on: bool) -> None:
 
 
 def announce(records: Iterable[Understood], *more: str) -> None:
-    """Print the records, and lines about them all, as the first lines of a run; what was printed is left out."""
-    for text in (*("\n".join(record.lines()) for record in records), *more):
-        if not _hushed and text not in _said:
-            _said.add(text)
+    """Print the records as the first lines of a run, and `more` after them; what was printed is left out."""
+    new = [text for text in ("\n".join(record.lines()) for record in records) if text not in _said]
+    if new and not _hushed:
+        _said.update(new)
+        for text in (*new, *more):
             logger.info(text)
 
 

@@ -17,9 +17,9 @@ from cl_forget.streams.images import (
     ROTATED,
     TRANSPARENT,
     Picture,
+    Survey,
     read_image,
     sampled,
-    survey,
 )
 
 RAMP = np.linspace(0, 1, 64).reshape(8, 8)
@@ -85,8 +85,8 @@ def test_twelve_bits_in_sixteen_are_refused_for_the_set_and_read_with_a_range() 
     dark = encoded(Image.fromarray((RAMP * 4095).astype(np.uint16)))
     full = encoded(Image.fromarray((RAMP * 65535).astype(np.uint16)))
     with pytest.raises(UserError, match=r"nearly black; set the option `value_range"):
-        survey("folder 'x'", [read(dark), read(dark)], 2)
-    assert len(survey("folder 'x'", [read(dark), read(full)], 2)) == 1, "one image may be dark"
+        said({"train": [dark], "test": [dark]})
+    assert len(said({"train": [dark], "test": [full]})) == 1, "one image may be dark"
     np.testing.assert_allclose(grey(read(dark, (0, 4095))), RAMP, atol=0.003)
 
 
@@ -192,11 +192,19 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         read_image(tmp_path / "missing.png", "image 'x'")
 
 
+def said(splits: dict[str, list[bytes]], total: int = 0) -> list[str]:
+    survey = Survey("folder 'x'")
+    for split, contents in splits.items():
+        survey.look(split, map(read, contents), total or len(contents))
+    return survey.notes()
+
+
 def test_what_is_said_of_a_set_names_numbers_and_whether_all_were_looked_at() -> None:
-    pictures = [read(encoded(drawing("RGBA", 0))), read(encoded(Image.new("L", (4, 4))))]
-    assert survey("x", pictures, 2) == [
-        "1 of 2 images have transparency: they are put on white, or on black where the picture is nearly white itself"
+    clear, opaque = encoded(drawing("RGBA", 0)), encoded(Image.new("L", (4, 4)))
+    assert said({"train": [clear, opaque, clear], "validation": [opaque], "test": [clear]}) == [
+        "2 of 3 images in train, 1 of 1 images in test have transparency: they are put on white, or on black where "
+        "the picture is nearly white itself"
     ]
-    assert survey("x", pictures, 1000)[0].startswith("1 of 2 images looked at have transparency")
+    assert said({"train": [clear]}, 1000)[0].startswith("1 of 1 images looked at in train have transparency")
     assert sampled(3) == [0, 1, 2]
     assert len(set(sampled(1_000_000))) == 64
