@@ -68,20 +68,27 @@ class Tree:
         depth = len(prefix)
         return [own[-1] for own in self.folders if len(own) == depth + 1 and own[:depth] == prefix]
 
-    def holds(self, prefix: Parts) -> Holds:
-        """Where below a folder images lie."""
-        images = list(self.below(prefix))
-        return Holds(
-            sum(len(i) == 1 for i in images), list(dict.fromkeys(i[0] for i in images if len(i) > 1))
-        )
+    def holds(self, prefix: Parts) -> dict[str, Holds]:
+        """What each folder right below a folder holds; one pass, as there may be a million images."""
+        found = {name: Holds() for name in self.inside(prefix)}
+        for image in self.below(prefix):
+            if len(image) == 2:
+                found[image[0]].direct += 1
+            elif len(image) > 2:
+                found[image[0]].folders.setdefault(image[1])
+        return found
+
+    def direct(self, prefix: Parts) -> int:
+        """How many images a folder holds itself."""
+        return sum(len(image) == 1 for image in self.below(prefix))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Holds:
-    """Images of a folder: how many it holds itself, and which of its folders hold more."""
+    """Images of a folder: how many it holds itself, and which of its folders hold more, in order."""
 
-    direct: int
-    folders: list[str]
+    direct: int = 0
+    folders: dict[str, None] = field(default_factory=dict)
 
 
 def walk(root: Path) -> Tree:
@@ -159,7 +166,7 @@ def find_splits(tree: Tree, named: Mapping[str, str] | None, notes: list[str]) -
     """
     if named is not None:
         return _as_told(tree, named, notes)
-    tops = {name: tree.holds((name,)) for name in tree.inside(())}
+    tops = tree.holds(())
     splits = [name for name in tops if name.lower() in SPLIT_NAMES]
     if not splits:
         _siblings(tree.root, notes)
@@ -270,11 +277,10 @@ def class_folders(tree: Tree, prefix: Parts, nested: bool, strict: bool, notes: 
         UserError: there are no class folders, one is empty, or the classes lie a level higher or lower.
     """
     place = printable(tree.root.joinpath(*prefix))
-    names = tree.inside(prefix)
-    holds = {name: tree.holds((*prefix, name)) for name in names}
-    own = tree.holds(prefix)
-    if not names or (own.direct and not own.folders):
-        raise UserError(_no_classes(tree, prefix, place, own.direct))
+    holds, direct = tree.holds(prefix), tree.direct(prefix)
+    names = list(holds)
+    if not names or (direct and not any(own.direct or own.folders for own in holds.values())):
+        raise UserError(_no_classes(tree, prefix, place, direct))
     empty = [name for name in names if not holds[name].direct and not holds[name].folders]
     if empty and strict:
         raise UserError(
@@ -284,8 +290,8 @@ def class_folders(tree: Tree, prefix: Parts, nested: bool, strict: bool, notes: 
     names = [name for name in names if name not in empty]
     if not nested:
         _refuse_too_high(place, {name: holds[name] for name in names})
-    if own.direct:
-        notes.append(f"{own.direct:,} images lie in '{place}' outside the class folders and are not read")
+    if direct:
+        notes.append(f"{direct:,} images lie in '{place}' outside the class folders and are not read")
     return names
 
 
@@ -303,7 +309,7 @@ def _refuse_too_high(place: str, holds: Mapping[str, Holds]) -> None:
         return
     first = next(iter(holds))
     many = next((name for name, own in holds.items() if len(own.folders) > 1), first)
-    inside = holds[many].folders
+    inside = list(holds[many].folders)
     if len(inside) < 2 and len(holds) > 1 and inside[0].lower() not in SPLIT_NAMES:
         return  # each class keeps its images in one folder of its own, as Tiny ImageNet does
     raise UserError(
