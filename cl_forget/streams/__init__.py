@@ -205,6 +205,11 @@ def _call(function: Callable[..., Any], what: str, options: dict[str, Any]) -> A
             raise UserError(
                 f"{what} has no option '{option}'.{closest(option, known)} Options: {', '.join(known)}."
             )
+    for option in ("path", "root"):
+        if (
+            isinstance(options.get(option), str) and not options[option].strip()
+        ):  # else it is the working directory
+            raise UserError(f"{what}, option '{option}' is empty: name a file or folder.")
     try:
         return function(source(**options)) if source else validate_call(function)(**options)
     except ValidationError as error:

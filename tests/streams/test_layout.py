@@ -370,3 +370,13 @@ def test_deep_images_of_a_folder_are_scaled_or_refused(tmp_path: Path) -> None:
     assert np.asarray(experience.test.image(0)).mean() == pytest.approx(127.5, abs=2)
     assert noted(experience, "have more than 8 bits per channel: 0 to 4100 are read as black to white")
     assert "value_range is the value of black" in refused(tmp_path, value_range=[3, 3])
+
+
+@pytest.mark.parametrize("path", ["", " "])
+def test_an_empty_path_is_not_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.chdir(plant(tmp_path, "cat", "dog"))
+    with pytest.raises(UserError, match="option 'path' is empty: name a file or folder"):
+        load_stream({"folder": {"path": path}})
+    assert classes(load(Path("."), name="here")) == ("cat", "dog")
