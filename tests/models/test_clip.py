@@ -37,7 +37,7 @@ def test_zero_shot_heads_follow_the_text_tower(fused: bool) -> None:
 
 
 def named(head: str) -> Experience:
-    return replace(squares()[0], name=f"task of {head}", labels=LabelSpace(head, ("red", "green", "blue")))
+    return replace(squares()[0], name=f"task of {head!a}", labels=LabelSpace(head, ("red", "green", "blue")))
 
 
 ODD = [
