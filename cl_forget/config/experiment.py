@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from pydantic import Field, model_validator
 
+from cl_forget.config.arms import Arm, ArmItem, as_arm, settings_of
+from cl_forget.config.explaining import Misplaced
 from cl_forget.config.reading import load_file
 from cl_forget.config.run import (
     FOLDER_BYTES,
@@ -22,7 +24,7 @@ from cl_forget.config.run import (
 )
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
-from cl_forget.mitigations import Chain, Mitigation
+from cl_forget.mitigations import Chain
 
 
 class Experiment(Shared):
@@ -30,13 +32,14 @@ class Experiment(Shared):
 
     Attributes:
         name: of the folder its results go to.
-        methods: arm name -> list of mitigations; or `mitigations` for a single arm.
+        methods: arm name -> list of mitigations, or `{mitigations: [...], train: {lr: 3e-3}}` for an arm with
+            settings of its own; or `mitigations` for a single arm.
         seeds: each method is run once per seed, paired.
     """
 
     name: FolderName = "experiment"
     mitigations: list[MitigationItem] | None = None
-    methods: dict[ArmName, list[MitigationItem]] | None = None
+    methods: dict[ArmName, ArmItem] | None = None
     seeds: list[Seed] = Field([0], min_length=1)
 
     @model_validator(mode="after")
@@ -48,30 +51,37 @@ class Experiment(Shared):
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("`seeds` names a seed twice")
         folders: dict[str, str] = {}
-        for arm, mitigations in self._arms().items():
+        for arm, own in self.arms().items():
             if (taken := folders.setdefault(folder_name(arm), arm)) != arm:
                 raise ValueError(f"methods '{taken}' and '{arm}' would share a folder; rename one")
+            settings = settings_of(self, arm, own)
             try:
-                compose(mitigations, self.train)
+                compose(own.mitigations, settings["train"])
             except UserError as error:
-                raise ValueError(f"method '{arm}': {error}") from None
+                where = ("mitigations",) if self.methods is None else ("methods", arm)
+                raise Misplaced(f"method '{arm}': {error}", *where) from None
         return self
 
-    def _arms(self) -> dict[str, list[Mitigation]]:
+    def arms(self) -> dict[str, Arm]:
+        """Arm name -> its mitigations and its own settings."""
         if self.methods is not None:
-            return {arm: list(mitigations) for arm, mitigations in self.methods.items()}
+            return {name: as_arm(arm) for name, arm in self.methods.items()}
         mitigations = list(self.mitigations or [])
-        return {" + ".join(m.name for m in Chain(mitigations)) or PLAIN: mitigations}
+        try:
+            name = " + ".join(m.name for m in Chain(mitigations)) or PLAIN
+        except UserError as error:
+            raise Misplaced(str(error), "mitigations") from None
+        return {name: Arm(mitigations=mitigations)}
 
     def runs(self) -> list[Run]:
         """One run per method and seed; all methods of a seed stand together."""
         shared = {field: getattr(self, field) for field in Shared.model_fields}
         shared["track"] = self.track.resolved(group=self.name)
-        return [
-            Run(method=arm, mitigations=mitigations, seed=seed, **shared)
-            for seed in self.seeds
-            for arm, mitigations in self._arms().items()
-        ]
+        arms = {
+            name: {**shared, **settings_of(self, name, arm), "mitigations": arm.mitigations}
+            for name, arm in self.arms().items()
+        }
+        return [Run(method=name, seed=seed, **fields) for seed in self.seeds for name, fields in arms.items()]
 
 
 def folder_name(method: str) -> str:
@@ -91,7 +101,8 @@ def load_experiment(path: StrPath, overrides: Sequence[str] = ()) -> Experiment:
 
     Args:
         path: YAML file.
-        overrides: "train.lr=1e-4", "seeds=[0,1]", "methods.LDIFS.0.ldifs.strength=2"; values are YAML.
+        overrides: "train.lr=1e-4", "seeds=[0,1]", "methods.LDIFS.0.ldifs.strength=2",
+            "methods.LoRA.train.lr=1e-3"; values are YAML.
 
     Raises:
         UserError: one line with file, line, field, what is wrong and the nearest valid name.

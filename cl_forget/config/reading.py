@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from cl_forget.config.explaining import _is_type_tag, explain
+from cl_forget.config.arms import Arm
+from cl_forget.config.explaining import explain, location_of
 from cl_forget.config.recorded import check_recorded, is_recorded
 from cl_forget.config.run import PLAIN
 from cl_forget.ground.documents import MAX_YAML_CHARACTERS, parse_yaml, read_text
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
+from cl_forget.ground.registry import closest
 
 Named = TypeVar("Named", bound=BaseModel)
 
@@ -38,7 +40,7 @@ def load_file(path: StrPath, kind: type[Named], overrides: Sequence[str] = ()) -
     try:
         return kind(**{"name": re.sub(r"[^\w.-]+", "-", path.stem), **fields})
     except ValidationError as error:
-        location = error.errors()[0]["loc"]
+        location = location_of(error.errors()[0])
         where, message = explain(error, kind)
         raise UserError(
             f"{path}, line {_line(lines, location)}: {where + ': ' if where else ''}{message}"
@@ -67,7 +69,7 @@ def _read_yaml(text: str, path: Path) -> tuple[dict[str, Any], dict[tuple[Any, .
 
 def _line(lines: dict[tuple[Any, ...], int], location: Sequence[Any]) -> int:
     """The line of the deepest part of `location` that stands in the file."""
-    where = tuple(part for part in location if not _is_type_tag(part))
+    where = tuple(location)
     while where and where not in lines:
         where = where[:-1]
     return lines.get(where, 1)
@@ -79,16 +81,43 @@ def _override(fields: dict[str, Any], override: str) -> None:
     if not equals or not dotted:
         raise UserError(f"'{override}' is not an override; write field=value, for instance train.lr=1e-4.")
     value = parse_yaml(text, f"the value of '{override}'", "quote it if it holds special signs.").value
-    *parents, last = dotted.split(".")
     here: Any = fields
-    for part in parents:
-        here = _enter(here, part, override)
+    parents: list[str] = []
+    last, left = _key(here, dotted.split("."), parents)
+    while left:
+        if parents == ["methods"]:
+            _with_settings(here, last, left[0], override)
+        here = _enter(here, last, override)
+        parents.append(last)
+        if left[0].isdigit() and isinstance(here, dict) and isinstance(here.get("mitigations"), list):
+            here = here["mitigations"]  # of an arm that is written as a mapping
+        last, left = _key(here, left, parents)
     if isinstance(here, list):
         here[_position(here, last, override)] = value
     elif isinstance(here, dict):
         here[last] = value
     else:
         raise UserError(f"'{override}': nothing can be set below {'.'.join(parents)}, which is {here!r}.")
+
+
+def _key(here: Any, left: list[str], parents: list[str]) -> tuple[str, list[str]]:
+    """The next key of a dotted path, and the rest: names of arms may hold points, fields of a space do."""
+    for count in range(len(left), 1, -1):
+        if isinstance(here, dict) and (name := ".".join(left[:count])) in here:
+            return name, left[count:]
+    count = 2 if parents[-1:] == ["space"] else 1
+    return ".".join(left[:count]), left[count:]
+
+
+def _with_settings(methods: Any, arm: str, field: str, override: str) -> None:
+    """An arm that is a list of mitigations as a mapping, where an override names one of its settings."""
+    if not isinstance(methods, dict) or field not in ("space", *Arm.model_fields):
+        return
+    if arm not in methods:  # a slip would otherwise add an arm of plain fine-tuning
+        names = [str(name) for name in methods]
+        raise UserError(f"'{override}': no method '{arm}'.{closest(arm, names)} Methods: {', '.join(names)}.")
+    if isinstance(methods[arm], list):
+        methods[arm] = {"mitigations": methods[arm]}
 
 
 def _enter(here: Any, part: str, override: str) -> Any:

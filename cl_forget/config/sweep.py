@@ -2,6 +2,7 @@
 
     name, model, stream, suites, train, ...    as in an experiment
     methods: {LDIFS: [ldifs], ...}             a knob that is not set takes its method's own grid
+             {LoRA: {mitigations: [lora], train: {epochs: 5}, space: {train.lr: [1e-3, 3e-3]}}}    settings of its own
     space: {train.lr: {log_uniform: [1e-4, 1e-2]}, ldifs.strength: {grid: [1, 10]}}
     mode: curve | search | asha
     seeds: [0, 1, 2]                           paired over the methods
@@ -13,21 +14,25 @@ Everything is checked before anything is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
+    Discriminator,
     Field,
+    Tag,
     ValidationInfo,
     field_validator,
     model_serializer,
     model_validator,
 )
 
+from cl_forget.config.arms import OWN_SECTIONS, Arm, Listed, as_arm, settings_of, written_as
+from cl_forget.config.explaining import Misplaced
 from cl_forget.config.protocol import Protocol
 from cl_forget.config.reading import load_file
-from cl_forget.config.run import PLAIN, ArmName, FolderName, MitigationItem, Run, Seed, Shared, Stream
+from cl_forget.config.run import PLAIN, ArmName, FolderName, Run, Seed, Shared, Stream
 from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
@@ -36,7 +41,7 @@ from cl_forget.ground.section import Section
 from cl_forget.mitigations.chain import Chain
 from cl_forget.mitigations.protocol import Mitigation
 
-SECTIONS = ("train", "text")
+SECTIONS = OWN_SECTIONS
 """The sections of an experiment whose fields a space may vary, besides the mitigations' own."""
 
 DEFAULT_TRIALS = 20
@@ -93,6 +98,25 @@ class Range(Section):
         """Every value, or the two ends of a continuous range; what is checked in advance."""
         values = self.values
         return values if values is not None else list(self.uniform or self.log_uniform or ())
+
+
+Space = dict[str, Annotated[Range, BeforeValidator(_one_of)]]
+"""Dotted field -> its values."""
+
+
+class SweepArm(Arm):
+    """A method with settings, or a space, of its own.
+
+    Attributes:
+        mitigations, train, text: as in an experiment; a field that `train` or `text` sets is not varied here,
+            whatever the sweep's space says of it.
+        space: dotted field -> its values in this method, in the place of the sweep's.
+    """
+
+    space: Space = Field(default_factory=dict)
+
+
+SweepArmItem = Annotated[Listed | Annotated[SweepArm, Tag("dict[arm]")], Discriminator(written_as)]
 
 
 class Where(Section):
@@ -154,7 +178,7 @@ class Sweep(Shared):
 
     Attributes:
         name: of the folder its results go to.
-        methods: arm name -> list of mitigations, or just their names.
+        methods: arm name -> list of mitigations, or just their names; or a mapping with settings of its own.
         space: dotted field -> its values: a field of `train` or `text`, or `<mitigation>.<field>`.
         mode: `curve` runs every method over its grid; `search` lets Optuna choose the settings; `asha` stops
             settings early that fall behind.
@@ -170,8 +194,8 @@ class Sweep(Shared):
     """
 
     name: FolderName = "sweep"
-    methods: dict[ArmName, list[MitigationItem]]
-    space: dict[str, Annotated[Range, BeforeValidator(_one_of)]] = Field(default_factory=dict)
+    methods: dict[ArmName, SweepArmItem]
+    space: Space = Field(default_factory=dict)
     mode: Literal["curve", "search", "asha"] = "curve"
     seeds: list[Seed] = Field([0], min_length=1)
     budget: Budget = Budget()
@@ -186,35 +210,35 @@ class Sweep(Shared):
 
     @field_validator("methods", mode="after")
     @classmethod
-    def _methods_compose(cls, methods: dict[str, list[Mitigation]]) -> dict[str, list[Mitigation]]:
+    def _methods_compose(
+        cls, methods: dict[str, list[Mitigation] | SweepArm]
+    ) -> dict[str, list[Mitigation] | SweepArm]:
         if not methods:
             raise ValueError("is empty; name at least one, for instance `LDIFS: [ldifs]`")
-        for arm, mitigations in methods.items():
+        for name, written in methods.items():
+            arm = as_arm(written)
             try:
-                Chain(mitigations)
+                Chain(arm.mitigations)
             except UserError as error:
-                raise ValueError(f"method '{arm}': {error}") from None
+                raise Misplaced(f"method '{name}': {error}", name) from None
+            if isinstance(arm, SweepArm):
+                _check_space(name, arm)
         return methods
 
     @model_serializer(mode="wrap")
     def _plain(self, handler: Any) -> dict[str, Any]:
         plain: dict[str, Any] = handler(self)
-        plain["methods"] = {arm: [{m.name: _set(m)} for m in found] for arm, found in self.methods.items()}
+        plain["methods"] = {name: _plain_arm(arm) for name, arm in self.methods.items()}
         return plain
 
     @field_validator("space", mode="after")
     @classmethod
     def _space_is_known(cls, space: dict[str, Range], info: ValidationInfo) -> dict[str, Range]:
-        arms: dict[str, list[Mitigation]] = info.data.get("methods", {})
-        known = {f"{m.name}.{field}" for arm in arms.values() for m in arm for field in type(m).model_fields}
-        known |= {
-            f"{name}.{field}"
-            for name in SECTIONS
-            for field in type(Shared.model_fields[name].default).model_fields
-        }
+        arms = {name: as_arm(arm).mitigations for name, arm in info.data.get("methods", {}).items()}
+        known = _fields_of(m for arm in arms.values() for m in arm)
         for field, values in space.items():
             if field not in known:
-                raise ValueError(f"no method has a field '{field}'.{closest(field, sorted(known))}")
+                raise Misplaced(f"no method has a field '{field}'.{closest(field, sorted(known))}", field)
             for arm in values.methods or []:
                 if arm not in arms:
                     raise ValueError(
@@ -242,11 +266,9 @@ class Sweep(Shared):
                 f"'{unmeasured[0]}' is never reported without suites; name some, or other `objectives`"
             )
         if self.mode == "curve":
-            for field, values in self.space.items():
-                if values.values is None:
-                    raise ValueError(
-                        f"space {field}: a curve needs a grid; give `grid`, or set `mode: search`"
-                    )
+            _need_grids(self.space, "space")
+            for name in self.arms:
+                _need_grids(self.own(name).space, "methods", name, "space")
         if self.mode != "search" and self.budget.compute is not None:
             raise ValueError(
                 f"`mode: {self.mode}` has a budget of trials; give `trials`, or set `mode: search`"
@@ -267,10 +289,15 @@ class Sweep(Shared):
     @property
     def arms(self) -> dict[str, list[Mitigation]]:
         """Arm name -> its mitigations, the control first."""
-        arms = {arm: list(mitigations) for arm, mitigations in self.methods.items()}
+        arms = {name: list(as_arm(arm).mitigations) for name, arm in self.methods.items()}
         if self.control and not any(not mitigations for mitigations in arms.values()):
             arms = {PLAIN: [], **arms}
         return arms
+
+    def own(self, arm: str) -> SweepArm:
+        """A method's own settings and space; empty for one that is a list of mitigations."""
+        found = self.methods.get(arm)
+        return found if isinstance(found, SweepArm) else SweepArm(mitigations=found or [])
 
     @property
     def tuning_seeds(self) -> list[int]:
@@ -278,7 +305,8 @@ class Sweep(Shared):
         return self.tune_on.seeds or self.seeds
 
     def ranges(self, arm: str) -> dict[str, Range]:
-        """Dotted field -> its values in one method: those of `space`, and the grid of every knob left open."""
+        """Dotted field -> its values in one method: of its own space, of the sweep's, of every knob left open."""
+        own = self.own(arm)
         found: dict[str, Range] = {}
         for m in self.arms[arm]:
             if m.knob is not None and m.knob not in m.model_fields_set and m.grid:
@@ -286,27 +314,42 @@ class Sweep(Shared):
         names = {m.name for m in self.arms[arm]}
         for field, values in self.space.items():
             owner = field.partition(".")[0]
-            if (owner in names or owner in SECTIONS) and (values.methods is None or arm in values.methods):
+            here = (owner in names or owner in SECTIONS) and (values.methods is None or arm in values.methods)
+            if here and field not in own.own():
                 found[field] = values
-        return found
+        return {**found, **own.space}
 
     def check_arm(self, arm: str) -> None:
-        """Refuse values that a field cannot take; raises ValueError."""
+        """Refuse settings and values that a method cannot take; raises ValueError."""
         ranges = self.ranges(arm)
+        settings_of(self, arm, self.own(arm))
         start = {field: values.ends()[0] for field, values in ranges.items()}
         for field, values in ranges.items():
             for value in values.ends():
                 try:
-                    self.run(arm, {**start, field: value}, seed=0)
+                    self.run(arm, {**start, field: value}, seed=0).chain()
                 except UserError as error:
-                    raise ValueError(f"space {field} = {value!r} in '{arm}': {error}") from None
+                    raise Misplaced(
+                        f"space {field} = {value!r} in '{arm}': {error}", *self._place(arm, field)
+                    ) from None
+        try:
+            self.run(arm, start, seed=0).chain()
+        except UserError as error:
+            raise Misplaced(f"method '{arm}': {error}", "methods", arm) from None
+
+    def _place(self, arm: str, field: str) -> tuple[str, ...]:
+        """Where in the file the values of a field in one method stand."""
+        if field in self.own(arm).space:
+            return ("methods", arm, "space", field)
+        return ("space", field) if field in self.space else ("methods", arm)
 
     def run(self, arm: str, config: dict[str, Any], seed: int, stream: Any = None) -> Run:
         """One run of a method at one setting.
 
         Args:
             arm: the method.
-            config: dotted field -> value; fields of mitigations the arm does not have are left out.
+            config: dotted field -> value, above the method's own settings; fields of mitigations the arm does not
+                have are left out.
             seed: its seed.
             stream: another stream than the sweep's.
 
@@ -315,9 +358,9 @@ class Sweep(Shared):
         """
         fields = {name: getattr(self, name) for name in Shared.model_fields}
         fields["stream"] = stream or self.tune_on.stream or self.stream
+        settings = settings_of(self, arm, self.own(arm))
         for section in SECTIONS:
-            changed = dict(_below(config, section))
-            fields[section] = {**fields[section].model_dump(), **changed}
+            fields[section] = {**settings[section].model_dump(), **dict(_below(config, section))}
         fields["evaluate"] = self.evaluate.model_copy(
             update={
                 name: False for name in ("curves", "export") if name not in self.evaluate.model_fields_set
@@ -330,6 +373,46 @@ class Sweep(Shared):
 def load_sweep(path: StrPath, overrides: tuple[str, ...] | list[str] = ()) -> Sweep:
     """Read a sweep file and apply `key=value` overrides; errors as `cl_forget.config.experiment.load_experiment`."""
     return load_file(path, Sweep, overrides)
+
+
+def _fields_of(mitigations: Iterable[Mitigation]) -> set[str]:
+    """The dotted fields that a space may vary in these."""
+    sections = {name: type(Shared.model_fields[name].default).model_fields for name in SECTIONS}
+    return {
+        *(f"{m.name}.{field}" for m in mitigations for field in type(m).model_fields),
+        *(f"{name}.{field}" for name, fields in sections.items() for field in fields),
+    }
+
+
+def _check_space(name: str, arm: SweepArm) -> None:
+    """Refuse a method's own space where it names what the method has not, or sets already."""
+    known = sorted(_fields_of(arm.mitigations))
+    for field, values in arm.space.items():
+        where = (name, "space", field)
+        if field not in known:
+            raise Misplaced(f"'{name}' has no field '{field}' to vary.{closest(field, known)}", *where)
+        if values.methods is not None:
+            raise Misplaced("this is the method's own space; leave `methods` out", *where)
+        if field in arm.own():
+            section = field.partition(".")[0]
+            raise Misplaced(f"'{name}' also sets it in its `{section}`; leave one of the two out", *where)
+
+
+def _need_grids(space: dict[str, Range], *location: str) -> None:
+    for field, values in space.items():
+        if values.values is None:
+            raise Misplaced(
+                f"space {field}: a curve needs a grid; give `grid`, or set `mode: search`", *location, field
+            )
+
+
+def _plain_arm(arm: list[Mitigation] | SweepArm) -> Any:
+    mitigations = [{m.name: _set(m)} for m in as_arm(arm).mitigations]
+    if not isinstance(arm, SweepArm):
+        return mitigations
+    space = {field: values.model_dump(mode="json", exclude_none=True) for field, values in arm.space.items()}
+    own = {"train": arm.train, "text": arm.text, "space": space}
+    return {"mitigations": mitigations, **{name: fields for name, fields in own.items() if fields}}
 
 
 def _set(m: Mitigation) -> dict[str, Any]:

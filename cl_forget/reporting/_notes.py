@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from cl_forget.comparison.measures import Cell
 from cl_forget.comparison.records import Result
+from cl_forget.config.arms import OWN_SECTIONS
 from cl_forget.reporting.numbers import listed, number
 
 
@@ -16,7 +18,43 @@ def table_notes(results: Sequence[Result], rows: Mapping[str, Mapping[str, Cell]
         results: the runs behind the table.
         rows: method -> measure -> mean over seeds.
     """
-    return (*_said(results), *_statistics(rows))
+    return (*_own_settings(results), *_said(results), *_statistics(rows))
+
+
+def _own_settings(results: Sequence[Result]) -> Iterable[str]:
+    """Which method was trained, or read texts, otherwise than the rest."""
+    settings = {result.method: _settings(result) for result in reversed(results)}
+    methods = list(dict.fromkeys(result.method for result in results))
+    own: dict[str, list[str]] = {}
+    shared: list[str] = []
+    for field in next(iter(settings.values())):
+        values = [settings[method].get(field) for method in methods]
+        most = max(values, key=values.count)
+        if values.count(most) == len(values):
+            continue
+        for method, value in zip(methods, values, strict=True):
+            if value != most:
+                own.setdefault(method, []).append(f"{field} {_shown(value)}")
+        shared.append(f"{field} {_shown(most)}")
+    if own:
+        told = "; ".join(f"{method}: {', '.join(fields)}" for method, fields in own.items())
+        yield f"Settings of their own: {told}. Where nothing is said: {', '.join(shared)}."
+
+
+def _settings(result: Result) -> dict[str, Any]:
+    """Dotted field of `train` and `text` -> value; not those that change no number."""
+    return {
+        f"{section}.{field}": value
+        for section in OWN_SECTIONS
+        for field, value in (result.run.get(section) or {}).items()
+        if field not in ("checkpoint_seconds", "strategy", "workers")
+    }
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "null" if value is None else str(value)
 
 
 def _said(results: Sequence[Result]) -> Iterable[str]:

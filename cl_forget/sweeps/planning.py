@@ -77,6 +77,7 @@ def planned(sweep: Sweep, arm: str, config: dict[str, Any], seed: int, role: Rol
     Raises:
         UserError: a value is out of range.
     """
+    config = {**sweep.own(arm).own(), **config}
     stream = sweep.report_on.stream if role == "report" and sweep.report_on else None
     run = sweep.run(arm, config, seed, stream)
     track = run.track.resolved(group=sweep.name, job_type=f"{role} trial")

@@ -41,7 +41,8 @@ def preview(sweep: Sweep, say: Callable[[str], object] = lambda line: None) -> T
         mine = [one for one in grid if one.trial.method == arm]
         settings = len(mine) // seeds if grid else _chosen(sweep, ranges)
         total += settings * seeds
-        varied = "; ".join(f"{field}: {_values(values)}" for field, values in ranges.items())
+        own = [f"{field} = {value}" for field, value in sweep.own(arm).own().items()]
+        varied = "; ".join([*own, *(f"{field}: {_values(values)}" for field, values in ranges.items())])
         tuned = str(saved(mine).fine_tunes or "shared") if grid else "–"
         table.add_row(arm, varied or "–", str(settings), str(settings * seeds), tuned)
     table.caption = " · ".join(_conclusions(sweep, grid, total, measured))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cl_forget.comparison.trials import Trial
-from cl_forget.config.sweep import Score, Sweep
+from cl_forget.config.sweep import SECTIONS, Score, Sweep
 from cl_forget.evaluation.metrics import mean
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.records import Cost
@@ -68,7 +68,7 @@ class Space:
         arm = fields.pop("method", arms[-1] if len(self.sweep.methods) == 1 else None)
         if arm not in arms:
             raise UserError(f"the configuration names no method of the sweep ('method': {arm!r}).")
-        own = {m.name for m in self.sweep.arms[arm]} | {"train", "text"}
+        own = {m.name for m in self.sweep.arms[arm]} | set(SECTIONS)
         fields = {name: value for name, value in fields.items() if name.partition(".")[0] in own}
         group = [planned(self.sweep, arm, fields, seed) for seed in self.seeds or self.sweep.tuning_seeds]
         return group
