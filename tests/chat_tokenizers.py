@@ -80,7 +80,14 @@ USER_ONLY = (
     "{% endif %}{% endfor %}"
 )
 
+LLAMA2 = """\
+{%- for message in messages %}
+{%- if message['role'] == 'user' %}{{- bos_token + '[INST] ' + message['content'] | trim + ' [/INST]' }}
+{%- elif message['role'] == 'assistant' %}{{- ' ' + message['content'] | trim + ' ' + eos_token }}{%- endif %}
+{%- endfor %}"""
+
 TEMPLATES = {
+    "llama2": (LLAMA2, "</s>", ()),
     "qwen3": (QWEN3, "<|im_end|>", ("<|im_start|>",)),
     "llama3": (LLAMA3, "<|end_of_text|>", ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")),
     "gemma": (GEMMA, "<eos>", ("<start_of_turn>", "<end_of_turn>")),
@@ -92,7 +99,8 @@ TEMPLATES = {
 }
 CORPUS = [
     "Question: What is the capital of France?\nAnswer: Paris\n",
-    " Paris Paris user system assistant think",
+    " Paris Paris user system think",
+    " b b",
 ] * 9
 
 
@@ -107,7 +115,8 @@ def bpe(kind: str) -> Any:
     raw.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     raw.train_from_iterator(
-        CORPUS, trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+        [*CORPUS, " b"] * 3,
+        trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False),
     )
     special = {"bos_token": "<bos>", "eos_token": end, "additional_special_tokens": list(others)}
     words = PreTrainedTokenizerFast(tokenizer_object=raw, **special)

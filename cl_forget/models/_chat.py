@@ -66,12 +66,14 @@ class ChatTemplate:
         self.end: str | None = None
         self.before = ""
         self.problem: str | None = None
+        self._probed = False
         try:
             asked = [{"role": "user", "content": "a"}]
             head, rest = self._frame(asked)
             self.before = head[len(self._render(asked, add_generation_prompt=True)) :]
             self.end = self._ended(rest)[1]
-            self._check_tokens(head, rest)
+            self._check_tokens(head.rstrip(" "), head[len(head.rstrip(" ")) :] + "b" + rest)
+            self._probed = True
         except UserError as error:
             self.problem = str(error)
 
@@ -86,10 +88,14 @@ class ChatTemplate:
             UserError: the template refuses the turns, or leaves one of them out.
         """
         turns = self._turns(prompt)
-        return self._render(turns, add_generation_prompt=True) if reasoning else self._frame(turns)[0]
+        head = self._render(turns, add_generation_prompt=True) if reasoning else self._frame(turns)[0]
+        return head.rstrip(" ")
 
     def parts(self, prompt: Prompt, response: str, reasoning: bool = False) -> tuple[str, str]:
-        """What stands before an answer, and the answer with the token that ends its turn; as `prompt`."""
+        """What stands before an answer, and the answer with the token that ends its turn; as `prompt`.
+
+        A space between the two belongs to the answer, whose first token holds it.
+        """
         turns = self._turns(prompt)
         head, rest = self._frame(turns)
         whole = self._render([*turns, {"role": "assistant", "content": response}])
@@ -104,7 +110,8 @@ class ChatTemplate:
                 f"the chat template changes the answer {_short(response)!r}; take out what it reads as its own "
                 "(such as <think>), or set text.chat=false."
             )
-        return head, answer + self._ended(rest)[0]
+        asked = head.rstrip(" ")
+        return asked, head[len(asked) :] + answer + self._ended(rest)[0]
 
     # -- rendering -------------------------------------------------------------------------------------
     def _turns(self, prompt: Prompt) -> list[dict[str, Any]]:
@@ -116,9 +123,11 @@ class ChatTemplate:
 
     def _frame(self, turns: list[dict[str, Any]]) -> tuple[str, str]:
         """What stands before an answer to `turns`, and what stands after it."""
-        start = self._render(turns, add_generation_prompt=True)
-        self._check_turns(turns, start)
         whole = self._render([*turns, {"role": "assistant", "content": MARK}])
+        if self._probed and len(turns) == 1:  # one user's turn begins as the one that was tried
+            start = ""
+        else:
+            start = self._render(turns, add_generation_prompt=True)
         if not whole.startswith(start):
             raise UserError(
                 f"the chat template begins an answer with {_short(start[-30:])!r} when asked for one, but not where "
@@ -128,6 +137,7 @@ class ChatTemplate:
         head, marked, rest = whole.partition(MARK)
         if not marked or len(head) < len(start):
             raise UserError("the chat template does not show the assistant's answer; set text.chat=false.")
+        self._check_turns(turns, head)
         return head, rest
 
     def _render(self, turns: list[dict[str, Any]], **more: Any) -> str:
@@ -190,9 +200,9 @@ class ChatTemplate:
             if any(name not in rendered for name in calls):
                 raise UserError(f"the chat template leaves out tool calls; {_KNOWN}")
 
-    def _check_tokens(self, head: str, rest: str) -> None:
+    def _check_tokens(self, head: str, tail: str) -> None:
         """The prompt's tokens are the first tokens of the whole."""
-        before, whole = self._tokenizer([head, head + "b" + rest], add_special_tokens=False)["input_ids"]
+        before, whole = self._tokenizer([head, head + tail], add_special_tokens=False)["input_ids"]
         if whole[: len(before)] != before:
             raise UserError(
                 "the chat template runs the prompt's last token into the answer, so that no prompt can be told from "

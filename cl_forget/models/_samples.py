@@ -63,7 +63,7 @@ def _about_template(form: TextFormat, experience: Experience) -> list[str]:
     ):
         return []
     lines = []
-    if template.before and not data.join.reasoning:
+    if template.before.strip() and not data.join.reasoning:
         added = template.before.replace("\n", "\\n")
         lines.append(f"the chat template puts {added} before an answer: given to the model, not scored")
     if template.dated:

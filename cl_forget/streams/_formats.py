@@ -26,11 +26,14 @@ PAIRS = (
     ("instruction", "response"), ("question", "response"), ("query", "response"), ("query", "answer"),
     ("input", "output"), ("inputs", "targets"), ("input", "target"), ("source", "target"), ("problem", "solution"),
     ("prompt", "output"), ("prompt", "answer"), ("question", "output"), ("human", "assistant"), ("user", "assistant"),
+    ("document", "summary"), ("article", "summary"), ("dialogue", "summary"), ("text", "summary"),
+    ("article", "highlights"), ("text", "label"), ("sentence", "label"),
     ("", "text"),
 )  # fmt: skip
 """Columns that are taken for prompt and response where none are named, the first pair that is there."""
 
-CONVERSATIONS = ("messages", "conversations", "conversation", "dialog", "dialogue")
+CONVERSATIONS = ("messages", "conversations")
+PERHAPS_CONVERSATIONS = ("conversation", "dialog", "dialogue", "turns")  # also names of texts
 SYSTEM = ("system", "system_prompt")
 GIVEN = ("context", "passage", "input", "history", "document", "paragraph", "hint")
 """Columns that a question is about: one that is left out changes what is asked."""
@@ -125,6 +128,7 @@ class Columns:
             raise UserError(f"{what}: no row is a good answer ({format.words}).")
         pairs = _each(what, table, rows, lambda row: format.read(row, found))
         choices = self._choices(what, table, rows, [response for _, response in pairs], found)
+        _refuse_without_prompt(what, table, [i for i, _ in rows], [prompt for prompt, _ in pairs])
         samples = [
             Sample(prompt, response, None) if own is None else Sample(prompt, own[0], own[1])
             for (prompt, response), own in zip(pairs, choices, strict=True)
@@ -157,13 +161,16 @@ class Columns:
 
 def _conversation(table: Table, named: str | None) -> Format | None:
     """A column of conversations, the last answer of each being the response."""
-    names = CONVERSATIONS if named is None else (named,)
-    column = next(
-        (name for name in names if name in table.columns and (named is None or _holds_turns(table, name))),
-        None,
-    )
-    if column is None or (named is None and {"chosen", "rejected"} <= set(table.columns)):
+    if named is None:
+        names = [name for name in CONVERSATIONS if name in table.columns]
+        names += [name for name in PERHAPS_CONVERSATIONS if _holds_turns(table, name)]
+        names = [] if {"chosen", "rejected"} <= set(table.columns) else names
+    else:
+        has_prompt = any(said == named and asked in table.columns for asked, said in PAIRS if asked)
+        names = [named] if _holds_turns(table, named) and not has_prompt else []
+    if not names:
         return None
+    column = names[0]
     system = next((name for name in SYSTEM if name in table.columns), None)
 
     def read(row: Row, found: Counter[str]) -> tuple[Prompt, str]:
@@ -258,7 +265,7 @@ def _pair(what: str, table: Table, prompt: str | None, response: str | None) -> 
 
     def read(row: Row, found: Counter[str]) -> tuple[Prompt, str]:
         if "{" in prompt + response:
-            return (_filled(row, prompt) if prompt else ""), _filled(row, response)
+            return (_filled(row, prompt, found) if prompt else ""), _filled(row, response, found)
         asked, said = _asked_and_said(row, prompt, response, found)
         turns = _with_system(row, system, [_user(asked)] if isinstance(asked, str) else asked)
         return (asked if not prompt or len(turns) == 1 else turns), said
@@ -272,6 +279,8 @@ def _telling(what: str, table: Table, prompt: str | None, response: str | None) 
         return prompt, response
     for asked, said in PAIRS:
         fits = said in table.columns and (not asked or asked in table.columns)
+        if said == "label" and response is None:  # the number of a class is no answer
+            fits = fits and all(isinstance(row.get(said), str) for row in table.rows)
         if fits and prompt in (None, asked) and response in (None, said):
             return asked, said
     if response is None:
@@ -344,8 +353,11 @@ def _history(row: Row) -> list[Message]:
     return turns
 
 
-def _filled(row: Row, pattern: str) -> str:
-    return fill(pattern, {name: _text_of(row, name) for name in columns_of(pattern)})
+def _filled(row: Row, pattern: str, found: Counter[str]) -> str:
+    texts = {name: _text_of(row, name) for name in columns_of(pattern)}
+    for name in [name for name, text in texts.items() if not text.strip()]:
+        found[f"rows have nothing in '{name}', which leaves a hole in '{pattern}'"] += 1
+    return fill(pattern, texts)
 
 
 def _text_or_empty(row: Row, column: str) -> str:
@@ -395,6 +407,18 @@ def _check_columns(what: str, table: Table, names: Sequence[str]) -> None:
                 f"{what}: {table.unit} {table.number(without[0])} has no '{key}', which others have "
                 f"({len(without):,} of {len(table.rows):,} lack it); add it, or remove these rows."
             )
+
+
+def _refuse_without_prompt(what: str, table: Table, positions: list[int], prompts: list[Prompt]) -> None:
+    """A text without a prompt is all response: that is meant for all rows of a table, or for none."""
+    without = [
+        i for i, asked in zip(positions, prompts, strict=True) if isinstance(asked, str) and not asked.strip()
+    ]
+    if without and len(without) < len(prompts):
+        raise UserError(
+            f"{what}: {len(without):,} prompts are empty (the first is row {table.number(without[0])}) and the "
+            "others are not: remove these rows or fill them in."
+        )
 
 
 def _refuse_empty(what: str, table: Table, positions: list[int], samples: list[Sample]) -> None:

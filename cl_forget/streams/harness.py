@@ -122,6 +122,7 @@ class HarnessData(MeasuredData):
                 tokenizer=model.form.tokenizer,
                 batch_size=min(batch_size, 64),
                 max_length=model.form.limit,
+                chat_template_args=dict(model.form.options.template_arguments),
             )
             results: Any = harness.evaluate(
                 adapter,

@@ -43,6 +43,15 @@ def test_the_target_is_the_answer_and_the_token_that_ends_its_turn(kind: str) ->
     assert end in format.ends  # decoding stops there
 
 
+def test_a_space_before_an_answer_is_part_of_its_first_token() -> None:
+    for kind, target in (("llama2", " Paris </s>"), ("mistral", " Paris</s>")):
+        format = form(kind)
+        head, tail = parts(format, ASKED, "Paris")
+        assert head.endswith("[/INST]") and tail == target
+        table = format.encode([ASKED], ["Paris"])
+        assert "ĠParis" in format.tokenizer.convert_ids_to_tokens(table.sample(0).tolist())
+
+
 def test_an_empty_thought_is_given_and_not_scored() -> None:
     head, tail = parts(form("qwen3"), ASKED, "Paris")
     assert head.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n") and tail == "Paris<|im_end|>"

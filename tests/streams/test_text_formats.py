@@ -242,3 +242,24 @@ def test_what_was_understood_is_said_once_for_all_splits(tmp_path: Path) -> None
         "train: JSON lines, 30 rows",
         "prompt 'question', response 'answer'",
     )
+
+
+def test_names_that_may_mean_texts_or_turns(tmp_path: Path) -> None:
+    talk = {"dialogue": "A: hi #", "summary": "They greet #."}
+    assert samples(read(tmp_path, many(talk)))["They greet 3."] == "A: hi 3"
+    turns = [{"role": "user", "content": "q#"}, {"role": "assistant", "content": "a#"}]
+    assert samples(read(tmp_path, many({"dialogue": turns})))["a3"] == [{"role": "user", "content": "q3"}]
+    completion = {"prompt": turns[:1], "completion": turns[1:]}
+    assert samples(read(tmp_path, many(completion), response="completion"))["a3"]
+    assert samples(read(tmp_path, many({"talk": turns}), response="talk"))["a3"]
+    assert samples(read(tmp_path, many({"text": "t#", "label": "spam #"})))["spam 3"] == "t3"
+    numbers = read(tmp_path, many({"text": "t#", "label": 1}))  # says nothing, so the texts are read as texts
+    assert numbers.metric == "perplexity" and "columns not used: label" in numbers.notes
+
+
+def test_empty_prompts_and_holes_in_templates(tmp_path: Path) -> None:
+    rows = many({"question": "q#", "answer": "a#"})
+    rows[3]["question"] = rows[4]["question"] = " "
+    assert "2 prompts are empty (the first is row 4)" in said(tmp_path, rows)
+    notes = read(tmp_path, rows, prompt="Q: {question}", response="answer").notes
+    assert any("2 rows have nothing in 'question'" in note for note in notes)

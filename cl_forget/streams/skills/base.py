@@ -98,9 +98,9 @@ def distinct(draw: Callable[[Random], tuple[str, str]], random: Random, count: i
 
 
 def text_data(pairs: list[tuple[str, str]]) -> TextData:
-    """(prompt, answer) pairs as a model reads them."""
+    """(prompt, answer) pairs as a model reads them; a space between the two where it has no chat template."""
     prompts, answers = zip(*pairs, strict=True)
-    return TextData(list(answers), list(prompts))
+    return TextData(list(answers), list(prompts), separator=None)
 
 
 def experience(skill: Skill, train: int | None, held_out: int) -> Experience:
