@@ -12,6 +12,8 @@ from cl_forget.models._texts import TextFormat
 from cl_forget.models.options import TextOptions
 
 QWEN3 = """\
+{%- if tools %}{{- '<|im_start|>system\\n<tools>' }}{%- for tool in tools %}{{- "\\n" }}{{- tool | tojson }}{%- endfor %}
+{{- "\\n</tools><|im_end|>\\n" }}{%- endif %}
 {%- if messages[0].role == 'system' %}{{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}{%- endif %}
 {%- set ns = namespace(last=messages|length - 1, seek=true) %}
 {%- for message in messages[::-1] %}{%- set index = (messages|length - 1) - loop.index0 %}

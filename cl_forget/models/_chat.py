@@ -147,7 +147,11 @@ class ChatTemplate:
             raise UserError(self._refusal(turns, more, error)) from error
 
     def _apply(self, turns: list[dict[str, Any]], **more: Any) -> str:
-        return str(self._tokenizer.apply_chat_template(turns, tokenize=False, **self._arguments, **more))
+        more = {**self._arguments, **more}
+        if tools := _tools(turns):
+            first = {key: own for key, own in turns[0].items() if key != "tools"}
+            turns, more["tools"] = [first, *turns[1:]], tools
+        return str(self._tokenizer.apply_chat_template(turns, tokenize=False, **more))
 
     def _refusal(self, turns: list[dict[str, Any]], more: Mapping[str, Any], error: Exception) -> str:
         """Why the template does not take the turns, found out by leaving out what it may not know."""
@@ -190,6 +194,9 @@ class ChatTemplate:
 
     def _check_turns(self, turns: list[dict[str, Any]], rendered: str) -> None:
         """No turn is dropped in silence: what was said, and what was called, stands in the text."""
+        definitions = [tool.get("function", tool) for tool in _tools(turns)]
+        if any(str(own["name"]) not in rendered for own in definitions):
+            raise UserError(f"the chat template leaves out the definitions of tools; {_KNOWN}")
         for turn in turns:
             content = str(turn.get("content") or "")
             if turn["role"] == "assistant":  # earlier reasoning is left out on purpose
@@ -219,6 +226,11 @@ class ChatTemplate:
 
 
 _KNOWN = "give turns of roles that it shows, or the prompt as text."
+
+
+def _tools(turns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The definitions of tools, which the first turn carries."""
+    return list(turns[0].get("tools") or ()) if turns else []
 
 
 def _merged(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

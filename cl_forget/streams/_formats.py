@@ -18,7 +18,14 @@ from cl_forget.ground.registry import closest
 from cl_forget.streams._cells import as_text, columns_of, fill, is_list, is_missing, look_up, parsed
 from cl_forget.streams._choices import Choices
 from cl_forget.streams._rows import Row, Table
-from cl_forget.streams._turns import CannotRead, human_and_assistant, is_conversation, parted, turns_of
+from cl_forget.streams._turns import (
+    CannotRead,
+    human_and_assistant,
+    is_conversation,
+    parted,
+    turns_of,
+    with_tools,
+)
 from cl_forget.streams.text import Message, Prompt
 
 PAIRS = (
@@ -175,9 +182,10 @@ def _conversation(table: Table, named: str | None) -> Format | None:
 
     def read(row: Row, found: Counter[str]) -> tuple[Prompt, str]:
         turns = turns_of(column, look_up(row, column))
-        return parted(column, _with_system(row, system, turns), found)
+        before, answer = parted(column, _with_system(row, system, turns), found)
+        return with_tools(before, row.get("tools")), answer
 
-    used = [column, *([system] if system else [])]
+    used = [column, *(name for name in (system, "tools") if name in table.columns)]
     words = f"conversations: '{column}', the last answer of each is the response"
     return Format(words, used, read, optional=used[1:])
 

@@ -90,6 +90,26 @@ def parted(column: str, turns: list[Message], found: Counter[str]) -> tuple[list
     return list(given), str(answer["content"])
 
 
+def with_tools(turns: list[Message], tools: Any) -> list[Message]:
+    """The turns with the definitions of tools, which stand beside a conversation, in the first of them.
+
+    Raises:
+        CannotRead: something else than a list of definitions.
+    """
+    tools = parsed(tools)
+    if is_missing(tools) or tools in ("", []):
+        return turns
+    names = [_function(tool).get("name") for tool in tools] if is_list(tools) else [None]
+    if not all(isinstance(name, str) for name in names):
+        raise CannotRead("'tools' must be a list of definitions of functions, each with its name")
+    return [{**turns[0], "tools": list(tools)}, *turns[1:]]
+
+
+def _function(tool: Any) -> Mapping[str, Any]:
+    function = tool.get("function", tool) if isinstance(tool, Mapping) else {}
+    return function if isinstance(function, Mapping) else {}
+
+
 def human_and_assistant(text: str) -> list[Message] | None:
     """The turns of a text like "Human: ... Assistant: ..." (as in HH-RLHF); None where it is not one."""
     parts = re.split(r"(?:^|\n\n)(Human|Assistant): ?", text)
@@ -163,8 +183,8 @@ def _part(column: str, part: Any) -> str:
 
 def _call(column: str, call: Any) -> dict[str, Any]:
     """A tool call as chat templates want it: its arguments as an object, which OpenAI writes as text."""
-    function = call.get("function", call) if isinstance(call, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+    function = _function(call)
+    if not isinstance(function.get("name"), str):
         raise CannotRead(f"a turn of {column} has a tool call without the name of a function")
     arguments = parsed(function.get("arguments", {}))
     own = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}

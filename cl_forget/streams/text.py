@@ -13,7 +13,7 @@ from cl_forget.streams.scoring import Scoring, ScoringKind
 
 Message = Mapping[str, Any]
 """One turn of a conversation: {"role": "system" | "user" | "assistant" | "tool", "content": text}; an assistant's may
-hold "tool_calls", as chat templates take them."""
+hold "tool_calls", and the first one "tools" (their definitions), as chat templates take them."""
 
 
 Prompt = str | Sequence[Message]

@@ -100,6 +100,16 @@ def test_nothing_is_left_out_in_silence() -> None:
     assert '{"name": "look_up", "arguments": {"city": "Paris"}}' in head and "<tool_response>2 M" in head
 
 
+def test_definitions_of_tools_reach_the_template() -> None:
+    tool = {
+        "type": "function",
+        "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}},
+    }
+    head, _ = parts(form("qwen3"), [{**USER, "tools": [tool]}], "Paris")
+    assert '<tools>\n{"type": "function", "function": {"name": "look_up"' in head
+    assert "leaves out the definitions of tools" in said("llama3", [{**USER, "tools": [tool]}])
+
+
 def test_a_template_whose_prompt_is_not_the_beginning_of_the_whole_is_refused() -> None:
     message = said("r1", ASKED)
     assert "begins an answer with" in message and "or text.chat=false" in message

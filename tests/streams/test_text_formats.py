@@ -263,3 +263,14 @@ def test_empty_prompts_and_holes_in_templates(tmp_path: Path) -> None:
     assert "2 prompts are empty (the first is row 4)" in said(tmp_path, rows)
     notes = read(tmp_path, rows, prompt="Q: {question}", response="answer").notes
     assert any("2 rows have nothing in 'question'" in note for note in notes)
+
+
+def test_definitions_of_tools_stand_in_the_first_turn(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "q#"}, {"role": "assistant", "content": "a#"}]
+    tool = {"type": "function", "function": {"name": "look_up", "parameters": {}}}
+    for tools in ([tool], json.dumps([tool]), [tool["function"]]):
+        task = read(tmp_path, many({"messages": messages, "tools": tools}))
+        (turn,) = samples(task)["a3"]
+        assert turn["tools"] in ([tool], [tool["function"]])
+    assert "tools" not in samples(read(tmp_path, many({"messages": messages, "tools": None})))["a3"][0]
+    assert "must be a list of definitions" in said(tmp_path, many({"messages": messages, "tools": "look_up"}))
