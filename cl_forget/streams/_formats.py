@@ -439,7 +439,8 @@ def _refuse_empty(what: str, table: Table, positions: list[int], samples: list[S
 
 
 def _notes(table: Table, format: Format, used: Sequence[str], found: Counter[str], rows: int) -> list[str]:
-    notes = [f"{table.format}, {len(table.rows):,} rows", format.words]
+    size = f"{len(table.rows):,} row{'' if len(table.rows) == 1 else 's'}"
+    notes = [f"{table.format}, {size}", format.words]
     notes += [f"{len(table.rows) - rows:,} rows are left out"] if rows < len(table.rows) else []
     heads = {name.partition(".")[0] for name in used} | set(used)
     unused = [name for name in table.columns if name not in heads]

@@ -89,6 +89,12 @@ def test_what_a_template_refuses_is_said_with_the_cure() -> None:
 
 def test_nothing_is_left_out_in_silence() -> None:
     assert "leaves out the system turn" in said("user only", [SYSTEM, USER])
+    words = form("qwen3").tokenizer
+    words.chat_template = words.chat_template.replace(
+        "message.content + '<|im_end|>'", "(message.content | replace(' /no_think', '')) + '<|im_end|>'"
+    )
+    switched = {"role": "user", "content": "What is the capital of France? /no_think"}
+    assert "France?<|im_end|>" in parts(TextFormat(words, TextOptions(), None, (1,)), [switched], "Paris")[0]
     call = {"type": "function", "function": {"name": "look_up", "arguments": {"city": "Paris"}}}
     called = [
         USER,

@@ -238,7 +238,7 @@ def test_what_was_understood_is_said_once_for_all_splits(tmp_path: Path) -> None
     ):
         (tmp_path / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     assert load(tmp_path).notes == (
-        "test: JSON lines, 1 rows",
+        "test: JSON lines, 1 row",
         "train: JSON lines, 30 rows",
         "prompt 'question', response 'answer'",
     )
