@@ -53,6 +53,8 @@ class Choices:
         labels: Sequence[Any] = ()
         if isinstance(value, Mapping) and is_list(value.get("text")):  # {"text": [...], "label": [...]}
             labels, value = value.get("label", ()), value["text"]
+        elif isinstance(value, Mapping):  # {"A": ..., "B": ...}
+            labels, value = list(value), list(value.values())
         elif is_list(value) and value and all(isinstance(own, Mapping) and "text" in own for own in value):
             labels = [own["label"] for own in value if "label" in own]
             value = [own["text"] for own in value]

@@ -11,7 +11,6 @@ import csv
 import io
 import json
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -330,7 +329,7 @@ def _is_json(line: str) -> bool:
 
 
 def _csv(path: Path, text: str) -> Table:
-    csv.field_size_limit(sys.maxsize)  # a cell may be a book
+    csv.field_size_limit(2**31 - 1)  # a cell may be a book
     text = text.lstrip("\ufeff")
     asked = re.match(r"sep=(.)\r?\n", text)  # a line that Excel writes
     if asked:

@@ -222,6 +222,8 @@ def test_choices_as_data_sets_write_them(tmp_path: Path) -> None:
     assert right({"options": [{"label": "A", "text": "x"}, {"label": "B", "text": "y"}], "gold": "B"}) == {
         "y"
     }
+    assert right({"options": {"A": "x", "B": "y"}, "gold": "B"}) == {"y"}
+    assert right({"options": {"A": "x", "B": "y"}, "gold": "x"}) == {"x"}
     rows = many({"q": "q#", "options": ["x", "y"], "gold": 2})
     options = {"prompt": "q", "response": "gold", "choices": "options"}
     assert "sample 1: the response 2 is none of its 2 choices" in said(tmp_path, rows, **options)
