@@ -194,6 +194,8 @@ class ChatTemplate:
 
     def _check_turns(self, turns: list[dict[str, Any]], rendered: str) -> None:
         """No turn is dropped in silence: what was said, and what was called, stands in the text."""
+        if not rendered.strip():
+            raise UserError(f"the chat template shows nothing of the prompt; {_KNOWN}")
         definitions = [tool.get("function", tool) for tool in _tools(turns)]
         if any(str(own["name"]) not in rendered for own in definitions):
             raise UserError(f"the chat template leaves out the definitions of tools; {_KNOWN}")
@@ -202,7 +204,7 @@ class ChatTemplate:
             if turn["role"] == "assistant":  # earlier reasoning is left out on purpose
                 content = content.rpartition("</think>")[2]
             calls = [call["function"]["name"] for call in turn.get("tool_calls") or ()]
-            if turn["role"] != "tool" and not _is_shown(content, rendered):
+            if not _is_shown(content, rendered):
                 raise UserError(f"the chat template leaves out the {turn['role']} turn; {_KNOWN}")
             if any(name not in rendered for name in calls):
                 raise UserError(f"the chat template leaves out tool calls; {_KNOWN}")

@@ -283,6 +283,8 @@ def _pair(what: str, table: Table, prompt: str | None, response: str | None) -> 
 
 
 def _telling(what: str, table: Table, prompt: str | None, response: str | None) -> tuple[str, str]:
+    if response is not None and not response.strip():
+        raise UserError(f"{what}: the option `response` is empty; name a column, or leave it out.")
     if prompt is not None and response is not None:
         return prompt, response
     for asked, said in PAIRS:

@@ -89,6 +89,9 @@ def test_what_a_template_refuses_is_said_with_the_cure() -> None:
 
 def test_nothing_is_left_out_in_silence() -> None:
     assert "leaves out the system turn" in said("user only", [SYSTEM, USER])
+    result = {"role": "tool", "content": "Two million."}
+    assert "leaves out the tool turn" in said("user only", [USER, result])
+    assert "shows nothing of the prompt" in said("user only", [{**result, "content": " "}])
     words = form("qwen3").tokenizer
     words.chat_template = words.chat_template.replace(
         "message.content + '<|im_end|>'", "(message.content | replace(' /no_think', '')) + '<|im_end|>'"

@@ -188,6 +188,7 @@ def test_nothing_is_written_as_python_writes_it(tmp_path: Path) -> None:
     assert "holds ['x'], not a text" in said(tmp_path, many({"q": "q", "a": ["x"]}), prompt="q", response="a")
     nested = many({"question": "q#", "answers": {"text": ["a#", "b"], "answer_start": [1, 2]}})
     assert samples(read(tmp_path, nested, prompt="question", response="answers.text.0"))["a3"] == "q3"
+    assert "`response` is empty" in said(tmp_path, rows, prompt="q", response="")
     for template in ("{q!z}", "{q:>9}", "{}", "{q"):
         assert "cannot be read" in said(tmp_path, rows, prompt=template, response="a")
     half = many({"question": "q#", "answer": "x"})
