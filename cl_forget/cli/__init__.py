@@ -473,7 +473,9 @@ def list_(
 
 @app.command()
 def pretrain(
-    model: Annotated[str, typer.Argument(help="The embedded model to make again: emoji-clip or pico-lm.")],
+    model: Annotated[
+        str, typer.Argument(help="The model to make again: emoji-clip, emoji-clip-rn or pico-lm.")
+    ],
     output: Annotated[Path, typer.Option(help="Folder for the model and its checkpoints.")] = Path("build"),
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the data [default: the recipe's].", min=1)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from cl_forget.evaluation.metrics import (
-    ECE_BINS,
-)
+from cl_forget.evaluation.metrics import ECE_BINS
 
 DEFINITIONS: dict[str, str] = {
     "speciality": "mean accuracy over the stream's tasks after the last stage: mean_i R[T,i]",

@@ -18,6 +18,7 @@ MODELS = Registry(
     "cl_forget.models",
     {
         "emoji-clip": "cl_forget.models.sources:load_emoji_clip",
+        "emoji-clip-rn": "cl_forget.models.sources:load_emoji_clip_rn",
         "open_clip": "cl_forget.models.sources:load_open_clip",
         "pico-lm": "cl_forget.models.lm_sources:load_pico_lm",
         "smollm2-135m": "cl_forget.models.smollm2:load_smollm2",
@@ -32,6 +33,7 @@ RECIPES = Registry(
     "cl_forget.recipes",
     {
         "emoji-clip": "cl_forget.models.zoo.emoji_clip.pretrain:pretrain",
+        "emoji-clip-rn": "cl_forget.models.zoo.emoji_clip_rn.pretrain:pretrain",
         "pico-lm": "cl_forget.models.zoo.pico_lm.pretrain:pretrain",
     },
 )

@@ -32,6 +32,11 @@ def load_emoji_clip() -> ClipModel:
     return load_open_clip(f"local-dir:{Path(__file__).parent / 'zoo' / 'emoji_clip'}")
 
 
+def load_emoji_clip_rn() -> ClipModel:
+    """The embedded CLIP model with a convolutional image tower (open_clip's ResNet, with BatchNorm)."""
+    return load_open_clip(f"local-dir:{Path(__file__).parent / 'zoo' / 'emoji_clip_rn'}")
+
+
 def load_open_clip(what: str = "") -> ClipModel:
     """open_clip:<architecture>/<tag, checkpoint file or none>, or open_clip:local-dir:<folder>.
 

@@ -82,7 +82,7 @@ def categories(order: tuple[str, ...] = tuple(CATEGORIES), limit: int | None = N
     All experiences share one label space of all the classes, and each has pictures of its own classes only.
     A class is one or more Unicode subgroups ("a bird", "a tool"). Concepts are split: those of train,
     validation and test differ, and none is held out of pre-training. The three are drawn in the seven seen
-    styles, and pictures of the `emoji` suite are left out of training. Together 1,958 train, 398 validation,
+    styles, and pictures of the `emoji` suite are left out of training. Together 1,952 train, 398 validation,
     786 test. Shifted: `unseen-styles`, 356 pictures of test concepts in the two styles that pre-training does
     not see.
 

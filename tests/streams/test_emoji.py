@@ -75,7 +75,11 @@ def test_held_out_concepts_are_never_seen(data: emoji.EmojiSet) -> None:
     assert not held_out[data.concept[data.pretrain | data.held_out_pair | data.unseen_style]].any()
     clocks = [concept for concept in data.concepts if concept.clock_face]
     assert len(clocks) == 24 and all(concept.held_out for concept in clocks)
-    others = [concept for concept in data.concepts if concept.held_out and not concept.clock_face]
+    flags = [concept for concept in data.concepts if concept.country_flag]
+    assert len(flags) == 91 and all(concept.held_out for concept in flags)
+    assert {concept.subgroup for concept in flags} == {"country-flag"}
+    tasks = {*clocks, *flags}
+    others = [concept for concept in data.concepts if concept.held_out and concept not in tasks]
     assert 90 <= len(others) <= 110
     assert {concept.group for concept in others} == {concept.group for concept in data.concepts}
 

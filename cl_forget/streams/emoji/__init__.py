@@ -39,7 +39,8 @@ class Concept:
         subgroup: the finer Unicode group, such as "animal-bird".
         code_points: hexadecimal code points joined by "-".
         clock_face: whether this is one of the 24 clock faces.
-        held_out: whether pre-training never sees it (all clock faces, and about 100 others).
+        country_flag: whether this is one of the 91 flags of countries.
+        held_out: whether pre-training never sees it (clock faces, flags of countries, and about 100 others).
     """
 
     slug: str
@@ -49,6 +50,7 @@ class Concept:
     subgroup: str
     code_points: str
     clock_face: bool
+    country_flag: bool
     held_out: bool
 
 
@@ -155,10 +157,12 @@ def load() -> EmojiSet:
         ) from None
     splits = json.loads(_read("splits.json", checksums))
     held_out, clocks = set(splits["held_out_concepts"]), set(splits["clock_faces"])
+    flags = set(splits["country_flags"])
     concepts = [
         Concept(
             **(entry | {"keywords": tuple(entry["keywords"])}),
             clock_face=entry["slug"] in clocks,
+            country_flag=entry["slug"] in flags,
             held_out=entry["slug"] in held_out,
         )
         for entry in json.loads(_read("concepts.json", checksums))

@@ -50,7 +50,7 @@ COLUMNS = 48  # pictures per row of a sprite sheet
 MIN_STYLES = 4  # a concept is kept when it is drawn in at least this many styles
 HELD_OUT_PAIR_SHARE = 0.10
 MIN_OTHER_SEEN_STYLES = 2
-HELD_OUT_CONCEPTS = 100  # besides the clock faces
+HELD_OUT_CONCEPTS = 100  # besides the clock faces and the country flags, which are tasks
 
 _KEYCAPS = {"#": "hash", "*": "asterisk"}
 _CLOCK_FACES = {f"{code:x}" for code in range(0x1F550, 0x1F568)}
@@ -221,13 +221,14 @@ def _splits(concepts: list[dict[str, Any]], drawn: dict[str, list[str]]) -> dict
     """Held-out concepts and held-out (concept, style) pairs; `drawn` gives the concept slugs of each
     style."""
     clocks = [concept["slug"] for concept in concepts if concept["code_points"] in _CLOCK_FACES]
+    flags = [concept["slug"] for concept in concepts if concept["subgroup"] == "country-flag"]
     groups = collections.defaultdict(list)
     for concept in concepts:
-        if concept["slug"] not in clocks:
+        if concept["slug"] not in (*clocks, *flags):
             groups[concept["group"]].append(concept["slug"])
-    held_out = list(clocks)
+    held_out = [*clocks, *flags]
     for slugs in groups.values():
-        share = round(HELD_OUT_CONCEPTS * len(slugs) / (len(concepts) - len(clocks)))
+        share = round(HELD_OUT_CONCEPTS * len(slugs) / (len(concepts) - len(clocks) - len(flags)))
         held_out += sorted(slugs, key=lambda slug: _hash(f"concept {slug}"))[:share]
 
     seen_styles = [style for style in drawn if style not in UNSEEN_STYLES]
@@ -245,6 +246,7 @@ def _splits(concepts: list[dict[str, Any]], drawn: dict[str, list[str]]) -> dict
         "seen_styles": seen_styles,
         "unseen_styles": list(UNSEEN_STYLES),
         "clock_faces": clocks,
+        "country_flags": flags,
         "held_out_concepts": sorted(held_out),
         "held_out_pairs": by_style,
     }

@@ -5,7 +5,8 @@ import threading
 import torch
 from torch import Tensor, nn
 
-#: `generator_of_thread.own` is the random generator that the calling thread's patches are drawn with.
+#: `generator_of_thread.own` is the random generator that the calling thread's patches are drawn with; None for the
+#: device's own.
 generator_of_thread = threading.local()
 
 
@@ -25,7 +26,8 @@ class KeepPatches(nn.Module):
         if not self.training or self.share == 1.0:
             return tokens
         batch, length, width = tokens.shape
-        order = torch.rand(batch, length - 1, generator=generator_of_thread.own).argsort(1) + 1
+        device = tokens.device
+        order = torch.rand(batch, length - 1, generator=generator_of_thread.own, device=device).argsort(1) + 1
         kept = order[:, : round((length - 1) * self.share)]
-        kept = torch.cat([torch.zeros(batch, 1, dtype=torch.long), kept], 1)
+        kept = torch.cat([torch.zeros(batch, 1, dtype=torch.long, device=device), kept], 1)
         return tokens.gather(1, kept[..., None].expand(-1, -1, width))
