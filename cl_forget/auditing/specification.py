@@ -15,7 +15,15 @@ from cl_forget.mitigations.hma import HeterogeneousAveraging
 from cl_forget.mitigations.lines import LiNeS
 from cl_forget.mitigations.wise_ft import WiseFT
 from cl_forget.reporting.numbers import formula_text, number
-from cl_forget.reporting.specification import Figure, Method, RunRecord, Section, Specification, Table, definitions_of
+from cl_forget.reporting.specification import (
+    Figure,
+    Method,
+    RunRecord,
+    Section,
+    Specification,
+    Table,
+    definitions_of,
+)
 from cl_forget.reporting.styles import method_styles
 
 TUNED, REPAIRED = "tuned", "repaired"

@@ -11,7 +11,15 @@ from cl_forget.comparison.observations import check_comparable, run_name
 from cl_forget.comparison.records import Result
 from cl_forget.reporting import run_figures as _figures
 from cl_forget.reporting.numbers import listed, number
-from cl_forget.reporting.specification import Figure, Method, RunRecord, Section, Specification, Table, definitions_of
+from cl_forget.reporting.specification import (
+    Figure,
+    Method,
+    RunRecord,
+    Section,
+    Specification,
+    Table,
+    definitions_of,
+)
 from cl_forget.reporting.styles import method_styles
 
 

@@ -11,7 +11,15 @@ from cl_forget.comparison.records import Result
 from cl_forget.comparison.trials_view import SweepView, check_trials, trial_folder
 from cl_forget.reporting import sweep_figures as _sweep_figures
 from cl_forget.reporting.numbers import listed, number
-from cl_forget.reporting.specification import Figure, Method, RunRecord, Section, Specification, Table, definitions_of
+from cl_forget.reporting.specification import (
+    Figure,
+    Method,
+    RunRecord,
+    Section,
+    Specification,
+    Table,
+    definitions_of,
+)
 from cl_forget.reporting.styles import method_styles
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import write_bytes
+from cl_forget.ground.progress import bar
 from cl_forget.models.zoo.emoji_clip.captions import NAME_TEMPLATES, captions, train_tokenizer
 from cl_forget.models.zoo.emoji_clip.recipe import RECIPES, Recipe, Tower
 from cl_forget.models.zoo.emoji_clip.recipe import quick as quick_recipe
 from cl_forget.models.zoo.emoji_clip.towers import build_model, export, normalised
-from cl_forget.ground.progress import bar
 
 if TYPE_CHECKING:
     from open_clip.model import CLIP
