@@ -15,6 +15,9 @@ from torch import Tensor
 from cl_forget.comparison.recorded import recorded_run
 from cl_forget.ground.errors import UserError
 from cl_forget.models import MODELS, load_model, weights_of
+from cl_forget.models.adapters import FOLDER as ADAPTER
+from cl_forget.models.clip import HEADS as HEAD_FILE
+from cl_forget.models.clip import WEIGHTS
 from cl_forget.weights import Checkpoint, InMemory, Layout, check_pair, open_checkpoint
 from cl_forget.weights.checkpoint import in_memory
 from cl_forget.weights.interpolation import interpolate
@@ -28,8 +31,6 @@ if TYPE_CHECKING:
     from cl_forget.models.options import TextOptions
     from cl_forget.streams.base import Experience
     from cl_forget.weights.interpolation import Share
-
-HEAD_FILE = "heads.safetensors"
 
 
 @dataclass
@@ -59,7 +60,8 @@ class Pair:
     # -- tasks -----------------------------------------------------------------------------------------
     def add_tasks(self, tasks: list[Experience]) -> None:
         """Give the model the heads that the tuned model's run trained for these tasks."""
-        file = self.tuned.path / HEAD_FILE  # as `ClipModel.export` writes it
+        folder = self.tuned.path.parent if self.tuned.path.name == ADAPTER else self.tuned.path
+        file = folder / HEAD_FILE
         if self.run is None or not file.is_file():
             return
         self._heads = SafetensorsFile(file)
@@ -170,8 +172,7 @@ def load_pair(base: str | None, tuned: str, text: TextOptions | None = None) -> 
     model = load_model(spec, text or (run.text if run is not None else None))
     before = _base_checkpoint(spec, model)
     path = _path_of(tuned)
-    exported = path / "model"  # of a run on a language model
-    after = open_checkpoint(exported if run is not None and exported.is_dir() else path, before.source)
+    after = open_checkpoint(_exported(path) if run is not None else path, before.source)
     if run is not None and after.path == path:  # the run's own files are not the model's
         after.companions = before.path if before.path.is_dir() else None
     check_pair(before.source, after.source)
@@ -210,6 +211,15 @@ def _run_of(tuned: str) -> Run | None:
     if not (folder / "result.json").is_file():
         return None
     return recorded_run(folder)
+
+
+def _exported(folder: Path) -> Path:
+    """Where in a run's folder its model lies: merged, on a language model in a folder of its own, or an adapter."""
+    merged = folder / "model"
+    if merged.is_dir():
+        return merged
+    adapter = folder / ADAPTER
+    return adapter if adapter.is_dir() and not (folder / WEIGHTS).is_file() else folder
 
 
 def _path_of(tuned: str) -> Path:

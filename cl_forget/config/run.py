@@ -206,7 +206,7 @@ class Run(Shared):
 
 def _without_bookkeeping(fields: dict[str, Any]) -> dict[str, Any]:
     """A run's fields without those that change no number."""
-    del fields["train"]["checkpoint_seconds"], fields["track"]
+    del fields["train"]["checkpoint_seconds"], fields["track"], fields["evaluate"]["keep_stages"]
     if fields["train"]["strategy"] == "single":
         del fields["train"]["strategy"], fields["train"]["workers"]
     return fields

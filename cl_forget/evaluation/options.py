@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from cl_forget.ground.section import Section
+
+Export = Literal[True, False, "merged", "adapter", "both"]
+"""What is written of a tuned model: True and "both" are merged weights and, where a LoRA was trained, its adapter;
+"adapter" the adapter alone where there is one; "merged" the weights alone."""
 
 
 class Evaluation(Section):
@@ -15,10 +21,14 @@ class Evaluation(Section):
         limit: samples per validation, test or shifted set at most, always the same ones, classes balanced;
             null reads all of them. A quick look needs few, a claim needs all.
         curves: whether a post-hoc method (WiSE-FT, LiNeS, ...) is also evaluated at every value of its knob.
-        export: whether the final model, every edit applied, is written in the format it came in.
+        export: whether the final model, every edit applied, is written in the format it came in. A run that trained
+            a LoRA also writes it as an adapter of peft; "merged" leaves that out, "adapter" writes it alone.
+        keep_stages: whether the checkpoints after each task stay when all runs of the file are done. Without
+            them nothing can be trained on from a finished run.
     """
 
     batch_size: int = Field(256, ge=1)
     limit: int | None = Field(None, ge=1)
     curves: bool = True
-    export: bool = True
+    export: Export = True
+    keep_stages: bool = False

@@ -151,6 +151,7 @@ class FoundationModel(nn.Module, ABC):
         depths: names of the depths features can be read at, shallow to deep; LDIFS, CKA and drift use them.
         default_depths: the slices LDIFS uses unless told otherwise.
         zero_shot: whether it makes a classifier from class names, so that a new head can start from one.
+        library: name of the child that is the library's own model, which is what is written; empty for all of it.
         top_logits: how many logits per unit are kept of a frozen copy, with the total of the rest; None for
             all of them.
     """
@@ -159,6 +160,7 @@ class FoundationModel(nn.Module, ABC):
     depths: tuple[str, ...]
     default_depths: tuple[str, ...]
     zero_shot: bool = False
+    library: str = ""
     top_logits: int | None = None
 
     @abstractmethod
@@ -279,6 +281,15 @@ class FoundationModel(nn.Module, ABC):
         """
         save_tensors(folder / "model.safetensors", self.state_dict())
         return [folder / "model.safetensors"]
+
+    def export_heads(self, folder: Path) -> None:
+        """Write what the model has beside the library's own: the heads of its tasks."""
+
+    def load_exported(self, folder: Path) -> None:
+        """Set the model to what `export` has written; the tasks' heads must be there."""
+        from safetensors.torch import load_file
+
+        self.load_state_dict(load_file(folder / "model.safetensors"))
 
     @property
     def device(self) -> torch.device:

@@ -45,6 +45,8 @@ class CausalLM(FoundationModel):
         UserError: the architecture has no output embeddings to apply where it answers.
     """
 
+    library = "lm"
+
     def __init__(self, lm: Any, tokenizer: Any, options: TextOptions | None = None) -> None:
         super().__init__()
         self.lm: Any = lm
@@ -290,6 +292,13 @@ class CausalLM(FoundationModel):
             self._tokenizer.save_pretrained(temporary)
             shutil.rmtree(target, ignore_errors=True)
         return sorted(target.iterdir())
+
+    def load_exported(self, folder: Path) -> None:
+        """Set the model to what `export` has written."""
+        from cl_forget.weights import open_checkpoint
+
+        source = open_checkpoint(folder / "model").source
+        self.load_state_dict({f"lm.{name}": source.load(name) for name in source.infos})
 
     # -- what the configuration says -------------------------------------------------------------------
     @property

@@ -24,11 +24,13 @@ from torch import Tensor, nn
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.tensors import save_tensors
 from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared, evaluating, full_precision
+from cl_forget.models.clip_folder import Origin, write_origin
 from cl_forget.streams.base import Data, Experience, ImageData, LabelSpace
 from cl_forget.streams.understood import Seen
 
 IN_MEMORY_BYTES = 4 * 2**30
 THUMBNAIL = 64
+WEIGHTS, HEADS = "open_clip_model.safetensors", "heads.safetensors"
 AUGMENTATIONS = ("none", "shift", "shift-flip")
 
 
@@ -42,11 +44,13 @@ class ClipModel(FoundationModel):
     """
 
     zero_shot = True
+    library = "clip"
 
     def __init__(self, clip: nn.Module, preprocess: Any, tokenizer: Callable[[list[str]], Tensor]) -> None:
         super().__init__()
         self.clip = clip
         self.heads = nn.ModuleDict()
+        self.origin: Origin | None = None  # set by who loads it
         self._preprocess = ImagePreprocess(preprocess)
         self._tokenizer = tokenizer
         self._zero_shot: dict[tuple[Any, ...], nn.Linear] = {}
@@ -241,14 +245,26 @@ class ClipModel(FoundationModel):
 
     # -- files -----------------------------------------------------------------------------------------
     def export(self, folder: Path) -> list[Path]:
-        """`open_clip_model.safetensors`, which open_clip loads, and the tasks' heads in `heads.safetensors`.
+        """A folder that open_clip loads, and the tasks' heads in `heads.safetensors`.
 
-        Use the model again as `open_clip:<architecture>/<folder>/open_clip_model.safetensors`.
+        Use the model again as `open_clip:local-dir:<folder>`; one that was made by hand has no configuration
+        there, and is used as `open_clip:<architecture>/<folder>/open_clip_model.safetensors`.
         """
-        model, heads = folder / "open_clip_model.safetensors", folder / "heads.safetensors"
+        model, heads = folder / WEIGHTS, folder / HEADS
         save_tensors(model, self.clip.state_dict())
-        save_tensors(heads, self.heads.state_dict())
-        return [model, heads]
+        self.export_heads(folder)
+        return [model, heads, *(write_origin(self.origin, folder) if self.origin is not None else ())]
+
+    def export_heads(self, folder: Path) -> None:
+        """`heads.safetensors`."""
+        save_tensors(folder / HEADS, self.heads.state_dict())
+
+    def load_exported(self, folder: Path) -> None:
+        """Set the model to what `export` has written; the tasks' heads must be there."""
+        from safetensors.torch import load_file
+
+        self.clip.load_state_dict(load_file(folder / WEIGHTS))
+        self.heads.load_state_dict(load_file(folder / HEADS))
 
     # -- parameters ------------------------------------------------------------------------------------
     def tunable(self, experience: Experience) -> list[str]:

@@ -50,6 +50,7 @@ def load_open_clip(what: str = "") -> ClipModel:
     import torch
 
     from cl_forget.models.clip import ClipModel
+    from cl_forget.models.clip_folder import origin_of
     from cl_forget.weights.checkpoint import open_checkpoint
 
     if what.startswith("local-dir:"):
@@ -83,7 +84,9 @@ def load_open_clip(what: str = "") -> ClipModel:
         raise
     except Exception as error:
         raise UserError(_why_not_loaded(what, error)) from error
-    return ClipModel(clip, preprocess, tokenizer)
+    model = ClipModel(clip, preprocess, tokenizer)
+    model.origin = origin_of(name, clip)
+    return model
 
 
 def _load_checkpoint(clip: Any, checkpoint: Checkpoint) -> None:

@@ -29,7 +29,7 @@ class Donor:
     def __init__(self, path: Path, run: Run) -> None:
         self.folder = RunFolder(path)
         state = self.folder.state
-        self._entries: list[dict[str, Any]] = state.get("stages", [])
+        self._entries: list[dict[str, Any]] = [] if state.get("dropped") else state.get("stages", [])
         shared = run.shared_specs(state.get("training_keys", []))
         if shared == len(run.specs()):
             self.stages = len(self._entries)
@@ -41,3 +41,12 @@ class Donor:
     def entry(self, index: int) -> dict[str, Any]:
         """What its state says of stage `index`."""
         return self._entries[index]
+
+
+def gives(path: Path, run: Run) -> bool:
+    """Whether the run in a folder has training that `run` can take over."""
+    try:
+        Donor(path, run)
+    except UserError:
+        return False
+    return True

@@ -59,6 +59,8 @@ def _one_by_one(
     runs: list[Run], folders: list[Path], resume: bool, on_run: Callable[[Run], None] = lambda run: None
 ) -> list[Result]:
     """Simulate in order; runs with the same fine-tuning share it."""
+    from cl_forget.run.cleanup import drop_stages
+    from cl_forget.run.donor import gives
     from cl_forget.run.simulate import simulate
 
     results: list[Result] = []
@@ -66,7 +68,12 @@ def _one_by_one(
     for run, folder in zip(runs, folders, strict=True):
         on_run(run)
         results.append(simulate(run, folder, resume=resume, donor=trained.get(run.training_key())))
-        trained.setdefault(run.training_key(), folder)
+        if gives(folder, run):
+            trained.setdefault(run.training_key(), folder)
+    for run, folder in zip(
+        runs, folders, strict=True
+    ):  # not before: later runs take over what earlier ones trained
+        drop_stages(folder, run)
     return results
 
 

@@ -86,8 +86,7 @@ def landscape(
     planes, measured = {}, {}
     planes["pretrained"], measured["pretrained"] = _measure(model, loss, radius, points, rho)
     for name, (_, folder) in runs.items():
-        run_folder = RunFolder(folder)
-        model.load_state_dict(run_folder.load(run_folder.state["stages"][-1])["model"])
+        _set_to_tuned(model, folder)
         planes[name], measured[name] = _measure(model, loss, radius, points, rho)
     output = Path(output or folders[0])
     output.mkdir(parents=True, exist_ok=True)
@@ -98,6 +97,16 @@ def landscape(
     about = {"on": experience.name, "radius": radius, "points": points, "samples": samples, "rho": rho}
     write_text(output / "landscape.json", json.dumps({**about, "models": measured}, indent=1))
     return measured
+
+
+def _set_to_tuned(model: FoundationModel, folder: Path) -> None:
+    """The weights as they were tuned: of the last checkpoint, or, where none is kept, the exported ones."""
+    run_folder = RunFolder(folder)
+    stages = run_folder.state.get("stages")
+    if stages:
+        model.load_state_dict(run_folder.load(stages[-1])["model"])
+    else:
+        model.load_exported(folder)
 
 
 def _runs(folders: Sequence[Path]) -> dict[str, tuple[Run, Path]]:

@@ -27,6 +27,7 @@ from cl_forget.ground.redact import redact
 from cl_forget.mitigations.chain import Chain
 from cl_forget.mitigations.protocol import Mitigation
 from cl_forget.run.donor import Donor
+from cl_forget.run.exporting import adapter_rank, export
 from cl_forget.run.notes import notes_on, say_once
 from cl_forget.run.shared import Setup
 from cl_forget.streams.base import Experience
@@ -386,8 +387,9 @@ class Simulation:
             notes=self._notes(),
         )
         if self.run.evaluate.export:
+            rank = adapter_rank(self.chain, len(self.stages))
             with self._edited():
-                self.model.export(self.folder.path)
+                export(self.model, self.folder.path, self.run.evaluate.export, self.pretrained, rank)
         write_result(self.folder.path, result)
         self.tracker.finish(self.log.written, result, self.folder.path)
         return result
