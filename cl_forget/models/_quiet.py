@@ -1,9 +1,10 @@
-"""transformers says at length what it does; we say once what went wrong."""
+"""Libraries say at length what they do; we say once what went wrong."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator
 
 
@@ -23,3 +24,24 @@ def quiet_transformers() -> Iterator[None]:
         logger.setLevel(level)
         if bars:
             theirs.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def panics_are_errors() -> Iterator[None]:
+    """What a library written in Rust calls a panic is an error like any other, and prints nothing.
+
+    Such a panic is no `Exception` in Python, and its report goes to the process's standard error by itself.
+    """
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise RuntimeError(str(error)) from error
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cl_forget.ground.documents import read_object
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.hub import hub_offline_if_unreachable, out_of_reach
-from cl_forget.models._quiet import quiet_transformers
+from cl_forget.models._quiet import panics_are_errors, quiet_transformers
+from cl_forget.models.plausible import refuse_implausible
 from cl_forget.models.sources import TRUST, trusts_code
 from cl_forget.weights.keys import harmless, refuse_unless_whole
 
@@ -64,6 +66,8 @@ def _from_folder(folder: Path) -> Any:
     from cl_forget.weights.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(folder)
+    own = folder / "config.json"
+    refuse_implausible(str(own), read_object(own, "save the model again."), checkpoint.source.infos)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trusts_code())
     if config.is_encoder_decoder:
         raise _not_causal(f"hf:{folder}", config.model_type)
@@ -167,7 +171,8 @@ def _load(source: str, what: str, load: Any, tokenizer: dict[str, str]) -> Causa
     reach = contextlib.nullcontext() if local else hub_offline_if_unreachable()
     with reach, quiet_transformers():
         try:
-            lm = load()
+            with panics_are_errors():
+                lm = load()
         except UserError:
             raise
         except Exception as error:
@@ -178,7 +183,8 @@ def _load(source: str, what: str, load: Any, tokenizer: dict[str, str]) -> Causa
                 "and give that folder."
             )
         try:
-            words = AutoTokenizer.from_pretrained(**tokenizer, trust_remote_code=trusts_code())
+            with panics_are_errors():
+                words = AutoTokenizer.from_pretrained(**tokenizer, trust_remote_code=trusts_code())
         except Exception as error:
             raise UserError(
                 f"'{source}:{what}' has no tokenizer that can be read ({_first_line(error)}); put the model's "

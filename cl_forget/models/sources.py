@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cl_forget.ground.documents import read_object
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.hub import hub_offline_if_unreachable, out_of_reach
 from cl_forget.ground.registry import closest
+from cl_forget.models.plausible import refuse_implausible
 from cl_forget.weights.keys import harmless, refuse_unless_whole
 
 if TYPE_CHECKING:
@@ -59,9 +62,11 @@ def load_open_clip(what: str = "") -> ClipModel:
             raise UserError(
                 f"no open_clip model in {folder}: it must hold open_clip_config.json and weights."
             )
-        if "trust_remote_code" in (folder / "open_clip_config.json").read_text() and not trusts_code():
+        config = read_object(folder / "open_clip_config.json", "give a folder in open_clip's format.")
+        if "trust_remote_code" in json.dumps(config) and not trusts_code():
             raise UserError(_brings_code(what))
         name, tag, checkpoint = f"local-dir:{folder}", None, open_checkpoint(folder)
+        refuse_implausible(f"{folder}/open_clip_config.json", config, checkpoint.source.infos)
     else:
         name, weights = _architecture_and_weights(what)
         tag = None if isinstance(weights, Path) else weights
