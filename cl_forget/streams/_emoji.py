@@ -60,6 +60,16 @@ def check_known(what: str, names: Sequence[str], known: Sequence[str]) -> None:
 
 
 @functools.cache
+def position_of() -> dict[tuple[str, str], int]:
+    """The position in the emoji set of each drawing, by (concept slug, style)."""
+    from cl_forget.streams.emoji import load
+
+    emoji = load()
+    pairs = zip(emoji.concept.tolist(), emoji.style.tolist(), strict=True)
+    return {(emoji.concepts[c].slug, emoji.styles[s]): position for position, (c, s) in enumerate(pairs)}
+
+
+@functools.cache
 def parts() -> dict[str, Part]:
     """The part of every seen concept, by slug: about 60 % train, 15 % validation, 25 % test per subgroup."""
     from cl_forget.streams.emoji import load

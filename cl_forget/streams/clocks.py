@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from cl_forget.streams._choose import balanced, between
+from cl_forget.streams._choose import balanced
+from cl_forget.streams._drawn import place
+from cl_forget.streams._emoji import position_of
 from cl_forget.streams.base import Experience, ImageData, LabelSpace
-
-if TYPE_CHECKING:
-    import numpy as np
 
 TEMPLATES = ("a clock showing {}", "a clock face at {}", "an emoji of a clock showing {}")
 STYLES = {
@@ -18,7 +15,6 @@ STYLES = {
     "unseen-styles": ("fluent-emoji", "fluent-emoji-high-contrast"),
 }
 COPIES = {"train": 6, "validation": 4, "test": 4, "unseen-styles": 4}  # jittered pictures of each drawing
-SIDE = 32  # pixels
 
 
 def clocks(limit: int | None = None) -> list[Experience]:
@@ -55,7 +51,6 @@ def _draw_all(split: str, limit: int | None) -> ImageData:
 
     emoji = load()
     faces = [number for number, concept in enumerate(emoji.concepts) if concept.clock_face]
-    where = {key: i for i, key in enumerate(zip(emoji.concept.tolist(), emoji.style.tolist(), strict=True))}
     chosen = [
         (label, style, copy)
         for label in range(len(faces))
@@ -65,20 +60,6 @@ def _draw_all(split: str, limit: int | None) -> ImageData:
     kept = [chosen[index] for index in balanced([label for label, _, _ in chosen], limit, "clocks")]
     pages = []
     for label, style, copy in kept:
-        drawing = emoji.images[where[faces[label], emoji.styles.index(style)]].numpy()
-        pages.append(_place(drawing, emoji.concepts[faces[label]].slug, style, copy))
+        slug = emoji.concepts[faces[label]].slug
+        pages.append(place(emoji.images[position_of()[slug, style]].numpy(), slug, style, copy))
     return ImageData([label for label, _, _ in kept], array=np.stack(pages))
-
-
-def _place(drawing: np.ndarray, *key: object) -> np.ndarray:
-    """(4, 32, 32) RGBA -> (3, 32, 32) RGB on a light tint, with jitter that depends on `key` only."""
-    import numpy as np
-    from PIL import Image
-
-    side = round(between(0.8, 1.0, *key, "size") * SIDE)
-    tint = tuple(round(between(215, 255, *key, channel)) for channel in "rgb")
-    corner = (round(between(0, SIDE - side, *key, "x")), round(between(0, SIDE - side, *key, "y")))
-    small = Image.fromarray(drawing.transpose(1, 2, 0)).resize((side, side), Image.Resampling.BICUBIC)
-    page = Image.new("RGBA", (SIDE, SIDE), tint)
-    page.alpha_composite(small, corner)
-    return np.asarray(page.convert("RGB")).transpose(2, 0, 1)

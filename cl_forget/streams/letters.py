@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_forget.streams._choose import balanced, between, shuffled
+from cl_forget.streams._choose import balanced, shuffled
+from cl_forget.streams._drawn import DEJAVU_MONO, DEJAVU_SANS, DEJAVU_SERIF, STIX, draw_glyph
 from cl_forget.streams.base import Experience, ImageData, LabelSpace
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL.ImageFont import FreeTypeFont
 
-SEEN_FONTS = (
-    *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),
-    *("DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSansMono-BoldOblique"),
-    *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic"),
-    *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
-)
+SEEN_FONTS = (*DEJAVU_SANS, *DEJAVU_MONO, *DEJAVU_SERIF, *STIX)
 #: Knuth's Computer Modern: roman, bold, italic, mathematical italic, sans serif, typewriter.
 UNSEEN_FONTS = ("cmr10", "cmb10", "cmti10", "cmmi10", "cmss10", "cmtt10")
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 TEMPLATES = ("the letter {}", "a printed letter {}", "the letter {} of the alphabet")
 VALIDATION_FONTS, TEST_FONTS = 2, 4  # of the 16 seen fonts, chosen anew for each glyph
 COPIES = 2  # jittered pictures of each glyph
-SIDE, SUPERSAMPLE = 32, 2  # pixels; drawn at 64 x 64, then averaged over 2 x 2 boxes
 
 
 def letters(limit: int | None = None) -> list[Experience]:
@@ -69,29 +62,4 @@ def _draw_all(glyphs: list[tuple[str, str]], limit: int | None) -> ImageData:
 
 def _draw(letter: str, font_name: str, copy: int) -> np.ndarray:
     """(3, 32, 32) uint8: one glyph, with jitter that depends on the three arguments only."""
-    import numpy as np
-    from PIL import Image, ImageDraw
-
-    def jitter(low: float, high: float, what: str) -> float:
-        return between(low, high, "letters", letter, font_name, copy, what)
-
-    side = SIDE * SUPERSAMPLE
-    font = load_font(font_name, round(side * jitter(0.6, 0.8, "size")))
-    canvas = Image.new("L", (side, side), 0)
-    middle = (side * jitter(0.44, 0.56, "x"), side * jitter(0.44, 0.56, "y"))
-    left, top, right, bottom = font.getbbox(letter)
-    corner = (middle[0] - (left + right) / 2, middle[1] - (top + bottom) / 2)
-    ImageDraw.Draw(canvas).text(corner, letter, font=font, fill=255)
-    turned = canvas.rotate(jitter(-10, 10, "angle"), Image.Resampling.BICUBIC)
-    coverage = np.asarray(turned.reduce(SUPERSAMPLE), dtype=np.float64) / 255
-    ink, paper = jitter(0, 80, "ink"), jitter(235, 255, "paper")
-    grey = np.round(paper + (ink - paper) * coverage).astype(np.uint8)
-    return np.repeat(grey[None], 3, axis=0)
-
-
-def load_font(name: str, size: int) -> FreeTypeFont:
-    """One of the fonts that matplotlib ships, `size` pixels high."""
-    import matplotlib
-    from PIL import ImageFont
-
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf", size)
+    return draw_glyph("letters", letter, font_name, copy)

@@ -15,7 +15,13 @@ from cl_forget.streams import Experience, ImageData, load_stream, load_suite
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-STREAMS = ("digits", "clocks", "letters", "styles", "categories")
+STREAMS = (
+    *("digits", "clocks", "letters"),
+    *("greek", "flags", "dominoes"),
+    *("cyrillic", "arrows", "counting"),
+    *("georgian", "cards", "dice", "braille", "colours"),
+    *("styles", "categories"),
+)
 SUITES = ("emoji", "emoji-unseen-styles", "emoji-held-out-concepts", "emoji-groups")
 KINDS = {"styles": "domain-incremental", "categories": "class-incremental"}
 COLUMNS = ("name", "kind", "classes", "train", "validation", "test", "shifted")
@@ -54,7 +60,7 @@ def picture() -> Image:
     """Every embedded task in a row: training pictures, then shifted (or else test) pictures."""
     from PIL import Image, ImageDraw
 
-    from cl_forget.streams.letters import load_font
+    from cl_forget.streams._drawn import load_font
 
     experiences = [experience for name in STREAMS for experience in load_stream(name)]
     step, font = SIDE + GAP, load_font("DejaVuSans", 18)
