@@ -36,13 +36,7 @@ from cl_forget.streams.scoring import Scoring, ScoringKind
 from cl_forget.streams.text import TextData, text_experience
 
 
-def _place(path: Any) -> Any:
-    if path == "":
-        raise UserError("the option `path` is empty: name a file or a folder.")
-    return str(path) if isinstance(path, Path) else path
-
-
-Place = Annotated[str, BeforeValidator(_place)]
+Place = Annotated[str, BeforeValidator(lambda path: str(path) if isinstance(path, Path) else path)]
 
 
 class TextSource(BaseModel):

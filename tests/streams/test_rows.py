@@ -140,7 +140,7 @@ def test_what_no_table_is_is_said_in_one_line(tmp_path: Path) -> None:
     assert "holds no rows" in csv_said("prompt,response\n")
     assert "holds no rows" in csv_said("")
     assert "cannot be read as CSV" in csv_said('prompt,response\na,"b\n')
-    with pytest.raises(UserError, match="the option `path` is empty"):
+    with pytest.raises(UserError, match="option 'path' is empty"):
         load_stream({"csv": {"path": ""}})
 
 
