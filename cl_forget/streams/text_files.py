@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -34,7 +34,6 @@ from cl_forget.streams._rows import (
 from cl_forget.streams.base import Experience
 from cl_forget.streams.scoring import Scoring, ScoringKind
 from cl_forget.streams.text import TextData, text_experience
-
 
 Place = Annotated[str, BeforeValidator(lambda path: str(path) if isinstance(path, Path) else path)]
 
