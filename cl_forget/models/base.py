@@ -21,7 +21,7 @@ from cl_forget.ground.errors import UserError
 from cl_forget.ground.tensors import save_tensors
 from cl_forget.streams.base import Data, Experience
 from cl_forget.streams.understood import Seen
-from cl_forget.weights.layout import BEFORE_BLOCKS
+from cl_forget.weights.blocks import comes_before
 
 if TYPE_CHECKING:
     from cl_forget.models.options import TextOptions
@@ -271,7 +271,7 @@ class FoundationModel(nn.Module, ABC):
         block = self.block_of(parameter)
         if block is not None:
             return block + 1
-        return 0 if BEFORE_BLOCKS.intersection(parameter.split(".")) else self.blocks + 1
+        return 0 if comes_before(parameter) else self.blocks + 1
 
     def export(self, folder: Path) -> list[Path]:
         """Write the model as it stands; a subclass uses the format its own library loads.

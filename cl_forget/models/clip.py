@@ -27,6 +27,7 @@ from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared, eva
 from cl_forget.models.clip_folder import Origin, write_origin
 from cl_forget.streams.base import Data, Experience, ImageData, LabelSpace
 from cl_forget.streams.understood import Seen
+from cl_forget.weights.blocks import block_index, block_paths
 
 IN_MEMORY_BYTES = 4 * 2**30
 THUMBNAIL = 64
@@ -56,15 +57,16 @@ class ClipModel(FoundationModel):
         self._zero_shot: dict[tuple[Any, ...], nn.Linear] = {}
         self._label_spaces: dict[str, LabelSpace] = {}  # of each head, by module name
         self._hashed: tuple[Any, str] | None = None  # state of the text tower's memory -> hash of its content
-        visual: Any = clip.visual
-        if self._resblocks is not None:
-            layers = len(self._resblocks)
-            self.depths = ("ln_pre", *(f"block {i + 1}" for i in range(layers)))
-            quarters = {round(layers * q / 4) - 1 for q in (1, 2, 3, 4)}
-            self.default_depths = ("ln_pre", *(f"block {i + 1}" for i in sorted(quarters) if i >= 0))
+        # Paths, not modules: torch would register the blocks a second time, under a second name.
+        self._block_paths = block_paths(name for name, _ in clip.visual.named_parameters())  # type: ignore[union-attr]
+        if self._is_resnet:
+            self.depths = self.default_depths = tuple(self._block_paths)
         else:
-            self.depths = tuple(n for n in ("layer1", "layer2", "layer3", "layer4") if hasattr(visual, n))
-            self.default_depths = self.depths
+            layers = len(self._block_paths)
+            first = ("ln_pre" if hasattr(clip.visual, "ln_pre") else "embeddings",) if layers else ()
+            self.depths = (*first, *(f"block {i + 1}" for i in range(layers)))
+            quarters = sorted({round(layers * q / 4) for q in (1, 2, 3, 4)} - {0})
+            self.default_depths = (*first, *(f"block {i}" for i in quarters))
         for parameter in self.parameters():
             parameter.requires_grad_(False)
 
@@ -170,11 +172,11 @@ class ClipModel(FoundationModel):
         return self._embed_texts(distinct)[rows] * self._logit_scale()
 
     def text_parameters(self) -> list[str]:
-        """Everything of the CLIP model outside the image tower that logits depend on."""
+        """Everything of the CLIP model outside the image tower that logits depend on (not CoCa's captioner)."""
         return [
             f"clip.{name}"
             for name, _ in self.clip.named_parameters()
-            if not name.startswith("visual.") and name != "logit_bias"
+            if not name.startswith(("visual.", "text_decoder.")) and name != "logit_bias"
         ]
 
     def _embed_texts(self, texts: list[str]) -> Tensor:
@@ -233,10 +235,19 @@ class ClipModel(FoundationModel):
         """The image tower's output (batch, width) and its features (batch, tokens, width) at `depths`."""
         visual: Any = self.clip.visual
         if not depths:
-            return visual(images), {}
-        if self._resblocks is None:
-            return _encode_with_hooks(visual, images, {depth: getattr(visual, depth) for depth in depths})
-        return _encode_transformer(visual, images, depths)
+            return _embedding(visual(images)), {}
+        if hasattr(visual, "ln_pre"):
+            return _encode_transformer(visual, images, depths)
+        return _encode_with_hooks(visual, images, {depth: self._module_at(depth) for depth in depths})
+
+    def _module_at(self, depth: str) -> nn.Module:
+        """The module whose output the features of a depth are; whose input, for "embeddings"."""
+        visual: Any = self.clip.visual
+        if self._is_resnet:
+            return visual.get_submodule(depth)
+        return visual.get_submodule(
+            self._block_paths[0 if depth == "embeddings" else int(depth.split()[1]) - 1]
+        )
 
     def checkpoint_activations(self, on: bool) -> None:
         """In both towers, as open_clip does it."""
@@ -278,9 +289,8 @@ class ClipModel(FoundationModel):
         return [f"heads.{name}.weight", f"heads.{name}.bias"]
 
     def block_of(self, parameter: str) -> int | None:
-        """Transformer block of the image tower, 0 = the first."""
-        prefix = "clip.visual.transformer.resblocks."
-        return int(parameter.removeprefix(prefix).split(".")[0]) if parameter.startswith(prefix) else None
+        """Block of the image tower, 0 = the first."""
+        return block_index(parameter) if parameter.startswith("clip.visual.") else None
 
     def layer_of(self, parameter: str) -> int:
         """As in the base; what is outside the image tower counts as after its blocks."""
@@ -288,13 +298,12 @@ class ClipModel(FoundationModel):
 
     @property
     def blocks(self) -> int:
-        """Number of transformer blocks of the image tower."""
-        return 0 if self._resblocks is None else len(self._resblocks)
+        """Number of blocks of the image tower."""
+        return len(self._block_paths)
 
     @property
-    def _resblocks(self) -> Any:
-        # Not an attribute: torch would register the blocks a second time, under a second name.
-        return getattr(getattr(self.clip.visual, "transformer", None), "resblocks", None)
+    def _is_resnet(self) -> bool:
+        return bool(self._block_paths) and self._block_paths[0] == "layer1"
 
 
 class ImagePreprocess:
@@ -443,18 +452,37 @@ def _encode_transformer(
 def _encode_with_hooks(
     visual: Any, images: Tensor, modules: dict[str, nn.Module]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """One pass of a convolutional tower; feature maps become (batch, positions, channels)."""
+    """One pass of a tower of any other kind; feature maps become (batch, positions, channels)."""
     features: dict[str, Tensor] = {}
+    channels_last = getattr(getattr(visual, "trunk", None), "output_fmt", "NCHW") == "NHWC"  # Swin
 
-    def keep(depth: str) -> Any:
-        return lambda _m, _i, out: features.__setitem__(depth, out.flatten(2).transpose(1, 2))
+    def tokens(out: Tensor) -> Tensor:
+        if out.ndim == 3:
+            return out
+        return out.flatten(1, 2) if channels_last else out.flatten(2).transpose(1, 2)
 
-    hooks = [module.register_forward_hook(keep(depth)) for depth, module in modules.items()]
+    def hook(depth: str, module: nn.Module) -> Any:
+        if depth == "embeddings":
+            return module.register_forward_pre_hook(
+                lambda _m, given: features.__setitem__(depth, tokens(given[0]))
+            )
+        return module.register_forward_hook(
+            lambda _m, _i, out: features.__setitem__(depth, tokens(_embedding(out)))
+        )
+
+    hooks = [hook(depth, module) for depth, module in modules.items()]
     try:
-        return visual(images), features
+        embedding = _embedding(visual(images))
     finally:
-        for hook in hooks:
-            hook.remove()
+        for each in hooks:
+            each.remove()
+    return embedding, {depth: features[depth] for depth in modules}
+
+
+def _embedding(out: Any) -> Tensor:
+    """A tower's embedding; CoCa's comes with the tokens it was pooled from."""
+    embedding: Tensor = out[0] if isinstance(out, tuple) else out
+    return embedding
 
 
 def _thumbnail(pixels: np.ndarray) -> bytes:

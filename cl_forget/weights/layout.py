@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_BLOCK = re.compile(r"(?:^|\.)(?:resblocks|layers|blocks|h)\.(\d+)\.")
+from cl_forget.weights.blocks import block_index, comes_before
+
 _IMAGE = ("visual.", "vision_model.")
 TEXT, BEFORE, AFTER, HEADS = "text tower", "before the blocks", "after the blocks", "task heads"
 
@@ -53,8 +54,7 @@ class Layout:
         """Index of the block a tensor belongs to; None for the rest."""
         if self._clip and not name.startswith(_IMAGE):
             return None
-        match = _BLOCK.search(name)
-        return int(match.group(1)) if match else None
+        return block_index(name)
 
     def part_of(self, name: str) -> str:
         """The part a tensor belongs to."""
@@ -65,11 +65,4 @@ class Layout:
         block = self.block_of(name)
         if block is not None:
             return f"block {block}"
-        return BEFORE if BEFORE_BLOCKS.intersection(name.split(".")) else AFTER
-
-
-BEFORE_BLOCKS = frozenset(
-    {"conv1", "patch_embed", "class_embedding", "positional_embedding", "cls_token", "pos_embed", "ln_pre"}
-    | {"token_embedding", "embed_tokens", "wte", "wpe", "embed_in", "embed_positions", "word_embeddings"}
-)
-"""How open_clip, timm and transformers name what lies between the input and the first block."""
+        return BEFORE if comes_before(name) else AFTER

@@ -117,7 +117,9 @@ def insert(
     heads = [p for n in _heads(task) if (p := model.get_parameter(n)).requires_grad]
     called = [readers[name] for name in names if _calls_peft(model, name, readers[name])]
     _inject(model, called, rank, alpha)
-    for reader in dict.fromkeys(readers[name] for name in names if readers[name] not in called):
+    # What is inside another reader first: its path changes when that one is wrapped.
+    others = dict.fromkeys(readers[name] for name in names if readers[name] not in called)
+    for reader in sorted(others, key=lambda path: -path.count(".")):
         inside = [name.removeprefix(f"{reader}.") for name in names if readers[name] == reader]
         _replace(model, reader, ReadsAdapted(model.get_submodule(reader), inside, rank, scale))
     model.requires_grad_(False)
@@ -134,7 +136,7 @@ def merge(model: FoundationModel) -> None:
     """Add every adapter to its weight and take it out; modules, names and their order are the model's own."""
     from peft.tuners.lora import LoraLayer
 
-    for path, module in list(model.named_modules()):
+    for path, module in reversed(list(model.named_modules())):
         if isinstance(module, ReadsAdapted):
             _replace(model, path, module.merge())
         elif isinstance(module, LoraLayer):
@@ -148,8 +150,14 @@ def adapters(model: FoundationModel) -> dict[str, Adapter]:
     from peft.tuners.lora import LoraLayer
 
     found: dict[str, Adapter] = {}
+    readers: list[str] = []
     for path, module in model.named_modules():
+        for reader in reversed(
+            readers
+        ):  # what lies in a wrapped module keeps the name that it has in the model
+            path = path.replace(f"{reader}.base.", f"{reader}.", 1)
         if isinstance(module, ReadsAdapted):
+            readers.append(path)
             factors: Any = zip(module.names, module.down_weights, module.up_weights, strict=True)
             for name, down, up in factors:
                 found[f"{path}.{name}"] = Adapter(module.base.get_parameter(name), down, up)
@@ -173,7 +181,7 @@ def random_start(task: Task) -> Callable[[str, Adapter], tuple[Tensor, Tensor]]:
 
 
 def linear_maps(model: FoundationModel, placement: Placement) -> list[str]:
-    """Names of the trainable weights of linear maps inside the blocks (anywhere, if there are no blocks)."""
+    """Names of the trainable weights of linear maps inside the blocks (anywhere, if there are none in them)."""
     found = []
     for path, module in model.named_modules():
         own = "in_proj_weight" if isinstance(module, nn.MultiheadAttention) else "weight"
@@ -184,9 +192,10 @@ def linear_maps(model: FoundationModel, placement: Placement) -> list[str]:
             continue
         attention = "attn" in path or "attention" in path
         placed = placement == "all" or attention == (placement == "attention")
-        if placed and (model.blocks == 0 or model.block_of(name) is not None):
+        if placed:
             found.append(name)
-    return found
+    inside = [name for name in found if model.block_of(name) is not None]
+    return inside or found
 
 
 def out_by_in(model: FoundationModel, name: str) -> Tensor:
