@@ -96,6 +96,24 @@ def other(kind: str) -> CausalLM:
         return CausalLM(AutoModelForCausalLM.from_config(config), tokenizer())
 
 
+SHAPE = {
+    "vocab_size": 54, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1,
+    "eos_token_id": 2,
+}  # fmt: skip
+MIXTURES: dict[str, dict[str, Any]] = {
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8},
+}
+
+
+def mixture(kind: str) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SHAPE, **MIXTURES[kind]))
+
+
 def folder(path: Path, chat: bool = False, **more: Any) -> Path:
     """The model as transformers saves it."""
     llama(**more).save_pretrained(path)

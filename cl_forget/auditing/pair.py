@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,15 +16,18 @@ from torch import Tensor
 
 from cl_forget.comparison.recorded import recorded_run
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import write_text
 from cl_forget.models import MODELS, load_model, weights_of
 from cl_forget.models.adapters import FOLDER as ADAPTER
+from cl_forget.models.causal_lm import CausalLM
 from cl_forget.models.clip import HEADS as HEAD_FILE
 from cl_forget.models.clip import WEIGHTS
+from cl_forget.models.lm_sources import load_hf
 from cl_forget.weights import Checkpoint, InMemory, Layout, check_pair, open_checkpoint
 from cl_forget.weights.checkpoint import in_memory
 from cl_forget.weights.interpolation import interpolate
-from cl_forget.weights.merge import merge
-from cl_forget.weights.reading import SafetensorsFile
+from cl_forget.weights.merge import merge, untied_head
+from cl_forget.weights.reading import SafetensorsFile, TensorSource
 from cl_forget.weights.writing import write_safetensors
 
 if TYPE_CHECKING:
@@ -52,6 +57,8 @@ class Pair:
     run: Run | None
 
     def __post_init__(self) -> None:
+        if isinstance(self.model, CausalLM) and self.model.tied and untied_head(self.tuned.source):
+            self.model.untie()
         self._prefix = _prefix(self.model, self.tuned)
         self._heads: SafetensorsFile | None = None
         self._base_weights: dict[str, Tensor] = {}
@@ -129,6 +136,8 @@ class Pair:
             return share(self._tied.get(name, name))  # tied tensors move together
 
         written = merge(self.base.source, self.tuned, of, output, self.base if merge_adapter else None)
+        if isinstance(self.model, CausalLM) and not self.model.tied:
+            _say_untied(output / "config.json")
         if self._heads is not None:
             base = InMemory({n: t for n, t in self._base_weights.items() if n.startswith("heads.")})
             heads = self._heads
@@ -141,6 +150,17 @@ class Pair:
             write_safetensors(output / HEAD_FILE, heads.infos, head)
             written.append(output / HEAD_FILE)
         return sorted(written)
+
+
+def _say_untied(file: Path) -> None:
+    """A model with a head of its own says so in its configuration, so that every library reads the head."""
+    if not file.is_file():
+        return
+    config = json.loads(file.read_text())
+    for part in (config, config.get("text_config")):
+        if isinstance(part, dict) and part.get("tie_word_embeddings", True):
+            part["tie_word_embeddings"] = False
+    write_text(file, json.dumps(config, indent=2) + "\n")
 
 
 def _tensors(model: FoundationModel) -> dict[str, Tensor]:
@@ -172,7 +192,7 @@ def load_pair(base: str | None, tuned: str, text: TextOptions | None = None) -> 
     model = load_model(spec, text or (run.text if run is not None else None))
     before = _base_checkpoint(spec, model)
     path = _path_of(tuned)
-    after = open_checkpoint(_exported(path) if run is not None else path, before.source)
+    after = _tuned_checkpoint(_exported(path) if run is not None else path, before.source, model)
     if run is not None and after.path == path:  # the run's own files are not the model's
         after.companions = before.path if before.path.is_dir() else None
     check_pair(before.source, after.source)
@@ -234,11 +254,56 @@ def _path_of(tuned: str) -> Path:
 
 def _base_checkpoint(spec: str, model: FoundationModel) -> Checkpoint:
     path = weights_of(spec)
-    if path is not None:
-        return open_checkpoint(path)
+    if path is not None and path.suffix != ".gguf":
+        found = open_checkpoint(path)
+        found.know(_names(model))
+        if not isinstance(model, CausalLM) or _fits(found, model):
+            return found
+    return _as_loaded(model, path or Path(spec))
+
+
+def _tuned_checkpoint(path: Path, base: TensorSource, model: FoundationModel) -> Checkpoint:
+    """The tuned model, read by its library where the files have other names than the library's."""
+    found = open_checkpoint(path, base)
+    found.know(_names(model))
+    if found.kind != "folder" or not isinstance(model, CausalLM) or _fits(found, model):
+        return found
+    if not (path / "config.json").is_file():
+        return found
+    dtypes = Counter(info.dtype for info in found.source.infos.values())
+    return _as_loaded(load_hf(str(path)), path, dtypes.most_common(1)[0][0])
+
+
+def _as_loaded(model: FoundationModel, path: Path, dtype: torch.dtype | None = None) -> Checkpoint:
+    """A model as its library loaded it, where the files store it otherwise; the library writes it again."""
     inner = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("heads.")}
     stem = _common(list(inner))
-    return in_memory({name.removeprefix(stem): t for name, t in inner.items()}, spec)
+    found = in_memory(
+        {name.removeprefix(stem): t.to(dtype or t.dtype) for name, t in inner.items()}, str(path)
+    )
+    found.companions = path if path.is_dir() else None
+
+    def save(folder: Path, tensor: Callable[[str], Tensor]) -> None:
+        assert isinstance(model, CausalLM)
+        twin = copy.deepcopy(model)
+        twin.load_state_dict({name: tensor(name.removeprefix(stem)) for name in inner})
+        twin.lm.to(dtype or twin.lm.dtype).save_pretrained(folder)
+
+    if isinstance(model, CausalLM):
+        found.saver = save
+    return found
+
+
+def _names(model: FoundationModel) -> set[str]:
+    """What the model's own library calls its tensors, tied ones by all their names."""
+    known = set(model.state_dict()) | {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    inner = [name for name in known if not name.startswith("heads.")]
+    return {name.removeprefix(_common(inner)) for name in inner}
+
+
+def _fits(found: Checkpoint, model: FoundationModel) -> bool:
+    """Whether every tensor of the files is one of the model's, by name."""
+    return set(found.source.infos) <= _names(model)
 
 
 def _common(names: list[str]) -> str:

@@ -20,6 +20,7 @@ from cl_forget.ground.registry import closest
 from cl_forget.mitigations.hma import HeterogeneousAveraging
 from cl_forget.mitigations.lines import LiNeS
 from cl_forget.mitigations.wise_ft import WiseFT
+from cl_forget.models.lm_sources import load_hf
 from cl_forget.models.options import TextOptions
 from cl_forget.weights import open_checkpoint
 
@@ -243,5 +244,9 @@ def _reread(pair: Pair, folder: Path, merge_adapter: bool) -> None:
         folder if pair.tuned.kind != "file" or merge_adapter else folder / pair.tuned.path.name,
         pair.base.source,
     )
+    if (pair.base if merge_adapter else pair.tuned).saver is not None:
+        load_hf(str(folder))  # its library stores it otherwise, and says whether it is whole
+        return
+    again.know(names)
     if set(again.source.infos) != set(names):
         raise UserError(f"the model in {folder} is not whole; remove it and run again.")

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class LoRA(Mitigation):
     """Every linear map of the blocks becomes `W0 + (a/r)·B·A`; A, B and the head are trained, W0 is not.
 
-    That includes attention's input projection, also where it is a bare `in_proj_weight`. A starts uniform in
+    That includes attention's input projection, also where it is a bare `in_proj_weight`, and the maps of a mixture's
+    experts, each with an adapter of its own; its router stays. A starts uniform in
     ±1/√in, B at zero, so training starts from W0. After each task B·A is merged, and the next task gets
     adapters of its own. Biases, norms, embeddings and what comes after the blocks stay as they are.
 
@@ -48,7 +49,7 @@ class LoRA(Mitigation):
         """Insert the adapters."""
         from cl_forget.mitigations.shared import adapters as _lora
 
-        _lora.insert(task, self.rank, self.alpha, self.placement, _lora.random_start(task))
+        _lora.insert(task, self.rank, self.alpha, self.placement, _lora.random_start(task), experts=True)
 
     def restore_parameters(self, task: Task, state: State) -> None:
         """Merge them."""

@@ -280,6 +280,17 @@ class CausalLM(FoundationModel):
                 names[name] = first[id(parameter)]
         return names
 
+    @property
+    def tied(self) -> bool:
+        """Whether the head is the embedding."""
+        return self.lm.get_output_embeddings().weight is self.lm.get_input_embeddings().weight
+
+    def untie(self) -> None:
+        """Give the head weights of its own, for now those that it shared with the embedding."""
+        head = self.lm.get_output_embeddings()
+        head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+        self.lm.config.tie_word_embeddings = self._config.tie_word_embeddings = False
+
     # -- files -----------------------------------------------------------------------------------------
     def export(self, folder: Path) -> list[Path]:
         """`model/`: configuration, weights and tokenizer as transformers saves and loads them.

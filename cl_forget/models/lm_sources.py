@@ -64,6 +64,7 @@ def _from_folder(folder: Path) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
     from cl_forget.weights.checkpoint import open_checkpoint
+    from cl_forget.weights.merge import untied_head
 
     checkpoint = open_checkpoint(folder)
     own = folder / "config.json"
@@ -71,11 +72,14 @@ def _from_folder(folder: Path) -> Any:
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trusts_code())
     if config.is_encoder_decoder:
         raise _not_causal(f"hf:{folder}", config.model_type)
+    own_head = untied_head(checkpoint.source)
+    if own_head:  # whatever the configuration says
+        config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = False
     with torch.device("meta"):
         shell = AutoModelForCausalLM.from_config(config, trust_remote_code=trusts_code())
     plain = all(file.endswith(".safetensors") for file in checkpoint.files)
     if plain and not checkpoint.renames(shell.state_dict().keys()):
-        return _from_hub(str(folder))
+        return _from_hub(str(folder), config=config)
     # transformers is given the tensors, and converts what it has come to call otherwise.
     checkpoint.know(shell.state_dict().keys())
     state = {name: checkpoint.source.load(name) for name in checkpoint.source.infos}

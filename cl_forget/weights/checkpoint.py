@@ -63,8 +63,7 @@ class Checkpoint:
     def __post_init__(self) -> None:
         self._raw = self.source
         self._names: dict[str, str] = {}
-        if self.files:
-            self.know(())
+        self.know(())
 
     def know(self, expected: Collection[str]) -> None:
         """Learn what the model's own library calls its tensors: `source` has these names from now on.
@@ -72,6 +71,8 @@ class Checkpoint:
         Args:
             expected: those names.
         """
+        if not self.files:
+            return
         names = fit(self._raw.infos, expected)
         self._names = {
             name: here

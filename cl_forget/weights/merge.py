@@ -47,7 +47,9 @@ def check_pair(base: TensorSource, tuned: TensorSource) -> None:
     Raises:
         UserError: tensors that only one of them has, other shapes or vocabularies, or quantised weights.
     """
-    missing = [n for n in base.infos if n not in tuned.infos and n not in TIED]
+    missing = [n for n in base.infos if n not in tuned.infos]
+    if TIED.keys() & set(missing) and not untied_head(base):
+        missing = [name for name in missing if name not in TIED]
     extra = [n for n, i in tuned.infos.items() if i.dtype in _FLOATS and _in_base(base, n) is None]
     if len(missing) + len(extra) > (len(base.infos) + len(tuned.infos)) / 2:
         raise UserError(
@@ -92,6 +94,16 @@ def _in_base(base: TensorSource, name: str) -> str | None:
     return next((tied for tied in TIED.get(name, ()) if tied in base.infos), None)
 
 
+def untied_head(source: TensorSource) -> bool:
+    """Whether a language model's output head is not its embedding: both are there, and differ."""
+    for head, embeddings in TIED.items():
+        tied = next((name for name in embeddings if name in source.infos), None)
+        if head in source.infos and tied is not None:
+            same = source.infos[head] == source.infos[tied]
+            return not (same and torch.equal(source.load(head), source.load(tied)))
+    return False
+
+
 def distances(
     base: TensorSource, tuned: TensorSource, groups: Callable[[str], Iterable[str]]
 ) -> dict[str, Distance]:
@@ -105,9 +117,10 @@ def distances(
     size: dict[str, float] = {}
     count: dict[str, int] = {}
     for name, info in tuned.infos.items():
-        if not info.dtype.is_floating_point or name not in base.infos:
+        original = _in_base(base, name)
+        if not info.dtype.is_floating_point or original is None:
             continue
-        before, after = base.load(name), tuned.load(name)
+        before, after = base.load(original), tuned.load(name)
         square, norm = squared_distance(after, before), squared_distance(before)
         for key in ("all", *groups(name)):
             moved[key] = moved.get(key, 0.0) + square
@@ -163,6 +176,11 @@ def merge(
 
 
 def _scaled_adapter(tuned: WithAdapter, share: Callable[[str], Share], output: Path) -> list[Path]:
+    if any(pair.start is not None for pair in tuned.pairs.values()):
+        raise UserError(
+            f"the adapter in {tuned.where} changes the base before it adds to it, so it cannot be scaled; write the "
+            "whole model (--merge-adapter)."
+        )
     factors = {pair.b: share(target) for target, pair in tuned.pairs.items()}
     replaced = {name: target for target, name in tuned.saved.items()}
 

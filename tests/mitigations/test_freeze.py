@@ -54,8 +54,20 @@ def test_nothing_to_freeze_is_the_same_as_no_method() -> None:
 
 
 def test_models_without_blocks_are_refused_with_the_cure() -> None:
+    model = resnet()
+    model._block_paths = []
     with pytest.raises(UserError, match=r"freeze\.also"):
-        tuned(task_of(resnet(), TASKS[:1]), Freeze(blocks=1))
+        tuned(task_of(model, TASKS[:1]), Freeze(blocks=1))
+
+
+def test_the_blocks_of_a_resnet_are_its_stages() -> None:
+    before = resnet().state_dict()
+    after = tuned(task_of(resnet(), TASKS[:1]), Freeze(blocks=2))
+    moved = set(changed(after, before))
+    assert any("layer3" in name for name in moved)
+    assert not any(
+        part in name for name in moved for part in ("layer1", "layer2", "visual.conv1", "visual.bn3")
+    )
 
 
 def test_a_frozen_batch_norm_keeps_its_statistics() -> None:

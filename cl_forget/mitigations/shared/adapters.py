@@ -42,8 +42,8 @@ class Adapter:
 
     Attributes:
         weight: W0, frozen, (out, in); (in, out) if `transposed`.
-        down: A, (rank, in), trainable.
-        up: B, (out, rank), trainable.
+        down: A, (rank, in), trainable; of experts (experts, rank, in).
+        up: B, (out, rank), trainable; of experts (experts, out, rank).
         transposed: whether the module keeps its weight the other way round (GPT-2's Conv1D).
     """
 
@@ -67,13 +67,15 @@ class ReadsAdapted(nn.Module):
         self.base, self.names, self.scale = base, tuple(names), scale
         weights = [base.get_parameter(name) for name in names]
         # "weight", because methods (ASAM) tell weights from biases by their names
-        self.down_weights = nn.ParameterList(weight.new_zeros(rank, weight.shape[1]) for weight in weights)
-        self.up_weights = nn.ParameterList(weight.new_zeros(weight.shape[0], rank) for weight in weights)
+        self.down_weights = nn.ParameterList(
+            weight.new_zeros(*weight.shape[:-2], rank, weight.shape[-1]) for weight in weights
+        )
+        self.up_weights = nn.ParameterList(weight.new_zeros(*weight.shape[:-1], rank) for weight in weights)
 
     def adapted(self) -> dict[str, Tensor]:
         """The weights as the base reads them."""
         triples = zip(self.names, self.up_weights, self.down_weights, strict=True)
-        return {n: torch.addmm(self.base.get_parameter(n), up, a, alpha=self.scale) for n, up, a in triples}
+        return {n: _sum(self.base.get_parameter(n), up, a, self.scale) for n, up, a in triples}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The base's forward pass."""
@@ -93,6 +95,7 @@ def insert(
     alpha: float,
     placement: Placement,
     start: Callable[[str, Adapter], tuple[Tensor, Tensor]],
+    experts: bool = False,
 ) -> None:
     """Put adapters into the task's model; they and the heads are what is trained.
 
@@ -102,12 +105,15 @@ def insert(
         alpha: a; adapters are scaled by a/r.
         placement: which maps.
         start: weight's name and adapter -> the first values of (A, B).
+        experts: whether the maps of a mixture's experts, kept in one tensor, get an adapter each.
 
     Raises:
         UserError: the model has no such maps.
     """
     model, scale = task.model, alpha / rank
-    names = linear_maps(model, placement)
+    names = linear_maps(model, placement) + (
+        expert_maps(model) if experts and placement != "attention" else []
+    )
     if not names:
         raise UserError(
             f"'{model.spec}' has no trainable linear maps for LoRA at '{placement}'; set placement to 'all', "
@@ -173,7 +179,7 @@ def random_start(task: Task) -> Callable[[str, Adapter], tuple[Tensor, Tensor]]:
     """LoRA's own start: A uniform in ±1/√in, B zero; the same on every call, so that a resumed run agrees."""
 
     def start(name: str, adapter: Adapter) -> tuple[Tensor, Tensor]:
-        bound = 1 / math.sqrt(adapter.down.shape[1])
+        bound = 1 / math.sqrt(adapter.down.shape[-1])
         drawn = torch.rand(adapter.down.shape, generator=task.generator(f"lora {name}"), dtype=torch.float64)
         return (2 * drawn - 1) * bound, torch.zeros_like(adapter.up)
 
@@ -196,6 +202,23 @@ def linear_maps(model: FoundationModel, placement: Placement) -> list[str]:
             found.append(name)
     inside = [name for name in found if model.block_of(name) is not None]
     return inside or found
+
+
+def expert_maps(model: FoundationModel) -> list[str]:
+    """Names of the trainable weights (experts, out, in) of mixtures of experts that keep them in one tensor."""
+    return [
+        name
+        for name, weight in model.named_parameters()
+        if weight.ndim == 3
+        and weight.requires_grad
+        and ".experts." in name
+        and model.block_of(name) is not None
+    ]
+
+
+def _sum(weight: Tensor, up: Tensor, down: Tensor, scale: float) -> Tensor:
+    add = torch.addmm if weight.ndim == 2 else torch.baddbmm
+    return add(weight, up, down, alpha=scale)
 
 
 def out_by_in(model: FoundationModel, name: str) -> Tensor:
