@@ -201,11 +201,6 @@ def _config(folder: Path) -> dict[str, Any]:
     config = read_adapter_config(folder)
     if config.get("peft_type") != "LORA":
         raise UserError(f"the adapter in {folder} is {config.get('peft_type')}, not LORA; {_MERGE}.")
-    numbers = [config.get("r"), config.get("lora_alpha")]
-    if not all(isinstance(n, (int, float)) and n > 0 for n in numbers):
-        raise UserError(
-            f"{folder / 'adapter_config.json'} names no r and lora_alpha; save the adapter again."
-        )
     for name, value in config.items():
         if value and name not in _UNDERSTOOD:
             raise UserError(f"the adapter in {folder} uses {name}, which is not α/r·BA; {_MERGE}.")

@@ -133,7 +133,7 @@ def test_adapters_that_are_not_whole(tmp_path: Path) -> None:
     edit(path, r=3)
     assert "not of the rank 3" in refused(path, base)
     edit(path, r=None)
-    assert "names no r" in refused(path, base)
+    assert "no adapter's configuration" in refused(path, base)
 
 
 def test_a_tied_base(tmp_path: Path) -> None:
