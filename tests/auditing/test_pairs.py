@@ -14,7 +14,7 @@ from tiny_lm import MIXTURES, SHAPE, folder, mixture, tokenizer
 from torch import Tensor
 
 from cl_forget.auditing.pair import load_pair
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.models import load_model
 from cl_forget.weights import distances
 

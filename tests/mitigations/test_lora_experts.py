@@ -7,7 +7,7 @@ import torch
 from drive import task_of
 from tiny_lm import MIXTURES, mixture, sum_task, tokenizer
 
-from cl_forget.mitigations import _lora
+from cl_forget.mitigations.shared import adapters as _lora
 from cl_forget.models.causal_lm import CausalLM
 
 

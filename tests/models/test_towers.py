@@ -12,8 +12,8 @@ import torch
 from tiny import experience
 from towers import BLOCKS, FAMILIES, TIMM, tower
 
-from cl_forget.config import Run
-from cl_forget.simulation import simulate
+from cl_forget.config.run import Run
+from cl_forget.run.simulate import simulate
 from cl_forget.weights import Layout
 
 KNOWN = re.compile(

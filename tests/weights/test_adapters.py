@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_lm import folder
 
-from cl_forget.errors import UserError
+from cl_forget.ground.errors import UserError
 from cl_forget.weights import check_pair, merge, open_checkpoint
 
 pytestmark = [
