@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cl_forget.ground.errors import UserError
 from cl_forget.weights.formats import read_adapter_config
+from cl_forget.weights.keys import TIED
 from cl_forget.weights.reading import TensorInfo, TensorSource, open_file
 
 PREFIX = "base_model.model."
@@ -134,8 +135,6 @@ class WithAdapter(TensorSource):
 
     def _untie(self, config: dict[str, Any]) -> None:
         """A base whose head is its embedding: an adapter that saves a head of its own has both."""
-        from cl_forget.weights.merge import TIED
-
         for head, embeddings in TIED.items():
             tied = next((name for name in embeddings if name in self.base.infos), None)
             if head in self.base.infos or tied is None:

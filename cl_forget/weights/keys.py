@@ -32,6 +32,9 @@ NESTS = (
 )
 """Where in a training checkpoint the weights lie: the first that is there; averages only where there is no other."""
 
+TIED = {"lm_head.weight": ("model.embed_tokens.weight", "transformer.wte.weight", "gpt_neox.embed_in.weight")}
+"""Output heads that a file may leave out because the model ties them to its embedding."""
+
 _MARKS = re.compile(
     r"(^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.|^(module\.)+"
 )

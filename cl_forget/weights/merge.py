@@ -15,14 +15,13 @@ from cl_forget.weights.adapter import WithAdapter
 from cl_forget.weights.checkpoint import Checkpoint, copy_companions
 from cl_forget.weights.distance import squared_distance
 from cl_forget.weights.interpolation import interpolate
+from cl_forget.weights.keys import TIED
 from cl_forget.weights.reading import TensorSource
 from cl_forget.weights.writing import whole, write_file
 
 if TYPE_CHECKING:
     from cl_forget.weights.interpolation import Share
 
-TIED = {"lm_head.weight": ("model.embed_tokens.weight", "transformer.wte.weight", "gpt_neox.embed_in.weight")}
-"""Output heads that a file may leave out because the model ties them to its embedding."""
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
