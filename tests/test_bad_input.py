@@ -359,13 +359,22 @@ def test_an_interrupt_says_how_to_go_on(
     assert error == f"interrupted; {words}.\n"
 
 
-def test_a_run_that_starts_over_forgets_its_result(command: Command) -> None:
-    """Killed after that, it is not taken for finished."""
+def test_a_finished_result_is_replaced_only_when_asked_and_only_by_a_run_that_can_begin(
+    command: Command,
+) -> None:
     Path("good.yaml").write_text(GOOD)
-    assert command("run", "good.yaml", "methods={plain: []}", "--output", "runs")[0] == 0
-    again = command("run", "good.yaml", "methods={plain: [{ldifs: {depths: [block 7]}}]}", "--output", "runs")
-    refused(again, "no depth 'block 7'")
-    refused(command("report", "runs"), "no result.json in or below runs")
+    run = ("run", "good.yaml", "--output", "runs")
+    assert command(*run, "methods={plain: []}")[0] == 0
+    result = Path("runs/plain-seed0/result.json")
+    before = result.read_bytes()
+    other = "methods={plain: [{ldifs: {depths: [block 7]}}]}"
+    refused(command(*run, other), "holds 1 run already", "--resume", "--overwrite", "--output")
+    refused(command(*run, other, "--overwrite"), "no depth 'block 7'")
+    assert result.read_bytes() == before
+    assert command(*run, "methods={other: []}", "train.epochs=2", "--overwrite")[0] == 0
+    code, out, _ = command("report", "runs")
+    assert code == 0 and "plain" not in out
+    assert "plain-seed0 is left over from an earlier experiment" in Path("runs/report.html").read_text()
 
 
 def test_a_dry_run_counts_what_will_be_measured() -> None:

@@ -77,6 +77,14 @@ AllowCode = Annotated[
 ]
 
 
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Replace what an earlier command has left there, once this one can begin."
+    ),
+]
+
+
 @app.command()
 def run(
     file: Annotated[Path, typer.Argument(help="The experiment, a YAML file.", show_default=False)],
@@ -88,8 +96,9 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from what the results folder holds.")
     ] = False,
+    overwrite: Overwrite = False,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, help="Runs side by side, each with its share of the cores.")
+        int, typer.Option("--jobs", "-j", min=1, help="Runs side by side, each with train.threads threads.")
     ] = 1,
     dry_run: Annotated[
         bool,
@@ -100,7 +109,8 @@ def run(
     """Fine-tune on the stream with every method and seed of an experiment, then report.
 
     Writes one folder per run (configuration, events, checkpoints, result.json, matrices as CSV) and, for all
-    of them, report.html, tradeoff.png and table.csv. A run killed at any instant goes on with --resume.
+    of them, report.html, tradeoff.png and table.csv. A run killed at any instant goes on with --resume; with
+    --resume and --overwrite, runs of other settings are replaced.
     """
     from cl_forget.config.experiment import load_experiment
 
@@ -116,7 +126,7 @@ def run(
     from cl_forget.reporting import terminal_table
     from cl_forget.run.experiment import run_experiment
 
-    results = run_experiment(experiment, folder, resume, partial(_announce, folder), jobs)
+    results = run_experiment(experiment, folder, resume, partial(_announce, folder), jobs, overwrite)
     rendered = render(results, folder, title=experiment.name)
     _show(terminal_table(results), rendered)
 
@@ -154,11 +164,15 @@ def sweep_run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from what the folder holds; nothing is done twice.")
     ] = False,
+    overwrite: Overwrite = False,
     address: Annotated[
         str | None,
         typer.Option(help="Ray cluster: auto, host:port or ray://host:port [default: this machine]."),
     ] = None,
-    cpus_per_trial: Annotated[float, typer.Option(help="Processors, and threads, per trial.", min=0.01)] = 1,
+    cpus_per_trial: Annotated[
+        float,
+        typer.Option(help="Processors, and threads, per trial.", min=0.01),
+    ] = 1,
     gpus_per_trial: Annotated[float, typer.Option(help="Devices per trial; 0.25 shares one.", min=0)] = 0,
     memory_per_trial: Annotated[
         float | None, typer.Option(help="MiB per trial [default: measured before the first].", min=1)
@@ -196,9 +210,11 @@ def sweep_run(
     folder = output or str(below(Path("runs"), asked.name, file))
     resources = Resources(address, cpus_per_trial, gpus_per_trial, memory_per_trial, max_concurrent)
     live = sys.stderr.isatty()
-    trials = sweep(
-        asked, folder, resume, resources, tell=lambda line: typer.echo(redact(line), err=True), live=live
-    )
+
+    def tell(line: str) -> None:
+        typer.echo(redact(line), err=True)
+
+    trials = sweep(asked, folder, resume, resources, tell=tell, live=live, overwrite=overwrite)
     summary = sweep_summary(trials, asked.protocol)
     _print(final_table(summary))
     for line in failure_lines(summary):
@@ -247,14 +263,18 @@ def report(
         str | None,
         typer.Option(help="Also publish a W&B Report and a workspace view there: entity/project."),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Render runs or a sweep as one HTML page, a picture and tables; several folders are compared in one page."""
     if live:
         _serve(folders, port, title, host or [])
         return
+    from cl_forget.ground.outputs import refuse_report_over_others
     from cl_forget.reporting import specify_folders, write_report
     from cl_forget.reporting.terminal.table import render_table
 
+    if output is not None and output not in folders:
+        refuse_report_over_others(output, overwrite)
     specification = specify_folders(folders, title)
     _show(render_table(specification), write_report(specification, output or _folder_of(folders[0])))
     if wandb is not None:
@@ -309,6 +329,7 @@ def audit(
     batch_size: BatchSize = None,
     text: Text = None,
     allow_code: AllowCode = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Show what a fine-tuned model lost against its base, and where in the model it was lost.
 
@@ -316,7 +337,9 @@ def audit(
     weights are compared.
     """
     from cl_forget.auditing import audit as measure
+    from cl_forget.ground.outputs import make_way
 
+    make_way(output, ("audit.json", "losses.csv", "parts.csv", "audit.png", "report.html"), overwrite)
     quiet_libraries()
     found = measure(
         base, tuned, _specs(stream), _specs(suite), output=output, limit=limit, by_part=by_part,
@@ -357,6 +380,7 @@ def repair(
     batch_size: BatchSize = None,
     text: Text = None,
     allow_code: AllowCode = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Bring back what fine-tuning lost, without training: search edits of the weights, write the best model.
 
@@ -365,13 +389,16 @@ def repair(
     """
     from cl_forget.auditing import repair as search
     from cl_forget.auditing.repair import METHODS
+    from cl_forget.ground.outputs import make_way, set_aside
 
+    make_way(output, ("repair.json", "candidates.csv", "tradeoff.png", "report.html"), overwrite)
     quiet_libraries()
-    found = search(
-        base, tuned, _specs(stream), _specs(suite), output=output, keep=keep, methods=method or METHODS,
-        limit=limit, samples=samples, merge_adapter=merge_adapter, batch_size=batch_size,
-        text=_text_options(text),
-    )  # fmt: skip
+    with set_aside(output / "model", overwrite):
+        found = search(
+            base, tuned, _specs(stream), _specs(suite), output=output, keep=keep, methods=method or METHODS,
+            limit=limit, samples=samples, merge_adapter=merge_adapter, batch_size=batch_size,
+            text=_text_options(text),
+        )  # fmt: skip
     from cl_forget.auditing.tables import repair_tables
 
     for table in repair_tables(found):
@@ -433,12 +460,15 @@ def landscape(
     samples: Annotated[int, typer.Option(help="Validation samples of the loss.", min=1)] = 256,
     output: Annotated[Path | None, typer.Option(help="Where to write [default: the first folder].")] = None,
     allow_code: AllowCode = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw loss landscapes before and after runs, side by side, and measure flatness (SC, AG, MAG, SAM gap)."""
     from cl_forget.cli.catalogue import flatness_table
+    from cl_forget.ground.outputs import make_way
     from cl_forget.run.flatness import PICTURE
     from cl_forget.run.flatness import landscape as measure
 
+    make_way(output or folders[0], (PICTURE, "landscape.json"), overwrite)
     quiet_libraries()
     _print(flatness_table(measure(folders, on, radius, points, samples, output=output)))
     typer.echo(f"  {(output or folders[0]) / PICTURE}\n  {(output or folders[0]) / 'landscape.json'}")
@@ -486,11 +516,18 @@ def pretrain(
     quick: Annotated[
         bool, typer.Option("--quick", help="A variant of under a minute, to see it work.")
     ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Pre-train an embedded model from its recipe."""
+    from cl_forget.ground.outputs import make_way
     from cl_forget.models import RECIPES
 
-    RECIPES.get(model)(output / model, epochs=epochs, seed=seed, threads=threads, resume=resume, quick=quick)
+    recipe = RECIPES.get(model)
+    if not resume:
+        make_way(
+            output / model, ("recipe.json", "checkpoint.safetensors", "log.jsonl"), overwrite, delete=True
+        )
+    recipe(output / model, epochs=epochs, seed=seed, threads=threads, resume=resume, quick=quick)
 
 
 def _folder_of(path: Path) -> Path:

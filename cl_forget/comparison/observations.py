@@ -53,7 +53,7 @@ COST_MEASURES = (
         "frozen_samples",
         "Frozen-model passes",
         "count",
-        "samples through frozen models; 0 when their outputs came from the cache",
+        "samples through frozen models, as many whether or not the cache held their outputs",
         "lower",
         "Cost",
     ),
@@ -219,8 +219,8 @@ def check_comparable(results: Sequence[Result]) -> None:
     """Refuse what must not stand in one table.
 
     Raises:
-        UserError: nothing given; different models, streams, suites or test data; a method's name used for two
-            methods, or a method and seed given twice. The message says what differs.
+        UserError: nothing given; different models, weights, streams, suites or data; a method's name used for
+            two methods, or a method and seed given twice. The message says what differs.
     """
     if not results:
         raise UserError("no results to report: give at least one finished run.")
@@ -232,7 +232,19 @@ def check_comparable(results: Sequence[Result]) -> None:
                     f"results with different {what} cannot stand in one report: {_label(first)} has "
                     f"{read(first)}, {_label(other)} has {read(other)}. Report them separately."
                 )
+    _check_fingerprints(results)
     _check_names(results)
+
+
+def _check_fingerprints(results: Sequence[Result]) -> None:
+    noted = [(result, result.fingerprints) for result in results if result.fingerprints is not None]
+    for first, known in noted[:1]:
+        for other, now in noted[1:]:
+            if changed := known.changes(now):
+                raise UserError(
+                    f"{_label(first)} and {_label(other)} cannot stand in one report: {' and '.join(changed)} are "
+                    "not the same in both. Report them separately."
+                )
 
 
 _IDENTITY: dict[str, Callable[[Result], Any]] = {

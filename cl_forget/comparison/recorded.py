@@ -20,6 +20,6 @@ def recorded_run(folder: Path) -> Run:
     from cl_forget.comparison.records import Result
     from cl_forget.config.run import Run
 
-    recorded = Result.load(folder).run
+    recorded = Result.load(folder, whole=False).run  # its configuration is wanted, none of its numbers
     check_recorded(recorded, str(folder))
     return Run.parse({key: value for key, value in recorded.items() if key in Run.model_fields})

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import below, whole, write_text
-from cl_forget.ground.records import Cost
+from cl_forget.ground.records import Cost, Fingerprints
 from cl_forget.ground.redact import redact
 from cl_forget.ground.spreadsheet import csv_text
 
@@ -56,6 +56,7 @@ class Trial(BaseModel):
         config: the fields in which it differs from the sweep's own, dotted name -> value.
         validation, test: metric name -> value as in `Result.metrics`; empty until it is finished.
         cost: of the whole fine-tuning, also where it was taken over; None until something was trained.
+        fingerprints: of the base model and the data; None until it is finished.
         seconds: wall-clock time this trial itself took; None until it is over.
         history: what was reported while it ran: one record per report ("step", "score", ...).
     """
@@ -80,6 +81,7 @@ class Trial(BaseModel):
     validation: dict[str, Any] = Field(default_factory=dict)
     test: dict[str, Any] = Field(default_factory=dict)
     cost: Cost | None = None
+    fingerprints: Fingerprints | None = None
     seconds: float | None = None
     history: list[dict[str, Any]] = Field(default_factory=list)
 
@@ -162,7 +164,7 @@ def write_table(trials: Sequence[Trial], folder: Path) -> list[Path]:
 
 
 def _plain(trial: Trial) -> dict[str, Any]:
-    plain = trial.model_dump(mode="json", exclude={"history", "schema_version"})
+    plain = trial.model_dump(mode="json", exclude={"history", "schema_version", "fingerprints"})
     plain["mitigations"] = json.dumps(plain["mitigations"])
     return plain
 

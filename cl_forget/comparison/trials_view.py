@@ -146,6 +146,14 @@ def check_trials(trials: Sequence[Trial]) -> None:
             "no trials to report: the sweep has not planned any yet; start it with `cl-forget sweep`."
         )
     measured = [trial for trial in trials if trial.test]
+    noted = [(trial, trial.fingerprints) for trial in measured if trial.fingerprints is not None]
+    for first, known in noted[:1]:
+        for other, now in noted[1:]:
+            if changed := known.changes(now):
+                raise UserError(
+                    f"{first.id} of {first.sweep} and {other.id} of {other.sweep} cannot stand in one report: "
+                    f"{' and '.join(changed)} are not the same in both. Report the sweeps separately."
+                )
     for what, read in _IDENTITY.items():
         for other in measured[1:]:
             if read(other) != read(measured[0]) and other.role == measured[0].role:

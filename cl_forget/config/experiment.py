@@ -13,18 +13,17 @@ from cl_forget.config.explaining import Misplaced
 from cl_forget.config.reading import load_file
 from cl_forget.config.run import (
     FOLDER_BYTES,
-    PLAIN,
     ArmName,
     FolderName,
     MitigationItem,
     Run,
     Seed,
     Shared,
+    arm_name,
     compose,
 )
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
-from cl_forget.mitigations import Chain
 
 
 class Experiment(Shared):
@@ -67,11 +66,7 @@ class Experiment(Shared):
         if self.methods is not None:
             return {name: as_arm(arm) for name, arm in self.methods.items()}
         mitigations = list(self.mitigations or [])
-        try:
-            name = " + ".join(m.name for m in Chain(mitigations)) or PLAIN
-        except UserError as error:
-            raise Misplaced(str(error), "mitigations") from None
-        return {name: Arm(mitigations=mitigations)}
+        return {arm_name(mitigations): Arm(mitigations=mitigations)}
 
     def runs(self) -> list[Run]:
         """One run per method and seed; all methods of a seed stand together."""

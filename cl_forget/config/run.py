@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_serializer
@@ -19,6 +19,7 @@ from cl_forget.config.explaining import explain, shortened
 from cl_forget.config.tracking import Tracking
 from cl_forget.evaluation.options import Evaluation
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.redact import MARK
 from cl_forget.ground.section import Section
 from cl_forget.mitigations import MITIGATIONS, Chain, Mitigation
 from cl_forget.models.options import TextOptions
@@ -70,6 +71,15 @@ def parse_mitigation(item: Any) -> Mitigation:
     except ValidationError as error:
         field, message = explain(error, cls)
         raise ValueError(f"{name}: {field}: {message}" if field else f"{name}: {message}") from None
+
+
+def arm_name(mitigations: Sequence[Mitigation]) -> str:
+    """What an arm is called that has no name of its own: its mitigations, in the chain's order."""
+    try:
+        ordered: Iterable[Mitigation] = Chain(mitigations)
+    except UserError:  # they do not go together, which whoever runs them is told
+        ordered = mitigations
+    return " + ".join(m.name for m in ordered) or PLAIN
 
 
 def compose(mitigations: Sequence[Mitigation], train: Training) -> Chain:
@@ -128,7 +138,7 @@ class Run(Shared):
     """One method, one seed: what `simulate` takes.
 
     Attributes:
-        method: the arm's name in tables and legends.
+        method: the arm's name in tables and legends; its mitigations' names unless given.
         model: "emoji-clip", "open_clip:<architecture>/<tag>", "hf:<name or folder>", ...
         stream: a stream's name, `{name: {option: value}}`, or a list of these.
         mitigations: the methods composed in this arm; none is plain full fine-tuning.
@@ -141,8 +151,8 @@ class Run(Shared):
         seed: fixes the order of the data and every random number.
     """
 
-    method: str = PLAIN
     mitigations: list[MitigationItem] = Field(default_factory=list)
+    method: ArmName = Field(default_factory=lambda given: arm_name(given.get("mitigations", [])))
     seed: Seed = 0
 
     @model_serializer(mode="wrap")
@@ -202,6 +212,26 @@ class Run(Shared):
         fields = _without_bookkeeping(self.model_dump(mode="json"))
         fields["mitigations"].sort(key=lambda item: next(iter(item)))
         return _digest(fields)
+
+
+BOOKKEEPING = ("track", "train.checkpoint_seconds")
+"""Fields that change no number."""
+
+
+def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
+    """Each difference between two configurations, such as "train.lr was 0.001 and is 0.01"; none in bookkeeping.
+
+    Args:
+        old, new: plain values, as JSON holds them.
+        where: the field that both stand in, dotted.
+    """
+    if where in BOOKKEEPING or where.endswith(".checkpoint_seconds"):
+        return
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in {**old, **new}:
+            yield from differences(old.get(key), new.get(key), f"{where}.{key}" if where else str(key))
+    elif old != new and not (isinstance(old, str) and MARK in old):  # what was secret cannot be compared
+        yield f"{where} was {json.dumps(old)} and is {json.dumps(new)}"
 
 
 def _without_bookkeeping(fields: dict[str, Any]) -> dict[str, Any]:

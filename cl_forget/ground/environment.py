@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +89,31 @@ def describe() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "command": redact(" ".join([Path(sys.argv[0]).name, *redact(sys.argv[1:])])),
     }
+
+
+def conditions() -> dict[str, Any]:
+    """What can change the last bits of a number though the run asks for the same: versions, processor, threads."""
+    described = describe()
+    names = ("python", "packages", "machine", "system", "device", "threads")
+    return {name: described[name] for name in names}
+
+
+@contextlib.contextmanager
+def use_threads(count: int) -> Iterator[None]:
+    """All arithmetic in this many threads, whichever library does it; afterwards in as many as before.
+
+    Holds for the thread it is called in.
+    """
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    with threadpool_limits(limits=count):
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def cache_folder() -> Path:

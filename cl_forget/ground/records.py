@@ -1,15 +1,37 @@
 """What a measurement gives, as plain typed values; a field that could not be computed is None.
 
 A *row* is one evaluation of the model: row 0 is the pre-trained model, row j the model after stage j.
-Accuracies are fractions in [0, 1] everywhere; reports show them as percentages."""
+Accuracies are fractions in [0, 1] everywhere; reports show them as percentages.
+"""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+import math
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt
+
+from cl_forget.ground.errors import UserError
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+def _finite(value: Any) -> Any:
+    """None for a float that is no number: what overflowed could not be computed."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _finite_items(values: Any) -> Any:
+    """A mapping without the values that could not be computed."""
+    if not isinstance(values, dict):
+        return values
+    return {key: value for key, value in values.items() if _finite(value) is not None}
+
+
+Finite = Annotated[float | None, BeforeValidator(_finite)]
+FiniteBy = Annotated[dict[str, float], BeforeValidator(_finite_items)]
 
 
 class Scores(_Record):
@@ -26,13 +48,13 @@ class Scores(_Record):
         samples: how many samples the numbers are over.
     """
 
-    accuracy: float | None = None
-    loss: float | None = None
-    perplexity: float | None = None
-    ece: float | None = None
-    hardest_decile_accuracy: float | None = None
-    kl_to_base: float | None = None
-    samples: int = 0
+    accuracy: Finite = None
+    loss: Finite = None
+    perplexity: Finite = None
+    ece: Finite = None
+    hardest_decile_accuracy: Finite = None
+    kl_to_base: Finite = None
+    samples: NonNegativeInt = 0
 
 
 class TaskScores(_Record):
@@ -59,9 +81,9 @@ class ProbeScores(_Record):
         c: the chosen inverse regularisation strength.
     """
 
-    accuracy: float | None
-    validation: float | None = None
-    c: float | None = None
+    accuracy: Finite
+    validation: Finite = None
+    c: Finite = None
 
 
 class Drift(_Record):
@@ -74,28 +96,30 @@ class Drift(_Record):
         cka: by depth, linear CKA with the pre-trained features (1 = same up to rotation and scale).
     """
 
-    weight_distance: dict[str, float] = Field(default_factory=dict)
-    feature_drift: dict[str, float] = Field(default_factory=dict)
-    cka: dict[str, float] = Field(default_factory=dict)
+    weight_distance: FiniteBy = Field(default_factory=dict)
+    feature_drift: FiniteBy = Field(default_factory=dict)
+    cka: FiniteBy = Field(default_factory=dict)
 
 
 class Cost(_Record):
     """What training has cost since the start of the run.
 
     Passes are counted in samples: `forward_samples` counts each sample of each forward pass of the tuned
-    model, `frozen_samples` the same for frozen models (0 when read from the cache). `train_seconds` is
-    wall-clock time of the steps and of what a method does before and after them.
+    model. `frozen_samples` counts what the frozen models' outputs cost anyone who has none of them yet: one pass
+    over a data set whose samples are always the same, one per batch where they are augmented at random, and the
+    same when the cache held them already. `train_seconds` is wall-clock time of the steps and of what a method
+    does before and after them.
     """
 
-    steps: int = 0
-    samples_seen: int = 0
-    forward_samples: int = 0
-    backward_samples: int = 0
-    frozen_samples: int = 0
+    steps: NonNegativeInt = 0
+    samples_seen: NonNegativeInt = 0
+    forward_samples: NonNegativeInt = 0
+    backward_samples: NonNegativeInt = 0
+    frozen_samples: NonNegativeInt = 0
     train_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     peak_memory_mb: float | None = None
-    trainable_parameters: int = 0
+    trainable_parameters: NonNegativeInt = 0
 
 
 class Row(_Record):
@@ -117,3 +141,37 @@ class Row(_Record):
     drift: Drift = Field(default_factory=Drift)
     restored: Measured | None = None
     cost: Cost = Field(default_factory=Cost)
+
+
+class Fingerprints(_Record):
+    """Hashes of what a run began with; two runs with other ones are not about the same.
+
+    Attributes:
+        model: of the base model: architecture, weights and buffers, without heads.
+        data: by name of the task, suite or probe set: of its classes and all its data.
+    """
+
+    model: str
+    data: dict[str, str]
+
+    def changes(self, now: Fingerprints) -> list[str]:
+        """What both have and is not the same, in words."""
+        names = [name for name in self.data if now.data.get(name, self.data[name]) != self.data[name]]
+        model = ["the base model's weights"] if self.model != now.model else []
+        return model + ([f"the data of {', '.join(names)}"] if names else [])
+
+    def check(self, now: Fingerprints, whose: str) -> None:
+        """Refuse to mix.
+
+        Args:
+            now: of the base model and the data as they are.
+            whose: which run has these fingerprints, as in "the run in runs/a".
+
+        Raises:
+            UserError: something has changed; says what.
+        """
+        if changed := self.changes(now):
+            raise UserError(
+                f"{' and '.join(changed)} are not what {whose} began with: put them back as they were, choose "
+                "another --output, or start over with --overwrite."
+            )

@@ -10,6 +10,8 @@ from torch import Tensor
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import whole
 
+_MEND = "restore it from a copy and --resume, or start over with --overwrite"
+
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
     """Write tensors as safetensors, whole or not at all; returns the file's sha256."""
@@ -32,12 +34,9 @@ def load_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     if not path.is_file():
-        raise UserError(f"checkpoint {path} is missing; run again without --resume to start over.")
+        raise UserError(f"checkpoint {path} is missing; {_MEND}.")
     if _sha256(path) != sha256:
-        raise UserError(
-            f"checkpoint {path} is truncated or altered (its checksum differs); restore it from a copy, or run "
-            "again without --resume to start over."
-        )
+        raise UserError(f"checkpoint {path} is truncated or altered (its checksum differs); {_MEND}.")
     return load_file(path)
 
 

@@ -89,6 +89,7 @@ class LoRANull(Mitigation):
         for number, samples in enumerate(data):
             order = torch.randperm(len(samples), generator=task.generator("lora_null", number))
             drawn = order[: max(1, self.samples // len(data))]
+            task.frozen.passed(len(drawn))
             moments = second_moments(task.frozen.models["previous"], samples, drawn, names)
             total = {name: moment + total.get(name, 0) for name, moment in moments.items()}
         return total

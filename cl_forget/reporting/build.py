@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from cl_forget.comparison.arms import conditions, separate
 from cl_forget.comparison.comparison import Comparison, compare
 from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.observations import check_comparable, run_name
@@ -31,15 +32,22 @@ def specify(
     """The report on one or many runs of the same model, stream and suites.
 
     Args:
-        results: one per method and seed, in any order.
+        results: one per method and seed, in any order. Runs of one method with different settings become arms
+            of their own, named by what differs.
         title: of the page; by default it names the stream.
         folders: (method, seed) -> where the run lies, to be shown with it.
 
     Raises:
         UserError: the results cannot be compared; the message says what differs.
     """
-    check_comparable(results)
-    comparison = compare(results)
+    named = separate(results)
+    folders = {
+        (new.method, new.seed): folders[old.method, old.seed]
+        for old, new in zip(results, named, strict=True)
+        if folders is not None and (old.method, old.seed) in folders
+    }
+    check_comparable(named)
+    comparison = compare(named)
     table = _figures.headline(comparison)
     figures: dict[str, list[Figure | Table | None]] = {
         "Trade-off": [_figures.tradeoff(comparison)],
@@ -67,7 +75,7 @@ def specify(
         findings=tuple(_findings(comparison, table)),
         methods=tuple(_methods(comparison)),
         sections=tuple(sections),
-        runs=tuple(_record(result, folders or {}) for result in comparison.results),
+        runs=tuple(_record(result, folders) for result in comparison.results),
         definitions=definitions_of(sections),
     )
 
@@ -135,6 +143,7 @@ def _findings(comparison: Comparison, table: Table) -> Iterable[str]:
             )
         elif not still and len(rated) > 1:
             yield "Every other method ends more than a point below plain fine-tuning's speciality."
+    yield from conditions(comparison.results)
     yield from _caution(sorted({len(comparison.seeds(name)) for name in comparison.names}))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cl_forget.comparison.arms import separate
 from cl_forget.comparison.records import Result
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath, as_paths
+from cl_forget.ground.outputs import left_over
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,14 @@ class Loaded:
             than one, its name has the folder's behind it: "LDIFS (sweep-b)".
         folders: (method, seed) -> the run's folder, below the path that was given.
         unfinished: folders of runs that have begun and hold no result yet.
+        left_over: folders of finished runs that are not of the experiment which was last run into the folder
+            above them; their results are not read.
     """
 
     results: list[Result]
     folders: dict[tuple[str, int], Path]
     unfinished: list[Path]
+    left_over: list[Path] = field(default_factory=list)
 
 
 def load_results(paths: StrPath | Sequence[StrPath]) -> list[Result]:
@@ -35,6 +40,8 @@ def load_results(paths: StrPath | Sequence[StrPath]) -> list[Result]:
 def load_runs(paths: StrPath | Sequence[StrPath]) -> Loaded:
     """Every `result.json` in the folders and below them, each read once.
 
+    Runs of one method with different settings become arms of their own, named by what differs.
+
     Args:
         paths: run folders, folders of run folders, or `result.json` files.
 
@@ -44,19 +51,24 @@ def load_runs(paths: StrPath | Sequence[StrPath]) -> Loaded:
     """
     found: dict[Path, tuple[Path, Result]] = {}
     unfinished: list[Path] = []
+    old: list[Path] = []
     for path in as_paths(paths):
         if not path.exists():
             raise UserError(f"no folder {path}: give the folder that `cl-forget run` wrote.")
         files = sorted(path.rglob("result.json")) if path.is_dir() else [path]
         begun = [file.parent for file in sorted(path.rglob("state.json"))] if path.is_dir() else []
         open_ = [folder for folder in begun if folder / "result.json" not in files]
-        if not files:
+        current = [file for file in files if file.parent == path or not left_over(file.parent)]
+        old += [file.parent for file in files if file not in current]
+        if not current:
             raise UserError(_nothing(path, open_))
-        unfinished += open_
-        for file in files:
+        unfinished += [folder for folder in open_ if folder == path or not left_over(folder)]
+        for file in current:
             if file.resolve() not in {known.resolve() for known in found}:
                 found[file] = path, Result.load(file)
-    return _named(found, unfinished)
+    arms = separate([result for _, result in found.values()])
+    named = {file: (path, arm) for (file, (path, _)), arm in zip(found.items(), arms, strict=True)}
+    return replace(_named(named), unfinished=unfinished, left_over=old)
 
 
 def _nothing(path: Path, unfinished: list[Path]) -> str:
@@ -71,7 +83,7 @@ def _nothing(path: Path, unfinished: list[Path]) -> str:
     )
 
 
-def _named(found: dict[Path, tuple[Path, Result]], unfinished: list[Path]) -> Loaded:
+def _named(found: dict[Path, tuple[Path, Result]]) -> Loaded:
     sources: dict[str, set[Path]] = {}
     for path, result in found.values():
         sources.setdefault(result.method, set()).add(path)
@@ -90,7 +102,7 @@ def _named(found: dict[Path, tuple[Path, Result]], unfinished: list[Path]) -> Lo
             )
         folders[key] = file.parent
         results.append(result)
-    return Loaded(results, folders, unfinished)
+    return Loaded(results, folders, [])
 
 
 def _twice(method: str, found: dict[Path, tuple[Path, Result]]) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from cl_forget.comparison.arms import settings_of, what_differs
+from cl_forget.ground.documents import parse_yaml, read_text
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath, as_paths
 from cl_forget.reporting._understood import find_understood
@@ -38,11 +40,9 @@ def specify_folders(paths: StrPath | Sequence[StrPath], title: str | None = None
     if not sweeps:
         loaded = load_runs(paths)
         specification = specify(loaded.results, title, loaded.folders)
-        return replace(
-            specification,
-            findings=(*specification.findings, *_left_out(loaded.unfinished)),
-            understood=find_understood(paths),
-        )
+        left_out = (*_left_out(loaded.unfinished), *_left_over(loaded.left_over))
+        findings = (*specification.findings, *left_out)
+        return replace(specification, findings=findings, understood=find_understood(paths))
     if len(sweeps) < len(paths):
         other = next(path for path in paths if path not in sweeps)
         raise UserError(f"{sweeps[0]} is a sweep and {other} is not: report them separately.")
@@ -57,6 +57,13 @@ def _left_out(unfinished: Sequence[Path]) -> Iterable[str]:
         names = [folder.name for folder in unfinished]
         verb = "has" if len(names) == 1 else "have"
         yield f"{listed(names)} {verb} not finished and {verb} no part in this: resume with --resume."
+
+
+def _left_over(folders: Sequence[Path]) -> Iterable[str]:
+    if folders:
+        names = [folder.name for folder in folders]
+        verb = "is" if len(names) == 1 else "are"
+        yield f"{listed(names)} {verb} left over from an earlier experiment in the same folder and not read."
 
 
 def _protocol(sweeps: Sequence[Path]) -> Protocol | None:
@@ -86,18 +93,34 @@ def load_sweeps(paths: StrPath | Sequence[StrPath]) -> list[Trial]:
             places.setdefault(trial.method, set()).add(path)
     several = {method for method, where in places.items() if len(where) > 1}
     names = _names(paths)
+    asked = dict(zip(paths, what_differs([_asked(path) for path in paths]), strict=True))
     return [
         trial.model_copy(
             update={
                 "id": trial.id if len(paths) == 1 else f"{names[path]}/{trial.id}",
                 "sweep": names[path],
-                "method": f"{trial.method} ({names[path]})" if trial.method in several else trial.method,
+                "method": _arm(trial.method, names[path] if trial.method in several else "", asked[path]),
                 "folder": trial.folder or f"trials/{trial.id}",
             }
         )
         for path, of_sweep in trials.items()
         for trial in of_sweep
     ]
+
+
+def _arm(method: str, *behind: str) -> str:
+    said = ", ".join(filter(None, behind))
+    return f"{method} ({said})" if said else method
+
+
+def _asked(path: Path) -> dict[str, Any]:
+    """How a sweep trains, measures and reads texts; empty where it does not say."""
+    file = path / "sweep.yaml"
+    if not file.exists():
+        return {}
+    cure = "restore it from a copy."
+    fields = parse_yaml(read_text(file, cure), str(file), cure).value
+    return settings_of({name: fields.get(name) for name in ("train", "evaluate", "text")})
 
 
 def sweep_folders(paths: Sequence[Path]) -> dict[str, Path]:

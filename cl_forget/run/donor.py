@@ -7,8 +7,9 @@ from typing import Any
 
 from cl_forget.config.run import Run
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.records import Fingerprints
 from cl_forget.streams import load_stream
-from cl_forget.training.checkpoints import RunFolder
+from cl_forget.training.checkpoints import FollowedFolder
 
 
 class Donor:
@@ -21,15 +22,18 @@ class Donor:
     Attributes:
         stages: how many stages it can give: all of them where both ask for the same fine-tuning, else those
             of the specs that both streams begin with, as far as they are trained.
+        fingerprints: of the base model and the data it was trained on; None if it did not note them.
 
     Raises:
         UserError: it has nothing to give.
     """
 
     def __init__(self, path: Path, run: Run) -> None:
-        self.folder = RunFolder(path)
+        self.folder = FollowedFolder(path)
         state = self.folder.state
         self._entries: list[dict[str, Any]] = [] if state.get("dropped") else state.get("stages", [])
+        known = state.get("fingerprints")
+        self.fingerprints = None if known is None else Fingerprints(**known)
         shared = run.shared_specs(state.get("training_keys", []))
         if shared == len(run.specs()):
             self.stages = len(self._entries)

@@ -11,7 +11,7 @@ import torch
 
 from cl_forget.config.experiment import Experiment
 from cl_forget.config.run import Run
-from cl_forget.ground.environment import peak_memory_mb
+from cl_forget.ground.environment import peak_memory_mb, use_threads
 from cl_forget.mitigations.chain import Chain
 from cl_forget.models import load_model
 from cl_forget.run.needs import needs
@@ -56,7 +56,8 @@ def plan(
     for record in understood(model, tasks, suites, probes):
         say("\n".join(record.lines()))
     say(needs(model, tasks, [*suites, *probes], output).line())
-    measured = measure(model, first, tasks)
+    with use_threads(first.train.threads):
+        measured = measure(model, first, tasks)
     limit = first.evaluate.limit
     per_row = sum(evaluated(experience, limit) for experience in [*tasks, *suites, *probes])
     return _table(experiment, runs, tasks, per_row, measured)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,11 +14,15 @@ from typing import TYPE_CHECKING
 from cl_forget.config.experiment import Experiment, folder_name
 from cl_forget.config.run import Run
 from cl_forget.ground.environment import quiet_libraries
-from cl_forget.ground.files import StrPath
+from cl_forget.ground.files import StrPath, only_writer, remove_leftovers
+from cl_forget.ground.outputs import Mode, drop_empty, mode, refuse_taken, write_index
 from cl_forget.ground.progress import bar, silence
 
 if TYPE_CHECKING:
     from cl_forget.comparison.records import Result
+    from cl_forget.ground.records import Fingerprints
+
+logger = logging.getLogger("cl_forget")
 
 
 def run_experiment(
@@ -26,6 +31,7 @@ def run_experiment(
     resume: bool = False,
     on_run: Callable[[Run, int, int], None] = lambda run, number, total: None,
     jobs: int = 1,
+    overwrite: bool = False,
 ) -> list[Result]:
     """Simulate every run of an experiment.
 
@@ -35,20 +41,51 @@ def run_experiment(
         resume: go on from what the folder holds.
         on_run: called with (run, its number from 1, how many there are) as a run starts, or with several
             jobs as it ends.
-        jobs: processes that work side by side, each with its share of the processor's threads. Small models
-            gain from it: two threads rarely halve their steps, two runs at once do.
+        jobs: processes that work side by side, each with `train.threads` threads. The numbers do not depend on
+            it. Small models gain from it: two threads rarely halve their steps, two runs at once do.
+        overwrite: start over where the folder holds runs of this experiment; each stays until its successor
+            can begin.
 
     Returns:
         One result per run, in order.
+
+    Raises:
+        UserError: a run cannot be done as asked; the folder holds results, and neither `resume` nor `overwrite`
+            is set; or another process works in it.
     """
     from cl_forget.comparison.records import Result
 
+    output = Path(output)
     runs = experiment.runs()
-    folders = [Path(output) / run_folder(run) for run in runs]
-    if jobs > 1:
-        _side_by_side(runs, folders, resume, on_run, jobs)
-        return [Result.load(folder) for folder in folders]
-    return _one_by_one(runs, folders, resume, partial(_numbered, on_run, runs))
+    folders = [output / run_folder(run) for run in runs]
+    how = mode(resume, overwrite)
+    refuse_taken(output, how)
+    _say_cores(experiment.train.threads, jobs)
+    new = not output.exists()
+    try:
+        with only_writer(output):
+            remove_leftovers(output)
+            note = partial(write_index, output, [folder.name for folder in folders])
+            if jobs > 1:
+                _side_by_side(runs, folders, how, on_run, jobs, note)
+            else:
+                _one_by_one(runs, folders, how, partial(_numbered, on_run, runs), note)
+            return [Result.load(folder) for folder in folders]
+    finally:
+        if new:
+            drop_empty(output)
+
+
+def _say_cores(threads: int, jobs: int) -> None:
+    """One line where the processor is left idle, or shared out more often than it has cores."""
+    cores = os.cpu_count() or 1
+    if threads * jobs > cores and jobs > 1:
+        logger.warning(
+            "--jobs %d with train.threads: %d each share %d cores and wait for each other: lower one.",
+            jobs,
+            threads,
+            cores,
+        )
 
 
 def _numbered(on_run: Callable[[Run, int, int], None], runs: list[Run], run: Run) -> None:
@@ -56,41 +93,58 @@ def _numbered(on_run: Callable[[Run, int, int], None], runs: list[Run], run: Run
 
 
 def _one_by_one(
-    runs: list[Run], folders: list[Path], resume: bool, on_run: Callable[[Run], None] = lambda run: None
-) -> list[Result]:
+    runs: list[Run],
+    folders: list[Path],
+    how: Mode,
+    on_run: Callable[[Run], None] = lambda run: None,
+    after: Callable[[], None] = lambda: None,
+) -> None:
     """Simulate in order; runs with the same fine-tuning share it."""
     from cl_forget.run.cleanup import drop_stages
     from cl_forget.run.donor import gives
     from cl_forget.run.simulate import simulate
 
-    results: list[Result] = []
     trained: dict[str, Path] = {}  # training key -> the folder of the run that did this fine-tuning
+    known = _finished_fingerprints(folders) if how == "resume" else None
     for run, folder in zip(runs, folders, strict=True):
         on_run(run)
-        results.append(simulate(run, folder, resume=resume, donor=trained.get(run.training_key())))
+        donor = trained.get(run.training_key())
+        goes_on, starts_over = "resume" in how, "overwrite" in how
+        result = simulate(run, folder, goes_on, donor, overwrite=starts_over, alike=known)
+        known = known or result.fingerprints
         if gives(folder, run):
             trained.setdefault(run.training_key(), folder)
-    for run, folder in zip(
-        runs, folders, strict=True
-    ):  # not before: later runs take over what earlier ones trained
+        after()
+    for run, folder in zip(runs, folders, strict=True):  # not before: later runs take over from earlier ones
         drop_stages(folder, run)
-    return results
+
+
+def _finished_fingerprints(folders: list[Path]) -> Fingerprints | None:
+    """Of the base model and the data of the first run that has finished; None if none has."""
+    from cl_forget.comparison.records import Result
+
+    finished = (Result.load(folder) for folder in folders if (folder / "result.json").exists())
+    return next((result.fingerprints for result in finished if result.fingerprints), None)
 
 
 def _side_by_side(
-    runs: list[Run], folders: list[Path], resume: bool, on_run: Callable[[Run, int, int], None], jobs: int
+    runs: list[Run],
+    folders: list[Path],
+    how: Mode,
+    on_run: Callable[[Run, int, int], None],
+    jobs: int,
+    after: Callable[[], None],
 ) -> None:
     """Simulate in several processes; runs that share a fine-tuning stay together."""
     groups: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
         groups.setdefault(run.training_key(), []).append(index)
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_worker, initargs=(threads,))
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_worker)
     with pool, bar("runs", len(runs)) as advance:
         # The largest groups first: nobody waits long for the last one.
         pending = {
             pool.submit(
-                _work, [runs[i] for i in group], [folders[i] for i in group], resume, 0 not in group
+                _work, [runs[i] for i in group], [folders[i] for i in group], how, 0 not in group
             ): group
             for group in sorted(groups.values(), key=len, reverse=True)
         }
@@ -98,6 +152,7 @@ def _side_by_side(
         try:
             for future in as_completed(pending):
                 future.result()
+                after()
                 for index in pending[future]:
                     done += 1
                     on_run(runs[index], done, len(runs))
@@ -107,19 +162,16 @@ def _side_by_side(
             raise
 
 
-def _start_worker(threads: int) -> None:
-    import torch
-
+def _start_worker() -> None:
     silence()
     quiet_libraries()
-    torch.set_num_threads(threads)
 
 
-def _work(runs: list[Run], folders: list[Path], resume: bool, hushed: bool) -> None:
+def _work(runs: list[Run], folders: list[Path], how: Mode, hushed: bool) -> None:
     from cl_forget.streams.understood import hush
 
     hush(hushed)  # the data are the same in all processes: the one with the first run says what they are
-    _one_by_one(runs, folders, resume)
+    _one_by_one(runs, folders, how)
 
 
 def run_folder(run: Run) -> str:

@@ -17,7 +17,7 @@ from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath, as_paths, write_text
 from cl_forget.models import load_model
 from cl_forget.streams import load_stream, load_suite
-from cl_forget.training.checkpoints import RunFolder
+from cl_forget.training.checkpoints import FollowedFolder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,7 +101,7 @@ def landscape(
 
 def _set_to_tuned(model: FoundationModel, folder: Path) -> None:
     """The weights as they were tuned: of the last checkpoint, or, where none is kept, the exported ones."""
-    run_folder = RunFolder(folder)
+    run_folder = FollowedFolder(folder)
     stages = run_folder.state.get("stages")
     if stages:
         model.load_state_dict(run_folder.load(stages[-1])["model"])

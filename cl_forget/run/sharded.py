@@ -21,13 +21,15 @@ DAY = 24 * 3600
 """Seconds that workers wait for each other: while the first evaluates, the others do nothing."""
 
 
-def simulate_sharded(run: Run, folder: RunFolder, resume: bool = False, donor: Path | None = None) -> Result:
+def simulate_sharded(
+    run: Run, folder: RunFolder, resume: bool = False, donor: Path | None = None, overwrite: bool = False
+) -> Result:
     """`simulate` by `run.train.workers` workers on the Ray cluster in reach, or on one started here.
 
     Args:
         run: its `train.strategy` is "fsdp".
         folder: the run's folder, seen by every worker under the same path.
-        resume, donor: as for `simulate`.
+        resume, donor, overwrite: as for `simulate`.
 
     Raises:
         UserError: what a single process would raise, or the cluster has no room for the workers.
@@ -47,6 +49,7 @@ def simulate_sharded(run: Run, folder: RunFolder, resume: bool = False, donor: P
         "lasting": folder.lasting,
         "resume": resume,
         "donor": str(Path(donor).resolve()) if donor else None,
+        "overwrite": overwrite,
     }
     scratch = folder.path.resolve() / "workers"  # Ray Train's own bookkeeping, of no use afterwards
     trainer = TorchTrainer(
@@ -79,7 +82,8 @@ def work(arguments: dict[str, Any]) -> None:
     folder = RunFolder(Path(arguments["folder"]), arguments["lasting"])
     run = Run.parse(arguments["run"])
     setup = Setup(run, "cpu")  # the whole model need not fit a GPU; the parts of it are moved there
-    simulate_with(run, folder, arguments["resume"], donor, setup=setup, workers=workers)
+    resume, overwrite = arguments["resume"], arguments["overwrite"]
+    simulate_with(run, folder, resume, donor, setup=setup, workers=workers, overwrite=overwrite)
 
 
 def _check_room(resources: dict[str, float], workers: int, gpu: bool) -> None:

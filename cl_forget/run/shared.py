@@ -14,6 +14,7 @@ from cl_forget.config.run import Run
 from cl_forget.ground.environment import cache_folder
 from cl_forget.ground.environment import device as default_device
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.records import Fingerprints
 from cl_forget.models import load_model
 from cl_forget.models.base import FoundationModel, Prepared
 from cl_forget.run.needs import Needs, needs
@@ -59,6 +60,13 @@ class Setup:
         self.weights: Weights = {n: t.detach().clone() for n, t in model.state_dict().items()}
         self.cache = FrozenCache(cache_folder())
         self.prepared: dict[tuple[str, str], Prepared] = {}
+
+    @cached_property
+    def fingerprints(self) -> Fingerprints:
+        """Hashes of the base model without heads, and of every task, suite and probe set."""
+        groups = (self.experiences, self.suites, self.probes)
+        data = {experience.name: experience.fingerprint for group in groups for experience in group}
+        return Fingerprints(model=self.base.fingerprint(), data=data)
 
     @cached_property
     def understood(self) -> list[Understood]:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from cl_forget.comparison.records import Result
 from cl_forget.config.run import Run
-from cl_forget.ground.files import StrPath
+from cl_forget.ground.files import StrPath, only_writer, remove_leftovers
+from cl_forget.ground.outputs import drop_empty
+from cl_forget.ground.records import Fingerprints
 from cl_forget.run.sharded import refuse
 from cl_forget.run.shared import Setup
 from cl_forget.run.simulation import Watch, simulate_with
@@ -23,6 +25,8 @@ def simulate(
     donor: StrPath | None = None,
     setup: Setup | None = None,
     watch: Watch | None = None,
+    overwrite: bool = False,
+    alike: Fingerprints | None = None,
 ) -> Result:
     """Fine-tune on every experience in turn, evaluating everything after each.
 
@@ -36,25 +40,38 @@ def simulate(
         setup: the model and data of this run where they are loaded already.
         watch: told of every training step and every row; what it raises ends the run, which can be resumed.
             The steps of a sharded run (`train.strategy: fsdp`) are taken elsewhere, and nobody watches them.
+        overwrite: start over where the folder holds a run; that run stays until this one can begin. With
+            `resume`, only where it holds another one than this.
+        alike: what the base model and the data must be, because this run will be compared with others.
 
     Raises:
-        UserError: the run cannot be done as asked; one line with the cure.
+        UserError: the run cannot be done as asked; one line with the cure. The folder holds a run, and neither
+            `resume` nor `overwrite` is set; or another process works in it.
     """
     refuse(run, run.chain())
     donor = None if donor is None else Path(donor)
-    if run.train.strategy == "fsdp":
-        from cl_forget.run.sharded import simulate_sharded
-
-        with _folder(output) as folder:
-            return simulate_sharded(run, folder, resume, donor)
     with _folder(output) as folder:
-        return simulate_with(run, folder, resume, donor, setup, watch)
+        if run.train.strategy == "fsdp":
+            from cl_forget.run.sharded import simulate_sharded
+
+            return simulate_sharded(run, folder, resume, donor, overwrite)
+        return simulate_with(run, folder, resume, donor, setup, watch, overwrite=overwrite, alike=alike)
 
 
 @contextlib.contextmanager
 def _folder(output: StrPath | None) -> Iterator[RunFolder]:
-    if output is not None:
-        yield RunFolder(Path(output))
+    """The run's folder, with nobody else in it; a folder made for a run that never began is taken away again."""
+    if output is None:
+        with tempfile.TemporaryDirectory(prefix="cl_forget_run_") as temporary:
+            yield RunFolder(Path(temporary), lasting=False)
         return
-    with tempfile.TemporaryDirectory(prefix="cl_forget_run_") as temporary:
-        yield RunFolder(Path(temporary), lasting=False)
+    path, began = Path(output), False
+    new = not path.exists()
+    try:
+        with only_writer(path):
+            remove_leftovers(path, path / "checkpoints")
+            yield RunFolder(path)
+            began = True
+    finally:
+        if new and not began:
+            drop_empty(path / "checkpoints", path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -17,12 +16,12 @@ import torch
 from torch import Tensor
 
 from cl_forget.comparison.records import Curve, CurvePoint, Result
-from cl_forget.config.run import Run
+from cl_forget.config.run import Run, differences
 from cl_forget.evaluation.evaluate import Evaluator
 from cl_forget.evaluation.metrics import summary
-from cl_forget.ground.environment import describe, peak_memory_mb
+from cl_forget.ground.environment import conditions, describe, peak_memory_mb, use_threads
 from cl_forget.ground.errors import UserError
-from cl_forget.ground.records import Cost, Row
+from cl_forget.ground.records import Cost, Fingerprints, Row
 from cl_forget.ground.redact import redact
 from cl_forget.mitigations.chain import Chain
 from cl_forget.mitigations.protocol import Mitigation
@@ -52,9 +51,14 @@ def simulate_with(
     setup: Setup | None = None,
     watch: Watch | None = None,
     workers: Workers | None = None,
+    overwrite: bool = False,
+    alike: Fingerprints | None = None,
 ) -> Result:
     """`simulate` in this process; as one of several `workers`, in each of theirs."""
-    with Simulation(run, folder, resume, donor, setup, watch, workers) as simulation:
+    with (
+        use_threads(run.train.threads),
+        Simulation(run, folder, resume, donor, setup, watch, workers, overwrite, alike) as simulation,
+    ):
         if simulation.finished is not None:
             return simulation.finished
         simulation.evaluate(after=None)
@@ -95,17 +99,20 @@ class Simulation:
         setup: Setup | None = None,
         watch: Watch | None = None,
         workers: Workers | None = None,
+        overwrite: bool = False,
+        alike: Fingerprints | None = None,
     ) -> None:
         self.run, self.workers = run, workers or Workers()
         self.folder = folder if self.workers.rank == 0 else FollowedFolder(folder.path)
         self.chain = run.chain()
-        self.state = self.workers.once(lambda: _saved_state(run, folder, resume))
-        self.finished = Result.load(folder.path) if self.state.get("finished") else None
+        self.state, replaces = self.workers.once(lambda: saved_state(run, folder, resume, overwrite))
+        self.finished = Result.load(folder.path) if self.state["finished"] else None
         if self.finished is not None:
             return
         self.donor = None if donor is None else Donor(donor, run)
         self.watch = watch or Watch()
         self.setup = setup or Setup(run)
+        self._check_world(alike)
         torch.manual_seed(run.seed)
         self.experiences = self.setup.experiences
         self.stages = self.chain.arrange(self.experiences)
@@ -128,12 +135,15 @@ class Simulation:
         )
         self.cost = Cost(**self.state["cost"])
         self.rows = [Row(**row) for row in self.state["rows"]]
-        events = folder.path / "events.jsonl" if self.workers.rank == 0 else Path(os.devnull)
+        if replaces:
+            self.folder.clear()
+        events = folder.path / "events.jsonl" if self.workers.rank == 0 else None
         self.log = EventLog(events, self.state["events"])
         self.past: list[tuple[Experience, ...]] = []
         self.probed: Weights = {}
         self._show_understood()
         self.tracker = self._follow()
+        self._catch_up()
 
     def __enter__(self) -> Simulation:
         return self
@@ -165,9 +175,8 @@ class Simulation:
         self._edit = Edit(self.model, self.pretrained, task.start, self._history(), self._starts(), task)
 
     def _train(self, task: Task) -> None:
-        frozen = set(task.frozen.models.values())
-        before = sum(model.samples_run for model in frozen)
         step = self.state.get("step")
+        task.frozen.remember(step.get("asked", {}) if step else {})
         groups = self._load(step) if step else None
         if groups:
             restore_state(self.chain, groups)
@@ -177,12 +186,17 @@ class Simulation:
             self.run.train,
             self.cost,
             resume=groups,
-            save=partial(self._commit_step, task.index),
+            save=partial(self._commit_step, task),
             log=partial(self._log_step, _stage_name(task.stage)),
             workers=self.workers,
         )
-        self.cost.frozen_samples += sum(model.samples_run for model in frozen) - before
+        self._count_frozen(task)
         self.cost.peak_memory_mb = peak_memory_mb(self.model.device)
+
+    def _count_frozen(self, task: Task) -> None:
+        """What the frozen models were asked since the last time is part of the cost."""
+        self.cost.frozen_samples += task.frozen.samples_asked
+        task.frozen.samples_asked = 0
 
     def _log_step(self, stage: str | None, record: dict[str, Any]) -> None:
         if (
@@ -195,7 +209,7 @@ class Simulation:
             spent = time.perf_counter() - started
             self.cost.train_seconds -= spent  # the training loop's clock is running
             self.cost.evaluation_seconds += spent
-        self.log.write({"stage": stage, **record})
+        self.log.write({"stage": stage, "run_step": self.cost.steps, **record})
         self.tracker.step(self.log.written, self.cost.steps, record)
         self.watch.step(self, record)
 
@@ -300,8 +314,9 @@ class Simulation:
             self._feed_back(after)
             return
         self.rows.append(self.workers.once(partial(self._row, after)))
-        self._commit(rows=[row.model_dump(mode="json") for row in self.rows], cost=self.cost.model_dump())
+        # Logged first: the state says how many lines of the log count.
         self.log.write({"row": number, "after": _stage_name(after)})
+        self._commit(rows=[row.model_dump(mode="json") for row in self.rows], cost=self.cost.model_dump())
         self.tracker.row(self.log.written, self.rows)
         self.watch.row(self, self.rows[-1])
         if after is None and self.workers.rank == 0:
@@ -343,6 +358,7 @@ class Simulation:
     # -- what is on disk -------------------------------------------------------------------------------
     def _commit(self, **changes: Any) -> None:
         self.state.update(changes, events=self.log.written)
+        self.log.sync()
         self.folder.commit(self.state)
         self.state = self.workers.once(lambda: self.state)
 
@@ -356,9 +372,10 @@ class Simulation:
         entry = {**self.folder.save(f"stage-{task.index + 1}", groups), "cost": self.cost.model_dump()}
         self._commit(stages=[*self.state["stages"], entry], step=None, cost=self.cost.model_dump())
 
-    def _commit_step(self, index: int, done: int, groups: dict[str, dict[str, Tensor]]) -> None:
-        entry = self.folder.save(f"stage-{index + 1}-step-{done}", groups)
-        self._commit(step=entry, cost=self.cost.model_dump())
+    def _commit_step(self, task: Task, done: int, groups: dict[str, dict[str, Tensor]]) -> None:
+        self._count_frozen(task)
+        entry = self.folder.save(f"stage-{task.index + 1}-step-{done}", groups)
+        self._commit(step={**entry, "asked": task.frozen.asked}, cost=self.cost.model_dump())
 
     def finish(self) -> Result:
         """The result, written to the run's folder."""
@@ -383,13 +400,15 @@ class Simulation:
                 split: summary(self.rows, tasks, suites, [*probes, *tasks], split)
                 for split in ("test", "validation")
             },
-            environment=describe(),
+            environment=self._environment(),
+            fingerprints=self.setup.fingerprints,
             notes=self._notes(),
         )
         if self.run.evaluate.export:
-            rank = adapter_rank(self.chain, len(self.stages))
+            rank, started = adapter_rank(self.chain, len(self.stages)), time.time()
             with self._edited():
                 export(self.model, self.folder.path, self.run.evaluate.export, self.pretrained, rank)
+            self._commit(exported=self.folder.written_since(started))
         write_result(self.folder.path, result)
         self.tracker.finish(self.log.written, result, self.folder.path)
         return result
@@ -411,6 +430,40 @@ class Simulation:
         announce(self.setup.understood, self.setup.needs(place).line())
         write_understood(self.folder.path, self.setup.understood)
 
+    def _check_world(self, alike: Fingerprints | None) -> None:
+        """Go on only with the base model and the data that the run began with.
+
+        Raises:
+            UserError: they are others now, or the donor or the runs it is compared with had others.
+        """
+        now = self.setup.fingerprints
+        if alike is not None:
+            alike.check(now, "the experiment's other runs")
+        if (before := self.state.get("fingerprints")) is not None:
+            Fingerprints(**before).check(now, f"the run in {self.folder.path}")
+        if self.donor is not None and (given := self.donor.fingerprints) is not None:
+            given.check(now, f"the run in {self.donor.folder.path}, whose training is taken over")
+        self.state["fingerprints"] = now.model_dump()
+        self.state.setdefault("conditions", conditions())
+
+    def _environment(self) -> dict[str, Any]:
+        """Where the run took place, and what changed there while it was resumed."""
+        changed = self.state.get("changed")
+        return {**describe(), **({"changed_while_resumed": changed} if changed else {})}
+
+    def _catch_up(self) -> None:
+        """Tell the tracker of the run's earlier part: it died with the process before it had written all of it."""
+        changed = list(differences(self.state["conditions"], conditions()))
+        if changed and self.workers.rank == 0:
+            logger.warning("resumed where %s: the last bits of the numbers can differ", "; ".join(changed))
+            self.state["changed"] = list(dict.fromkeys([*self.state.get("changed", []), *changed]))
+        for at, record in enumerate(self.log.kept, start=1):
+            match record:
+                case {"row": int(number)}:
+                    self.tracker.row(at, self.rows[: number + 1])
+                case {"run_step": int(number), "loss": _}:
+                    self.tracker.step(at, number, record)
+
     def _follow(self) -> Tracker:
         """The tracker, continued if the folder knows of one; its identity is on disk before it starts."""
         if mode_of(self.run.track) == "off":
@@ -423,24 +476,45 @@ class Simulation:
         return start_tracker(self.run, place, self.state["tracked_as"], *self._names(), draw=_tradeoff)
 
 
-def _saved_state(run: Run, folder: RunFolder, resume: bool) -> dict[str, Any]:
-    """What the folder holds of this run, or a fresh start."""
+def saved_state(
+    run: Run, folder: RunFolder, resume: bool, overwrite: bool = False
+) -> tuple[dict[str, Any], bool]:
+    """What the folder holds of this run, or a fresh start, and whether that replaces a run. Changes nothing.
+
+    Raises:
+        UserError: it holds a run that is not to be gone on with or overwritten, or not this one.
+    """
     fresh: dict[str, Any] = {
-        "key": run.key(), "training_keys": run.training_keys(), "stages": [], "step": None, "rows": [],
-        "cost": Cost().model_dump(), "events": 0, "finished": False,
+        "key": run.key(), "run": redact(run.model_dump(mode="json")), "training_keys": run.training_keys(),
+        "stages": [], "step": None, "rows": [], "cost": Cost().model_dump(), "events": 0, "finished": False,
     }  # fmt: skip
-    saved = folder.state
-    if not saved:
-        return fresh
+    if not folder.used or (overwrite and not resume):
+        return fresh, folder.used
     if not resume:
-        folder.clear()
-        return fresh
-    if saved.get("key") != run.key():
         raise UserError(
-            f"{folder.path} holds a run with other settings; choose another --output, or start over without "
-            "--resume."
+            f"{folder.path} holds a run already: go on with --resume, replace it with --overwrite, or choose "
+            "another --output."
         )
-    return saved
+    try:
+        saved = folder.state
+    except UserError:
+        if not overwrite:
+            raise
+        saved = {}
+    if overwrite and saved.get("key") != run.key():
+        return fresh, True
+    if not saved:
+        raise UserError(
+            f"{folder.path} holds a run without the state.json to go on from: choose another --output, or replace "
+            "it with --overwrite."
+        )
+    if saved["key"] != run.key():
+        changed = "; ".join(differences(saved.get("run"), fresh["run"])) or "by an earlier version"
+        raise UserError(
+            f"{folder.path} holds a run with other settings ({changed}): choose another --output, or replace it "
+            "with --overwrite."
+        )
+    return {**fresh, **saved, "finished": saved.get("finished", False) and folder.holds_result(saved)}, False
 
 
 def _stage_name(stage: tuple[Experience, ...] | None) -> str | None:

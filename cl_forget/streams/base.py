@@ -228,6 +228,12 @@ class Experience:
                     f"{classes} class names; give one name per label."
                 )
 
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the classes, the prompts and the content of every data set."""
+        content = sorted((split, data.fingerprint) for split, data in self.splits().items())
+        return hashlib.sha256(repr((self.labels, self.metric, content)).encode()).hexdigest()[:16]
+
     def splits(self) -> dict[str, Data]:
         """Every data set of the experience by name."""
         named: dict[str, Any] = {"train": self.train, "validation": self.validation, "test": self.test}

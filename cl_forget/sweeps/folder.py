@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
-from collections.abc import Iterator
+import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
+from cl_forget.config.run import differences
 from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
-from cl_forget.ground.files import write_text
-from cl_forget.ground.redact import MARK, redact
+from cl_forget.ground.files import only_writer, write_text
+from cl_forget.ground.outputs import INDEX
+from cl_forget.ground.redact import redact
 from cl_forget.sweeps.planning import Saved
 
 SCHEMA = 1
+
+MADE = (
+    "trials.csv", "trials.parquet", "final.csv", "final.parquet", "final.md", "summary.json", "report.html",
+    "table.csv", "table.md", "tradeoff.png",
+)  # fmt: skip
+"""What is made of the records, and can be made again."""
 
 
 class SweepState(BaseModel):
@@ -66,21 +71,32 @@ def load_state(folder: Path) -> SweepState:
         ) from None
 
 
-def known_state(folder: Path, sweep: Sweep, resume: bool) -> SweepState | None:
-    """How far the sweep in the folder is; None where there is none yet. Writes nothing.
+def known_state(folder: Path, sweep: Sweep, resume: bool, overwrite: bool = False) -> SweepState | None:
+    """How far the sweep in the folder is; None where there is none yet, or it is to be replaced. Writes nothing.
 
     Raises:
-        UserError: there is one and nothing is to be resumed, or it is another one; says what differs.
+        UserError: there is one and nothing is to be resumed, or it is another one; says what differs. Or the
+            folder holds something else.
     """
     asked = redact(sweep.model_dump(mode="json"))
     file = folder / "sweep.yaml"
+    if (folder / INDEX).exists() or (folder / "result.json").exists() or any(folder.glob("*/result.json")):
+        raise UserError(f"{folder} holds runs of an experiment; choose another --output.")
+    if overwrite and not resume:
+        return None
     if not file.exists():
+        if any(folder.glob("trials/*/*.json")):
+            raise UserError(
+                f"{folder} holds trials of a sweep whose sweep.yaml is missing; restore it, choose another --output, "
+                "or replace them with --overwrite."
+            )
         return None
     known = yaml.safe_load(file.read_text())
-    changed = list(_changes(known, asked))
+    changed = list(differences(known, asked))
     if not resume:
         what = f"sweep '{known.get('name')}'" if changed else "this sweep"
-        cure = "choose another --output" if changed else "go on with --resume, or choose another --output"
+        cure = "choose another --output, or replace it with --overwrite"
+        cure = cure if changed else f"go on with --resume, {cure}"
         raise UserError(f"{folder} already holds {what}; {cure}.")
     if changed:
         raise UserError(
@@ -107,29 +123,19 @@ def new_folder(folder: Path, sweep: Sweep) -> SweepState:
     return state
 
 
-def _changes(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    """Each difference as "train.lr was 0.001 and is 0.01"."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in {**old, **new}:
-            if key == "checkpoint_seconds":
-                continue
-            yield from _changes(old.get(key), new.get(key), f"{where}.{key}" if where else str(key))
-    elif old != new and not (isinstance(old, str) and MARK in old):  # what was secret cannot be compared
-        yield f"{where} was {json.dumps(old)} and is {json.dumps(new)}"
+def clear(folder: Path) -> None:
+    """Forget a sweep and all of its trials; the records go first, so that none outlives the plan it belongs to."""
+    shutil.rmtree(folder / "trials", ignore_errors=True)
+    shutil.rmtree(folder / "world", ignore_errors=True)
+    for name in (*MADE, "sweep.json", "sweep.yaml"):
+        (folder / name).unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def only_driver(folder: Path) -> Iterator[None]:
+def only_driver(folder: Path) -> AbstractContextManager[None]:
     """Nobody else drives the sweep meanwhile.
 
     Raises:
         UserError: somebody does.
     """
-    with (folder / ".driver.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{folder} is being worked on by another process; follow it with `cl-forget sweep status {folder}`."
-            ) from None
-        yield
+    cure = f"follow it with `cl-forget sweep status {folder}`"
+    return only_writer(folder, name=".driver.lock", cure=cure, nested=False)

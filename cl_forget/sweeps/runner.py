@@ -12,7 +12,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,9 @@ from cl_forget.comparison.selection import default_protocol, select, settings_of
 from cl_forget.comparison.trials import Trial, load_trial, load_trials, write_table
 from cl_forget.config.sweep import DEFAULT_TRIALS, Sweep, load_sweep
 from cl_forget.ground.errors import UserError
-from cl_forget.ground.files import below
+from cl_forget.ground.files import below, remove_leftovers
 from cl_forget.sweeps.cluster import Resources, check_fits, ray_runtime, with_memory
-from cl_forget.sweeps.folder import SweepState, known_state, new_folder, only_driver
+from cl_forget.sweeps.folder import SweepState, clear, known_state, new_folder, only_driver
 from cl_forget.sweeps.planning import Group, Planned, plan_grid, planned, saved, share
 from cl_forget.sweeps.rehearsal import rehearse, rehearsed
 from cl_forget.sweeps.storage import Mirror, is_local, local_folder
@@ -40,6 +40,7 @@ def sweep(
     resources: Resources | None = None,
     tell: Tell = lambda line: None,
     live: bool = False,
+    overwrite: bool = False,
     **tuner: Any,
 ) -> list[Trial]:
     """Run a sweep as Ray Tune trials.
@@ -51,6 +52,7 @@ def sweep(
         resources: cluster, processors, devices and memory per trial.
         tell: given a line now and then.
         live: whether to show the sweep on the terminal while it runs.
+        overwrite: replace the sweep that the folder holds, once this one can begin.
         tuner: further arguments of `ray.tune.TuneConfig` (search_alg, scheduler, time_budget_s, ...) and
             `callbacks` for Tune's own `RunConfig`.
 
@@ -63,11 +65,13 @@ def sweep(
     asked = what if isinstance(what, Sweep) else load_sweep(Path(what))
     address = str(output or below(Path("runs"), asked.name, "the sweep"))
     folder = local_folder(address)
-    resources = resources or Resources()
+    asked, resources = _threads(asked, resources or Resources())
+    if overwrite and not is_local(address):
+        raise UserError(f"a sweep at {address} cannot be overwritten; choose another --output.")
     mirror = None if is_local(address) else Mirror(address, folder)
     if mirror:
         mirror.pull()
-    state = known_state(folder, asked, resume)
+    state = known_state(folder, asked, resume, overwrite)
     rehearsing = state is None or not state.finished
     with contextlib.ExitStack() as stack:
         here = resources.address is None and not resources.gpus_per_trial
@@ -78,14 +82,30 @@ def sweep(
         if peak is not None and runtime.memory_per_trial is None and not runtime.gpus_per_trial:
             runtime = with_memory(runtime, peak)
             check_fits(runtime)
-        state = state or new_folder(folder, asked)  # nothing was written so far
-        stack.enter_context(only_driver(folder))
+        stack.enter_context(only_driver(folder))  # nothing was written so far
+        remove_leftovers(folder)
+        if state is None and overwrite:
+            clear(folder)
+        state = state or new_folder(folder, asked)
         if mirror:
             stack.enter_context(mirror)
         driver = Driver(asked, folder, state, runtime, tell, tuner, address, mirror)
         stack.enter_context(driver.view(live))
         driver.run()
     return driver.trials()
+
+
+def _threads(asked: Sweep, resources: Resources) -> tuple[Sweep, Resources]:
+    """The sweep and its resources with one count of threads: the one that is named, or the larger one.
+
+    The count is part of every trial's run, because sums split among threads round differently.
+    """
+    if "threads" not in asked.train.model_fields_set and resources.threads > asked.train.threads:
+        train = asked.train.model_copy(update={"threads": resources.threads})
+        asked = asked.model_copy(update={"train": train})
+    if asked.train.threads > resources.threads:
+        resources = replace(resources, cpus_per_trial=asked.train.threads)
+    return asked, resources
 
 
 def _rehearse_there(asked: Sweep, runtime: Resources) -> float:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
+import hashlib
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cl_forget.comparison.trials import Trial, load_trial
+from cl_forget.config.run import Run
+from cl_forget.ground.documents import read_record
 from cl_forget.ground.errors import TrainingDiverged, UserError
-from cl_forget.ground.files import write_text
+from cl_forget.ground.files import only_writer, write_text
+from cl_forget.ground.records import Fingerprints
 from cl_forget.ground.redact import redact
-from cl_forget.run.shared import Setups
+from cl_forget.run.shared import Setup, Setups
 from cl_forget.run.simulate import simulate
 from cl_forget.run.simulation import Watch
 from cl_forget.sweeps.planning import Group, Planned
@@ -59,13 +61,14 @@ def _one(one: Planned, sweep: Path, setups: Setups, done: dict[str, Trial], watc
     if giver is not None and giver.status in ("diverged", "out_of_memory") and _all_shared(one):
         return _end(one.trial, sweep, giver.status, f"its fine-tuning ({giver.id}): {giver.reason}")
     folder = sweep / "trials" / one.trial.id
-    with _locked(folder):
+    with only_writer(folder, wait=LOCK_SECONDS):
         trial = _record(one.trial, sweep, status="running", folder=f"trials/{one.trial.id}")
         started = time.monotonic()
         try:
-            result = simulate(
-                one.run, folder, resume=True, donor=_donor(one, sweep), setup=setups.get(one.run), watch=watch
-            )
+            setup = setups.get(one.run)
+            _check_world(sweep, setup, one.run)
+            donor = _donor(one, sweep)
+            result = simulate(one.run, folder, resume=True, donor=donor, setup=setup, watch=watch)
         except TrainingDiverged as error:
             return _end(trial, sweep, "diverged", str(error), started)
         except Stopped:
@@ -84,6 +87,7 @@ def _one(one: Planned, sweep: Path, setups: Setups, done: dict[str, Trial], watc
             validation=result.metrics["validation"],
             test=result.metrics["test"],
             cost=result.rows[-1].cost,
+            fingerprints=result.fingerprints,
             seconds=time.monotonic() - started,
         )
 
@@ -132,20 +136,17 @@ def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {first[0]}" if first else type(error).__name__
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Nobody else works in the folder: a killed sweep's worker may need a moment to notice its death."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
-        until = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise UserError(
-                        f"{folder} is in use by another process; wait for it to end, or end it."
-                    ) from None
-                time.sleep(0.1)
-        yield
+def _check_world(sweep: Path, setup: Setup, run: Run) -> None:
+    """Refuse a trial on other weights or data than those that the sweep's first trial of this kind has noted.
+
+    Raises:
+        UserError: they have changed since; says what.
+    """
+    digest = hashlib.sha256(Setup.key(run).encode()).hexdigest()[:16]
+    file = sweep / "world" / f"{digest}.json"
+    if file.exists():
+        cure = "delete it if nothing of the model and the data has changed."
+        read_record(file, Fingerprints, cure).check(setup.fingerprints, "the sweep")
+    else:
+        file.parent.mkdir(exist_ok=True)
+        write_text(file, setup.fingerprints.model_dump_json(indent=1))

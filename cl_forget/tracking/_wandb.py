@@ -16,7 +16,7 @@ from cl_forget.config.tracking import Tracking
 from cl_forget.ground.environment import describe
 from cl_forget.ground.files import write_bytes
 from cl_forget.ground.redact import redact
-from cl_forget.tracking import names
+from cl_forget.tracking import names, transaction_log
 
 START_SECONDS = 20.0
 """A start of W&B that takes longer than this, or `track.timeout`, has failed. No run waits for it, but the exit of
@@ -95,6 +95,19 @@ def configuration(run: Run) -> dict[str, Any]:
 def files(run: Any) -> Path:
     """The folder of W&B's own files of a run."""
     return Path(run.settings.sync_dir)
+
+
+def logged_steps(folder: Path, identity: str) -> set[int]:
+    """The records that earlier parts of a run have left on this disk, by number.
+
+    Args:
+        folder: the one below which W&B keeps its files.
+        identity: of the W&B run.
+    """
+    found: set[int] = set()
+    for file in (folder / "wandb").glob(f"*run-*-{identity}*/run-{identity}*.wandb"):
+        found |= transaction_log.steps(file)
+    return found
 
 
 def log_media(

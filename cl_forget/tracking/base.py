@@ -14,7 +14,8 @@ class Tracker(Protocol):
     """Follows one run. Nothing a tracker does may change or stop the run it follows, or hold it up for long.
 
     `at` numbers the records of a run from 1: it is the line of `events.jsonl`, so a resumed run counts on where
-    its checkpoint stands.
+    its checkpoint stands. A resumed run first tells again what it had measured before: a tracker that knows a
+    record already leaves it as it is.
 
     Attributes:
         url: where people can look at the run; None if nowhere, or not yet known.

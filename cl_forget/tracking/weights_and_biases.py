@@ -64,6 +64,7 @@ class WandbTracker:
         self._run: Any = None  # wandb's, once it has started
         self._tried_online = self._given_up = False
         self._said = False
+        self._known: set[int] = set()  # records that W&B has already; it takes none twice
         self.url: str | None = None
         self._thread = self._start(mode)
 
@@ -79,7 +80,12 @@ class WandbTracker:
     def finish(self, at: int, result: Result, folder: Path) -> None:
         """The summary, R matrix and knob curves as tables, pictures, and the checkpoints if asked for."""
         self._calls.put(lambda run: run.summary.update(result.metrics))  # "test" and "validation"
-        self._calls.put(lambda run: _wandb.log_media(run, at + 1, result, folder, self._draw))
+        media = at + 1
+        self._calls.put(
+            lambda run: (
+                None if media in self._known else _wandb.log_media(run, media, result, folder, self._draw)
+            )
+        )
         if self._asked.track.artifacts:
             self._calls.put(lambda run: self._upload(run, folder))
         self._close(exit_code=0)
@@ -92,7 +98,7 @@ class WandbTracker:
 
     def _log(self, at: int, values: dict[str, float]) -> None:
         stamped = {**values, "_timestamp": time.time()}
-        self._calls.put(lambda run: run.log(stamped, step=at))
+        self._calls.put(lambda run: None if at in self._known else run.log(stamped, step=at))
 
     def _upload(self, run: Any, folder: Path) -> None:
         # Adding an artifact to an online run asks the server first, and waits for it long.
@@ -157,6 +163,7 @@ class WandbTracker:
     def _offline(self) -> Any:
         # After a start that failed, wandb goes on using the identity as long as the process lives.
         identity = f"{self._identity}-offline" if self._tried_online else self._identity
+        self._known = _wandb.logged_steps(self._folder, self._identity)
         return _wandb.start(self._asked, "offline", self._folder, identity)
 
     # -- the end ---------------------------------------------------------------------------------------

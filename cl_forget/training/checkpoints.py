@@ -6,13 +6,17 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 from torch import Tensor
 
 from cl_forget.ground.errors import UserError
-from cl_forget.ground.files import inside, whole, write_text
+from cl_forget.ground.files import inside, sync, whole, write_text
+from cl_forget.ground.records import Cost, Fingerprints, Row
 from cl_forget.ground.tensors import load_tensors, save_tensors
+
+_MEND = "restore it from a copy and --resume, or start over with --overwrite"
 
 
 def flatten(groups: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -29,6 +33,53 @@ def unflatten(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         group, _, name = key.partition("\t")
         groups.setdefault(group, {})[name] = tensor
     return groups
+
+
+KEPT = ("state.json", "events.jsonl", "understood.json", "checkpoints", "trial.json")
+"""What stands in a run's folder and is no model."""
+
+
+class Checkpoint(BaseModel):
+    """A checkpoint file in use, as `state.json` names it; a stage's also says what it has cost."""
+
+    model_config = ConfigDict(extra="allow")
+
+    file: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+    sha256: str
+
+
+class State(BaseModel):
+    """What `state.json` holds; a run goes on from it.
+
+    Attributes:
+        key: of the run, as `Run.key` gives it.
+        training_keys: as `Run.training_keys` gives them.
+        stages: the checkpoint after each stage done.
+        step: the checkpoint inside the stage under way.
+        rows: what was measured.
+        cost: so far.
+        events: how many lines of `events.jsonl` belong to all this.
+        finished: whether `result.json` is there.
+        tracked_as: the identity of the run in W&B.
+        fingerprints: of the base model and the data.
+        conditions: under which it began, as `environment.conditions` gives them.
+        exported: what else the run has written into its folder.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    key: str
+    training_keys: list[str] = []
+    stages: list[Checkpoint] = []
+    step: Checkpoint | None = None
+    rows: list[Row] = []
+    cost: Cost = Cost()
+    events: NonNegativeInt = 0
+    finished: bool = False
+    tracked_as: str | None = None
+    fingerprints: Fingerprints | None = None
+    conditions: dict[str, Any] = {}
+    exported: list[Annotated[str, Field(pattern=r"^\w[\w.-]*$")]] = []
 
 
 class RunFolder:
@@ -49,25 +100,53 @@ class RunFolder:
         self.path, self.lasting = path, lasting
         try:
             (path / "checkpoints").mkdir(parents=True, exist_ok=True)
-            probe = path / f".writable.{os.getpid()}"
-            probe.touch()
-            probe.unlink()
         except OSError as error:
             raise UserError(f"cannot write to {path}: {error.strerror}; choose another --output.") from None
 
     @property
     def state(self) -> dict[str, Any]:
-        """What `state.json` holds; empty for a new run."""
+        """What `state.json` holds, as `State` describes it; empty for a new run.
+
+        Raises:
+            UserError: it is no such file.
+        """
         file = self.path / "state.json"
-        if not file.exists():
-            return {}
         try:
-            state = json.loads(file.read_text())
-        except ValueError:
-            state = None
-        if not isinstance(state, dict) or "key" not in state:
-            raise UserError(f"{file} is not whole; run again without --resume to start over.")
+            content = file.read_bytes()
+            State.model_validate_json(content)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except (OSError, ValidationError, RecursionError) as error:
+            raise UserError(f"{file} is not whole ({_reason(error)}); {_MEND}.") from None
+        state: dict[str, Any] = json.loads(content)
         return state
+
+    @property
+    def used(self) -> bool:
+        """Whether a run has left anything here."""
+        return any((self.path / name).exists() for name in ("state.json", "result.json")) or any(
+            (self.path / "checkpoints").glob("*.safetensors")
+        )
+
+    def holds_result(self, state: dict[str, Any]) -> bool:
+        """Whether a run that has finished can be read; if not, whether its checkpoints can make the result again.
+
+        Raises:
+            UserError: neither.
+        """
+        if (self.path / "result.json").exists():
+            return True
+        if state.get("dropped"):  # checkpoints are not kept for ever
+            raise UserError(f"{self.path / 'result.json'} is missing; {_MEND}.")
+        files = [self.path / "checkpoints" / entry["file"] for entry in state["stages"]]
+        if not all(file.is_file() for file in files):
+            raise UserError(f"{self.path / 'result.json'} is missing; {_MEND}.")
+        return False
+
+    def written_since(self, moment: float) -> list[str]:
+        """What was written into the folder since a moment (seconds since 1970), apart from the state."""
+        entries = (path for path in self.path.iterdir() if path.name[0] != "." and path.name not in KEPT)
+        return sorted(path.name for path in entries if path.lstat().st_mtime >= moment - 1)
 
     def commit(self, state: dict[str, Any]) -> None:
         """Replace the state; checkpoint files it no longer names are deleted."""
@@ -79,14 +158,16 @@ class RunFolder:
 
     def clear(self) -> None:
         """Forget everything: a run that starts over."""
-        for file in [
-            self.path / "result.json",  # first: no report takes it for the result of what is begun now
-            *(self.path / "checkpoints").iterdir(),
-            self.path / "state.json",
-            self.path / "events.jsonl",
-        ]:
-            file.unlink(missing_ok=True)
-        shutil.rmtree(self.path / "wandb", ignore_errors=True)
+        try:
+            exported = self.state.get("exported", [])
+        except UserError:  # it is not whole, and so does not say what the run exported
+            exported = []
+        _remove(self.path / "result.json")  # first: no report takes it for the result of what is begun now
+        _remove(self.path / "state.json")  # second: it would name checkpoints that are gone
+        for file in (self.path / "checkpoints").iterdir():
+            _remove(file)
+        for name in ("events.jsonl", "wandb", *exported):
+            _remove(self.path / name)
 
     def save(self, name: str, groups: dict[str, dict[str, Tensor]]) -> dict[str, str]:
         """Write a checkpoint; the entry returned goes into the state."""
@@ -99,6 +180,7 @@ class RunFolder:
         target.unlink(missing_ok=True)
         try:
             os.link(source, target)
+            sync(target.parent)
         except OSError:  # another file system, or one without links
             with whole(target) as temporary:
                 shutil.copyfile(source, temporary)
@@ -129,3 +211,21 @@ class FollowedFolder(RunFolder):
 
     def adopt(self, donor: RunFolder, entry: dict[str, Any]) -> None:
         """Nothing: the other process does."""
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    """Why a state was refused, in a few words."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    if not isinstance(error, ValidationError):
+        return "too deep"
+    first = error.errors(include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else first["msg"]

@@ -42,6 +42,8 @@ class Training(Section):
         strategy: "single" trains in this process; "fsdp" splits the weights over `workers` processes, which
             Ray Train places on the cluster's machines.
         workers: how many; each takes its part of every batch, so results do not depend on it beyond rounding.
+        threads: of the processor. Sums split among threads round differently, so the count is part of the run;
+            it does not depend on the machine, nor on how many runs work side by side.
     """
 
     epochs: int = Field(5, ge=1, le=10_000)
@@ -62,6 +64,7 @@ class Training(Section):
     checkpoint_seconds: float = Field(30.0, gt=0)
     strategy: Literal["single", "fsdp"] = "single"
     workers: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=1024)
 
     @model_validator(mode="after")
     def _workers_need_a_strategy(self) -> Training:

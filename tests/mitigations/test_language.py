@@ -195,9 +195,10 @@ def test_flow_weighs_sequences_or_tokens_by_the_frozen_loss(level: str) -> None:
 
 def test_flow_costs_one_pass_of_the_frozen_model() -> None:
     result = simulate(run("flow", stream={"sums": {"tasks": 1, "count": 8}}, seed=5, train={"lr": 2e-3}))
-    assert result.rows[-1].cost.frozen_samples <= 8
+    assert 0 < result.rows[-1].cost.frozen_samples <= 8
     again = simulate(run("flow", stream={"sums": {"tasks": 1, "count": 8}}, seed=6, train={"lr": 2e-3}))
-    assert again.rows[-1].cost.frozen_samples == 0  # read from the cache
+    # The outputs are in the cache by now: a method costs the same whoever ran before it.
+    assert again.rows[-1].cost.frozen_samples == result.rows[-1].cost.frozen_samples
 
 
 def test_eaft_gates_each_token_by_the_entropy_of_the_likeliest() -> None:

@@ -11,8 +11,10 @@ import yaml
 from PIL import Image
 from tiny import COLOURS, images
 
+from cl_forget.comparison.records import Result
 from cl_forget.config.experiment import Experiment, load_experiment
 from cl_forget.ground.errors import UserError
+from cl_forget.reporting import load_runs
 from cl_forget.run.experiment import run_experiment
 
 
@@ -43,25 +45,65 @@ def test_the_configuration_in_a_runs_folder_is_an_experiment(experiment: Experim
 
 
 def test_runs_side_by_side_give_the_bits_of_runs_in_turn(experiment: Experiment, tmp_path: Path) -> None:
+    """Whatever number of threads this process uses: each run has its own."""
+    seen: list[tuple[str, int, int]] = []
+
+    def note(run: Any, number: int, total: int) -> None:
+        seen.append((run.method, number, total))
+
+    together = run_experiment(experiment, tmp_path / "together", on_run=note, jobs=2)
+    assert sorted(number for _, number, _ in seen) == [1, 2, 3]
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(2)
     try:
-        seen: list[tuple[str, int, int]] = []
-
-        def note(run: Any, number: int, total: int) -> None:
-            seen.append((run.method, number, total))
-
-        together = run_experiment(experiment, tmp_path / "together", on_run=note, jobs=torch_cores())
-        assert sorted(number for _, number, _ in seen) == [1, 2, 3]
         in_turn = run_experiment(experiment, tmp_path / "in-turn")
     finally:
         torch.set_num_threads(threads)
     assert [result.method for result in together] == ["full fine-tuning", "WiSE-FT", "linear probe"]
     for one, other in zip(together, in_turn, strict=True):
-        assert one.rows[-1].tasks == other.rows[-1].tasks
-        assert one.rows[-1].drift == other.rows[-1].drift
+        assert plain(one) == plain(other)
     shared = [result.rows[-1].cost.steps for result in together]
     assert shared[0] == shared[1] > 0 == shared[2]
+    _folders_say_what_belongs_together(experiment, tmp_path / "in-turn")
+
+
+def plain(result: Result) -> dict[str, Any]:
+    """Everything a result says except how long it took and where."""
+    found = result.model_dump(mode="json", exclude={"environment"})
+    for row in found["rows"]:
+        for key in ("train_seconds", "evaluation_seconds", "peak_memory_mb"):
+            row["cost"].pop(key)
+    return found
+
+
+def _folders_say_what_belongs_together(experiment: Experiment, folder: Path) -> None:
+    """Arms that the file names no more stay on disk, and out of the report."""
+    assert not list(folder.rglob(".*"))
+    with pytest.raises(UserError, match=r"holds 3 runs already: .*--resume.*--overwrite.*--output"):
+        run_experiment(experiment, folder)
+    assert len(load_runs([folder]).results) == 3
+    assert experiment.methods is not None
+    fewer = experiment.model_copy(update={"methods": {"WiSE-FT": experiment.methods["WiSE-FT"]}})
+    (result,) = run_experiment(fewer, folder, resume=True)
+    assert result.method == "WiSE-FT"
+    loaded = load_runs([folder])
+    assert [result.method for result in loaded.results] == ["WiSE-FT"]
+    assert sorted(path.name for path in loaded.left_over) == ["full-fine-tuning-seed0", "linear-probe-seed0"]
+
+
+def test_an_experiment_has_one_writer_and_one_set_of_data(experiment: Experiment, tmp_path: Path) -> None:
+    import fcntl
+
+    first = experiment.model_copy(update={"methods": {"full fine-tuning": []}})
+    run_experiment(first, tmp_path / "runs")
+    with (tmp_path / "runs" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="being worked on by another process"):
+            run_experiment(experiment, tmp_path / "runs", resume=True)
+    picture = next((tmp_path / "squares").rglob("*.png"))
+    Image.new("RGB", (16, 16)).save(picture)
+    with pytest.raises(UserError, match="the data of squares are not what the experiment's other runs"):
+        run_experiment(experiment, tmp_path / "runs", resume=True)
 
 
 def test_a_mistake_in_one_of_several_processes_is_the_users_line(
@@ -70,10 +112,3 @@ def test_a_mistake_in_one_of_several_processes_is_the_users_line(
     lost = experiment.model_copy(update={"stream": [{"folder": {"path": str(tmp_path / "nowhere")}}]})
     with pytest.raises(UserError, match="nowhere"):
         run_experiment(lost, tmp_path / "lost", jobs=2)
-
-
-def torch_cores() -> int:
-    """As many jobs as cores, so that each has one thread."""
-    import os
-
-    return max(2, os.cpu_count() or 1)

@@ -34,7 +34,7 @@ def numbers(result: Result) -> dict[str, Any]:
     """Everything a result says except how long it took and where."""
     plain = result.model_dump(mode="json", exclude={"environment"})
     for row in [*plain["rows"], *(p["row"] for c in plain["curves"] for p in c["points"])]:
-        for key in ("train_seconds", "evaluation_seconds", "peak_memory_mb", "frozen_samples"):
+        for key in ("train_seconds", "evaluation_seconds", "peak_memory_mb"):
             row["cost"].pop(key)
     return plain
 
@@ -262,7 +262,6 @@ def durable(tiny_run: MakeRun, **fields: Any) -> Run:
 @pytest.mark.slow
 def test_killed_at_random_instants_a_resumed_run_has_the_same_bits(tiny_run: MakeRun, tmp_path: Path) -> None:
     run = durable(tiny_run)
-    torch.set_num_threads(1)
     started = time.monotonic()
     whole = simulate(run, tmp_path / "whole")
     length = time.monotonic() - started
@@ -356,3 +355,233 @@ def test_the_public_api_is_the_main_job(tiny_run: MakeRun) -> None:
     assert cl_forget.simulate is simulate
     assert cl_forget.Run is Run
     assert set(cl_forget.__all__) <= set(dir(cl_forget))
+
+
+# -- results that nobody can lose ----------------------------------------------------------------------
+
+
+def one_task(tiny_run: MakeRun, **fields: Any) -> Run:
+    """A run of a second or less."""
+    train = {"epochs": 1, "batch_size": 12, "lr": 1e-3, **fields.pop("train", {})}
+    return tiny_run(stream={"squares": {"tasks": 1}}, probes=[], train=train, **fields)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_run_is_never_written_over_unasked(tiny_run: MakeRun, tmp_path: Path) -> None:
+    run, other = one_task(tiny_run), one_task(tiny_run, train={"epochs": 2})
+    simulate(run, tmp_path)
+    before = contents(tmp_path)
+    for again in (run, other):
+        with pytest.raises(UserError, match=r"holds a run already: .*--resume.*--overwrite.*--output"):
+            simulate(again, tmp_path)
+    with pytest.raises(UserError, match=r"other settings \(train\.epochs was 1 and is 2\).*--overwrite"):
+        simulate(other, tmp_path, resume=True)
+    unlike = one_task(tiny_run, mitigations=[{"ldifs": {"depths": ["block 7"]}}])
+    with pytest.raises(UserError, match="block 7"):  # found out when the model is there
+        simulate(unlike, tmp_path, overwrite=True)
+    assert contents(tmp_path) == before
+    assert simulate(other, tmp_path, overwrite=True).run["train"]["epochs"] == 2
+    stamp = (tmp_path / "result.json").stat().st_mtime_ns
+    simulate(other, tmp_path, resume=True, overwrite=True)  # it is this very run
+    assert (tmp_path / "result.json").stat().st_mtime_ns == stamp
+    assert simulate(run, tmp_path, resume=True, overwrite=True).run["train"]["epochs"] == 1
+
+
+def test_a_result_without_its_state_is_not_started_over(tiny_run: MakeRun, tmp_path: Path) -> None:
+    simulate(one_task(tiny_run), tmp_path)
+    (tmp_path / "state.json").unlink()
+    with pytest.raises(UserError, match=r"without the state\.json"):
+        simulate(one_task(tiny_run), tmp_path, resume=True)
+    assert (tmp_path / "result.json").exists()
+
+
+def test_a_lost_result_is_made_again_from_the_checkpoints(tiny_run: MakeRun, tmp_path: Path) -> None:
+    first = simulate(one_task(tiny_run), tmp_path)
+    (tmp_path / "result.json").unlink()
+    assert numbers(simulate(one_task(tiny_run), tmp_path, resume=True)) == numbers(first)
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(tiny_run: MakeRun, tmp_path: Path) -> None:
+    with pytest.raises(UserError):
+        simulate(one_task(tiny_run, mitigations=[{"ldifs": {"depths": ["block 7"]}}]), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_use_is_left_alone(tiny_run: MakeRun, tmp_path: Path) -> None:
+    import fcntl
+
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="being worked on by another process"):
+            simulate(one_task(tiny_run), tmp_path)
+    simulate(one_task(tiny_run), tmp_path)
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_leftovers_of_a_killed_run_are_cleared_at_its_next_start(tiny_run: MakeRun, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    litter = [
+        tmp_path / ".state.json.4194303.tmp",
+        tmp_path / "checkpoints" / ".stage-1.safetensors.4194303.tmp",
+    ]
+    for file in litter:
+        file.write_text("half")
+    simulate(one_task(tiny_run), tmp_path)
+    assert not list(tmp_path.rglob(".*"))
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing of ours is called after it but `finally`."""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_any_commit_no_record_is_lost_or_logged_twice(
+    tiny_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    from cl_forget.training.checkpoints import RunFolder
+
+    run = tiny_run(stream={"squares": {"tasks": 2}}, probes=[], train={"epochs": 1, "batch_size": 12})
+    simulate(run, tmp_path / "whole")
+    commit = RunFolder.commit
+    for fatal in range(1, 6):
+        left = [fatal]
+
+        def die(self: RunFolder, state: dict[str, Any], left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] == 0 and when == "before":
+                raise Killed
+            commit(self, state)
+            if left[0] == 0:
+                raise Killed
+
+        monkeypatch.setattr(RunFolder, "commit", die)
+        with contextlib.suppress(Killed):
+            simulate(run, tmp_path / f"cut-{fatal}")
+        monkeypatch.setattr(RunFolder, "commit", commit)
+        simulate(run, tmp_path / f"cut-{fatal}", resume=True)
+        assert events_of(tmp_path / f"cut-{fatal}") == events_of(tmp_path / "whole"), fatal
+
+
+def events_of(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "events.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda text: text[: len(text) // 2], "records that the run has written"),
+        (lambda text: b"\x00\xff" * 40 + b"\n" + text, "line 1 is no record"),
+        (lambda text: text.replace(b"{", b"[", 1), "line 1 is no record"),
+        (lambda text: b"", "holds 0 of the"),
+        (None, "holds 0 of the"),
+    ],
+)
+def test_an_event_log_that_is_not_whole_is_one_line(
+    tiny_run: MakeRun, tmp_path: Path, damage: Callable[[bytes], bytes] | None, words: str
+) -> None:
+    run = tiny_run(stream={"squares": {"tasks": 2}}, probes=[])
+    with pytest.raises(KeyboardInterrupt):
+        simulate(run, tmp_path, watch=StopAfter(stage=1))
+    file = tmp_path / "events.jsonl"
+    content = file.read_bytes()
+    file.unlink()
+    if damage is not None:
+        file.write_bytes(damage(content))
+    with pytest.raises(UserError, match=rf"events\.jsonl.*{words}.*--overwrite"):
+        simulate(run, tmp_path, resume=True)
+    file.write_bytes(content + b'{"stage": "squ')  # cut short by the kill: that is what a log looks like
+    simulate(run, tmp_path, resume=True)
+    assert [event["row"] for event in events_of(tmp_path) if "row" in event] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x00\xff\x80", b"", b"{", b"null", b"[" * 9999, b'{"key": 3}', b'{"key": "a", "events": -1}',
+        b'{"key": "a", "stages": [{"file": "../../x", "sha256": ""}]}', b'{"key": "a", "rows": [1]}', None,
+    ],
+)  # fmt: skip
+def test_a_state_that_is_not_whole_is_one_line(
+    tiny_run: MakeRun, tmp_path: Path, content: bytes | None
+) -> None:
+    file = tmp_path / "state.json"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    with pytest.raises(UserError, match=r"state\.json is not whole \(.*--overwrite"):
+        simulate(one_task(tiny_run), tmp_path, resume=True)
+
+
+def test_other_weights_or_data_under_the_same_name_are_not_mixed(
+    tiny_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tiny
+
+    run = tiny_run(stream={"squares": {"tasks": 2}}, probes=[])
+    with pytest.raises(KeyboardInterrupt):
+        simulate(run, tmp_path / "cut", watch=StopAfter(stage=1))
+    finished = simulate(run, tmp_path / "whole")
+    experience = tiny.experience
+    with monkeypatch.context() as changed:
+        changed.setattr(tiny, "experience", lambda name, seed, **more: experience(name, seed + 1, **more))
+        changed.setattr("cl_forget.streams._in_memory", {})
+        with pytest.raises(UserError, match="the data of squares-1, squares-2, colours are not what"):
+            simulate(run, tmp_path / "cut", resume=True)
+        wise = tiny_run(stream={"squares": {"tasks": 2}}, probes=[], mitigations=["wise_ft"])
+        with pytest.raises(UserError, match="whose training is taken over"):
+            simulate(wise, tmp_path / "taken", donor=tmp_path / "whole")
+        with pytest.raises(UserError, match="other runs"):
+            simulate(wise, tmp_path / "beside", alike=finished.fingerprints)
+    build = tiny.tiny_clip
+
+    def moved() -> Any:
+        model = build()
+        with torch.no_grad():
+            next(model.parameters()).add_(1e-6)
+        return model
+
+    monkeypatch.setattr(tiny, "tiny_clip", moved)
+    with pytest.raises(UserError, match="the base model's weights are not what the run in"):
+        simulate(run, tmp_path / "cut", resume=True)
+
+
+def test_the_threads_are_the_runs_own_whatever_the_process_uses(tiny_run: MakeRun, tmp_path: Path) -> None:
+    run = one_task(tiny_run)
+    seen = []
+    before = torch.get_num_threads()
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        seen.append(simulate(run, tmp_path / str(count)))
+        assert torch.get_num_threads() == count
+    torch.set_num_threads(before)
+    assert [result.environment["threads"] for result in seen] == [1, 1]
+    assert numbers(seen[0]) == numbers(seen[1])
+    with pytest.raises(UserError, match=r"train\.threads was 1 and is 2"):
+        simulate(one_task(tiny_run, train={"threads": 2}), tmp_path / "1", resume=True)
+    assert simulate(one_task(tiny_run, train={"threads": 2})).environment["threads"] == 2
+
+
+@pytest.mark.parametrize("method", ["ldifs", "kd", "flow", {"zscl": {"reference": "colours"}}])
+def test_what_frozen_models_cost_does_not_depend_on_the_cache(
+    tiny_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any
+) -> None:
+    run = one_task(tiny_run, mitigations=[method])
+    counts = []
+    for cache in ("one", "one", "two"):
+        monkeypatch.setenv("CL_FORGET_CACHE", str(tmp_path / cache))
+        counts.append(simulate(run).rows[-1].cost.frozen_samples)
+    assert counts[0] == counts[1] == counts[2] > 0
+
+
+def test_an_arm_without_a_name_is_called_after_its_mitigations() -> None:
+    fields = {"model": "tiny-clip", "stream": "squares"}
+    assert Run(**fields).method == "full fine-tuning"
+    assert Run(**fields, mitigations=["wise_ft", {"ldifs": 2.0}]).method == "ldifs + wise_ft"
+    assert Run(**fields, mitigations=["wise_ft"], method="mine").method == "mine"
+    (arm,) = cl_forget.Experiment(**fields, mitigations=["wise_ft", "ldifs"]).runs()
+    assert arm.method == "ldifs + wise_ft"

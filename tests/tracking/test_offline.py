@@ -22,6 +22,7 @@ from cl_forget.run.simulate import simulate
 from cl_forget.run.simulation import Simulation
 from cl_forget.tracking.login import mode_of
 from cl_forget.tracking.names import METRICS
+from cl_forget.tracking.transaction_log import steps
 
 MakeRun = Callable[..., Run]
 OFFLINE = {"wandb": "offline", "project": "forgetting", "group": "tiny", "tags": ["test"], "kl_every": 4}
@@ -47,7 +48,7 @@ def history_by_step(files: list[Path]) -> dict[int, dict[str, Any]]:
 
 def without_times(line: dict[str, Any]) -> dict[str, Any]:
     timed = ("_timestamp", "_runtime", "train/samples_per_second", "seconds")
-    own = ("cost/train_seconds", "cost/evaluation_seconds", "cost/peak_memory_mb", "cost/frozen_samples")
+    own = ("cost/train_seconds", "cost/evaluation_seconds", "cost/peak_memory_mb")
     return {key: value for key, value in line.items() if key not in timed + own}
 
 
@@ -77,7 +78,7 @@ def test_the_file_holds_every_number_of_the_result(one: tuple[Result, OfflineRun
 def _run_and_configuration(result: Result, found: OfflineRun) -> None:
     assert (found.run.project, found.run.run_group, found.run.job_type) == ("forgetting", "tiny", "run")
     assert list(found.run.tags) == ["test"]
-    assert found.run.display_name == "full fine-tuning, seed 0"
+    assert found.run.display_name == "ldifs + wise_ft, seed 0"
     assert found.config["train"] == result.run["train"]
     assert found.config["mitigation"]["ldifs"]["strength"] == 2.0
     assert found.config["environment"]["commit"] == result.environment["commit"]
@@ -188,11 +189,42 @@ def test_a_resumed_run_goes_on_in_the_same_wandb_run(
     ]
 
 
+@pytest.mark.parametrize("kept", ["nothing", "half"])
+def test_what_wandb_lost_with_a_killed_process_is_told_again_and_nothing_twice(
+    tracked: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    run = tracked(stream={"squares": {"tasks": 1}}, train={"epochs": 2, "batch_size": 12})
+    simulate(run, tmp_path / "whole")
+    fine_tune = Simulation.fine_tune
+
+    def stop_after_training(self: Simulation, stage: Any) -> None:
+        fine_tune(self, stage)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Simulation, "fine_tune", stop_after_training)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(run, tmp_path / "cut")
+    monkeypatch.setattr(Simulation, "fine_tune", fine_tune)
+    (first,) = offline_files(tmp_path / "cut")
+    content, known = first.read_bytes(), steps(first)
+    wanted = {0} if kept == "nothing" else range(1, len(known))
+    cuts = (content[:size] for size in range(len(content), -1, -1))
+    first.write_bytes(
+        next(cut for cut in cuts if first.write_bytes(cut) >= 0 and len(steps(first)) in wanted)
+    )
+    before = steps(first)
+    simulate(run, tmp_path / "cut", resume=True)
+    first, second = offline_files(tmp_path / "cut")
+    after = [line["_step"] for line in OfflineRun(second).history]
+    (whole,) = offline_files(tmp_path / "whole")
+    assert sorted([*before, *after]) == sorted(line["_step"] for line in OfflineRun(whole).history)
+
+
 def test_starting_over_is_a_new_wandb_run(tracked: MakeRun, tmp_path: Path) -> None:
     run = tracked(stream={"squares": {"tasks": 1}}, train={"epochs": 1, "batch_size": 24})
     simulate(run, tmp_path)
     first = OfflineRun(*offline_files(tmp_path)).run.run_id
-    simulate(run, tmp_path)
+    simulate(run, tmp_path, overwrite=True)
     assert OfflineRun(*offline_files(tmp_path)).run.run_id != first
 
 

@@ -63,14 +63,16 @@ class FrozenModel:
         """Where the model runs, and where the outputs read from it lie."""
         return self.model.device
 
-    def fingerprint(self, experience: Experience) -> str:
+    def fingerprint(self, experience: Experience | None = None) -> str:
         """Hash of what determines the outputs on `experience`: architecture, weights and buffers.
 
-        The heads of the other experiences named at construction are left out. Tensors are hashed once.
+        The heads of the other experiences named at construction are left out; without an experience, all of
+        them. Tensors are hashed once.
         """
-        own = set(self.model.head_parameters(experience))
+        own = set() if experience is None else set(self.model.head_parameters(experience))
         other = {name for e in self._experiences for name in self.model.head_parameters(e)} - own
-        digest = hashlib.sha256(f"{type(self.model).__qualname__} {self.model.spec}\n".encode())
+        spec = "" if experience is None else f" {self.model.spec}"
+        digest = hashlib.sha256(f"{type(self.model).__qualname__}{spec}\n".encode())
         for name, module in self.model.named_modules():
             parameters = {f"{name}.{p}" if name else p for p, _ in module.named_parameters(recurse=False)}
             if parameters.isdisjoint(other):

@@ -65,6 +65,11 @@ class FrozenOutputs:
         models: anchor name -> model: "pretrained" and "previous", which may be the same object.
         resident_bytes: how much of the cache to copy to the models' device; beyond it, rows are gathered
             from the memory-mapped files.
+
+    Attributes:
+        samples_asked: samples that passed through the models, or would have done with an empty cache that has
+            room for all: what a method costs must not depend on who ran before it.
+        asked: what those were for, to be given to `remember` when the task is resumed.
     """
 
     def __init__(
@@ -78,6 +83,23 @@ class FrozenOutputs:
         self._tables: dict[tuple[str, str, str], _Table] = {}
         self._last: dict[str, tuple[weakref.ref[Batch], dict[str, Tensor]]] = {}
         self._said: set[str] = set()
+        self.samples_asked = 0
+        self.asked: dict[str, list[str]] = {}  # anchor, data and experience -> fields
+
+    def remember(self, asked: Mapping[str, Sequence[str]]) -> None:
+        """Take over what was asked for before the task was resumed; it is not counted again."""
+        self.asked = {key: list(fields) for key, fields in asked.items()}
+
+    def passed(self, samples: int) -> None:
+        """Count samples that a hook has passed through a frozen model by itself."""
+        self.samples_asked += samples
+
+    def _count(self, anchor: str, samples: Prepared, fields: Sequence[str]) -> None:
+        """One pass over the data set if any of the fields is new."""
+        known = self.asked.setdefault(f"{anchor}\t{samples.key}\t{samples.experience.name}", [])
+        if new := [name for name in dict.fromkeys(fields) if name not in known]:
+            known.extend(new)
+            self.samples_asked += len(samples)
 
     @property
     def models(self) -> Mapping[str, FrozenModel]:
@@ -123,11 +145,15 @@ class FrozenOutputs:
 
     def whole(self, samples: Prepared, anchor: str, field: str) -> Tensor:
         """One field on a whole data set, (samples, ...) on the CPU, memory-mapped: treat it as read-only."""
-        return self._cache.outputs(self._models[self._owner(anchor)], samples, [field])[field]
+        owner = self._owner(anchor)
+        self._count(owner, samples, [field])
+        return self._cache.outputs(self._models[owner], samples, [field])[field]
 
     def whole_units(self, samples: Prepared, anchor: str, field: str) -> tuple[Tensor, Tensor]:
         """A per-unit field on a whole data set, (units, ...), and the (samples + 1,) offsets of samples."""
-        found = self._cache.outputs(self._models[self._owner(anchor)], samples, [field])
+        owner = self._owner(anchor)
+        self._count(owner, samples, [field])
+        found = self._cache.outputs(self._models[owner], samples, [field])
         return found[field], found.get(OFFSETS, torch.arange(len(samples) + 1))
 
     def read(self, batch: Batch, anchor: str, fields: Sequence[str]) -> dict[str, Tensor]:
@@ -199,6 +225,7 @@ class FrozenOutputs:
         if table.lacks(fields):
             wanted = [*self._requested[anchor], *fields]
             missing = [name for name in wanted if table.lacks([name])]
+            self._count(anchor, samples, missing)
             values, refused = self._cache.stored(self._models[anchor], samples, missing, progress=progress)
             for name, value in values.items():
                 table.values[name] = value if name == OFFSETS else self._resident(value, anchor)
@@ -219,6 +246,8 @@ class FrozenOutputs:
         last = self._last.get(anchor)
         if last is None or last[0]() is not batch or any(name not in last[1] for name in fields):
             wanted = list(dict.fromkeys([*fields, *sorted(together)]))
+            if not batch.samples.deterministic:  # else the pass over the whole set is counted
+                self.samples_asked += len(batch)
             last = self._last[anchor] = (weakref.ref(batch), self._models[anchor].run(batch, wanted))
         return {name: last[1][name] for name in fields}
 
