@@ -46,7 +46,7 @@ def _from_hub(name: str, **more: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     # Only safetensors from afar: the older format is a pickle.
-    lm, report = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         name,
         dtype=torch.float32,
         output_loading_info=True,
@@ -54,6 +54,7 @@ def _from_hub(name: str, **more: Any) -> Any:
         trust_remote_code=trusts_code(),
         **{"use_safetensors": True, **more},
     )
+    lm, report = loaded
     _check_report(str(more.get("gguf_file", name)), report)
     return lm
 

@@ -56,6 +56,7 @@ def load_open_clip(what: str = "") -> ClipModel:
     from cl_forget.models.clip_folder import origin_of
     from cl_forget.weights.checkpoint import open_checkpoint
 
+    checkpoint: Checkpoint | None
     if what.startswith("local-dir:"):
         folder = Path(what.removeprefix("local-dir:")).expanduser()
         if not (folder / "open_clip_config.json").is_file():
@@ -65,8 +66,8 @@ def load_open_clip(what: str = "") -> ClipModel:
         config = read_object(folder / "open_clip_config.json", "give a folder in open_clip's format.")
         if "trust_remote_code" in json.dumps(config) and not trusts_code():
             raise UserError(_brings_code(what))
-        name, tag, checkpoint = f"local-dir:{folder}", None, open_checkpoint(folder)
-        refuse_implausible(f"{folder}/open_clip_config.json", config, checkpoint.source.infos)
+        name, tag, checkpoint = f"local-dir:{folder}", None, (found := open_checkpoint(folder))
+        refuse_implausible(f"{folder}/open_clip_config.json", config, found.source.infos)
     else:
         name, weights = _architecture_and_weights(what)
         tag = None if isinstance(weights, Path) else weights

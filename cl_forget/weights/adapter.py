@@ -112,6 +112,8 @@ class WithAdapter(TensorSource):
         """Find out which tensor of the base one tensor of the adapter acts on."""
         # peft wraps the attention of open_clip, and in it the projection, whose name then has the wrapper in it.
         inner = name.removeprefix(PREFIX).replace(".base_layer.", ".")
+        if ".original_module." in inner:  # the base's own, which peft saves with a resized vocabulary
+            return
         match = _TENSOR.fullmatch(inner)
         if match is None:
             self.saved[re.sub(r"\.modules_to_save\.(default\.)?", ".", inner)] = name

@@ -140,3 +140,24 @@ def test_a_tuned_model_without_its_head_is_refused(tmp_path: Path) -> None:
     rewrite(tuned, lambda t: {n: x for n, x in t.items() if n != "lm_head.weight"})
     with pytest.raises(UserError, match="lacks 1 tensors"):
         load_pair(str(base), str(tuned))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:peft.*")
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_the_cure_for_added_tokens_helps(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = folder(tmp_path / "base", tied=False)
+    grown = AutoModelForCausalLM.from_pretrained(base)
+    grown.resize_token_embeddings(57, mean_resizing=False)
+    saved_whole = ["embed_tokens", "lm_head"]
+    options = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=saved_whole)
+    get_peft_model(grown, options).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(UserError, match=r"vocabularies differ.*resize_token_embeddings\(57\)"):
+        load_pair(str(base), str(tmp_path / "adapter"))
+    same = AutoModelForCausalLM.from_pretrained(base)
+    same.resize_token_embeddings(57, mean_resizing=False)
+    pair = load_pair(str(saved(same, tmp_path / "same")), str(tmp_path / "adapter"))
+    pair.load()
+    assert "lm_head.weight" in pair.moved_names()
