@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cl_forget.auditing.bench import Bench, choose_data, quality
+from cl_forget.auditing.bench import Bench, choose_data, quality, range_of_difference
 from cl_forget.auditing.pair import Pair, load_pair
 from cl_forget.auditing.records import Audit, Effect, Loss, Moved
+from cl_forget.evaluation.items import Interval, Items, difference, interval
 from cl_forget.evaluation.metrics import mean
 from cl_forget.ground.environment import describe
 from cl_forget.ground.files import StrPath
@@ -71,8 +72,9 @@ def audit(
         pair.add_tasks(tasks)
         pair.load()
         bench = Bench(pair, tasks, chosen, batch_size, limit)
-        before, after = bench.row(None, lambda _: 0.0), bench.row("tuned", lambda _: 1.0)
-        found.losses = losses(tasks, chosen, before, after)
+        before, base_items = bench.row(None, lambda _: 0.0), bench.items("test")
+        after, tuned_items = bench.row("tuned", lambda _: 1.0), bench.items("test")
+        found.losses = losses(tasks, chosen, before, after, {"base": base_items, "tuned": tuned_items})
         found.drift = after.drift
         if by_part:
             _by_part(found, bench.limited(min(part_samples, limit or part_samples)))
@@ -100,8 +102,14 @@ def _moved(pair: Pair) -> dict[str, list[Moved]]:
     }
 
 
-def losses(tasks: list[Experience], suites: list[Experience], before: Row, after: Row) -> list[Loss]:
-    """Both models on every task and suite, test data."""
+def losses(
+    tasks: list[Experience],
+    suites: list[Experience],
+    before: Row,
+    after: Row,
+    items: Mapping[str, Mapping[str, Items]],
+) -> list[Loss]:
+    """Both models on every task and suite, test data; `items` of "base", "tuned" and any other model."""
     found = []
     for role, experiences in (("task", tasks), ("suite", suites)):
         for experience in experiences:
@@ -115,9 +123,25 @@ def losses(tasks: list[Experience], suites: list[Experience], before: Row, after
                     base=base.test,
                     tuned=tuned.test,
                     drop=None if None in ends else ends[0] - ends[1],  # type: ignore[operator]
+                    ranges=_ranges(experience.name, items),
                 )
             )
     return found
+
+
+_COMPARED = {"drop": ("base", "tuned"), "change": ("repaired", "tuned")}
+
+
+def _ranges(name: str, items: Mapping[str, Mapping[str, Items]]) -> dict[str, Interval]:
+    """Of each model on one data set, and of the differences between them."""
+    known = {model: of[name] for model, of in items.items() if name in of}
+    alone = {model: interval(one) for model, one in known.items()}
+    pairs = {
+        key: difference(known[one], known[other])
+        for key, (one, other) in _COMPARED.items()
+        if one in known and other in known
+    }
+    return alone | pairs
 
 
 def _test(row: Row, role: str, name: str) -> TaskScores:
@@ -126,7 +150,8 @@ def _test(row: Row, role: str, name: str) -> TaskScores:
 
 def _by_part(found: Audit, bench: Bench) -> None:
     """Fill in the two ends and the effect of every part that moved."""
-    found.base_point, found.tuned_point = bench.point(lambda _: 0.0), bench.point(lambda _: 1.0)
+    found.base_point, whole = bench.point(lambda _: 0.0), bench.measure(lambda _: 1.0)
+    found.tuned_point = whole.point
     parts = moved_parts(bench.pair)
     layout = bench.pair.layout
 
@@ -134,15 +159,19 @@ def _by_part(found: Audit, bench: Bench) -> None:
         return lambda name: inside if layout.part_of(name) == part else 1.0 - inside
 
     for part in track(parts, "part by part", len(parts)):
-        restored, alone = bench.point(only(part, 0.0)), bench.point(only(part, 1.0))
-        whole = found.tuned_point
+        restored, alone = bench.measure(only(part, 0.0)), bench.point(only(part, 1.0))
+        ranges = {
+            "recovered": range_of_difference(restored.items, whole.items, whole.kept),
+            "given_up": range_of_difference(whole.items, restored.items, whole.groups["speciality"]),
+        }
         found.effects.append(
             Effect(
                 part=part,
-                restored=restored,
+                restored=restored.point,
                 alone=alone,
-                recovered=_difference(restored.generality, whole.generality),
-                given_up=_difference(whole.speciality, restored.speciality),
+                recovered=_difference(restored.point.kept, whole.point.kept),
+                given_up=_difference(whole.point.speciality, restored.point.speciality),
+                ranges={key: found for key, found in ranges.items() if found is not None},
             )
         )
 

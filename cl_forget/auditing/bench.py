@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from cl_forget.auditing.pair import Pair
 from cl_forget.auditing.records import Point
 from cl_forget.evaluation.evaluate import Evaluator
+from cl_forget.evaluation.items import Interval, Items, difference, interval, of_mean
 from cl_forget.evaluation.metrics import mean
 from cl_forget.ground.environment import cache_folder
 from cl_forget.ground.errors import UserError
@@ -29,6 +30,37 @@ def quality(scores: Scores) -> float | None:
     if scores.accuracy is not None:
         return scores.accuracy
     return None if scores.perplexity is None else 1 / scores.perplexity
+
+
+class Measured(NamedTuple):
+    """An edited model: its numbers, what it did with each sample, and what each mean is over."""
+
+    point: Point
+    items: dict[str, Items]
+    groups: dict[str, list[str]]
+
+    @property
+    def kept(self) -> list[str]:
+        """The suites that stand for what should have stayed."""
+        return self.groups["generality"] or self.groups["fluency"]
+
+
+def range_of(items: Mapping[str, Items], names: Sequence[str]) -> Interval | None:
+    """The interval of a mean over data sets; None where one is not seen sample by sample."""
+    found = [items[name] for name in names if name in items]
+    if not names or len(found) < len(names):
+        return None
+    return of_mean([one.value for one in found], [interval(one) for one in found])
+
+
+def range_of_difference(
+    one: Mapping[str, Items], other: Mapping[str, Items], names: Sequence[str]
+) -> Interval | None:
+    """The same of the difference of two models' means."""
+    if not names or any(name not in one or name not in other for name in names):
+        return None
+    differences = [one[name].value - other[name].value for name in names]
+    return of_mean(differences, [difference(one[name], other[name]) for name in names])
 
 
 def choose_data(
@@ -90,16 +122,40 @@ class Bench:
         self.pair.place(share)
         return self._evaluator.row(name, [], Cost(), probing=False)
 
-    def point(self, share: Callable[[str], Share]) -> Point:
+    def items(self, split: str) -> dict[str, Items]:
+        """What the model did with each sample of a split when it was last measured, by task and suite."""
+        return {name: items for (name, of), items in self._evaluator.items.items() if of == split}
+
+    def measure(self, share: Callable[[str], Share]) -> Measured:
         """An edited model on the validation data."""
         self.pair.place(share)
-        measured = {e.name: self._evaluator.scores(e, "validation") for e in (*self.tasks, *self.suites)}
-        qualities = {name: quality(scores) for name, scores in measured.items()}
-        return Point(
-            speciality=mean([qualities[task.name] for task in self.tasks]),
-            generality=mean([qualities[suite.name] for suite in self.suites]),
-            qualities=qualities,
+        scores = {e.name: self._evaluator.scores(e, "validation") for e in (*self.tasks, *self.suites)}
+        items = self.items("validation")
+        groups = self.groups(scores)
+        return Measured(
+            Point(
+                speciality=mean([quality(scores[name]) for name in groups["speciality"]]),
+                generality=mean([scores[name].accuracy for name in groups["generality"]]),
+                fluency=mean([quality(scores[name]) for name in groups["fluency"]]),
+                qualities={name: quality(one) for name, one in scores.items()},
+                ranges={key: found for key, names in groups.items() if (found := range_of(items, names))},
+            ),
+            items,
+            groups,
         )
+
+    def groups(self, scores: Mapping[str, Scores]) -> dict[str, list[str]]:
+        """Which data sets speciality, generality and fluency are means over."""
+        suites = [suite.name for suite in self.suites]
+        return {
+            "speciality": [task.name for task in self.tasks],
+            "generality": [name for name in suites if scores[name].accuracy is not None],
+            "fluency": [name for name in suites if scores[name].accuracy is None],
+        }
+
+    def point(self, share: Callable[[str], Share]) -> Point:
+        """An edited model on the validation data, its numbers alone."""
+        return self.measure(share).point
 
     def loss(self, share: Callable[[str], Share]) -> float:
         """Mean validation loss of an edited model over the tasks; nothing is answered or decoded."""

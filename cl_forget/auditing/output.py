@@ -9,6 +9,7 @@ from cl_forget.auditing import pictures
 from cl_forget.auditing.bench import quality
 from cl_forget.auditing.records import Audit, Point, Repair
 from cl_forget.auditing.specification import specify_audit, specify_repair
+from cl_forget.evaluation.items import Interval
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import write_bytes
 from cl_forget.ground.spreadsheet import csv_text
@@ -28,6 +29,7 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
             quality(x.base),
             quality(x.tuned),
             x.drop,
+            *_range(x.ranges.get("drop")),
             x.tuned.kl_to_base,
             x.tuned.samples,
         ]
@@ -38,7 +40,14 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
     for part in audit.all_parts:
         effect = effects.get(part.name)
         ends = [None] * 4 if effect is None else [*_ends(effect.restored), *_ends(effect.alone)]
-        change = [None] * 2 if effect is None else [effect.recovered, effect.given_up]
+        change: list[float | None] = [None] * 6
+        if effect is not None:
+            change = [
+                effect.recovered,
+                *_range(effect.ranges.get("recovered")),
+                effect.given_up,
+                *_range(effect.ranges.get("given_up")),
+            ]
         parts.append([part.name, part.parameters, part.distance, part.relative, *change, *ends])
     return _write(
         folder,
@@ -52,15 +61,22 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
     )
 
 
-LOSS_COLUMNS = ("name", "role", "metric", "base", "tuned", "drop", "kl_to_base", "samples")
+LOSS_COLUMNS = (
+    "name", "role", "metric", "base", "tuned", "drop", "drop_low", "drop_high", "kl_to_base", "samples",
+)  # fmt: skip
 PART_COLUMNS = (
-    "part", "parameters", "distance", "relative", "generality_recovered", "speciality_given_up",
+    "part", "parameters", "distance", "relative", "generality_recovered", "generality_recovered_low",
+    "generality_recovered_high", "speciality_given_up", "speciality_given_up_low", "speciality_given_up_high",
     "speciality_restored", "generality_restored", "speciality_alone", "generality_alone",
 )  # fmt: skip
 
 
 def _ends(point: Point) -> list[float | None]:
-    return [point.speciality, point.generality]
+    return [point.speciality, point.kept]
+
+
+def _range(interval: Interval | None) -> list[float | None]:
+    return [None, None] if interval is None else [interval.low, interval.high]
 
 
 def write_repair(found: Repair, folder: Path) -> list[Path]:
@@ -69,11 +85,26 @@ def write_repair(found: Repair, folder: Path) -> list[Path]:
     picture = tradeoff_png(specification)
     assert picture is not None
     parts = list(found.candidates[0].shares)
+    stays = "generality" if found.tuned_point.generality is not None else "fluency"
     rows = [
-        [c.method, c.knob, c.setting, *_ends(c.validation), c.front, c is found.choice, *c.shares.values()]
+        [
+            c.method,
+            c.knob,
+            c.setting,
+            c.validation.speciality,
+            *_range(c.validation.ranges.get("speciality")),
+            c.validation.kept,
+            *_range(c.validation.ranges.get(stays)),
+            c.front,
+            c is found.choice,
+            *c.shares.values(),
+        ]
         for c in found.candidates
     ]
-    columns = ("method", "knob", "setting", "speciality", "generality", "front", "chosen", *parts)
+    columns = (
+        "method", "knob", "setting", "speciality", "speciality_low", "speciality_high", stays, f"{stays}_low",
+        f"{stays}_high", "front", "chosen", *parts,
+    )  # fmt: skip
     return _write(
         folder,
         {

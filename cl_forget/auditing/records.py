@@ -1,15 +1,17 @@
 """What an audit and a repair return, and what `audit.json` and `repair.json` hold.
 
 Qualities are accuracies in [0, 1], or, where a suite has none, 1/perplexity (the mean probability of a token).
-What could not be measured is None.
+Generality is the mean accuracy over the suites, as in a run; suites that are measured by perplexity stand beside it.
+What could not be measured is None. `ranges` hold 95 % intervals, paired where two models are compared.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cl_forget.evaluation.items import Interval
 from cl_forget.ground.records import Drift, Scores
 
 
@@ -26,6 +28,7 @@ class Loss(_Record):
         metric: what the accuracy is.
         base, tuned: every number of either model.
         drop: quality of base minus tuned; negative where tuning helped.
+        ranges: of the qualities "base" and "tuned", and of "drop"; empty where samples are not seen one by one.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Loss(_Record):
     base: Scores
     tuned: Scores
     drop: float | None
+    ranges: dict[str, Interval] = Field(default_factory=dict)
 
 
 class Moved(_Record):
@@ -57,18 +61,27 @@ class Point(_Record):
 
     Attributes:
         speciality: mean quality over the tasks.
-        generality: mean quality over the suites.
+        generality: mean accuracy over the suites that have one.
         qualities: by task and suite.
+        fluency: mean of 1/perplexity over the suites that are measured by it.
+        ranges: of "speciality", "generality" and "fluency".
     """
 
     speciality: float | None
     generality: float | None
     qualities: dict[str, float | None]
+    fluency: float | None = None
+    ranges: dict[str, Interval] = Field(default_factory=dict)
+
+    @property
+    def kept(self) -> float | None:
+        """What should have stayed: generality, or fluency where no suite has an accuracy."""
+        return self.fluency if self.generality is None else self.generality
 
 
 def score(point: Point, base: Point, tuned: Point) -> float:
     """Mean of retention `G/G(base)` and target `S/S(tuned)`."""
-    return (_ratio(point.generality, base.generality) + _ratio(point.speciality, tuned.speciality)) / 2
+    return (_ratio(point.kept, base.kept) + _ratio(point.speciality, tuned.speciality)) / 2
 
 
 def _ratio(value: float | None, reference: float | None) -> float:
@@ -82,8 +95,9 @@ class Effect(_Record):
         part: "block 3", "before the blocks", ...
         restored: the tuned model with this part put back to the base.
         alone: the base with only this part tuned.
-        recovered: generality that comes back when the part is restored.
+        recovered: generality that comes back when the part is restored (fluency where no suite has an accuracy).
         given_up: speciality that is lost when the part is restored.
+        ranges: of "recovered" and "given_up".
     """
 
     part: str
@@ -91,6 +105,7 @@ class Effect(_Record):
     alone: Point
     recovered: float | None
     given_up: float | None
+    ranges: dict[str, Interval] = Field(default_factory=dict)
 
 
 class Audit(_Record):
@@ -155,6 +170,16 @@ class Candidate(_Record):
         return f"{self.method}, {self.knob} {self.setting:g}"
 
 
+Verdict = Literal[
+    "repaired",
+    "nothing to repair",
+    "the tuned model has learnt nothing",
+    "too few samples to tell",
+    "no edit brings it back",
+]
+"""What a repair may find."""
+
+
 class Repair(_Record):
     """The edits tried, the one chosen, and what it is worth on test data.
 
@@ -166,6 +191,7 @@ class Repair(_Record):
         candidates: every edit, in the order tried.
         chosen: position of the chosen one.
         losses: test data: every task and suite, base, tuned and repaired.
+        verdict, reason: what came of it, and why in one sentence. Only "repaired" is a model to go on with.
         written: files of the repaired model; empty when nothing was written.
         environment: versions, commit, machine.
     """
@@ -179,6 +205,8 @@ class Repair(_Record):
     candidates: list[Candidate]
     chosen: int
     losses: list[Repaired]
+    verdict: Verdict = "repaired"
+    reason: str = ""
     written: list[str] = Field(default_factory=list)
     environment: dict[str, Any] = Field(default_factory=dict)
 
@@ -189,7 +217,7 @@ class Repair(_Record):
 
 
 class Repaired(Loss):
-    """A task or suite of a repair: `Loss`, and the repaired model."""
+    """`Loss`, and the repaired model; `ranges` also of it, and of its "change" from the tuned one."""
 
     repaired: Scores
 

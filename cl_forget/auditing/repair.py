@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cl_forget.auditing.audit import losses, moved_parts
-from cl_forget.auditing.bench import Bench, choose_data, require_data
+from cl_forget.auditing.bench import Bench, Measured, choose_data, require_data
 from cl_forget.auditing.pair import Pair, load_pair
 from cl_forget.auditing.records import Candidate, Point, Repair, Repaired, score
+from cl_forget.auditing.verdict import judge
 from cl_forget.evaluation.metrics import pareto_front
 from cl_forget.ground.environment import describe
 from cl_forget.ground.errors import UserError
@@ -47,6 +48,7 @@ def repair(
     batch_size: int | None = None,
     text: TextOptions | None = None,
     merge_adapter: bool = False,
+    anyway: bool = False,
 ) -> Repair:
     """Search edits between `base` and `tuned`, choose one on validation data, write it, report on test data.
 
@@ -55,7 +57,13 @@ def repair(
 
     The choice: with retention `G/G(base)` and target `S/S(tuned)` (G, S: mean quality over suites and tasks,
     validation data) the edit with the largest mean of the two; or, with `keep`, that with the largest G among
-    those with S ≥ keep · S(tuned). Equal edits: the one nearer to the tuned model.
+    those with S ≥ keep · S(tuned). Equal edits: the one nearer to the tuned model. Without `keep` no edit is chosen
+    whose S lies below the 95 % interval of the tuned model's.
+
+    The answer (`verdict`): "repaired" where the choice brings generality back beyond its paired 95 % interval and,
+    on test data, still has the speciality it was chosen for. Otherwise no model is written, unless `anyway`: there
+    was "nothing to repair", "the tuned model has learnt nothing", there were "too few samples to tell", or "no edit
+    brings it back".
 
     Args:
         base, tuned, stream, suites: as for `audit`; at least one task and one suite.
@@ -68,6 +76,7 @@ def repair(
         batch_size: samples per forward pass; None for that of the tuned model's run, or 64.
         text: how a language model reads texts; by default as its run did.
         merge_adapter: write a LoRA adapter's edit merged, in the base's format, instead of as an adapter.
+        anyway: write the chosen edit whatever the answer is.
 
     Raises:
         UserError: as `audit`; no task or no suite; an unknown method; an output that exists.
@@ -85,11 +94,15 @@ def repair(
     candidates = search.run(methods)
     position, rule = choose(candidates, search.base, search.tuned, keep)
     share = search.share(candidates[position].shares)
+    rows, items = [], {}
+    for model, of in (("base", lambda _: 0.0), ("tuned", lambda _: 1.0), ("repaired", share)):
+        rows.append(bench.row(None if model == "base" else model, of))
+        items[model] = bench.items("test")
+    verdict, reason = judge(search, candidates[position], keep, items)
     written: list[Path] = []
-    if output is not None:
+    if output is not None and (verdict == "repaired" or anyway):
         written = pair.write(share, output / "model", merge_adapter)
         _reread(pair, output / "model", merge_adapter)
-    rows = [bench.row(None, lambda _: 0.0), bench.row("tuned", lambda _: 1.0), bench.row("repaired", share)]
     found = Repair(
         base=redact(pair.base_name),
         tuned=redact(pair.tuned_name),
@@ -104,8 +117,10 @@ def repair(
                 **vars(loss),
                 repaired=(rows[2].tasks if loss.role == "task" else rows[2].suites)[loss.name].test,
             )
-            for loss in losses(tasks, chosen, rows[0], rows[1])
+            for loss in losses(tasks, chosen, rows[0], rows[1], items)
         ],
+        verdict=verdict,
+        reason=reason,
         written=[str(path) for path in written],
         environment=describe(),
     )
@@ -142,9 +157,9 @@ class Search:
         self.bench, self.small = bench, small
         self.layout = bench.pair.layout
         self.parts = self.layout.parts
-        self.base = bench.point(lambda _: 0.0)
-        self.tuned = bench.point(lambda _: 1.0)
-        self._measured: dict[tuple[float, ...], Point] = {}
+        self.ends = bench.measure(lambda _: 0.0), bench.measure(lambda _: 1.0)
+        self.base, self.tuned = (end.point for end in self.ends)
+        self._measured: dict[tuple[float, ...], Measured] = {}
 
     def share(self, shares: Shares) -> Callable[[str], float]:
         """By name of a tensor instead of by part."""
@@ -157,7 +172,7 @@ class Search:
             for method in methods:
                 found += getattr(self, f"_{method}")()
                 advance(1, method)
-        points = [(c.validation.speciality, c.validation.generality) for c in found]
+        points = [(c.validation.speciality, c.validation.kept) for c in found]
         for position in pareto_front([[_number(x), _number(y)] for x, y in points]):
             found[position].front = True
         return found
@@ -165,10 +180,13 @@ class Search:
     def _candidate(self, method: str, knob: str, setting: float, shares: Shares) -> Candidate:
         key = tuple(shares[part] for part in self.parts)
         if key not in self._measured:
-            self._measured[key] = self.bench.point(self.share(shares))
-        return Candidate(
-            method=method, knob=knob, setting=setting, shares=shares, validation=self._measured[key]
-        )
+            self._measured[key] = self.bench.measure(self.share(shares))
+        point = self._measured[key].point
+        return Candidate(method=method, knob=knob, setting=setting, shares=shares, validation=point)
+
+    def measured(self, candidate: Candidate) -> Measured:
+        """What a candidate did with each sample."""
+        return self._measured[tuple(candidate.shares[part] for part in self.parts)]
 
     def _wise_ft(self) -> Iterator[Candidate]:
         for alpha in WiseFT.grid[:-1]:
@@ -221,16 +239,17 @@ def choose(candidates: Sequence[Candidate], base: Point, tuned: Point, keep: flo
     everyone = range(len(candidates))
     if keep is None:
         rule = "largest mean of retention G/G(base) and target S/S(tuned), on validation data"
+        known = tuned.ranges.get("speciality")
+        lowest = float("-inf") if known is None else known.low
+        whole = [i for i in everyone if _number(candidates[i].validation.speciality) >= lowest]
         best = max(
-            everyone, key=lambda i: (score(candidates[i].validation, base, tuned), nearness(candidates[i]))
+            whole, key=lambda i: (score(candidates[i].validation, base, tuned), nearness(candidates[i]))
         )
         return best, rule
     floor = keep * _number(tuned.speciality)
     kept = [i for i in everyone if _number(candidates[i].validation.speciality) >= floor]
     rule = f"largest generality among edits that keep {keep:g} of the tuned speciality, on validation data"
-    return max(
-        kept, key=lambda i: (_number(candidates[i].validation.generality), nearness(candidates[i]))
-    ), rule
+    return max(kept, key=lambda i: (_number(candidates[i].validation.kept), nearness(candidates[i]))), rule
 
 
 def _number(value: float | None) -> float:

@@ -30,7 +30,8 @@ TUNED, REPAIRED = "tuned", "repaired"
 RESTORED, ALONE = "part restored", "part tuned alone"
 _QUALITY = "accuracy, or 1/perplexity where there is none"
 SPECIALITY = Measure("speciality", "Speciality", "percent", f"mean {_QUALITY}, over the tasks", "higher")
-GENERALITY = Measure("generality", "Generality", "percent", f"mean {_QUALITY}, over the suites", "higher")
+GENERALITY = Measure("generality", "Generality", "percent", "mean accuracy over the suites", "higher")
+FLUENCY = Measure("fluency", "Fluency", "percent", "mean 1/perplexity over the suites", "higher")
 DEPTHS = (
     Measure("relative", "Relative weight distance", "number", "‖θ - θ0‖ / ‖θ0‖ of the part", "lower"),
     Measure("distance", "Weight distance", "number", "‖θ - θ0‖ of the part, L2", "lower"),
@@ -87,15 +88,26 @@ def audit_findings(audit: Audit) -> Iterable[str]:
     if known:
         worst, drop = max(known, key=lambda pair: pair[1])
         ends = f"from {_percent(quality(worst.base))} to {_percent(quality(worst.tuned))}"
+        sure = worst.ranges.get("drop")
         if drop > 0:
-            yield f"Largest loss: {worst.name}, {ends} ({_points(-drop)} points)."
+            interval = (
+                "" if sure is None else f"; 95 % interval {_points(-sure.high)} to {_points(-sure.low)}"
+            )
+            doubt = " Too few samples to tell whether that is a loss." if sure and sure.low <= 0 else ""
+            yield f"Largest loss: {worst.name}, {ends} ({_points(-drop)} points{interval}).{doubt}"
         else:
             yield f"No suite has lost anything; the nearest to it is {worst.name}, {ends}."
     effects = [e for e in audit.effects if e.recovered is not None]
     if effects:
         best = max(effects, key=lambda e: e.recovered or 0.0)
         price = "" if best.given_up is None else f", and {_points(-best.given_up)} of speciality"
-        if (best.recovered or 0.0) > 0:
+        sure = best.ranges.get("recovered")
+        if sure is not None and sure.low <= 0 < (best.recovered or 0.0):
+            yield (
+                f"Putting '{best.part}' back to the base seems best ({_points(best.recovered)} points of generality"
+                f"{price}), but there are too few samples to tell."
+            )
+        elif (best.recovered or 0.0) > 0:
             yield f"Putting '{best.part}' back to the base: {_points(best.recovered)} points of generality{price}."
         else:
             yield "No part on its own brings generality back when it is put back to the base."
@@ -106,12 +118,18 @@ def audit_findings(audit: Audit) -> Iterable[str]:
 
 
 def repair_findings(found: Repair) -> Iterable[str]:
-    """The choice in sentences."""
+    """The answer and the choice in sentences."""
+    yield f"{found.verdict[0].upper()}{found.verdict[1:]}: {found.reason}" if found.reason else "Repaired."
     yield f"Chosen on validation data: {_titled(found.choice)}. {_reason(found.rule)}"
     for role, what in (("task", "Speciality"), ("suite", "Generality")):
         ends = [_mean_quality(found.losses, role, which) for which in ("base", "tuned", "repaired")]
         base, tuned, repaired = map(_percent, ends)
-        yield f"{what} on test data: base {base}, tuned {tuned}, repaired {repaired}."
+        if None not in ends:
+            yield f"{what} on test data: base {base}, tuned {tuned}, repaired {repaired}."
+    for loss in found.losses:
+        if loss.base.perplexity is not None:
+            read = [number(s.perplexity, "number") for s in (loss.base, loss.tuned, loss.repaired)]
+            yield f"Perplexity on {loss.name}, test data: base {read[0]}, tuned {read[1]}, repaired {read[2]}."
 
 
 def _titled(candidate: Candidate) -> str:
@@ -142,7 +160,10 @@ def _points(value: float | None) -> str:
 def _mean_quality(losses: Sequence[Repaired], role: str, which: str) -> float | None:
     from cl_forget.evaluation.metrics import mean
 
-    return mean([quality(getattr(loss, which)) for loss in losses if loss.role == role])
+    own = [loss for loss in losses if loss.role == role]
+    if role == "suite":  # as in a run: perplexities stand beside
+        return mean([getattr(loss, which).accuracy for loss in own if loss.base.accuracy is not None])
+    return mean([quality(getattr(loss, which)) for loss in own])
 
 
 # -- figures -------------------------------------------------------------------------------------------------
@@ -168,7 +189,9 @@ def _table(losses: Sequence[Loss], models: Sequence[str]) -> Table:
         )
         measures.append(Measure(loss.name, loss.name, "percent", definition, "higher", group))
         for model, which in fields.items():
-            rows[model][loss.name] = Cell(quality(getattr(loss, which)))
+            sure = loss.ranges.get(which)
+            ends = (None, None) if sure is None else (sure.low, sure.high)
+            rows[model][loss.name] = Cell(quality(getattr(loss, which)), *ends)
     for loss in losses:
         key = f"kl:{loss.name}"
         measures.append(Measure(key, loss.name, "nats", DEFINITIONS["kl_to_base"], "lower", "KL to base"))
@@ -207,14 +230,24 @@ def _lines(
     ]
 
 
+def _stays(point: Point | None) -> Measure:
+    """What stands for what should have stayed: fluency where no suite has an accuracy."""
+    return (
+        FLUENCY
+        if point is not None and point.generality is None and point.fluency is not None
+        else GENERALITY
+    )
+
+
 def _effects(audit: Audit) -> list[Figure]:
     ends = {PRETRAINED: audit.base_point, TUNED: audit.tuned_point}
+    stays = _stays(audit.tuned_point)
 
     def entries() -> Iterable[tuple[dict[str, Any], float | None]]:
         for effect in audit.effects:
             points = {**ends, RESTORED: effect.restored, ALONE: effect.alone}
             for method, point in points.items():
-                for measure in (GENERALITY.name, SPECIALITY.name):
+                for measure in (stays.name, SPECIALITY.name):
                     value = None if point is None else getattr(point, measure)
                     yield {"method": method, "seed": 0, "measure": measure, "x": effect.part}, value
 
@@ -224,7 +257,7 @@ def _effects(audit: Audit) -> list[Figure]:
         "From input to output, on validation data. Restored: the tuned model with this one part put back to the "
         "base; where generality jumps up, the damage sits. Alone: the base with only this part tuned; where "
         "speciality jumps up, the skill sits.",
-        (GENERALITY, SPECIALITY),
+        (stays, SPECIALITY),
         entries(),
         "part",
     )
@@ -279,6 +312,7 @@ _KNOBS = {
 
 def _tradeoff(found: Repair, searched: Sequence[str]) -> Figure:
     ends = {PRETRAINED: found.base_point, TUNED: found.tuned_point, REPAIRED: found.choice.validation}
+    stays = _stays(found.tuned_point)
 
     def entries() -> Iterable[tuple[dict[str, Any], float | None]]:
         for method, point in ends.items():
@@ -292,7 +326,7 @@ def _tradeoff(found: Repair, searched: Sequence[str]) -> Figure:
                 yield from of(TITLES[method], best.validation, None, None)
 
     def of(method: str, point: Point, knob: str | None, setting: float | None) -> Any:
-        for measure in (SPECIALITY.name, GENERALITY.name):
+        for measure in (SPECIALITY.name, stays.name):
             keys = {"method": method, "seed": 0, "measure": measure, "knob": knob, "setting": setting}
             yield keys, getattr(point, measure)
 
@@ -304,11 +338,11 @@ def _tradeoff(found: Repair, searched: Sequence[str]) -> Figure:
         f"trained. Its marker is where it balances both best; '{REPAIRED}' is the chosen edit, "
         f"{_titled(found.choice)}. On the grey stair no other edit is better on both.",
         "tradeoff",
-        (SPECIALITY, GENERALITY),
+        (SPECIALITY, stays),
         data,
         fold(data),
         x=SPECIALITY.name,
-        y=GENERALITY.name,
+        y=stays.name,
         notes=(
             f"Repaired: {_titled(found.choice)}.",
             *(f"Numbers along {TITLES[m]}: {_KNOBS[m]}." for m in searched),

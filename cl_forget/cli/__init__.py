@@ -377,6 +377,9 @@ def repair(
     merge_adapter: Annotated[
         bool, typer.Option("--merge-adapter", help="Write a LoRA adapter merged into its base.")
     ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Write the best edit even where it is not sure to be a repair.")
+    ] = False,
     batch_size: BatchSize = None,
     text: Text = None,
     allow_code: AllowCode = None,
@@ -397,13 +400,14 @@ def repair(
         found = search(
             base, tuned, _specs(stream), _specs(suite), output=output, keep=keep, methods=method or METHODS,
             limit=limit, samples=samples, merge_adapter=merge_adapter, batch_size=batch_size,
-            text=_text_options(text),
+            text=_text_options(text), anyway=anyway,
         )  # fmt: skip
     from cl_forget.auditing.tables import repair_tables
 
     for table in repair_tables(found):
         _print(table)
-    for name in ("model", "report.html", "tradeoff.png", "repair.json", "candidates.csv"):
+    model = ["model"] if found.written else []
+    for name in (*model, "report.html", "tradeoff.png", "repair.json", "candidates.csv"):
         typer.echo(f"  {output / name}")
 
 

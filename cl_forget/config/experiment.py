@@ -45,6 +45,9 @@ class Experiment(Shared):
     def _one_way_to_name_methods(self) -> Experiment:
         if self.mitigations is not None and self.methods is not None:
             raise ValueError("choose one of `mitigations` (a single arm) and `methods` (named arms)")
+        if self.methods is None and self.mitigations is None:
+            for field in {"methods", "mitigations"} & self.model_fields_set:
+                raise ValueError(f"`{field}` is empty; name a method, or leave it out for plain fine-tuning")
         if self.methods is not None and not self.methods:
             raise ValueError("`methods` is empty; name at least one, for instance `full fine-tuning: []`")
         if len(set(self.seeds)) != len(self.seeds):

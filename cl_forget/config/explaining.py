@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from cl_forget.ground.registry import closest
+from cl_forget.ground.hints import nearest
 
 
 class Misplaced(ValueError):
@@ -32,8 +31,10 @@ def explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
     dotted = ".".join(str(part) for part in location)
     given = first.get("input")
     if first["type"] == "extra_forbidden":
-        known = _fields_at(model, location[:-1])
-        return dotted, f"unknown field.{closest(str(location[-1]), known)} Known: {', '.join(known)}."
+        known = list(_fields_of(_kinds_at(model, location[:-1])))
+        hint = nearest(dotted, known, _everywhere(model))
+        listed = f" Known: {', '.join(known)}." if known else ""
+        return dotted, f"unknown field.{hint}{listed}"
     if first["type"] == "missing":
         return dotted, "is required; add it to the experiment."
     cause = first.get("ctx", {}).get("error")
@@ -80,26 +81,26 @@ def _is_type_tag(part: Any) -> bool:
     return isinstance(part, str) and _TYPE_TAG.fullmatch(part) is not None
 
 
-def _fields_at(model: type[BaseModel], location: Sequence[Any]) -> list[str]:
-    """The fields of the section at `location`; none where there is no section."""
-    here: Any = model
-    for part in location:
-        if get_origin(here) is dict:  # a mapping of names
-            here = _section_in(get_args(here)[-1])
-        elif here is not None:
-            field = here.model_fields.get(str(part))
-            here = None if field is None else _section_in(field.annotation)
-    return list(getattr(here, "model_fields", ()))
+def _kinds_at(kind: Any, location: Sequence[Any]) -> list[type[BaseModel]]:
+    """The records that may stand at a place below a type: through fields, mappings, lists and alternatives."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if not location:
+            return [kind]
+        field = kind.model_fields.get(str(location[0]))
+        return [] if field is None else _kinds_at(field.annotation, location[1:])
+    arguments = get_args(kind)
+    if get_origin(kind) in (dict, list, tuple):  # the location names a key or a position in it
+        return _kinds_at(arguments[-1], location[1:]) if arguments and location else []
+    return [found for argument in arguments for found in _kinds_at(argument, location)]
 
 
-def _section_in(annotation: Any) -> Any:
-    """The section, or mapping of sections, that a field of this type may hold; None if there is none."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _section_in(get_args(annotation)[0])
-    if origin in (Union, UnionType):
-        found = (_section_in(member) for member in get_args(annotation))
-        return next((section for section in found if section is not None), None)
-    if origin is dict:
-        return annotation
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+def _fields_of(kinds: Sequence[type[BaseModel]]) -> dict[str, Any]:
+    return {name: field.annotation for kind in kinds for name, field in kind.model_fields.items()}
+
+
+def _everywhere(kind: Any, prefix: str = "") -> list[str]:
+    """Every field below a record with its place, as an override writes it."""
+    found = []
+    for name, annotation in _fields_of(_kinds_at(kind, ())).items():
+        found += [f"{prefix}{name}", *_everywhere(annotation, f"{prefix}{name}.")]
+    return found

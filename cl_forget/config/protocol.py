@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from cl_forget.ground.section import Exact
 
 Select = Literal["balanced", "target_at_retention", "speciality"]
 
@@ -12,7 +14,7 @@ Select = Literal["balanced", "target_at_retention", "speciality"]
 Equal = Literal["trials", "compute"]
 
 
-class Protocol(BaseModel):
+class Protocol(Exact):
     """How methods are compared; the `protocol` section of a sweep.
 
     Attributes:

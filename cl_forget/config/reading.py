@@ -37,14 +37,14 @@ def load_file(path: StrPath, kind: type[Named], overrides: Sequence[str] = ()) -
     fields = experiment
     for override in overrides:
         _override(fields, override)
+    changed = {tuple(override.partition("=")[0].split(".")): override for override in overrides}
     try:
         return kind(**{"name": re.sub(r"[^\w.-]+", "-", path.stem), **fields})
     except ValidationError as error:
         location = location_of(error.errors()[0])
         where, message = explain(error, kind)
-        raise UserError(
-            f"{path}, line {_line(lines, location)}: {where + ': ' if where else ''}{message}"
-        ) from None
+        said = _said_by(changed, location, message) or f"{path}, line {_line(lines, location)}"
+        raise UserError(f"{said}: {where + ': ' if where else ''}{message}") from None
 
 
 def _of_one_run(fields: dict[str, Any]) -> dict[str, Any]:
@@ -73,6 +73,16 @@ def _line(lines: dict[tuple[Any, ...], int], location: Sequence[Any]) -> int:
     while where and where not in lines:
         where = where[:-1]
     return lines.get(where, 1)
+
+
+def _said_by(changed: dict[tuple[str, ...], str], location: Sequence[Any], message: str) -> str | None:
+    """The override that a mistake at this place comes from, the last one; None where the file itself is wrong."""
+    place = tuple(map(str, location))
+    for dotted, override in reversed(changed.items()):
+        shared = min(len(dotted), len(place))
+        if dotted[:shared] == place[:shared] if shared else f"`{dotted[0]}`" in message:
+            return f"override '{override}'"
+    return None
 
 
 def _override(fields: dict[str, Any], override: str) -> None:

@@ -36,8 +36,9 @@ from cl_forget.config.run import PLAIN, ArmName, FolderName, Run, Seed, Shared, 
 from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
+from cl_forget.ground.hints import nearest
 from cl_forget.ground.registry import closest
-from cl_forget.ground.section import Section
+from cl_forget.ground.section import Section, power
 from cl_forget.mitigations.chain import Chain
 from cl_forget.mitigations.protocol import Mitigation
 
@@ -71,6 +72,14 @@ class Range(Section):
     uniform: tuple[float, float] | None = None
     log_uniform: tuple[float, float] | None = None
     methods: list[str] | None = None
+
+    @field_validator("grid", "choice", mode="before")
+    @classmethod
+    def _powers_are_numbers(cls, values: Any) -> Any:
+        """`1e-4` without a point is text in YAML."""
+        if not isinstance(values, list):
+            return values
+        return [power(value) for value in values]
 
     @model_validator(mode="after")
     def _one_kind(self) -> Range:
@@ -238,7 +247,7 @@ class Sweep(Shared):
         known = _fields_of(m for arm in arms.values() for m in arm)
         for field, values in space.items():
             if field not in known:
-                raise Misplaced(f"no method has a field '{field}'.{closest(field, sorted(known))}", field)
+                raise Misplaced(f"no method has a field '{field}'.{nearest(field, sorted(known))}", field)
             for arm in values.methods or []:
                 if arm not in arms:
                     raise ValueError(

@@ -17,6 +17,7 @@ from torch import Tensor
 from cl_forget.evaluation import metrics
 from cl_forget.evaluation.batch_norm import differing, put_back
 from cl_forget.evaluation.drift import feature_drift, weight_distance
+from cl_forget.evaluation.items import Items
 from cl_forget.evaluation.texts import text_scores
 from cl_forget.ground.progress import bar
 from cl_forget.ground.records import Cost, Drift, Measured, ProbeScores, Row, Scores, TaskScores
@@ -77,6 +78,9 @@ class Evaluator:
         self.limit = limit
         self.tasks, self.suites, self.probes = list(tasks), list(suites), list(probes)
         self._prepared = {} if prepared is None else prepared
+        self.items: dict[
+            tuple[str, str], Items
+        ] = {}  # (experience, split) -> sample by sample, as last measured
         self._trunk_moved = True
         self._pretrained_weights = {n: p.detach() for n, p in base.model.state_dict().items()}
 
@@ -184,11 +188,15 @@ class Evaluator:
             return data.measure(self.model, self.batch_size)
         samples = self.prepared(experience, split)
         if samples.experience.labels is None:
-            return text_scores(self.model, self.base, self.cache, samples, self.batch_size, pretrained)
+            scores, self.items[experience.name, split] = text_scores(
+                self.model, self.base, self.cache, samples, self.batch_size, pretrained
+            )
+            return scores
         base = self._base_outputs(samples)
         now = base if pretrained else self._outputs(samples)
         assert samples.targets is not None
         correct = (now.logits.argmax(1).cpu() == samples.targets).numpy()
+        self.items[experience.name, split] = Items(right=correct)
         confidence = now.logits.softmax(1).amax(1).cpu().numpy()
         return Scores(
             accuracy=float(correct.mean()),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cl_forget.evaluation import metrics
+from cl_forget.evaluation.items import Items
 from cl_forget.ground.records import Scores
 from cl_forget.models.base import FoundationModel, Prepared
 from cl_forget.training.frozen import FrozenCache, FrozenModel, teacher, teacher_fields, unit_rows
@@ -20,8 +21,8 @@ def text_scores(
     samples: Prepared,
     batch_size: int,
     pretrained: bool,
-) -> Scores:
-    """Accuracy (exact match or multiple choice), perplexity, loss and distance from the base.
+) -> tuple[Scores, Items]:
+    """Accuracy (exact match or multiple choice), perplexity, loss and distance from the base; and sample by sample.
 
     Losses and KL are means over the tokens of a response, then over samples; perplexity is over all tokens.
 
@@ -45,7 +46,11 @@ def text_scores(
         losses, right, divergence = _pass(model, samples, known, offsets, batch_size, not fluent)
     units = offsets.diff()
     correct = None if right is None else right.numpy() > 0.5
-    return Scores(
+    if correct is None:
+        items = Items(losses=losses.double().numpy(), tokens=units.numpy())
+    else:
+        items = Items(right=correct)
+    scores = Scores(
         accuracy=None if correct is None else float(correct.mean()),
         loss=float(losses.double().mean()),
         perplexity=math.exp(float((losses.double() * units).sum() / units.sum())) if fluent else None,
@@ -55,6 +60,7 @@ def text_scores(
         kl_to_base=float(divergence.double().mean()),
         samples=len(samples),
     )
+    return scores, items
 
 
 def _pass(

@@ -87,6 +87,21 @@ class Chain:
             if m.needs_past and len(stages) < 2
         ]
 
+    def check(self, model: FoundationModel, tasks: Sequence[Experience]) -> None:
+        """Refuse what the model or the tasks cannot give to the members: depths, blocks, classes, heads."""
+        self.feature_depths(model)
+        for m in self.using("check"):
+            m.check(model, tasks)
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether a member names something of the model, or other data: what `check` and `references` are for."""
+        return bool(self.using("check") or self.using("feature_depths") or self.references())
+
+    def references(self) -> list[str | dict[str, Any]]:
+        """Every suite and stream that a member reads besides the run's own."""
+        return [spec for m in self.mitigations for spec in m.references()]
+
     def each(self, hook: str, *arguments: Any) -> None:
         """Call `hook(*arguments, state)` on every member that implements it."""
         for m in self.using(hook):

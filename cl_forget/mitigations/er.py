@@ -12,6 +12,8 @@ from cl_forget.mitigations.protocol import Mitigation
 from cl_forget.mitigations.shared import memory as _memory
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from cl_forget.mitigations.protocol import State
@@ -51,6 +53,10 @@ class ExperienceReplay(Mitigation):
     def needs_past(self) -> bool:
         """Unless generic data are replayed."""
         return self.replay == "past"
+
+    def references(self) -> Sequence[str | dict[str, Any]]:
+        """The generic data, where they are replayed."""
+        return [] if self.replay == "past" else [self.replay]
 
     def shape_parameters(self, task: Task, state: State) -> None:
         """Old heads are trained with the trunk where their samples are replayed."""

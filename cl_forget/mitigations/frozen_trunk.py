@@ -8,7 +8,11 @@ from cl_forget.ground.errors import UserError
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cl_forget.mitigations.protocol import State
+    from cl_forget.models.base import FoundationModel
+    from cl_forget.streams.base import Experience
     from cl_forget.training.context import Task
 
 
@@ -26,6 +30,12 @@ class FrozenTrunk(Mitigation):
     cost = "a small part of a plain step"
     advice = "As the control that cannot forget: what the head alone can learn by gradient steps."
     source = "Kumar et al. 2022, arXiv:2202.10054, §2"
+
+    def check(self, model: FoundationModel, tasks: Sequence[Experience]) -> None:
+        """Refuse a model whose tasks have no heads."""
+        for task in tasks:
+            if not model.head_parameters(task):
+                raise UserError(f"'{model.spec}' has no head beside its trunk; use freeze instead.")
 
     def shape_parameters(self, task: Task, state: State) -> None:
         """Everything but the stage's heads is frozen."""

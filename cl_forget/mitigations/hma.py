@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cl_forget.mitigations.protocol import Weights
     from cl_forget.models.base import FoundationModel
+    from cl_forget.streams.base import Experience
     from cl_forget.training.context import Edit, Task
 
 
@@ -59,6 +60,11 @@ class HeterogeneousAveraging(Mitigation):
     samples: int = Field(256, ge=1, description="validation samples the α_k are fitted on")
     step: float = Field(0.2, gt=0, le=1, description="first step of the search")
 
+    def check(self, model: FoundationModel, tasks: Sequence[Experience]) -> None:
+        """Refuse a model without blocks."""
+        if not model.blocks:
+            raise UserError(f"hma averages by block, and '{model.spec}' has none; use wise_ft.")
+
     def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
         """The averaged weights.
 
@@ -67,8 +73,7 @@ class HeterogeneousAveraging(Mitigation):
         """
         if edit.task is None:
             raise UserError("hma fits on the task's validation data; use wise_ft offline.")
-        if not edit.model.blocks:
-            raise UserError(f"hma averages by block, and '{edit.model.spec}' has none; use wise_ft.")
+        self.check(edit.model, ())
         return self.mix(edit, weights, self.fit(edit, weights))
 
     def mix(self, edit: Edit, weights: Weights, shares: Sequence[float]) -> Weights:

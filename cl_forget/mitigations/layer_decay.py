@@ -10,7 +10,10 @@ from cl_forget.ground.errors import UserError
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cl_forget.models.base import FoundationModel
+    from cl_forget.streams.base import Experience
 
 
 class LayerDecay(Mitigation):
@@ -36,8 +39,12 @@ class LayerDecay(Mitigation):
 
     decay: float = Field(0.75, gt=0, le=1, description="factor from one layer to the one before it")
 
-    def learning_rate_factor(self, model: FoundationModel, parameter: str) -> float:
-        """decay^(L-l)."""
+    def check(self, model: FoundationModel, tasks: Sequence[Experience]) -> None:
+        """Refuse a model without blocks."""
         if not model.blocks:
             raise UserError(f"'{model.spec}' has no transformer blocks to decay by; use low_lr instead.")
+
+    def learning_rate_factor(self, model: FoundationModel, parameter: str) -> float:
+        """decay^(L-l)."""
+        self.check(model, ())
         return float(self.decay ** (model.blocks + 1 - model.layer_of(parameter)))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from cl_forget.mitigations.protocol import State
     from cl_forget.models.base import FoundationModel
+    from cl_forget.streams.base import Experience
     from cl_forget.training.context import Step, Task
 
 
@@ -56,21 +57,25 @@ class LDIFS(Mitigation):
         """Where Φ is read."""
         return self.depths or model.default_depths
 
-    def start_task(self, task: Task, state: State) -> None:
-        """Ask for the frozen features.
-
-        Raises:
-            UserError: the model has no such depth.
-        """
-        known = list(task.model.depths)
-        depths = self.feature_depths(task.model)
+    def check(self, model: FoundationModel, tasks: Sequence[Experience]) -> None:
+        """Refuse depths that the model does not show."""
+        known = list(model.depths)
+        depths = self.feature_depths(model)
         for depth in depths:
             if depth not in known:
                 raise UserError(
                     f"ldifs.depths: no '{depth}'.{closest(depth, known)} Known: {', '.join(known)}."
                 )
         if not depths:
-            raise UserError(f"'{task.model.spec}' shows no features by depth, which ldifs compares; use lfl.")
+            raise UserError(f"'{model.spec}' shows no features by depth, which ldifs compares; use lfl.")
+
+    def start_task(self, task: Task, state: State) -> None:
+        """Ask for the frozen features.
+
+        Raises:
+            UserError: the model has no such depth.
+        """
+        self.check(task.model, task.stage)
         task.frozen.request(self.anchor, self._fields(task.model))
 
     def _fields(self, model: FoundationModel) -> list[str]:

@@ -11,7 +11,11 @@ from cl_forget.mitigations.protocol import Mitigation
 from cl_forget.weights.interpolation import interpolate_all
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cl_forget.mitigations.protocol import Weights
+    from cl_forget.models.base import FoundationModel
+    from cl_forget.streams.base import Experience
     from cl_forget.training.context import Edit
 
 
@@ -43,6 +47,11 @@ class LiNeS(Mitigation):
     a: float = Field(0.5, ge=0, le=1, description="scale of the shallowest block")
     anchor: Literal["pretrained", "previous"] = Field("pretrained", description="θ0")
 
+    def check(self, model: FoundationModel, tasks: Sequence[Experience]) -> None:
+        """Refuse a model without blocks."""
+        if not model.blocks:
+            raise UserError(f"lines scales by block, and '{model.spec}' has none; use wise_ft.")
+
     def share(self, block: int | None, blocks: int) -> float:
         """λ of a block; None is what lies outside the blocks."""
         if block is None:
@@ -56,6 +65,5 @@ class LiNeS(Mitigation):
             UserError: the model has no sequence of blocks.
         """
         anchor, blocks = edit.anchor(self.anchor), edit.model.blocks
-        if not blocks:
-            raise UserError(f"lines scales by block, and '{edit.model.spec}' has none; use wise_ft.")
+        self.check(edit.model, ())
         return interpolate_all(anchor, weights, lambda name: self.share(edit.model.block_of(name), blocks))

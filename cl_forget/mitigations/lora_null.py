@@ -10,6 +10,8 @@ from cl_forget.ground.lazy import torch
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from cl_forget.mitigations.protocol import State
@@ -52,6 +54,10 @@ class LoRANull(Mitigation):
     reference: str | dict[str, Any] | None = Field(None, description="whose inputs; null: the task's own")
     samples: int = Field(256, ge=1, description="samples the inputs are collected on")
     freeze_down: bool = Field(False, description="keep A as it starts")
+
+    def references(self) -> Sequence[str | dict[str, Any]]:
+        """The reference data, if they are not the task's own."""
+        return [self.reference] if self.reference else []
 
     def start_task(self, task: Task, state: State) -> None:
         """Forget the last task's directions; a resumed task keeps its own."""

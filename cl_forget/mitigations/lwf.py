@@ -12,9 +12,12 @@ from cl_forget.mitigations.flyp import HEAD_NOT_TRAINED
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from cl_forget.mitigations.protocol import State
+    from cl_forget.models.base import FoundationModel
     from cl_forget.streams.base import Experience
     from cl_forget.training.context import Step, Task
 
@@ -52,12 +55,17 @@ class LearningWithoutForgetting(Mitigation):
         """There are no old classes."""
         return True
 
+    def check(self, model: FoundationModel, tasks: Sequence[Experience]) -> None:
+        """Refuse tasks without classes."""
+        for task in tasks:
+            if task.labels is None:
+                raise UserError(
+                    f"lwf needs tasks with classes, and '{task.name}' has none; use kd or kl_to_base."
+                )
+
     def start_task(self, task: Task, state: State) -> None:
         """Collect the old classes of each head, and ask for the teacher's embeddings."""
-        if any(experience.labels is None for experience in task.stage):
-            raise UserError(
-                f"lwf needs tasks with classes, and '{task.stage[0].name}' has none; use kd or kl_to_base."
-            )
+        self.check(task.model, task.stage)
         state.clear()
         for samples in task.past:
             seen = samples.targets

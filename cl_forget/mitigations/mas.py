@@ -12,6 +12,8 @@ from cl_forget.mitigations.protocol import Mitigation
 from cl_forget.mitigations.shared import quadratic as _quadratic
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from cl_forget.mitigations.protocol import State, Weights
@@ -58,6 +60,10 @@ class MAS(Mitigation):
     def needs_past(self) -> bool:
         """Unless a prior stands for the pre-training data."""
         return self.prior is None
+
+    def references(self) -> Sequence[str | dict[str, Any]]:
+        """The data that stand for the pre-training data."""
+        return [] if self.prior in (None, "task") else [self.prior]
 
     def start_task(self, task: Task, state: State) -> None:
         """Before the first task: the sensitivities at θ0, if a prior is asked for."""

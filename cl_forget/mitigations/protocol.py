@@ -21,9 +21,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.section import Exact
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 PLACES = ("stages", "parameters", "data", "loss", "gradient", "step", "weights")
 
 
-class Mitigation(BaseModel):
+class Mitigation(Exact):
     """One method against forgetting: typed hyper-parameters and the hooks it needs, in one file.
 
     Class attributes:
@@ -99,6 +100,18 @@ class Mitigation(BaseModel):
         if self.knob is None:
             raise UserError(f"'{self.name}' has no knob to turn.")
         return type(self)(**{**self.model_dump(), self.knob: value})
+
+    # -- before anything ---------------------------------------------------------------------------------
+    def check(self, model: FoundationModel, tasks: Sequence[Experience]) -> None:
+        """Refuse what this model or these tasks cannot give, before anything is measured or trained.
+
+        Raises:
+            UserError: the method cannot do what it is asked for here.
+        """
+
+    def references(self) -> Sequence[str | dict[str, Any]]:
+        """Suites and streams whose data the method reads, as an experiment file names them."""
+        return ()
 
     # -- stages ----------------------------------------------------------------------------------------
     def arrange(self, stages: list[tuple[Experience, ...]]) -> list[tuple[Experience, ...]]:

@@ -12,6 +12,8 @@ from cl_forget.ground.lazy import torch
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from cl_forget.mitigations.protocol import State
@@ -57,6 +59,10 @@ class ZSCL(Mitigation):
     l2: float = Field(1.0, ge=0, allow_inf_nan=False, description="factor of Σ(θ-θ_prev)²")
     average_every: int | None = Field(100, ge=1, description="k, steps")
     batch_size: int | None = Field(None, ge=2, description="reference samples in a step")
+
+    def references(self) -> Sequence[str | dict[str, Any]]:
+        """The reference data."""
+        return [self.reference]
 
     def start_task(self, task: Task, state: State) -> None:
         """The pre-trained classifier of the reference classes, and a fresh average."""

@@ -60,6 +60,7 @@ def run_experiment(
     folders = [output / run_folder(run) for run in runs]
     how = mode(resume, overwrite)
     refuse_taken(output, how)
+    _check_first(runs, folders)
     _say_cores(experiment.train.threads, jobs)
     new = not output.exists()
     try:
@@ -74,6 +75,20 @@ def run_experiment(
     finally:
         if new:
             drop_empty(output)
+
+
+def _check_first(runs: list[Run], folders: list[Path]) -> None:
+    """Refuse what a later run names and does not find, before the first one is run; that one checks itself."""
+    from cl_forget.run.shared import Setup
+
+    later = {run.method: run for run in runs if run.method != runs[0].method}
+    naming = [run for run in later.values() if run.chain().looks_up]
+    sharded = runs[0].train.strategy == "fsdp"  # too large for this process; its workers check
+    if not naming or sharded or all((folder / "result.json").exists() for folder in folders):
+        return
+    setup = Setup(runs[0])
+    for run in naming:
+        setup.check(run)
 
 
 def _say_cores(threads: int, jobs: int) -> None:

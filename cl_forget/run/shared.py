@@ -85,7 +85,7 @@ class Setup:
         """Refuse what the model cannot give a run.
 
         Raises:
-            UserError: a method reads features at a depth that is not there, or heads cannot start as asked.
+            UserError: a method names what is not there, or heads cannot start as asked.
         """
         check_model(run, self.base.model, self.experiences)
 
@@ -137,8 +137,14 @@ def understood(
 
 
 def check_model(run: Run, model: FoundationModel, tasks: list[Experience]) -> None:
-    """Refuse what the model cannot give a run; as `Setup.check`."""
-    run.chain().feature_depths(model)
+    """Refuse what a run names and this model, these tasks or this machine do not have; as `Setup.check`.
+
+    Everything that a method names is looked up: depths, blocks, parameters, other suites and streams.
+    """
+    chain = run.chain()
+    chain.check(model, tasks)
+    for spec in chain.references():
+        check_kinds(model, [load_suite(spec)])
     starts_from_probe(run.train.head, model, tasks)
 
 

@@ -7,11 +7,14 @@ A *spec* is what an experiment file says: a name (`digits`) or a name with its o
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_type_hints
 
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.hints import own_data
 from cl_forget.ground.registry import Registry, closest
+from cl_forget.ground.section import as_written, is_number
 from cl_forget.streams._choose import balanced
 from cl_forget.streams.base import (
     DEFAULT_TEMPLATES,
@@ -41,6 +44,8 @@ __all__ = [
     "load_suite",
     "text_experience",
 ]
+
+logger = logging.getLogger("cl_forget")
 
 Spec = str | Mapping[str, Mapping[str, Any] | None]
 
@@ -190,6 +195,10 @@ def _parse(kind: str, spec: Spec) -> tuple[str, dict[str, Any]]:
 
 def _build(registry: Registry, spec: Spec) -> list[Experience]:
     name, options = _parse(registry.kind, spec)
+    if name not in registry and (
+        hint := own_data(name, [*SUITES, *STREAMS] if registry is SUITES else [*STREAMS])
+    ):
+        raise UserError(f"unknown {registry.kind} '{name}'.{hint} Known: {', '.join(registry.names())}.")
     function = registry.get(name)
     key = repr((registry.kind, name, sorted(options.items())))
     if key not in _in_memory:
@@ -221,6 +230,7 @@ def _call(function: Callable[..., Any], what: str, options: dict[str, Any]) -> A
             isinstance(options.get(option), str) and not options[option].strip()
         ):  # else it is the working directory
             raise UserError(f"{what}, option '{option}' is empty: name a file or folder.")
+    options = _as_written(_kinds(function, source), what, options)
     try:
         return function(source(**options)) if source else validate_call(function)(**options)
     except ValidationError as error:
@@ -242,3 +252,27 @@ def _options_of(function: Callable[..., Any]) -> Any:
         return None
     kind = parameters[0].annotation if len(parameters) == 1 else None
     return kind if inspect.isclass(kind) and issubclass(kind, BaseModel) else None
+
+
+def _kinds(function: Callable[..., Any], source: Any) -> dict[str, Any]:
+    """Option -> its type."""
+    if source is not None:
+        return {name: field.annotation for name, field in source.model_fields.items()}
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError:  # annotations that only a type checker can resolve
+        return {}
+
+
+def _as_written(kinds: dict[str, Any], what: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options with numbers read as what they are; true is no number, and an empty path no folder."""
+    found = {}
+    for option, value in options.items():
+        try:
+            found[option] = as_written(value, kinds.get(option, Any))
+        except ValueError as error:
+            if not is_number(value):
+                raise UserError(f"{what}, option '{option}' {error}, not {value!r}.") from None
+            logger.info("%s, option '%s': '%s' is read as a number.", what, option, value)
+            found[option] = value
+    return found

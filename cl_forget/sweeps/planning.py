@@ -67,8 +67,18 @@ def plan_grid(sweep: Sweep) -> list[Planned]:
 
 def _settings(sweep: Sweep, arm: str) -> Iterable[dict[str, Any]]:
     ranges = {field: values.values or [] for field, values in sweep.ranges(arm).items()}
-    grid = [dict(zip(ranges, values, strict=True)) for values in itertools.product(*ranges.values())]
+    grid = _distinct(
+        sweep, arm, [dict(zip(ranges, values, strict=True)) for values in itertools.product(*ranges.values())]
+    )
     return spread(grid, sweep.budget.trials) if sweep.budget.trials else grid
+
+
+def _distinct(sweep: Sweep, arm: str, grid: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The settings without those that ask for the same as an earlier one: 1 and 1.0 are one value."""
+    found: dict[str, dict[str, Any]] = {}
+    for config in grid:
+        found.setdefault(sweep.run(arm, config, seed=0).key(), config)
+    return list(found.values())
 
 
 def planned(sweep: Sweep, arm: str, config: dict[str, Any], seed: int, role: Role = "tune") -> Planned:

@@ -13,17 +13,17 @@ from cl_forget.streams.understood import announce
 
 
 def rehearsed(sweep: Sweep) -> list[Run]:
-    """One run of each method at the first value of everything, on each stream that the sweep uses."""
+    """The runs that are tried before any trial: each method at both ends of everything, on each stream."""
     streams: list[Any] = [None]
     if sweep.report_on is not None and sweep.report_on.stream is not None:
         streams.append(sweep.report_on.stream)
-    start = {
-        arm: {field: values.ends()[0] for field, values in sweep.ranges(arm).items()} for arm in sweep.arms
-    }
+    ends = [
+        (arm, {field: values.ends()[end] for field, values in sweep.ranges(arm).items()})
+        for arm in sweep.arms
+        for end in (0, -1)
+    ]
     return [
-        sweep.run(arm, config, sweep.tuning_seeds[0], stream)
-        for stream in streams
-        for arm, config in start.items()
+        sweep.run(arm, config, sweep.tuning_seeds[0], stream) for stream in streams for arm, config in ends
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import Any
 
@@ -80,7 +81,7 @@ class Balanced(Searcher):
             self._spent[arm] += int((found or {}).get("passes", 0))
             if arm in self._studies:
                 names = [self.metric] if isinstance(self.metric, str) else self.metric
-                whole = found is not None and all(found.get(name) is not None for name in names)
+                whole = found is not None and all(math.isfinite(found.get(name, math.nan)) for name in names)
                 self._studies[arm].on_trial_complete(trial, found if whole else None, error=not whole)
             self._told += 1
 

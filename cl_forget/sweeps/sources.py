@@ -9,6 +9,7 @@ from typing import Any
 
 from cl_forget.comparison.trials import Trial
 from cl_forget.config.sweep import SECTIONS, Score, Sweep
+from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.evaluation.metrics import mean
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.records import Cost
@@ -44,7 +45,11 @@ class Grid:
         """The best score in the group: its trials are one training seen at several strengths."""
         scores = [score_of(trial, self.score) for trial in trials]
         found = [score for score in scores if score is not None]
-        return {"score": max(found), "progress": 100.0} if found else {}
+        return {"score": max(found), "progress": 100.0} if found else {"score": math.nan}
+
+
+MEASURED = ("score", *(name for name in DEFINITIONS if "_by_" not in name))
+"""What a report of a point always holds."""
 
 
 @dataclass
@@ -78,14 +83,16 @@ class Space:
         return SignalWatch(self.sweep.score, report) if self.judged else None
 
     def summary(self, trials: Sequence[Trial]) -> dict[str, Any]:
-        """Means of the validation metrics over the seeds; nothing where a seed did not finish."""
+        """Means of the validation metrics over the seeds so far; NaN where a seed has none or did not finish."""
+        missing = dict.fromkeys(MEASURED, math.nan)
         if not all(trial.status == "finished" for trial in trials):
-            return {}
+            return missing
         names = [name for name, value in trials[0].validation.items() if isinstance(value, int | float)]
         found = {name: mean(trial.validation.get(name) for trial in trials) for name in names}
         found["score"] = mean(score_of(trial, self.sweep.score) for trial in trials)
         found["passes"] = float(sum(_passes(trial) for trial in trials))
-        return {"progress": 100.0, **{name: value for name, value in found.items() if value is not None}}
+        known = {name: value for name, value in found.items() if value is not None}
+        return {"progress": 100.0, **missing, **known}
 
 
 def _passes(trial: Trial) -> int:

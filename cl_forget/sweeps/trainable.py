@@ -19,11 +19,12 @@ from typing import Any, Protocol
 from ray import tune
 
 from cl_forget.comparison.trials import Trial
+from cl_forget.ground.files import StrPath
 from cl_forget.ground.registry import Registry
 from cl_forget.run.shared import Setups
 from cl_forget.run.simulation import Watch
 from cl_forget.sweeps.planning import Group
-from cl_forget.sweeps.storage import Mirror
+from cl_forget.sweeps.storage import Mirror, is_local, local_folder
 from cl_forget.sweeps.work import Stopped, work
 
 Report = Callable[[dict[str, Any]], None]
@@ -39,7 +40,10 @@ class Source(Protocol):
         """What follows the first trial of a group; None for nothing."""
 
     def summary(self, trials: list[Trial]) -> dict[str, Any]:
-        """What Tune's search and schedulers read when a group is over; metric name -> value."""
+        """What Tune's search and schedulers read of the trials that are over so far; metric name -> value.
+
+        Every name is there each time, as Tune refuses a report without its metric: NaN is what is missing.
+        """
 
 
 class GroupTrainable(tune.Trainable):
@@ -49,6 +53,7 @@ class GroupTrainable(tune.Trainable):
         """Called once per actor, with what `trainable` was given."""
         registries, address = given["registries"], given["address"]
         register(registries)
+        self.started_in: str = given["started_in"]
         self.source: Source = given["source"]
         self.folder, self.threads = Path(given["folder"]), given["threads"]
         self.setups = Setups(device=given["device"])
@@ -76,6 +81,10 @@ class GroupTrainable(tune.Trainable):
         """Nothing: a trial finds its own."""
 
     def _start(self, config: dict[str, Any]) -> None:
+        if os.path.isdir(self.started_in):
+            os.chdir(
+                self.started_in
+            )  # Tune moves to a folder of its own for each trial; data are named from here
         self._background = Background(lambda report: self._work(config, report))
 
     def _work(self, config: dict[str, Any], report: Report) -> None:
@@ -93,7 +102,9 @@ class GroupTrainable(tune.Trainable):
             if self.mirror:
                 self.mirror.push()
             last = len(done) == len(group)
-            summary = self.source.summary(done) if last else {}
+            summary = self.source.summary(done)
+            if not last:
+                summary.pop("progress", None)  # schedulers end what is at 100 %
             report({**summary, "trial": trial.id, "status": trial.status, "done": last})
 
         work(group, self.folder, self.setups, over, self.source.watch(report))
@@ -147,21 +158,26 @@ class Background:
 
 
 def trainable(
-    source: Source, folder: Path, threads: int = 1, device: str = "cpu", address: str | None = None
+    source: Source, folder: StrPath, threads: int = 1, device: str = "cpu", address: str | None = None
 ) -> type[tune.Trainable]:
     """Our trainable, for `tune.Tuner`.
 
     Args:
         source: what the configurations of its Tune trials mean.
-        folder: the sweep's, seen from every node unless there is an address.
+        folder: the sweep's, seen from every node unless there is an address; relative to where this is called. An
+            fsspec address is mirrored from a folder of this machine's cache.
         threads: of the processor, per trial.
         device: where models lie.
         address: storage that every node mirrors its folder to, and brings what it lacks from.
     """
+    place = os.fspath(folder)
+    if not is_local(place):
+        address = address or place
     return tune.with_parameters(
         GroupTrainable,
         source=source,
-        folder=os.fspath(folder),
+        folder=os.fspath(local_folder(place)),
+        started_in=os.getcwd(),
         threads=threads,
         device=device,
         address=address,

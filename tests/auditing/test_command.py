@@ -56,7 +56,8 @@ def test_audit_and_repair_a_file(clip_run: Tuned, command: Command, workspace: P
     assert "What was lost" in out and "block 3" in out and "audit/report.html" in out
     recorded = json.loads((workspace / "audit" / "audit.json").read_text())
     assert recorded["format"] == "file" and len(recorded["effects"]) == 6  # no head of a task in a file
-    code, out, error = command("repair", *options, "--samples", "20", "--method", "wise_ft", "--keep", "0.9")
+    search = ["--samples", "20", "--method", "wise_ft", "--keep", "0.9"]
+    code, out, error = command("repair", *options, *search, "--anyway")
     assert code == 0, error
     assert "← chosen" in out and "repair/tradeoff.png" in out
     written = load_file(workspace / "repair" / "model" / "open_clip_model.safetensors")
@@ -68,6 +69,13 @@ def test_audit_and_repair_a_file(clip_run: Tuned, command: Command, workspace: P
         torch.testing.assert_close(
             tensor, torch.lerp(before[name].float(), after[name], alpha), atol=1e-7, rtol=0
         )
+    if (
+        recorded["verdict"] != "repaired"
+    ):  # few samples tell little: without the user's word nothing is written
+        code, out, error = command("repair", *options, *search, "--output", "unsure")
+        assert code == 0 and "unsure/model" not in out, error
+        assert not (workspace / "unsure" / "model").exists()
+        assert json.loads((workspace / "unsure" / "repair.json").read_text())["written"] == []
     # A model in a file goes with its architecture's configuration, here that of the base.
     assert choice["validation"]["speciality"] >= 0.9 * recorded["tuned_point"]["speciality"]
 

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 import ray
+import yaml
 from ray import tune
 from sweep_samples import FIELDS, plain_numbers
 from typer.testing import CliRunner
@@ -214,6 +215,53 @@ def test_our_trainable_in_a_hand_written_tuner(tmp_path: Path) -> None:
     best = tuner.fit().get_best_result()
     found = {trial.value: trial.validation["speciality"] for trial in load_trials(tmp_path / "sweep")}
     assert best.metrics["speciality"] == max(found.values()) and list(found) == [0.01, 0.1]
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "sweeps.md"
+
+
+class Reports(tune.Callback):
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+    ) -> None:
+        self.seen.append(result)
+
+
+def test_the_tuner_of_the_docs_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = (
+        block.partition("```")[0] for block in DOCS.read_text().split("```python\n") if "tune.Tuner(" in block
+    )
+    asked = Sweep(
+        **{**FIELDS, "methods": {"LDIFS": ["ldifs"]}, "space": {}, "control": False, "seeds": [0, 1]}
+    )
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(asked.model_dump(mode="json", exclude={"protocol"})))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TUNE_DISABLE_STRICT_METRIC_CHECKING", raising=False)  # as in a program of one's own
+    reports = Reports()
+    quiet = tune.RunConfig(storage_path=str(tmp_path / "ray"), verbose=0, callbacks=[reports])
+    code = code.replace("num_samples=20", "num_samples=2, max_concurrent_trials=1").replace(
+        "\n)\nbest", "\n    run_config=quiet,\n)\nbest"
+    )
+    space: dict[str, Any] = {"quiet": quiet}
+    exec(code, space)
+    trials = load_trials(tmp_path / "runs" / "by-hand")
+    assert [trial.status for trial in trials] == ["finished"] * 4, "two points on two seeds"
+    assert len(reports.seen) == 4 and all(0 < one["score"] < 1 for one in reports.seen)
+    assert [one.get("progress") for one in reports.seen] == [None, 100.0] * 2
+    assert space["best"].metrics["score"] == max(one["score"] for one in reports.seen if one["done"])
+
+
+def test_a_point_whose_seed_failed_has_no_score_and_says_so() -> None:
+    import math
+
+    asked = Sweep(**{**FIELDS, "methods": {"L2-SP": ["l2_sp"]}, "space": {}, "control": False})
+    summary = Space(asked).summary(
+        [Trial(sweep="s", id="t", method="L2-SP", status="diverged", reason="NaN")]
+    )
+    assert {"score", "speciality", "generality"} <= summary.keys() and all(map(math.isnan, summary.values()))
 
 
 class Follow(tune.Callback):

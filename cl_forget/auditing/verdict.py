@@ -1,0 +1,93 @@
+"""Whether a repair has repaired anything: the answer, and why in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from cl_forget.auditing.bench import Measured, range_of, range_of_difference
+from cl_forget.auditing.records import Candidate, Verdict
+
+if TYPE_CHECKING:
+    from cl_forget.auditing.repair import Search
+    from cl_forget.evaluation.items import Interval, Items
+
+NEGLIGIBLE = 0.01
+"""A loss that is surely smaller than this is none."""
+
+
+def judge(
+    search: Search, chosen: Candidate, keep: float | None, test: Mapping[str, Mapping[str, Items]]
+) -> tuple[Verdict, str]:
+    """The answer of a repair.
+
+    Args:
+        search: the two ends and the candidates on validation data, sample by sample.
+        chosen: the edit that was chosen.
+        keep: share of the tuned speciality that was asked for.
+        test: the items of "base", "tuned" and "repaired" on test data.
+    """
+    base, tuned = search.ends
+    edit = search.measured(chosen)
+    learnt = range_of_difference(tuned.items, base.items, tuned.groups["speciality"])
+    lost = range_of_difference(base.items, tuned.items, tuned.kept)
+    back = range_of_difference(edit.items, tuned.items, tuned.kept)
+    if learnt is None or lost is None or back is None:
+        return _by_value(base, tuned, edit)
+    if learnt.low <= 0:
+        gain = _gap(tuned, base, "speciality")
+        if gain <= 0 or learnt.high < NEGLIGIBLE:
+            return "the tuned model has learnt nothing", f"speciality has grown by {_shown(gain, learnt)}."
+        return (
+            "too few samples to tell",
+            f"whether the tuned model has learnt anything: {_shown(gain, learnt)}.",
+        )
+    loss = (base.point.kept or 0.0) - (tuned.point.kept or 0.0)
+    if lost.low <= 0:
+        if loss <= 0 or lost.high < NEGLIGIBLE:
+            return "nothing to repair", f"what should have stayed has dropped by {_shown(loss, lost)}."
+        return "too few samples to tell", f"whether anything was lost: {_shown(loss, lost)}."
+    won = (edit.point.kept or 0.0) - (tuned.point.kept or 0.0)
+    if won <= 0 or all(share == 1 for share in chosen.shares.values()):
+        return "no edit brings it back", "none that keeps the speciality has more of what was lost."
+    if back.low <= 0:
+        return "too few samples to tell", f"whether the best edit brings anything back: {_shown(won, back)}."
+    return _on_test(tuned, keep, test, won, back)
+
+
+def _on_test(
+    tuned: Measured, keep: float | None, test: Mapping[str, Mapping[str, Items]], won: float, back: Interval
+) -> tuple[Verdict, str]:
+    """Whether the choice holds on data that took no part in it."""
+    tasks = tuned.groups["speciality"]
+    whole, repaired = range_of(test["tuned"], tasks), range_of(test["repaired"], tasks)
+    if whole is not None and repaired is not None:
+        value = sum(test["repaired"][name].value for name in tasks) / len(tasks)
+        reference = sum(test["tuned"][name].value for name in tasks) / len(tasks)
+        failed = value < whole.low if keep is None else repaired.high < keep * reference
+        if failed:
+            return "no edit brings it back", (
+                f"the best one loses the speciality on test data: {100 * value:.1f} of {100 * reference:.1f} %."
+            )
+    return "repaired", f"what should have stayed has come back by {_shown(won, back)}, on validation data."
+
+
+def _by_value(base: Measured, tuned: Measured, edit: Measured) -> tuple[Verdict, str]:
+    """Where samples are not seen one by one (tasks of lm-eval), nothing is known of intervals."""
+    if _gap(tuned, base, "speciality") <= 0:
+        return "the tuned model has learnt nothing", "its speciality is not above the base's."
+    if (base.point.kept or 0.0) <= (tuned.point.kept or 0.0):
+        return "nothing to repair", "what should have stayed is not below the base's."
+    if (edit.point.kept or 0.0) <= (tuned.point.kept or 0.0):
+        return "no edit brings it back", "none that keeps the speciality has more of what was lost."
+    return "repaired", "without intervals, as the samples of a suite are not seen one by one."
+
+
+def _gap(one: Measured, other: Measured, what: str) -> float:
+    return (getattr(one.point, what) or 0.0) - (getattr(other.point, what) or 0.0)
+
+
+def _shown(value: float, interval: Interval) -> str:
+    """As points with the interval."""
+    low, high = 100 * interval.low, 100 * interval.high
+    return f"{100 * value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
