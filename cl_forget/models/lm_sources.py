@@ -11,6 +11,7 @@ from cl_forget.ground.documents import read_object
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.hub import hub_offline_if_unreachable, out_of_reach
 from cl_forget.models._quiet import panics_are_errors, quiet_transformers
+from cl_forget.models.gguf_header import check_gguf
 from cl_forget.models.plausible import refuse_implausible
 from cl_forget.models.sources import TRUST, trusts_code
 from cl_forget.weights.keys import harmless, refuse_unless_whole
@@ -135,6 +136,7 @@ def load_gguf(what: str = "") -> CausalLM:
     with file.open("rb") as opened:
         if opened.read(4) != b"GGUF":
             raise UserError(f"{file} is not a GGUF file (it does not begin with 'GGUF'); give a whole one.")
+    check_gguf(file)
     source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
 
     def load() -> Any:

@@ -86,11 +86,11 @@ def load_open_clip(what: str = "") -> ClipModel:
             tokenizer = open_clip.get_tokenizer(name)
         if checkpoint is not None:
             _load_checkpoint(clip, checkpoint)
+        model = ClipModel(clip, preprocess, tokenizer)
     except UserError:
         raise
     except Exception as error:
         raise UserError(_why_not_loaded(what, error)) from error
-    model = ClipModel(clip, preprocess, tokenizer)
     model.origin = origin_of(name, clip)
     return model
 

@@ -238,14 +238,17 @@ def _trials(given: Path, out: Path) -> None:
 
 
 def _trial_files() -> st.SearchStrategy[Files]:
-    from sweeps.records import trial
-
+    from cl_forget.comparison.trials import Trial
     from cl_forget.sweeps.folder import SweepState
 
+    numbers = {"speciality": 0.9, "generality": 0.4, "generality_pretrained": 0.5, "speciality_by_task": {"a": 0.9}}
     records = [
-        json.loads(trial("L2-SP", v, seed, (0.9, 0.4), sweep="s").model_dump_json())
-        for v, seed in ((1.0, 0), (10.0, 1))
-    ]
+        json.loads(Trial(
+            sweep="s", id=name, method="L2-SP", mitigations=[{"l2_sp": {"strength": value}}], knob="l2_sp.strength", value=value,
+            status="finished", validation=numbers, test=numbers, cost={"steps": 10, "samples_seen": 100}, seconds=2.0,
+        ).model_dump_json())
+        for name, value in (("a", 1.0), ("b", 10.0))
+    ]  # fmt: skip
     state = json.loads(
         SweepState(name="s", mode="curve", planned=2, started=1.0, resumed=2.0).model_dump_json()
     )
@@ -430,7 +433,7 @@ def _gguf() -> bytes:
         writer.add_block_count(1), writer.add_context_length(32), writer.add_embedding_length(32)
         writer.add_feed_forward_length(32), writer.add_head_count(2), writer.add_head_count_kv(2)
         writer.add_layer_norm_rms_eps(1e-5), writer.add_vocab_size(8), writer.add_tokenizer_model("gpt2")
-        writer.add_token_list(["a", "b", "c", "d", "e", "f", "g", "h"]), writer.add_token_merges(["a b"])
+        writer.add_token_list(["a", "b", "ab", "d", "e", "f", "g", "h"]), writer.add_token_merges(["a b"])
         writer.add_bos_token_id(0), writer.add_eos_token_id(1)
         square = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
         shapes = {f"blk.0.{name}.weight": (32, 32) for name in square}
@@ -509,7 +512,10 @@ FORMATS = {
             "model-2__safetensors": _whole({"b.weight": BASE["b.weight"]}),
         }), _checkpoint, 2),
         Format("LoRA adapter", _files(
-            adapter_config__json=json_files(ADAPTER_CONFIG), adapter_model__safetensors=safetensors_files(adapter_header, adapter_data)
+            adapter_config__json=json_files(ADAPTER_CONFIG), adapter_model__safetensors=_whole(ADAPTER)
+        ) | _files(
+            adapter_config__json=json.dumps(ADAPTER_CONFIG).encode(),
+            adapter_model__safetensors=safetensors_files(adapter_header, adapter_data),
         ), partial(_checkpoint, base=True), 2),
         Format("open_clip configuration", _made(_open_clip_config), partial(_model, "open_clip:local-dir:{given}"), 100),
         Format("transformers configuration", _made(lambda: _lm_files("config.json")), partial(_model, "hf:{given}"), 50),
