@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cl_forget.comparison.recorded import recorded_run
+from cl_forget.ground.documents import read_object
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import write_text
 from cl_forget.models import MODELS, load_model, weights_of
@@ -156,7 +157,7 @@ def _say_untied(file: Path) -> None:
     """A model with a head of its own says so in its configuration, so that every library reads the head."""
     if not file.is_file():
         return
-    config = json.loads(file.read_text())
+    config = read_object(file, "save the model again.")
     for part in (config, config.get("text_config")):
         if isinstance(part, dict) and part.get("tie_word_embeddings", True):
             part["tie_word_embeddings"] = False

@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from cl_forget.evaluation.metrics import stages
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
 from cl_forget.ground.records import Fingerprints, Row, TaskScores, _Record
@@ -132,7 +133,7 @@ def _schema_of(content: bytes) -> Any:
 
 
 def _problems(result: Result) -> Iterator[str]:
-    """What is missing from a result, or contradicts itself."""
+    """What is missing from a result, or contradicts itself; raises ValueError as `stages` does."""
     if result.schema_version < 1:
         yield f"there is no schema {result.schema_version}"
     if not result.tasks or len(set(result.tasks)) < len(result.tasks):
@@ -147,6 +148,7 @@ def _problems(result: Result) -> Iterator[str]:
         yield "environment.packages: not by name"
     if not isinstance(result.run.get("mitigations", []), list):
         yield "run.mitigations: no list"
+    stages(result.rows, result.tasks)  # raises where two rows claim one stage
     rows = {f"rows.{number}": row for number, row in enumerate(result.rows)}
     rows |= {f"curves.{c.mitigation}.{p.value:g}": p.row for c in result.curves for p in c.points}
     for place, row in rows.items():

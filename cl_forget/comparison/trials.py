@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from cl_forget.ground.documents import read_text
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import below, whole, write_text
 from cl_forget.ground.records import Cost, Fingerprints
@@ -120,10 +121,11 @@ def load_trial(sweep: Path, identity: str) -> Trial | None:
         UserError: it is not one of this version.
     """
     file = sweep / "trials" / identity / "trial.json"
-    try:
-        return Trial.model_validate_json(file.read_text())
-    except FileNotFoundError:
+    if not file.exists():
         return None
+    text = read_text(file, "delete its folder to run the trial again.")
+    try:
+        return Trial.model_validate_json(text)
     except ValueError as error:
         raise UserError(
             f"{file} is not a trial of this version ({str(error).splitlines()[0]}); delete its folder to run the "

@@ -120,7 +120,10 @@ def _asked(path: Path) -> dict[str, Any]:
         return {}
     cure = "restore it from a copy."
     fields = parse_yaml(read_text(file, cure), str(file), cure).value
-    return settings_of({name: fields.get(name) for name in ("train", "evaluate", "text")})
+    if not isinstance(fields, dict):
+        raise UserError(f"{file} holds no sweep; {cure}")
+    sections = {name: fields.get(name) for name in ("train", "evaluate", "text")}
+    return settings_of({name: value if isinstance(value, dict) else {} for name, value in sections.items()})
 
 
 def sweep_folders(paths: Sequence[Path]) -> dict[str, Path]:

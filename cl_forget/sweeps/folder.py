@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from cl_forget.config.run import differences
 from cl_forget.config.sweep import Sweep
+from cl_forget.ground.documents import parse_yaml, read_text
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import only_writer, write_text
 from cl_forget.ground.outputs import INDEX
@@ -60,10 +61,12 @@ def load_state(folder: Path) -> SweepState:
     Raises:
         UserError: there is none, or it is not one of this version.
     """
+    file = folder / "sweep.json"
+    if not file.exists():
+        raise UserError(f"{folder} holds no sweep; start one with `cl-forget sweep FILE`.")
+    text = read_text(file, "start the sweep anew in another --output.")
     try:
-        return SweepState.model_validate_json((folder / "sweep.json").read_text())
-    except FileNotFoundError:
-        raise UserError(f"{folder} holds no sweep; start one with `cl-forget sweep FILE`.") from None
+        return SweepState.model_validate_json(text)
     except ValueError as error:
         raise UserError(
             f"{folder / 'sweep.json'} is not of this version ({str(error).splitlines()[0]}); start the sweep anew "
@@ -91,7 +94,10 @@ def known_state(folder: Path, sweep: Sweep, resume: bool, overwrite: bool = Fals
                 "or replace them with --overwrite."
             )
         return None
-    known = yaml.safe_load(file.read_text())
+    cure = "restore it from a copy, or choose another --output."
+    known = parse_yaml(read_text(file, cure), str(file), cure).value
+    if not isinstance(known, dict):
+        raise UserError(f"{file} holds no sweep; {cure}")
     changed = list(differences(known, asked))
     if not resume:
         what = f"sweep '{known.get('name')}'" if changed else "this sweep"

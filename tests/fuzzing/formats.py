@@ -241,7 +241,12 @@ def _trial_files() -> st.SearchStrategy[Files]:
     from cl_forget.comparison.trials import Trial
     from cl_forget.sweeps.folder import SweepState
 
-    numbers = {"speciality": 0.9, "generality": 0.4, "generality_pretrained": 0.5, "speciality_by_task": {"a": 0.9}}
+    numbers = {
+        "speciality": 0.9,
+        "generality": 0.4,
+        "generality_pretrained": 0.5,
+        "speciality_by_task": {"a": 0.9},
+    }
     records = [
         json.loads(Trial(
             sweep="s", id=name, method="L2-SP", mitigations=[{"l2_sp": {"strength": value}}], knob="l2_sp.strength", value=value,
@@ -252,11 +257,16 @@ def _trial_files() -> st.SearchStrategy[Files]:
     state = json.loads(
         SweepState(name="s", mode="curve", planned=2, started=1.0, resumed=2.0).model_dump_json()
     )
-    return _files(
-        sweep__json=json_files(state),
-        sweep__yaml=yaml_files(SWEEP),
-        trials___a___trial__json=json_files(*records),
-        trials___b___trial__json=json.dumps(records[1]).encode(),
+    good = {
+        "sweep__json": json.dumps(state).encode(),
+        "sweep__yaml": yaml.safe_dump(SWEEP).encode(),
+        "trials___a___trial__json": json.dumps(records[0]).encode(),
+        "trials___b___trial__json": json.dumps(records[1]).encode(),
+    }
+    return st.one_of(
+        _files(**{**good, "sweep__json": json_files(state)}),
+        _files(**{**good, "sweep__yaml": yaml_files(SWEEP)}),
+        _files(**{**good, "trials___a___trial__json": json_files(*records)}),
     )
 
 

@@ -19,14 +19,7 @@ EXAMPLES = 200
 pytestmark = pytest.mark.filterwarnings("ignore")  # of libraries that meet strange values
 
 
-UNDER_WAY = ("state.json, resumed", "events.jsonl, resumed")
-"""Files of a run under way, whose records have no schema yet."""
-_CASES = [
-    pytest.param(name, marks=pytest.mark.xfail(strict=False)) if name in UNDER_WAY else name for name in FORMATS
-]
-
-
-@pytest.mark.parametrize("name", _CASES)
+@pytest.mark.parametrize("name", FORMATS)
 def test_right_or_refused(name: str, tmp_path: Path) -> None:
     outcomes = Outcomes()
     format_ = FORMATS[name]
