@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_forget.streams._choose import balanced, between, shuffled
+from cl_forget.streams._kept import kept
 from cl_forget.streams.base import Experience, ImageData, LabelSpace
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Task:
         shifted: the same for further test sets.
         pictures: split -> pictures of each class; drawings are repeated in further copies until there are so many.
         rough: shifted sets that are drawn turned, pale and noisy.
+        sources: files that say how it is drawn, beside this one: kept pictures are used as long as none changes.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Task:
     shifted: Mapping[str, Drawings]
     pictures: Mapping[str, int]
     rough: tuple[str, ...] = ("rough",)
+    sources: tuple[str, ...] = ()
 
     def experience(self, limit: int | None) -> Experience:
         """The task with at most `limit` pictures in each split, balanced over the classes; None keeps all."""
@@ -82,10 +85,14 @@ class Task:
             for label, own in drawings.items()
             for number in range(self.pictures[split])
         ]
-        kept = [wanted[i] for i in balanced([label for label, _, _ in wanted], limit, self.name)]
+        shown = [wanted[i] for i in balanced([label for label, _, _ in wanted], limit, self.name)]
         rough = split in self.rough
-        pages = np.stack([self.draw(drawing, copy, rough) for _, drawing, copy in kept])
-        return ImageData([label for label, _, _ in kept], array=pages)
+        pages = kept(
+            lambda: np.stack([self.draw(drawing, copy, rough) for _, drawing, copy in shown]),
+            *(self.name, rough, shown),
+            sources=(__file__, *self.sources),
+        )
+        return ImageData([label for label, _, _ in shown], array=pages)
 
 
 def divide(name: str, drawings: Drawings) -> dict[str, dict[int, list[Drawing]]]:

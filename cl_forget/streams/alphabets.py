@@ -154,4 +154,5 @@ def _alphabet(
         divide(name, glyphs(seen)),
         {"unseen-fonts": glyphs(unseen)},
         pictures,
+        sources=(__file__,),
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from cl_forget.streams import _drawn
 from cl_forget.streams._choose import balanced
 from cl_forget.streams._drawn import place
 from cl_forget.streams._emoji import position_of
+from cl_forget.streams._kept import kept
 from cl_forget.streams.base import Experience, ImageData, LabelSpace
 
 TEMPLATES = ("a clock showing {}", "a clock face at {}", "an emoji of a clock showing {}")
@@ -47,7 +49,7 @@ def clocks(limit: int | None = None) -> list[Experience]:
 def _draw_all(split: str, limit: int | None) -> ImageData:
     import numpy as np
 
-    from cl_forget.streams.emoji import load
+    from cl_forget.streams.emoji import DATA, load
 
     emoji = load()
     faces = [number for number, concept in enumerate(emoji.concepts) if concept.clock_face]
@@ -57,9 +59,15 @@ def _draw_all(split: str, limit: int | None) -> ImageData:
         for style in STYLES[split]
         for copy in range(COPIES[split])
     ]
-    kept = [chosen[index] for index in balanced([label for label, _, _ in chosen], limit, "clocks")]
-    pages = []
-    for label, style, copy in kept:
+    shown = [chosen[index] for index in balanced([label for label, _, _ in chosen], limit, "clocks")]
+
+    def draw(label: int, style: str, copy: int) -> np.ndarray:
         slug = emoji.concepts[faces[label]].slug
-        pages.append(place(emoji.images[position_of()[slug, style]].numpy(), slug, style, copy))
-    return ImageData([label for label, _, _ in kept], array=np.stack(pages))
+        return place(emoji.images[position_of()[slug, style]].numpy(), slug, style, copy)
+
+    pages = kept(
+        lambda: np.stack([draw(*one) for one in shown]),
+        *("clocks", shown),
+        sources=(__file__, _drawn.__file__, DATA / "checksums.json"),
+    )
+    return ImageData([label for label, _, _ in shown], array=pages)

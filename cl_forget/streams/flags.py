@@ -26,7 +26,7 @@ def flags(limit: int | None = None) -> list[Experience]:
     Args:
         limit: at most this many images in each split, balanced over the classes; None keeps all.
     """
-    from cl_forget.streams.emoji import load
+    from cl_forget.streams.emoji import DATA, load
 
     countries = [
         concept
@@ -45,6 +45,7 @@ def flags(limit: int | None = None) -> list[Experience]:
         {split: drawings[split] for split in ("train", "validation", "test")},
         {"round": drawings["round"]},
         {"train": 8, "validation": 2, "test": 3, "round": 3},
+        sources=(__file__, str(DATA / "checksums.json")),
     )
     return [task.experience(limit)]
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cl_forget.streams import _drawn
 from cl_forget.streams._choose import balanced, shuffled
 from cl_forget.streams._drawn import DEJAVU_MONO, DEJAVU_SANS, DEJAVU_SERIF, STIX, draw_glyph
+from cl_forget.streams._kept import kept
 from cl_forget.streams.base import Experience, ImageData, LabelSpace
 
 if TYPE_CHECKING:
@@ -56,8 +58,13 @@ def _draw_all(glyphs: list[tuple[str, str]], limit: int | None) -> ImageData:
 
     pictures = [(letter, font, copy) for letter, font in glyphs for copy in range(COPIES)]
     labels = [ALPHABET.index(letter.upper()) for letter, _, _ in pictures]
-    kept = balanced(labels, limit, "letters")
-    return ImageData([labels[i] for i in kept], array=np.stack([_draw(*pictures[i]) for i in kept]))
+    shown = balanced(labels, limit, "letters")
+    pages = kept(
+        lambda: np.stack([_draw(*pictures[i]) for i in shown]),
+        *("letters", [pictures[i] for i in shown]),
+        sources=(__file__, _drawn.__file__),
+    )
+    return ImageData([labels[i] for i in shown], array=pages)
 
 
 def _draw(letter: str, font_name: str, copy: int) -> np.ndarray:

@@ -65,7 +65,7 @@ def _task(
     name: str, classes: tuple[str, ...], templates: tuple[str, ...], draw: Draw, pictures: dict[str, int]
 ) -> Task:
     """Every class takes drawings of its own, the next ones of a fixed order."""
-    from cl_forget.streams.emoji import load
+    from cl_forget.streams.emoji import DATA, load
 
     emoji = load()
     splits: dict[str, dict[int, list[Drawing]]] = {}
@@ -79,7 +79,8 @@ def _task(
             for label in range(len(classes))
         }
     shifted = {"unseen-styles": splits.pop("unseen-styles")}
-    return Task(name, classes, templates, draw, splits, shifted, pictures)
+    sources = (__file__, str(DATA / "checksums.json"))
+    return Task(name, classes, templates, draw, splits, shifted, pictures, sources=sources)
 
 
 def _positions(emoji: EmojiSet, split: str) -> list[int]:

@@ -62,6 +62,7 @@ def arrows(limit: int | None = None) -> list[Experience]:
         divide("arrows", glyphs(ARROWS)),
         {"unseen-fonts": glyphs(ARROWS_OF_UNSEEN_FONTS)},
         {"train": 90, "validation": 15, "test": 30, "unseen-fonts": 30},
+        sources=(__file__,),
     )
     return [task.experience(limit)]
 
@@ -88,6 +89,7 @@ def dice(limit: int | None = None) -> list[Experience]:
         divide("dice", faces((*DEJAVU_SANS, "DejaVuSansMono", "DejaVuSansMono-Bold"))),
         {"unseen-fonts": faces(("STIXGeneral",))},
         {"train": 80, "validation": 20, "test": 40, "unseen-fonts": 40},
+        sources=(__file__,),
     )
     return [task.experience(limit)]
 
@@ -175,6 +177,7 @@ def _rough_task(
         splits,
         {"rough": splits["test"]},
         {"train": train, "validation": validation, "test": test, "rough": test},
+        sources=(__file__,),
     ).experience(limit)
 
 

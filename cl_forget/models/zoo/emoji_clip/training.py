@@ -224,13 +224,13 @@ def _summed(parts: list[tuple[Tensor | None, ...]]) -> list[Tensor | None]:
     """The gradients of several units, added in their order."""
     total = list(parts[0])
     for part in parts[1:]:
-        both = [
-            i for i, (a, b) in enumerate(zip(total, part, strict=True)) if a is not None and b is not None
-        ]
-        added = torch._foreach_add([total[i] for i in both], [part[i] for i in both]) if both else ()
-        total = [b if a is None else a for a, b in zip(total, part, strict=True)]
-        for i, gradient in zip(both, added, strict=True):
-            total[i] = gradient
+        pairs = list(enumerate(zip(total, part, strict=True)))
+        both = [(i, a, b) for i, (a, b) in pairs if a is not None and b is not None]
+        total = [b if a is None else a for _, (a, b) in pairs]
+        if both:
+            added = torch._foreach_add([a for _, a, _ in both], [b for _, _, b in both])
+            for (i, _, _), gradient in zip(both, added, strict=True):
+                total[i] = gradient
     return total
 
 
@@ -239,7 +239,7 @@ def _optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of transformer blocks, AdamW for the rest."""
     blocks = {id(p) for name, p in model.named_parameters() if p.ndim == 2 and "resblocks" in name}
-    matrices = [parameter for parameter in trained if id(parameter) in blocks]
+    matrices: list[Tensor] = [parameter for parameter in trained if id(parameter) in blocks]
     rest = [parameter for parameter in trained if id(parameter) not in blocks]
     fast: dict[str, Any] = {}
     rate: Any = recipe.learning_rate
