@@ -10,7 +10,7 @@ import pytest
 
 from cl_forget.ground.spreadsheet import csv_text
 
-SOURCES = Path(__file__).parents[1] / "cl_forget"
+SOURCES = Path(__file__).parents[2] / "cl_forget"
 
 
 def cells(*values: object) -> list[str]:
