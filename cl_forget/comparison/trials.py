@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -33,6 +33,11 @@ Role = Literal["tune", "report"]
 
 OVER = frozenset({"finished", "pruned", "diverged", "out_of_memory", "failed"})
 """The statuses after which nothing more is done for a trial."""
+
+
+Number = int | Annotated[float, Field(allow_inf_nan=False)] | None
+Metrics = dict[str, Number | dict[str, Number]]
+"""Metric name -> value, or values by task, suite or depth."""
 
 
 class Trial(BaseModel):
@@ -79,8 +84,8 @@ class Trial(BaseModel):
     shared_with: str | None = None
     shared_stages: int = 0
     config: dict[str, Any] = Field(default_factory=dict)
-    validation: dict[str, Any] = Field(default_factory=dict)
-    test: dict[str, Any] = Field(default_factory=dict)
+    validation: Metrics = Field(default_factory=dict)
+    test: Metrics = Field(default_factory=dict)
     cost: Cost | None = None
     fingerprints: Fingerprints | None = None
     seconds: float | None = None

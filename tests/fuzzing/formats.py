@@ -244,6 +244,8 @@ def _trial_files() -> st.SearchStrategy[Files]:
     numbers = {
         "speciality": 0.9,
         "generality": 0.4,
+        "retention": 0.8,
+        "speciality_pretrained": 0.2,
         "generality_pretrained": 0.5,
         "speciality_by_task": {"a": 0.9},
     }
