@@ -13,37 +13,20 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from cl_forget.comparison.selection import (
-    Choice,
-    Setting,
-    Spent,
-    default_protocol,
-    select,
-    setting_key,
-    settings_of,
-    spent,
-    within_budget,
-)
+from cl_forget.comparison.arms import control_of
+from cl_forget.comparison.selection import Choice, Spent, default_protocol, select, spent, within_budget
+from cl_forget.comparison.settings import Setting, setting_key, setting_label, settings_of, written_setting
+from cl_forget.comparison.statistics import Estimate, estimate, paired_difference
 from cl_forget.comparison.trials import Trial
 from cl_forget.config.protocol import Protocol
-from cl_forget.config.run import PLAIN
 from cl_forget.evaluation import metrics
 
 REPORTED = ("speciality", "generality", "retention", "bwt", "kl_to_base", "delta_lp")
 """The test metrics of the final table."""
 
 
-class Estimate(BaseModel):
-    """A mean over seeds with its 95 % interval (Student's t); None where it cannot be given."""
-
-    mean: float | None = None
-    low: float | None = None
-    high: float | None = None
-    count: int = 0
-
-
-class CurvePoint(BaseModel):
-    """One setting of a method: where it lies, over seeds.
+class Position(BaseModel):
+    """Where one setting of a method lies, over seeds.
 
     Attributes:
         label, value: the setting.
@@ -92,7 +75,7 @@ class MethodSummary(BaseModel):
     hypervolume: Estimate = Estimate()
     target_at_retention: Estimate = Estimate()
     retention_at_target: Estimate = Estimate()
-    curve: list[CurvePoint] = Field(default_factory=list)
+    curve: list[Position] = Field(default_factory=list)
 
 
 class Failure(BaseModel):
@@ -142,9 +125,6 @@ class SweepSummary(BaseModel):
     seconds: float | None
 
 
-BySeed = dict[int, float | None]
-
-
 def sweep_summary(trials: Sequence[Trial], protocol: Protocol | None = None) -> SweepSummary:
     """Select, report and compare.
 
@@ -162,7 +142,7 @@ def sweep_summary(trials: Sequence[Trial], protocol: Protocol | None = None) -> 
     tuned = settings_of([trial for trial in trials if trial.role == "tune"])
     chosen = select(tuned, protocol)
     reported = {method: _reported(trials, tuned[method], choice) for method, choice in chosen.items()}
-    control = _control(trials)
+    control = control_of({trial.method: trial.mitigations for trial in trials})
     corners = _corners([trial for found in tuned.values() for s in found for trial in s.trials.values()])
     target = _target_level(protocol, tuned.get(control or "", []), corners)
     curves = {method: _with_absent_end(found, tuned.get(control or "")) for method, found in tuned.items()}
@@ -173,7 +153,7 @@ def sweep_summary(trials: Sequence[Trial], protocol: Protocol | None = None) -> 
             knob=found[0].knob,
             choice=chosen.get(method),
             spent=spent(found),
-            values={name: _estimate(_values(reported.get(method, {}), name)) for name in REPORTED},
+            values={name: estimate(_values(reported.get(method, {}), name)) for name in REPORTED},
             against_plain=_differences(reported, method, control),
             hypervolume=_over_seeds(curves[method], _hypervolume),
             target_at_retention=_crossing(
@@ -218,20 +198,8 @@ def _reported(trials: Sequence[Trial], tuned: Sequence[Setting], choice: Choice)
     return dict(next(setting for setting in tuned if setting.key == choice.key).trials)
 
 
-def _control(trials: Sequence[Trial]) -> str | None:
-    plain = [trial.method for trial in trials if not trial.mitigations]
-    return PLAIN if PLAIN in plain else next(iter(plain), None)
-
-
-def _values(by_seed: Mapping[int, Trial], metric: str) -> BySeed:
+def _values(by_seed: Mapping[int, Trial], metric: str) -> dict[int, float | None]:
     return {seed: trial.test.get(metric) for seed, trial in by_seed.items()}
-
-
-def _estimate(by_seed: BySeed) -> Estimate:
-    """Missing unless every seed has the value."""
-    if any(value is None for value in by_seed.values()):
-        return Estimate(count=sum(value is not None for value in by_seed.values()))
-    return Estimate(**vars(metrics.mean_interval(by_seed.values())))
 
 
 def _differences(
@@ -240,10 +208,7 @@ def _differences(
     if control is None or method == control or method not in reported or control not in reported:
         return {}
     mine, plain = reported[method], reported[control]
-    return {
-        name: Estimate(**vars(metrics.paired_difference(_values(mine, name), _values(plain, name))))
-        for name in REPORTED
-    }
+    return {name: paired_difference(_values(mine, name), _values(plain, name)) for name in REPORTED}
 
 
 # Curves
@@ -263,7 +228,7 @@ def _with_absent_end(settings: Sequence[Setting], plain: Sequence[Setting] | Non
                 update={
                     "knob": found[0].knob,
                     "value": absent,
-                    "label": f"{found[0].knob} = {absent:g} (absent)",
+                    "label": f"{written_setting({str(found[0].knob): absent})} (absent)",
                     "trials": trials,
                 }
             )
@@ -283,15 +248,15 @@ def _absent_value(setting: Setting) -> float | None:
     return cls.absent if (name, field) == (cls.name, cls.knob) else None
 
 
-def _points(settings: Sequence[Setting], method: str) -> list[CurvePoint]:
+def _points(settings: Sequence[Setting], method: str) -> list[Position]:
     return [
-        CurvePoint(
+        Position(
             label=setting.label,
             value=setting.value,
             key=setting.key,
             at_absent=next(iter(setting.trials.values())).method != method,
             **{
-                name: _estimate(_values(setting.trials, name))
+                name: estimate(_values(setting.trials, name))
                 for name in ("speciality", "generality", "retention")
             },
         )
@@ -304,7 +269,7 @@ def _over_seeds(settings: Sequence[Setting], number: Callable[[Sequence[Trial]],
     if not settings:
         return Estimate()
     seeds = set.intersection(*(set(setting.trials) for setting in settings))
-    return _estimate({seed: number([s.trials[seed] for s in settings]) for seed in sorted(seeds)})
+    return estimate({seed: number([s.trials[seed] for s in settings]) for seed in sorted(seeds)})
 
 
 def _crossing(
@@ -349,7 +314,7 @@ def _target_level(
 ) -> float | None:
     if protocol.target is not None or corners is None:
         return protocol.target
-    reached = [_estimate(_values(s.trials, "speciality")).mean for s in plain if s.finished]
+    reached = [estimate(_values(s.trials, "speciality")).mean for s in plain if s.finished]
     if not reached or reached[0] is None:
         return None
     return corners[0] + 0.9 * (reached[0] - corners[0])
@@ -426,11 +391,10 @@ def _total(values: Iterable[float | None]) -> float | None:
 
 
 def _failure(trial: Trial) -> Failure:
-    setting = "" if trial.knob is None else f"{trial.knob} = {trial.value:g}"
     return Failure(
         id=trial.id,
         method=trial.method,
-        setting=setting,
+        setting=setting_label(trial),
         seed=trial.seed,
         status=trial.status,
         reason=trial.reason,

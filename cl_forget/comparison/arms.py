@@ -3,53 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cl_forget.comparison.observations import run_name
 from cl_forget.comparison.records import Result
-from cl_forget.config.run import BOOKKEEPING
-from cl_forget.evaluation.options import Evaluation
-from cl_forget.models.options import TextOptions
-from cl_forget.training.options import Training
-
-_NOT_A_SETTING = (
-    "seed", "method", "mitigations", *BOOKKEEPING,
-    "train.threads",  # a condition, which `conditions` says
-    "evaluate.curves", "evaluate.export", "evaluate.keep_stages",  # what is kept, not what is measured
-)  # fmt: skip
-_DEFAULTS = {"train": Training(), "evaluate": Evaluation(), "text": TextOptions()}
+from cl_forget.comparison.settings import recorded_settings, what_differs
+from cl_forget.config.run import PLAIN
 
 
-def settings_of(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Every setting of a recorded run: dotted name -> value; what an earlier version did not know is its default."""
-    filled = {
-        name: {**default.model_dump(mode="json"), **(run.get(name) or {})}
-        for name, default in _DEFAULTS.items()
-    }
-    return dict(_flatten({**run, **filled}))
+def control_of(arms: Mapping[str, Sequence[Any] | None]) -> str | None:
+    """The arm of plain full fine-tuning; None if there is none.
 
+    It has no mitigations. Where several have none, as with other settings of training, it is the one with the
+    usual name, or else the first.
 
-def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, item in value.items():
-        name = f"{prefix}{key}"
-        if name in _NOT_A_SETTING:
-            continue
-        if isinstance(item, Mapping):
-            yield from _flatten(item, f"{name}.")
-        else:
-            yield name, item
-
-
-def what_differs(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each, the settings in which not all agree: "train.epochs=4, train.lr=0.001"; "" for all if all agree."""
-    names = list(dict.fromkeys(name for one in settings for name in one))
-    odd = [name for name in names if len({_text(one.get(name)) for one in settings}) > 1]
-    return [", ".join(f"{name}={_text(one.get(name))}" for name in odd) for one in settings]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    Args:
+        arms: name -> its mitigations; None where they are not known.
+    """
+    plain = [name for name, mitigations in arms.items() if mitigations is not None and not mitigations]
+    return PLAIN if PLAIN in plain else next(iter(plain), None)
 
 
 def separate(results: Sequence[Result]) -> list[Result]:
@@ -61,7 +34,7 @@ def separate(results: Sequence[Result]) -> list[Result]:
     arms: dict[str, dict[str, dict[str, Any]]] = {}
     keys = []
     for result in results:
-        settings = settings_of(result.run)
+        settings = recorded_settings(result.run)
         keys.append(json.dumps(settings, sort_keys=True))
         arms.setdefault(result.method, {})[keys[-1]] = settings
     names = {

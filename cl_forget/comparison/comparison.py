@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from cl_forget.comparison.arms import control_of
 from cl_forget.comparison.measures import PRETRAINED, Frame, Measure
-from cl_forget.comparison.observations import Values, collect, control_of, pretrained_values, run_values
+from cl_forget.comparison.observations import Values, collect, pretrained_values, run_values
 from cl_forget.comparison.records import Result
 
 
@@ -73,7 +74,7 @@ class Comparison:
 
 def compare(results: Sequence[Result]) -> Comparison:
     """Order the results, control first, and compute their scalars."""
-    control = control_of(results)
+    control = control_of({r.method: r.run.get("mitigations") for r in reversed(results)})
     seconds = {r.seed: r.rows[-1].cost.train_seconds for r in results if r.method == control}
     values = {(r.method, r.seed): run_values(r, seconds) for r in results}
     ordered = sorted(

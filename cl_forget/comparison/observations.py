@@ -8,8 +8,9 @@ from typing import Any
 
 from cl_forget.comparison.measures import PRETRAINED, Cell, Frame, Measure
 from cl_forget.comparison.records import CurvePoint, Result
+from cl_forget.comparison.statistics import mean_interval
 from cl_forget.evaluation.definitions import DEFINITIONS
-from cl_forget.evaluation.metrics import mean_interval, summary
+from cl_forget.evaluation.metrics import summary
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.records import Cost, Row
 
@@ -69,11 +70,6 @@ COST_MEASURES = (
         "Cost",
     ),
 )
-
-
-def control_of(results: Iterable[Result]) -> str | None:
-    """The arm without any mitigation, plain full fine-tuning; None if there is none among the results."""
-    return next((result.method for result in results if result.run.get("mitigations") == []), None)
 
 
 def headline_measures(tasks: Sequence[str], suites: Sequence[str]) -> tuple[Measure, ...]:

@@ -5,50 +5,18 @@ Everything here is a pure function of trial records. Nothing reads a trial's `te
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel
 
+from cl_forget.comparison.settings import Setting
 from cl_forget.comparison.trials import Trial
 from cl_forget.config.protocol import Equal, Protocol
 from cl_forget.evaluation.metrics import mean
 from cl_forget.ground.errors import UserError
 
 Item = TypeVar("Item")
-
-
-# What says where and with which seed a trial ran, not with which setting.
-_NOT_A_SETTING = ("stream", "seed", "seeds", "suites", "probes")
-
-
-class Setting(BaseModel):
-    """One method with all its fields set, and its trials over the seeds.
-
-    Attributes:
-        method: the arm.
-        label: what the setting is, for people: "strength = 0.1", or "" for a method without a choice.
-        knob, value: as in `Trial`.
-        key: equal for two trials of the same setting, on whatever stream.
-        trials: seed -> its trial.
-    """
-
-    method: str
-    label: str
-    knob: str | None
-    value: float | None
-    key: str
-    trials: dict[int, Trial]
-
-    @property
-    def finished(self) -> bool:
-        """Whether every seed has been run to its end."""
-        return all(trial.status == "finished" for trial in self.trials.values())
-
-    def mean(self, metric: str) -> float | None:
-        """Mean over seeds of a validation metric; None if a seed lacks it."""
-        return mean(trial.validation.get(metric) for trial in self.trials.values())
 
 
 class Choice(BaseModel):
@@ -103,57 +71,6 @@ def default_protocol(trials: Sequence[Trial]) -> Protocol:
     return Protocol(select="balanced" if measured else "speciality")
 
 
-def setting_key(trial: Trial) -> str:
-    """Equal for two trials with the same method and fields, whatever their seed and stream."""
-    config = {name: v for name, v in trial.config.items() if name.split(".")[0] not in _NOT_A_SETTING}
-    return json.dumps([trial.method, trial.mitigations, config], sort_keys=True)
-
-
-def settings_of(trials: Sequence[Trial]) -> dict[str, list[Setting]]:
-    """The settings of each method: methods in order of appearance, settings by knob value, then as they came."""
-    found: dict[str, dict[str, Setting]] = {}
-    for trial in trials:
-        key = setting_key(trial)
-        of_method = found.setdefault(trial.method, {})
-        if key not in of_method:
-            of_method[key] = Setting(
-                method=trial.method,
-                label=_label(trial),
-                knob=trial.knob,
-                value=trial.value,
-                key=key,
-                trials={},
-            )
-        of_method[key].trials[trial.seed] = trial
-    return {
-        method: sorted(settings.values(), key=lambda s: (s.value is None, s.value or 0.0))
-        for method, settings in found.items()
-    }
-
-
-def _label(trial: Trial) -> str:
-    parts = [] if trial.knob is None else [f"{trial.knob.split('.')[-1]} = {trial.value:g}"]
-    parts += [
-        f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}"
-        for name, value in trial.config.items()
-        if name != trial.knob and name.split(".")[0] not in _NOT_A_SETTING
-    ]
-    if trial.knob is None and not parts and trial.mitigations:
-        parts = [f"{field} = {value}" for field, value in _fields(trial.mitigations)]
-    return ", ".join(parts)
-
-
-def _fields(mitigations: list[dict[str, Any]]) -> list[tuple[str, Any]]:
-    return [
-        (f"{name}.{field}", value)
-        for item in mitigations
-        for name, fields in item.items()
-        if isinstance(fields, dict)
-        for field, value in fields.items()
-        if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool))
-    ]
-
-
 def spent(settings: Sequence[Setting]) -> Spent:
     """What these settings of one method have cost."""
     trials = [trial for setting in settings for trial in setting.trials.values()]
@@ -165,7 +82,7 @@ def spent(settings: Sequence[Setting]) -> Spent:
         finished=sum(trial.status == "finished" for trial in trials),
         fine_tunes=len(tunes),
         samples=sum(trial.cost.samples_seen for trial in tunes if trial.cost),
-        passes=sum(_passes(trial) for trial in tunes),
+        passes=sum(trial.passes for trial in tunes),
         seconds=sum(seconds) if seconds else None,
     )
 
@@ -182,15 +99,8 @@ def _fine_tunes(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _stages(trial: Trial) -> int:
-    """Stages of its stream; joint training has one."""
-    if any("joint" in item for item in trial.mitigations):
-        return 1
-    return len(trial.test.get("speciality_by_task") or ()) or 1
-
-
-def _passes(trial: Trial) -> int:
-    cost = trial.cost
-    return 0 if cost is None else cost.forward_samples + cost.backward_samples + cost.frozen_samples
+    """Entries of its stream; records that do not say have one for each task."""
+    return trial.stages or len(trial.test.get("speciality_by_task") or ()) or 1
 
 
 def within_budget(settings: Mapping[str, list[Setting]], equal: Equal) -> dict[str, list[Setting]]:

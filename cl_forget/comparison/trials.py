@@ -58,6 +58,7 @@ class Trial(BaseModel):
         folder: its run folder, relative to the sweep's; None before there is one.
         shared_with: id of the trial whose fine-tuning (or its first stages) this one took over; None if it
             trained everything itself.
+        stages: stages of its stream; 0 in records that do not say.
         shared_stages: how many stages it took over.
         config: the fields in which it differs from the sweep's own, dotted name -> value.
         validation, test: metric name -> value as in `Result.metrics`; empty until it is finished.
@@ -82,6 +83,7 @@ class Trial(BaseModel):
     reason: str | None = None
     folder: str | None = None
     shared_with: str | None = None
+    stages: int = 0
     shared_stages: int = 0
     config: dict[str, Any] = Field(default_factory=dict)
     validation: Metrics = Field(default_factory=dict)
@@ -105,6 +107,11 @@ class Trial(BaseModel):
     def over(self) -> bool:
         """Whether nothing more is done for it."""
         return self.status in OVER
+
+    @property
+    def passes(self) -> int:
+        """What its whole fine-tuning cost in passes (`Cost.passes`); 0 before anything was trained."""
+        return 0 if self.cost is None else self.cost.passes
 
     def save(self, sweep: Path) -> None:
         """Write the record below the sweep's folder, whole or not at all, without secrets."""

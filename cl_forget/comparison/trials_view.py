@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from cl_forget.comparison.measures import Measure
 from cl_forget.comparison.observations import COST_MEASURES, Values, headline_measures, metric_values
 from cl_forget.comparison.records import Result
+from cl_forget.comparison.settings import setting_key, settings_of
 from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import inside
 
 if TYPE_CHECKING:
     from cl_forget.comparison.analysis import SweepSummary
-    from cl_forget.comparison.selection import Setting
+    from cl_forget.comparison.settings import Setting
     from cl_forget.comparison.trials import Trial
 
 SECONDS = Measure(
@@ -46,8 +47,6 @@ class SweepView:
     @cached_property
     def settings(self) -> dict[str, list[Setting]]:
         """Method -> its settings among the tuning trials, in the order of the knob."""
-        from cl_forget.comparison.selection import settings_of
-
         return settings_of([trial for trial in self.trials if trial.role == "tune"])
 
     @cached_property
@@ -87,8 +86,6 @@ class SweepView:
     @cached_property
     def reported(self) -> dict[str, list[Trial]]:
         """Method -> the trials whose test numbers stand in the table."""
-        from cl_forget.comparison.selection import setting_key
-
         found = {}
         for method in self.summary.methods:
             if method.choice is None:

@@ -9,8 +9,7 @@ arguments. Accuracies are fractions in [0, 1]; losses and divergences are in nat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -356,53 +355,6 @@ def _best_crossing(curve: Array, level: float) -> float | None:
         if min(x0, x1) < level < max(x0, x1):
             found.append(float(y0 + (level - x0) / (x1 - x0) * (y1 - y0)))
     return max(found, default=None)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % confidence interval.
-
-    Attributes:
-        mean: None when no value is known.
-        low, high: ends of the interval; None below two values, when it is unbounded.
-        count: how many values the mean is over.
-    """
-
-    mean: float | None
-    low: float | None
-    high: float | None
-    count: int
-
-
-def mean_interval(values: Iterable[float | None], level: float = 0.95) -> Interval:
-    """Mean over seeds with Student's t interval: mean ± t(n - 1) · s / √n; missing values are left out."""
-    known = _floats(values)
-    known = known[~np.isnan(known)]
-    count = len(known)
-    if count == 0:
-        return Interval(None, None, None, 0)
-    centre = float(known.mean())
-    if count == 1:
-        return Interval(centre, None, None, 1)
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(count - 1, 0.5 + level / 2) * known.std(ddof=1) / np.sqrt(count))
-    return Interval(centre, centre - half, centre + half, count)
-
-
-def paired_difference(
-    first: Mapping[int, float | None], second: Mapping[int, float | None], level: float = 0.95
-) -> Interval:
-    """`mean_interval` of first - second over the seeds both have, each pair sharing data order and base.
-
-    Args:
-        first, second: seed -> value.
-    """
-    differences = []
-    for seed in sorted(first.keys() & second.keys()):
-        a, b = first[seed], second[seed]
-        differences.append(None if a is None or b is None else a - b)
-    return mean_interval(differences, level)
 
 
 def summary(

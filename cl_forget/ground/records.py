@@ -121,6 +121,11 @@ class Cost(_Record):
     peak_memory_mb: float | None = None
     trainable_parameters: NonNegativeInt = 0
 
+    @property
+    def passes(self) -> int:
+        """All passes together, in samples: forward, backward, and those of frozen models, cached or not."""
+        return self.forward_samples + self.backward_samples + self.frozen_samples
+
 
 class Row(_Record):
     """One evaluation: every task, suite and probe.

@@ -7,6 +7,7 @@ from typing import Any
 
 from cl_forget.comparison.measures import Cell
 from cl_forget.comparison.records import Result
+from cl_forget.comparison.settings import written
 from cl_forget.config.arms import OWN_SECTIONS
 from cl_forget.reporting.numbers import listed, number
 
@@ -34,8 +35,8 @@ def _own_settings(results: Sequence[Result]) -> Iterable[str]:
             continue
         for method, value in zip(methods, values, strict=True):
             if value != most:
-                own.setdefault(method, []).append(f"{field} {_shown(value)}")
-        shared.append(f"{field} {_shown(most)}")
+                own.setdefault(method, []).append(f"{field} {written(value)}")
+        shared.append(f"{field} {written(most)}")
     if own:
         told = "; ".join(f"{method}: {', '.join(fields)}" for method, fields in own.items())
         yield f"Settings of their own: {told}. Where nothing is said: {', '.join(shared)}."
@@ -49,12 +50,6 @@ def _settings(result: Result) -> dict[str, Any]:
         for field, value in (result.run.get(section) or {}).items()
         if field not in ("checkpoint_seconds", "strategy", "workers")
     }
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "null" if value is None else str(value)
 
 
 def _said(results: Sequence[Result]) -> Iterable[str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl_forget.comparison.arms import settings_of, what_differs
+from cl_forget.comparison.settings import recorded_settings, what_differs
 from cl_forget.ground.documents import parse_yaml, read_text
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath, as_paths
@@ -123,7 +123,9 @@ def _asked(path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise UserError(f"{file} holds no sweep; {cure}")
     sections = {name: fields.get(name) for name in ("train", "evaluate", "text")}
-    return settings_of({name: value if isinstance(value, dict) else {} for name, value in sections.items()})
+    return recorded_settings(
+        {name: value if isinstance(value, dict) else {} for name, value in sections.items()}
+    )
 
 
 def sweep_folders(paths: Sequence[Path]) -> dict[str, Path]:

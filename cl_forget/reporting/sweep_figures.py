@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from math import log10
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from cl_forget.comparison.comparison import compare
 from cl_forget.comparison.measures import PRETRAINED, Cell, Frame, Measure
 from cl_forget.comparison.observations import check_comparable, collect, fold
 from cl_forget.comparison.records import Result
+from cl_forget.comparison.settings import mitigation_numbers, setting_label
 from cl_forget.comparison.trials_view import SECONDS, SweepView
 from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.reporting import run_figures as _figures
@@ -150,7 +151,7 @@ def parallel(view: SweepView) -> Figure | None:
         "run": [trial.id for trial in finished],
         "method": [trial.method for trial in finished],
         "seed": [trial.seed for trial in finished],
-        "setting": [_setting(trial) for trial in finished],
+        "setting": [setting_label(trial) or None for trial in finished],
     }
     for measure, values in knobs:
         data[measure.name] = values
@@ -191,14 +192,7 @@ def _knob_axes(view: SweepView, trials: Sequence[Trial]) -> list[tuple[Measure, 
 
 
 def _numbers(trial: Trial) -> Iterable[tuple[str, float]]:
-    pairs = [
-        (f"{name}.{field}", value)
-        for item in trial.mitigations
-        for name, fields in item.items()
-        if isinstance(fields, Mapping)
-        for field, value in fields.items()
-    ]
-    for name, value in [*pairs, *trial.config.items()]:
+    for name, value in [*mitigation_numbers(trial.mitigations), *trial.config.items()]:
         if isinstance(value, int | float) and not isinstance(value, bool) and name != "seed":
             yield name, float(value)
 
@@ -370,16 +364,10 @@ def _trial_list(
         "run": [trial.id for trial in trials],
         "method": [trial.method for trial in trials],
         "seed": [trial.seed for trial in trials],
-        "setting": [_setting(trial) for trial in trials],
+        "setting": [setting_label(trial) or None for trial in trials],
         "status": [trial.status.replace("_", " ") for trial in trials],
         "reason": [trial.reason for trial in trials],
     }
     for measure in measures:
         data[measure.name] = [view.values[trial.id].get(measure.name) for trial in trials]
     return Figure(name, title, how_to_read, "listing", measures, data, {}, order={"text": texts})
-
-
-def _setting(trial: Trial) -> str | None:
-    parts = [] if trial.knob is None or trial.value is None else [f"{trial.knob} = {trial.value:g}"]
-    parts += [f"{name} = {value}" for name, value in trial.config.items() if name != "seed"]
-    return ", ".join(parts) or None

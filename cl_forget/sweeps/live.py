@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cl_forget.comparison.settings import setting_label
 from cl_forget.comparison.trials import Status, Trial, load_trials
 from cl_forget.sweeps.folder import SweepState, load_state
 
@@ -108,19 +109,9 @@ def _table(trials: Sequence[Trial], total: int) -> RenderableType:
     for trial in trials:
         speciality, generality = trial.validation.get("speciality"), trial.validation.get("generality")
         table.add_row(
-            trial.method, _setting(trial), str(trial.seed), _percent(speciality), _percent(generality)
+            trial.method, setting_label(trial), str(trial.seed), _percent(speciality), _percent(generality)
         )
     return table
-
-
-def _setting(trial: Trial) -> str:
-    if trial.config:
-        return ", ".join(f"{name} {_short(value)}" for name, value in trial.config.items())
-    return "" if trial.value is None else f"{trial.knob} {trial.value:g}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _percent(value: float | None) -> str:

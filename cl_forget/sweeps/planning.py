@@ -104,6 +104,7 @@ def planned(sweep: Sweep, arm: str, config: dict[str, Any], seed: int, role: Rol
         role=role,
         seed=seed,
         config=config,
+        stages=len(run.specs()),
     )
     return Planned(trial=trial, run=run)
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl_forget.comparison.selection import default_protocol, select, settings_of
+from cl_forget.comparison.selection import default_protocol, select
+from cl_forget.comparison.settings import settings_of
 from cl_forget.comparison.trials import Trial, load_trial, load_trials, write_table
 from cl_forget.config.sweep import DEFAULT_TRIALS, Sweep, load_sweep
 from cl_forget.ground.errors import UserError

@@ -12,7 +12,6 @@ from cl_forget.config.sweep import SECTIONS, Score, Sweep
 from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.evaluation.metrics import mean
 from cl_forget.ground.errors import UserError
-from cl_forget.ground.records import Cost
 from cl_forget.run.simulation import Watch
 from cl_forget.sweeps.planning import Group, planned
 from cl_forget.sweeps.signal import SignalWatch
@@ -90,14 +89,9 @@ class Space:
         names = [name for name, value in trials[0].validation.items() if isinstance(value, int | float)]
         found = {name: mean(trial.validation.get(name) for trial in trials) for name in names}
         found["score"] = mean(score_of(trial, self.sweep.score) for trial in trials)
-        found["passes"] = float(sum(_passes(trial) for trial in trials))
+        found["passes"] = float(sum(trial.passes for trial in trials))
         known = {name: value for name, value in found.items() if value is not None}
         return {"progress": 100.0, **missing, **known}
-
-
-def _passes(trial: Trial) -> int:
-    cost = trial.cost or Cost()
-    return cost.forward_samples + cost.backward_samples + cost.frozen_samples
 
 
 def score_of(trial: Trial, score: Score) -> float | None:

@@ -235,28 +235,6 @@ def test_effective_robustness_is_the_residual_of_the_baseline_line():
     assert math.isfinite(m.effective_robustness(0.9, 0.6, [0.5, 1.0], [0.0, 0.5]))
 
 
-# Seeds
-
-
-def test_mean_interval():
-    # 1, 2, 3: s = 1, t(2, .975) = 4.302653, half width 4.302653 / sqrt(3)
-    interval = m.mean_interval([1, None, 2, 3])
-    assert (interval.mean, interval.count) == (2.0, 3)
-    assert interval.high - interval.mean == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
-    assert interval.mean - interval.low == pytest.approx(interval.high - interval.mean)
-    assert m.mean_interval([0.4]) == m.Interval(0.4, None, None, 1)
-    assert m.mean_interval([None]) == m.Interval(None, None, None, 0)
-
-
-def test_paired_difference_pairs_by_seed():
-    first = {0: 0.9, 1: 0.7, 2: 0.8, 3: None}
-    second = {2: 0.6, 1: 0.6, 0: 0.6, 3: 0.1, 4: 0.2}
-    # .3, .1, .2 over seeds 0, 1, 2: mean .2, s .1
-    interval = m.paired_difference(first, second)
-    assert (interval.mean, interval.count) == (pytest.approx(0.2), 3)
-    assert interval.high == pytest.approx(0.2 + 4.302653 * 0.1 / math.sqrt(3))
-
-
 # One run
 
 

@@ -5,8 +5,9 @@ from samples import BASE, CONTROL, SUITES, TASKS, make_results
 
 from cl_forget.comparison.measures import PRETRAINED, Cell
 from cl_forget.comparison.records import Result
+from cl_forget.comparison.statistics import mean_interval
 from cl_forget.evaluation.depths import depth_name
-from cl_forget.evaluation.metrics import mean_interval, summary
+from cl_forget.evaluation.metrics import summary
 from cl_forget.ground.errors import UserError
 from cl_forget.reporting import Figure, Specification, Table, method_styles, specify
 from cl_forget.reporting.numbers import bounded, half_width, number, with_interval

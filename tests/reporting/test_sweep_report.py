@@ -12,9 +12,9 @@ from samples import make_results
 
 from cl_forget.comparison.analysis import sweep_summary
 from cl_forget.comparison.measures import PRETRAINED
+from cl_forget.comparison.statistics import mean_interval
 from cl_forget.comparison.trials import Trial
 from cl_forget.config.run import PLAIN
-from cl_forget.evaluation.metrics import mean_interval
 from cl_forget.ground.errors import UserError
 from cl_forget.reporting import Figure, report_sweep, specify_folders, specify_sweep
 

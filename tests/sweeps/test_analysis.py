@@ -12,7 +12,8 @@ import pytest
 from records import trial
 
 from cl_forget.comparison.analysis import SweepSummary, sweep_summary
-from cl_forget.comparison.selection import select, settings_of, spent, spread, within_budget
+from cl_forget.comparison.selection import select, spent, spread, within_budget
+from cl_forget.comparison.settings import settings_of
 from cl_forget.comparison.trials import Trial
 from cl_forget.config.protocol import Protocol
 from cl_forget.ground.errors import UserError

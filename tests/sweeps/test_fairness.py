@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from sweep_samples import FIELDS
 
-from cl_forget.comparison.selection import Protocol, select, settings_of, spent
+from cl_forget.comparison.selection import Protocol, select, spent
+from cl_forget.comparison.settings import settings_of
 from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
 from cl_forget.run.shared import Setups

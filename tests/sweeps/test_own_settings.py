@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cl_forget.comparison.selection import settings_of
+from cl_forget.comparison.settings import settings_of
 from cl_forget.config.run import PLAIN
 from cl_forget.config.sweep import Sweep, load_sweep
 from cl_forget.ground.errors import UserError

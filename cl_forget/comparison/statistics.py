@@ -1,0 +1,64 @@
+"""Means over seeds and differences between arms, with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+BySeed = Mapping[int, float | None]
+"""Seed -> a value, None where it is missing."""
+
+
+class Estimate(BaseModel):
+    """A mean over seeds with its confidence interval.
+
+    Attributes:
+        mean: None where it cannot be given.
+        low, high: ends of the interval; None below two values, when it is unbounded.
+        count: how many values are known.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    count: int = 0
+
+
+def mean_interval(values: Iterable[float | None], level: float = 0.95) -> Estimate:
+    """Mean over seeds with Student's t interval: mean ± t(n - 1) · s / √n; missing values are left out."""
+    known = np.array([value for value in values if value is not None], dtype=np.float64)
+    known = known[~np.isnan(known)]
+    count = len(known)
+    if count == 0:
+        return Estimate()
+    centre = float(known.mean())
+    if count == 1:
+        return Estimate(mean=centre, count=1)
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(count - 1, 0.5 + level / 2) * known.std(ddof=1) / np.sqrt(count))
+    return Estimate(mean=centre, low=centre - half, high=centre + half, count=count)
+
+
+def estimate(by_seed: BySeed) -> Estimate:
+    """`mean_interval` over all the seeds; missing, with the count of what is known, unless every seed has a value."""
+    known = sum(value is not None for value in by_seed.values())
+    return mean_interval(by_seed.values()) if known == len(by_seed) else Estimate(count=known)
+
+
+def paired_difference(first: BySeed, second: BySeed, level: float = 0.95) -> Estimate:
+    """`mean_interval` of first - second over the seeds both have, each pair sharing data order and base.
+
+    Args:
+        first, second: seed -> value.
+        level: of confidence.
+    """
+    differences = []
+    for seed in sorted(first.keys() & second.keys()):
+        a, b = first[seed], second[seed]
+        differences.append(None if a is None or b is None else a - b)
+    return mean_interval(differences, level)
