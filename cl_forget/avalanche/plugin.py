@@ -30,9 +30,6 @@ WITHOUT_MEANING = {
     "learning_rate_factor": "it sets learning rates; set them in the optimiser given to Avalanche",
     "step_share": "it takes fewer steps; give Avalanche fewer epochs",
 }
-TEXT = ("flyp", "flyp_ce", "zscl")
-NUMBERED = ("flow",)
-VALIDATION = ("early_stopping", "hma")
 
 
 def as_plugin(
@@ -73,13 +70,13 @@ def _check(mitigation: Mitigation, validation: bool, features: bool) -> None:
         for hook, reason in WITHOUT_MEANING.items()
         if getattr(type(mitigation), hook) is not getattr(Mitigation, hook)
     ]
-    if mitigation.name in TEXT:
+    if mitigation.needs_text:
         reasons.append("it needs a text tower, and Avalanche's models have none")
-    if mitigation.name in NUMBERED:
+    if mitigation.needs_numbers:
         reasons.append("it weights samples by their number, which Avalanche's minibatches do not carry")
-    if mitigation.name in VALIDATION and not validation:
+    if mitigation.needs_validation and not validation:
         reasons.append("it needs validation data; pass validation=benchmark.streams['valid']")
-    if mitigation.name == "ldifs" and not features:
+    if Chain([mitigation]).using("feature_depths") and not features:
         reasons.append("it needs features; name submodules in features=[...]")
     if reasons:
         raise UserError(f"'{mitigation.name}' is no Avalanche plugin: {reasons[0]}.")

@@ -181,13 +181,13 @@ class Run(Shared):
             specs: only on the tasks of this many entries of the stream; None for all of it.
         """
         fields = _without_bookkeeping(self.model_dump(mode="json"))
-        trained = [{m.name: m.model_dump(mode="json")} for m in self.chain().trained]
-        if {"lp_ft": {}} in trained:  # another name of the same training
-            trained.remove({"lp_ft": {}})
-            fields["train"]["head"] = "probe"
+        trained = self.chain().trained
+        for method in trained:
+            fields["train"] |= method.stands_for  # another name of the same training
         kept = {key: fields[key] for key in ("model", "train", "text", "seed")}
         kept["validation_limit"] = fields["evaluate"]["limit"]  # early stopping and HMA read validation data
-        return _digest({**kept, "stream": self.specs()[:specs], "mitigations": trained})
+        acting = [{m.name: m.model_dump(mode="json")} for m in trained if not m.stands_for]
+        return _digest({**kept, "stream": self.specs()[:specs], "mitigations": acting})
 
     def training_keys(self) -> list[str]:
         """The training key after each entry of the stream, as far as later entries do not change it."""

@@ -32,6 +32,7 @@ class BatchNormStatistics(Mitigation):
     place = "weights"
     order = 1
     post_hoc = True
+    renews_statistics = True
     title = "BatchNorm re-estimation"
     formula = "running mean, variance = mean over batches at the edited weights"
     cost = "one forward pass over some training data"

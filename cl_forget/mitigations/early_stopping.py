@@ -40,6 +40,7 @@ class EarlyStopping(Mitigation):
         "zscl": "zscl ends a task with the average of its weights and not with those of a check",
         **HEAD_MADE_ANEW,
     }
+    needs_validation = True
     title = "Early stopping"
     formula = "θ at the best check on the task's validation data"
     cost = "one pass over the validation data per check"

@@ -44,6 +44,7 @@ class FLOW(Mitigation):
     knob = "temperature"
     grid = (0.25, 0.5, 1.0, 2.0, 4.0)
     claims = frozenset({"head initialisation"})
+    needs_numbers = True
     title = "FLOW"
     formula = "Σ w_i·ℓ_i(θ), w_i = exp(-ℓ_i(θ0)/τ), τ = temperature · median ℓ(θ0)"
     cost = "one pass of the frozen model, then 1.00 of a plain step, and a head fit at the end"

@@ -48,6 +48,7 @@ class FLYP(Mitigation):
     claims = frozenset({"task loss", "head initialisation"})
     whole_only = "its loss compares the samples of a batch with each other"
     own_head = "it makes the heads from the text tower"
+    needs_text = True
     title = "FLYP"
     formula = "½·[CE(s·I·Tᵀ) + CE(s·T·Iᵀ)], I = image, T = caption embeddings of the batch"
     cost = "image and text tower per step"

@@ -28,6 +28,7 @@ class FLYPCrossEntropy(Mitigation):
     claims = frozenset({"task loss", "head initialisation"})
     whole_only = "it trains the temperature, a scalar"
     own_head = "it makes the heads from the text tower"
+    needs_text = True
     title = "FLYP-CE"
     formula = "CE(I·W(θ_text)ᵀ), W = zero-shot head of the live text tower"
     cost = "image and text tower per step"

@@ -49,6 +49,7 @@ class HeterogeneousAveraging(Mitigation):
     absent = 1.0
     claims = frozenset({"average with the pre-trained weights", "scale of each depth"})
     post_hoc = True
+    needs_validation = True
     title = "HMA"
     formula = "θ_k = (1-α_k)·θ0 + α_k·θ, mean α_k = α, α_k fitted on validation data"
     cost = "a few validation passes"

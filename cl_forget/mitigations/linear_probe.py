@@ -21,6 +21,7 @@ class LinearProbe(Mitigation):
     name = "linear_probe"
     place = "parameters"
     claims = frozenset({"freezing of the trunk", "head initialisation"})
+    trains_nothing = True
     title = "Linear probe"
     formula = "min over the head only"
     cost = "one pass of the frozen trunk, then a convex problem"

@@ -21,6 +21,7 @@ class LinearProbeThenFineTune(Mitigation):
     name = "lp_ft"
     place = "parameters"
     claims = frozenset({"head initialisation"})
+    stands_for = {"head": "probe"}  # noqa: RUF012
     title = "LP-FT"
     formula = "linear probe, then full fine-tuning from it"
     cost = "plain, plus one probe"

@@ -60,6 +60,12 @@ class Mitigation(Exact):
         whole_only: why the method needs whole weights or whole batches while training, so that it cannot be
             trained sharded (`train.strategy: fsdp`); None if it can.
         own_head: why the heads cannot start from a probe (`train.head: probe`); None if they can.
+        stands_for: fields of `train` -> value: plain training with these is the same training, to the bit.
+        trains_nothing: whether no weight is trained: only heads are fitted.
+        renews_statistics: whether the method re-estimates BatchNorm's running statistics at the edited weights.
+        needs_text: whether the method needs the model's text tower.
+        needs_validation: whether the method reads the task's validation data.
+        needs_numbers: whether the method knows a sample by its number in the data set.
         order: among the methods of one place, a lower number acts first; equal numbers act in order of name.
         title, formula, cost, advice, source: for tables and docs (`docs/methods.md` is made from them).
     """
@@ -78,6 +84,12 @@ class Mitigation(Exact):
     post_hoc: ClassVar[bool] = False
     whole_only: ClassVar[str | None] = None
     own_head: ClassVar[str | None] = None
+    stands_for: ClassVar[dict[str, Any]] = {}
+    trains_nothing: ClassVar[bool] = False
+    renews_statistics: ClassVar[bool] = False
+    needs_text: ClassVar[bool] = False
+    needs_validation: ClassVar[bool] = False
+    needs_numbers: ClassVar[bool] = False
     order: ClassVar[int] = 0
     title: ClassVar[str]
     formula: ClassVar[str]

@@ -47,6 +47,7 @@ class ZSCL(Mitigation):
     absent = 0.0
     needs_full_weights = True
     whole_only = "it averages the weights over the steps"
+    needs_text = True
     title = "ZSCL"
     formula = "loss + λ·T²·[CE(p_img*,p_img)+CE(p_txt*,p_txt)] + l2·Σ(θ-θ_prev)², weights averaged"
     cost = "a reference batch through model and teacher per step"

@@ -120,7 +120,7 @@ def _table(
     for method in dict.fromkeys(run.method for run in runs):
         mine = [run for run in runs if run.method == method]
         chain = mine[0].chain()
-        shares = mine[0].training_key() in trained or "linear_probe" in chain
+        shares = mine[0].training_key() in trained or any(m.trains_nothing for m in chain)
         trained.add(mine[0].training_key())
         planned = _steps(mine[0], tasks)
         steps = 0 if shares else chain.steps(planned)

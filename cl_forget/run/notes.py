@@ -66,16 +66,18 @@ def _statistics(run: Run, chain: Chain, model: FoundationModel) -> list[str]:
     if not statistics(model):
         return []
     if run.train.batch_norm == "frozen":
-        if "batch_norm" not in chain:
+        renewing = [m.name for m in chain if m.renews_statistics]
+        if not renewing:
             return []
         return [
-            "batch_norm replaces the BatchNorm statistics of the pre-trained model, which train.batch_norm: frozen "
-            "keeps, by those of the last task; leave it out, or set train.batch_norm: update."
+            f"{renewing[0]} replaces the BatchNorm statistics of the pre-trained model, which train.batch_norm: "
+            "frozen keeps, by those of the last task; leave it out, or set train.batch_norm: update."
         ]
-    edits = [m.name for m in chain.using("edit_weights") if m.name != "batch_norm"]
-    if not edits or "batch_norm" in chain:
+    edits = chain.using("edit_weights")
+    if not edits or any(m.renews_statistics for m in edits):
         return []
+    names = ", ".join(m.name for m in edits)
     return [
-        f"BatchNorm's running statistics were updated in training and mixed by {', '.join(edits)} like weights, not "
+        f"BatchNorm's running statistics were updated in training and mixed by {names} like weights, not "
         "re-estimated; add batch_norm to the method, or set train.batch_norm: frozen."
     ]

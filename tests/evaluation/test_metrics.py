@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cl_forget.evaluation import metrics as m
+from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.ground.records import Drift, ProbeScores, Row, Scores, TaskScores
 
 TASKS = ["a", "b", "c"]
@@ -286,7 +287,7 @@ def test_matrix_puts_a_stage_of_several_tasks_last():
 
 def test_summary_of_a_run():
     found = m.summary(run_rows(), TASKS, ["emoji"], ["x", "b", "c"])
-    assert set(found) <= set(m.DEFINITIONS)
+    assert set(found) <= set(DEFINITIONS)
     expected = {
         "speciality": 2.2 / 3,
         "speciality_pretrained": 0.4,
