@@ -39,6 +39,7 @@ format: setup
 
 docs: setup
 	$(BIN)/python -m cl_forget.cli.catalogue docs/methods.md
+	$(BIN)/python -m cl_forget.cli.reference docs/reference
 	$(BIN)/python -m cl_forget.streams.overview docs
 
 benchmarks: setup

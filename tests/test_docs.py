@@ -7,21 +7,56 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
+from cl_forget.cli import reference
 from cl_forget.cli.catalogue import methods_page
 from cl_forget.config.experiment import Experiment, load_experiment
-from cl_forget.config.sweep import Sweep, load_sweep
+from cl_forget.config.protocol import Protocol
+from cl_forget.config.sweep import Range, Sweep, SweepArm, load_sweep
 from cl_forget.config.tracking import Tracking
+from cl_forget.evaluation.options import Evaluation
 from cl_forget.ground.records import Cost
 from cl_forget.mitigations import MITIGATIONS
+from cl_forget.models.options import TextOptions
 from cl_forget.sweeps.planning import plan_grid
 from cl_forget.tracking.names import SECTIONS, metrics_table
+from cl_forget.training.options import Training
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_methods_page_is_made_from_the_code() -> None:
     assert (ROOT / "docs" / "methods.md").read_text() == methods_page(), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", ["experiment.md", "sweep.md", "data.md"])
+def test_the_reference_of_files_is_made_from_the_code(page: str) -> None:
+    made = reference.pages()
+    assert set(made) == {path.name for path in (ROOT / "docs" / "reference").glob("*.md")}
+    assert (ROOT / "docs" / "reference" / page).read_text() == made[page], "run `make docs`"
+
+
+def test_the_reference_has_every_field_of_every_section() -> None:
+    page = reference.sweep_page()
+    for model in (Sweep, Training, TextOptions, Evaluation, Tracking, Range, Protocol, SweepArm):
+        section = page.split(f"\n## {model.__name__}\n")[-1].split("\n## ")[0] if model is not Sweep else page
+        assert all(f"| `{field}` |" in section for field in model.model_fields), model.__name__
+
+
+def test_a_field_that_nothing_describes_stops_the_reference() -> None:
+    class Bare(BaseModel):
+        """A section.
+
+        Attributes:
+            said: described.
+        """
+
+        said: int = 3
+        unsaid: int = 4
+
+    with pytest.raises(LookupError, match=r"Bare\.unsaid has no description"):
+        reference.file_page(Bare, "Bare", "")
 
 
 def test_methods_page_says_of_every_field_what_it_may_be() -> None:

@@ -44,8 +44,8 @@ class Avalanche(Mitigation):
     advice = "To compare with a strategy as Avalanche implements it; our own methods compose, this does not."
     source = "Carta et al. 2023, arXiv:2302.01766 (avalanche-lib)"
 
-    strategy: str = Field("Naive", description="name in avalanche.training, or package.module:Class")
-    options: dict[str, Any] = Field({}, description="the strategy's own arguments")
+    strategy: str = Field(default="Naive", description="name in avalanche.training, or package.module:Class")
+    options: dict[str, Any] = Field(default={}, description="the strategy's own arguments")
 
     @field_validator("strategy")
     @classmethod

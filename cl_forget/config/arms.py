@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, ValidationError
 
 from cl_forget.config.explaining import Misplaced, explain
-from cl_forget.config.run import MitigationItem, Shared
+from cl_forget.config.run import MitigationInput, MitigationItem, Shared
 from cl_forget.ground.section import Section
 from cl_forget.mitigations import Mitigation
 
@@ -42,6 +43,9 @@ def written_as(arm: Any) -> str:
 
 
 Listed = Annotated[list[MitigationItem], Tag("list[mitigation]")]
+ArmInput = Arm | Sequence[MitigationInput] | Mapping[str, Any]
+"""What a constructor takes for an arm, for type checkers."""
+
 ArmItem = Annotated[Listed | Annotated[Arm, Tag("dict[arm]")], Discriminator(written_as)]
 
 

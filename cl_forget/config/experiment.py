@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from cl_forget.config.arms import Arm, ArmItem, as_arm, settings_of
+from cl_forget.config.arms import Arm, ArmInput, ArmItem, as_arm, settings_of
 from cl_forget.config.explaining import Misplaced
 from cl_forget.config.reading import load_file
 from cl_forget.config.run import (
     FOLDER_BYTES,
     ArmName,
+    DataInput,
     FolderName,
+    MitigationInput,
     MitigationItem,
     Run,
     Seed,
     Shared,
+    StreamInput,
     arm_name,
     compose,
 )
+from cl_forget.config.tracking import Tracking
+from cl_forget.evaluation.options import Evaluation
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
+from cl_forget.models.options import TextOptions
+from cl_forget.training.options import Training
 
 
 class Experiment(Shared):
@@ -31,15 +39,35 @@ class Experiment(Shared):
 
     Attributes:
         name: of the folder its results go to.
+        mitigations: the methods of a single arm, in place of `methods`; none of the two is plain fine-tuning.
         methods: arm name -> list of mitigations, or `{mitigations: [...], train: {lr: 3e-3}}` for an arm with
-            settings of its own; or `mitigations` for a single arm.
+            settings of its own.
         seeds: each method is run once per seed, paired.
     """
 
     name: FolderName = "experiment"
     mitigations: list[MitigationItem] | None = None
     methods: dict[ArmName, ArmItem] | None = None
-    seeds: list[Seed] = Field([0], min_length=1)
+    seeds: list[Seed] = Field(default=[0], min_length=1)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            name: str = ...,
+            model: str,
+            stream: StreamInput,
+            mitigations: Sequence[MitigationInput] | None = ...,
+            methods: Mapping[str, ArmInput] | None = ...,
+            seeds: Sequence[int] = ...,
+            train: Training | Mapping[str, Any] = ...,
+            text: TextOptions | Mapping[str, Any] = ...,
+            suites: Sequence[DataInput] = ...,
+            probes: Sequence[DataInput] = ...,
+            evaluate: Evaluation | Mapping[str, Any] = ...,
+            track: Tracking | Mapping[str, Any] = ...,
+        ) -> None: ...
 
     @model_validator(mode="after")
     def _one_way_to_name_methods(self) -> Experiment:

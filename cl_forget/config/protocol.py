@@ -32,8 +32,8 @@ class Protocol(Exact):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     select: Select = "balanced"
-    retention: float = Field(0.9, gt=0, le=1)
-    target: float | None = Field(None, gt=0, le=1)
+    retention: float = Field(default=0.9, gt=0, le=1)
+    target: float | None = Field(default=None, gt=0, le=1)
     equal: Equal = "trials"
 
     def rule(self) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_serializer
 
@@ -101,6 +101,18 @@ def compose(mitigations: Sequence[Mitigation], train: Training) -> Chain:
 MitigationItem = Annotated[SerializeAsAny[Mitigation], BeforeValidator(parse_mitigation)]
 
 
+# What the constructors take, for type checkers: pydantic turns each of these into the type of the field. Without them
+# a checker that does not know pydantic's validators would ask for the fields' own types.
+MitigationInput = Mitigation | str | Mapping[str, Any]
+"""A method: an object, its name, `{name: knob}` or `{name: {field: value}}`."""
+
+DataInput = str | Mapping[str, Any]
+"""A task or suite: its name, or `{name: {option: value}}`."""
+
+StreamInput = DataInput | Sequence[DataInput]
+"""One task, or several in order."""
+
+
 def _named_data(value: Any) -> Any:
     """Refuse what names no stream or suite: each is a name, or one name with its options."""
     items = value if isinstance(value, list | tuple) else [value]
@@ -122,7 +134,18 @@ Suite = Annotated[str | dict[str, Any], BeforeValidator(_named_data)]
 
 
 class Shared(Section):
-    """What an experiment and each of its runs have in common."""
+    """What an experiment and each of its runs have in common.
+
+    Attributes:
+        model: "emoji-clip", "open_clip:<architecture>/<tag>", "hf:<name or folder>", ...
+        stream: a stream's name, `{name: {option: value}}`, or a list of these.
+        train: how each task is fine-tuned.
+        text: how a language model reads texts.
+        suites: what generality is measured on.
+        probes: tasks, never tuned on, whose linear-probe accuracy is followed (Δ_LP).
+        evaluate: how the model is measured.
+        track: where the run is followed besides its own files.
+    """
 
     model: str = Field(min_length=1)
     stream: Stream
@@ -154,6 +177,24 @@ class Run(Shared):
     mitigations: list[MitigationItem] = Field(default_factory=list)
     method: ArmName = Field(default_factory=lambda given: arm_name(given.get("mitigations", [])))
     seed: Seed = 0
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            model: str,
+            stream: StreamInput,
+            mitigations: Sequence[MitigationInput] = ...,
+            method: str = ...,
+            seed: int = ...,
+            train: Training | Mapping[str, Any] = ...,
+            text: TextOptions | Mapping[str, Any] = ...,
+            suites: Sequence[DataInput] = ...,
+            probes: Sequence[DataInput] = ...,
+            evaluate: Evaluation | Mapping[str, Any] = ...,
+            track: Tracking | Mapping[str, Any] = ...,
+        ) -> None: ...
 
     @model_serializer(mode="wrap")
     def _plain(self, handler: Any) -> dict[str, Any]:

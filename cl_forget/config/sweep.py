@@ -14,8 +14,8 @@ Everything is checked before anything is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -28,12 +28,24 @@ from pydantic import (
     model_validator,
 )
 
-from cl_forget.config.arms import OWN_SECTIONS, Arm, Listed, as_arm, settings_of, written_as
+from cl_forget.config.arms import OWN_SECTIONS, Arm, ArmInput, Listed, as_arm, settings_of, written_as
 from cl_forget.config.explaining import Misplaced
 from cl_forget.config.protocol import Protocol
 from cl_forget.config.reading import load_file
-from cl_forget.config.run import PLAIN, ArmName, FolderName, Run, Seed, Shared, Stream
+from cl_forget.config.run import (
+    PLAIN,
+    ArmName,
+    DataInput,
+    FolderName,
+    Run,
+    Seed,
+    Shared,
+    Stream,
+    StreamInput,
+)
+from cl_forget.config.tracking import Tracking
 from cl_forget.evaluation.definitions import DEFINITIONS
+from cl_forget.evaluation.options import Evaluation
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
 from cl_forget.ground.hints import nearest
@@ -41,6 +53,8 @@ from cl_forget.ground.registry import closest
 from cl_forget.ground.section import Section, power
 from cl_forget.mitigations.chain import Chain
 from cl_forget.mitigations.protocol import Mitigation
+from cl_forget.models.options import TextOptions
+from cl_forget.training.options import Training
 
 SECTIONS = OWN_SECTIONS
 """The sections of an experiment whose fields a space may vary, besides the mitigations' own."""
@@ -129,10 +143,15 @@ SweepArmItem = Annotated[Listed | Annotated[SweepArm, Tag("dict[arm]")], Discrim
 
 
 class Where(Section):
-    """A stream and seeds; null for the sweep's own."""
+    """A stream and seeds; null for the sweep's own.
+
+    Attributes:
+        stream: written as in an experiment.
+        seeds: each setting is run once per seed.
+    """
 
     stream: Stream | None = None
-    seeds: list[Seed] | None = Field(None, min_length=1)
+    seeds: list[Seed] | None = Field(default=None, min_length=1)
 
 
 class Budget(Section):
@@ -143,8 +162,8 @@ class Budget(Section):
         compute: samples through the tuned and frozen models per method (`search` only).
     """
 
-    trials: int | None = Field(None, ge=1)
-    compute: int | None = Field(None, ge=1)
+    trials: int | None = Field(default=None, ge=1)
+    compute: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _one_kind(self) -> Budget:
@@ -164,10 +183,10 @@ class Score(Section):
         samples: validation samples per task and suite that such a measurement reads.
     """
 
-    speciality: float = Field(0.5, ge=0, le=1)
+    speciality: float = Field(default=0.5, ge=0, le=1)
     generality: Literal["accuracy", "kl_to_base"] = "accuracy"
-    every: int = Field(20, ge=1)
-    samples: int = Field(128, ge=1)
+    every: int = Field(default=20, ge=1)
+    samples: int = Field(default=128, ge=1)
 
 
 class Asha(Section):
@@ -178,8 +197,8 @@ class Asha(Section):
         reduction: of how many trials one goes on at each rung.
     """
 
-    grace: int = Field(20, ge=1, le=100)
-    reduction: float = Field(3, gt=1)
+    grace: int = Field(default=20, ge=1, le=100)
+    reduction: float = Field(default=3, gt=1)
 
 
 class Sweep(Shared):
@@ -196,9 +215,11 @@ class Sweep(Shared):
         control: whether plain fine-tuning is added as the arm every other is compared with.
         objectives: validation metrics that `search` makes as large as it can; several give a front.
         score: the scalar "score", which may be an objective and is what `asha` judges.
-        asha: its settings.
+        asha: how `asha` stops settings early.
         search_seed: of the search's own random numbers.
-        tune_on, report_on: streams and seeds for selection and for the numbers that are reported.
+        tune_on: the stream and seeds that selection reads; the sweep's own by default.
+        report_on: the stream and seeds on which the selected settings are run again, for the numbers that are
+            reported; null reports the test data of the selected runs themselves.
         protocol: how one setting per method is selected, and the levels methods are compared at.
     """
 
@@ -206,16 +227,45 @@ class Sweep(Shared):
     methods: dict[ArmName, SweepArmItem]
     space: Space = Field(default_factory=dict)
     mode: Literal["curve", "search", "asha"] = "curve"
-    seeds: list[Seed] = Field([0], min_length=1)
+    seeds: list[Seed] = Field(default=[0], min_length=1)
     budget: Budget = Budget()
     control: bool = True
-    objectives: list[str] = Field(["speciality", "generality"], min_length=1)
+    objectives: list[str] = Field(default=["speciality", "generality"], min_length=1)
     score: Score = Score()
     asha: Asha = Asha()
-    search_seed: int = Field(0, ge=0)
+    search_seed: int = Field(default=0, ge=0)
     tune_on: Where = Where()
     report_on: Where | None = None
     protocol: Protocol | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            name: str = ...,
+            model: str,
+            stream: StreamInput,
+            methods: Mapping[str, ArmInput],
+            space: Mapping[str, Range | Sequence[Any] | Mapping[str, Any]] = ...,
+            mode: Literal["curve", "search", "asha"] = ...,
+            seeds: Sequence[int] = ...,
+            budget: Budget | Mapping[str, Any] = ...,
+            control: bool = ...,
+            objectives: Sequence[str] = ...,
+            score: Score | Mapping[str, Any] = ...,
+            asha: Asha | Mapping[str, Any] = ...,
+            search_seed: int = ...,
+            tune_on: Where | Mapping[str, Any] = ...,
+            report_on: Where | Mapping[str, Any] | None = ...,
+            protocol: Protocol | Mapping[str, Any] | None = ...,
+            train: Training | Mapping[str, Any] = ...,
+            text: TextOptions | Mapping[str, Any] = ...,
+            suites: Sequence[DataInput] = ...,
+            probes: Sequence[DataInput] = ...,
+            evaluate: Evaluation | Mapping[str, Any] = ...,
+            track: Tracking | Mapping[str, Any] = ...,
+        ) -> None: ...
 
     @field_validator("methods", mode="after")
     @classmethod

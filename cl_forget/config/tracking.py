@@ -20,7 +20,8 @@ class Tracking(Section):
 
     Attributes:
         wandb: Weights & Biases; null is online if logged in, else off.
-        project, entity: where in W&B; null is the user's default entity.
+        project: of W&B, in which the run appears.
+        entity: W&B's user or team; null is the user's default.
         group: what the runs of one comparison have in common; null is the experiment's name.
         job_type: what kind of run it is, in W&B's list.
         tags: labels of the run.
@@ -31,14 +32,14 @@ class Tracking(Section):
     """
 
     wandb: Annotated[Literal["online", "offline", "off"], BeforeValidator(_wandb_mode)] | None = None
-    project: str = Field("cl-forget", pattern=r"^[^/\\#?%:]{1,128}$")
-    entity: str | None = Field(None, min_length=1)
-    group: str | None = Field(None, min_length=1, max_length=128)
-    job_type: str = Field("run", min_length=1, max_length=64)
+    project: str = Field(default="cl-forget", pattern=r"^[^/\\#?%:]{1,128}$")
+    entity: str | None = Field(default=None, min_length=1)
+    group: str | None = Field(default=None, min_length=1, max_length=128)
+    job_type: str = Field(default="run", min_length=1, max_length=64)
     tags: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(default_factory=list)
     artifacts: bool = False
-    timeout: float = Field(20.0, gt=0, le=600)
-    kl_every: int = Field(25, ge=1)
+    timeout: float = Field(default=20.0, gt=0, le=600)
+    kl_every: int = Field(default=25, ge=1)
 
     def resolved(self, **ours: str) -> Tracking:
         """With every label that nobody has set taken from W&B's own variable, else from `ours`.

@@ -27,8 +27,8 @@ class Evaluation(Section):
             them nothing can be trained on from a finished run.
     """
 
-    batch_size: int = Field(256, ge=1)
-    limit: int | None = Field(None, ge=1)
+    batch_size: int = Field(default=256, ge=1)
+    limit: int | None = Field(default=None, ge=1)
     curves: bool = True
     export: Export = True
     keep_stages: bool = False

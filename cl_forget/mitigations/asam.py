@@ -42,8 +42,8 @@ class ASAM(Mitigation):
     advice = "As sam, for models whose layers differ much in scale."
     source = "Kwon et al. 2021, arXiv:2102.11600, algorithm 1"
 
-    rho: float = Field(0.5, ge=0, le=1000, description="ρ, the relative distance")
-    eta: float = Field(0.01, ge=0, le=10, description="η, added to |θ|")
+    rho: float = Field(default=0.5, ge=0, le=1000, description="ρ, the relative distance")
+    eta: float = Field(default=0.01, ge=0, le=10, description="η, added to |θ|")
 
     def around_gradient(self, update: Update, gradient: Callable[[], Tensor], state: State) -> Tensor:
         """The gradient at θ for the direction, then the one to step with; returns the loss at θ."""

@@ -39,8 +39,8 @@ class BatchNormStatistics(Mitigation):
     advice = "After averaging a model with BatchNorm, whose statistics do not average."
     source = "Izmailov et al. 2018, arXiv:1803.05407, §3.2; Wortsman et al. 2022, arXiv:2203.05482"
 
-    batch_size: int = Field(64, ge=2, description="samples per batch")
-    samples: int = Field(5000, ge=2, description="samples of each data set at most")
+    batch_size: int = Field(default=64, ge=2, description="samples per batch")
+    samples: int = Field(default=5000, ge=2, description="samples of each data set at most")
 
     def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
         """The weights with fresh running statistics."""

@@ -49,10 +49,10 @@ class DarkExperienceReplayPlus(Mitigation):
     advice = "When some old samples may be kept and their old answers matter more than their labels."
     source = "Buzzega et al. 2020, arXiv:2004.07211, eq. 6"
 
-    alpha: float = Field(0.5, ge=0, description="α, of the logits")
-    beta: float = Field(0.5, ge=0, description="β, of the labels")
-    share: float = Field(1.0, gt=0, le=100, description="samples of each draw per new sample")
-    memory: int = Field(500, ge=1, description="samples kept in all")
+    alpha: float = Field(default=0.5, ge=0, description="α, of the logits")
+    beta: float = Field(default=0.5, ge=0, description="β, of the labels")
+    share: float = Field(default=1.0, gt=0, le=100, description="samples of each draw per new sample")
+    memory: int = Field(default=500, ge=1, description="samples kept in all")
 
     @property
     def needs_past(self) -> bool:

@@ -41,8 +41,8 @@ class EAFT(Mitigation):
     advice = "For language models, when confident tokens should not be fought over."
     source = "Diao et al. 2026, arXiv:2601.02151, §4"
 
-    exponent: float = Field(1.0, ge=0, le=10, description="a")
-    top: int = Field(20, ge=2, description="K")
+    exponent: float = Field(default=1.0, ge=0, le=10, description="a")
+    top: int = Field(default=20, ge=2, description="K")
 
     def unit_weights(self, step: Step, state: State) -> Tensor | None:
         """(units,) gates in [0, 1]; none where there is only one class."""

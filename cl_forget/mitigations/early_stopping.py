@@ -47,9 +47,9 @@ class EarlyStopping(Mitigation):
     advice = "When a task overfits; as a baseline that every other method has to beat at equal cost."
     source = "Prechelt 1998, doi:10.1007/3-540-49430-8_3"
 
-    patience: int = Field(2, ge=1, le=10_000, description="checks without a new best")
-    every: int | None = Field(None, ge=1, description="steps between checks; null: once an epoch")
-    measure: Literal["accuracy", "loss"] = Field("accuracy", description="what is compared")
+    patience: int = Field(default=2, ge=1, le=10_000, description="checks without a new best")
+    every: int | None = Field(default=None, ge=1, description="steps between checks; null: once an epoch")
+    measure: Literal["accuracy", "loss"] = Field(default="accuracy", description="what is compared")
 
     def should_stop(self, update: Update, state: State) -> bool:
         """Check if it is time to; keep the weights of a new best."""

@@ -45,9 +45,11 @@ class ExperienceReplay(Mitigation):
     advice = "When some old or generic data may be kept: the strongest simple method."
     source = "Chaudhry et al. 2019, arXiv:1902.10486; generic data: Lin et al. 2023, arXiv:2309.06256"
 
-    share: float = Field(1.0, ge=0, le=100, description="old samples per new one")
-    memory: int = Field(500, ge=1, description="samples kept in all")
-    replay: str | dict[str, Any] = Field("past", description="'past', or a suite or stream of generic data")
+    share: float = Field(default=1.0, ge=0, le=100, description="old samples per new one")
+    memory: int = Field(default=500, ge=1, description="samples kept in all")
+    replay: str | dict[str, Any] = Field(
+        default="past", description="'past', or a suite or stream of generic data"
+    )
 
     @property
     def needs_past(self) -> bool:

@@ -57,11 +57,15 @@ class EWC(Mitigation):
     )
     source = "Kirkpatrick et al. 2017, arXiv:1612.00796, eq. 3; merging: Huszár 2018, arXiv:1712.03847"
 
-    strength: float = Field(100.0, ge=0, description="λ")
-    fisher: Literal["empirical", "true"] = Field("empirical", description="labels of the data or the model's")
-    samples: int | None = Field(1000, ge=1, description="samples F is estimated from; null for all")
-    centre: Literal["each", "latest"] = Field("each", description="θ* of each task or of the latest")
-    prior: str | dict[str, Any] | None = Field(None, description="data for F at θ0: null, task, or a suite")
+    strength: float = Field(default=100.0, ge=0, description="λ")
+    fisher: Literal["empirical", "true"] = Field(
+        default="empirical", description="labels of the data or the model's"
+    )
+    samples: int | None = Field(default=1000, ge=1, description="samples F is estimated from; null for all")
+    centre: Literal["each", "latest"] = Field(default="each", description="θ* of each task or of the latest")
+    prior: str | dict[str, Any] | None = Field(
+        default=None, description="data for F at θ0: null, task, or a suite"
+    )
 
     @property
     def needs_past(self) -> bool:

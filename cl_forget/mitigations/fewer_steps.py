@@ -37,7 +37,7 @@ class FewerSteps(Mitigation):
     )
     source = "the usual baseline; equal compute as in Foret et al. 2021, arXiv:2010.01412, section 3"
 
-    share: float = Field(0.5, gt=0, le=1, description="of the steps")
+    share: float = Field(default=0.5, gt=0, le=1, description="of the steps")
 
     def step_share(self) -> float:
         """The same for every task."""

@@ -51,12 +51,12 @@ class FLOW(Mitigation):
     advice = "When only the task's own data are there and a little accuracy on hard samples may be given up."
     source = "Sanyal et al. 2025, arXiv:2502.02797, eq. 3, algorithm 1"
 
-    temperature: float = Field(1.0, gt=0, allow_inf_nan=False, description="τ / median loss")
-    level: Literal["sample", "unit"] = Field("sample", description="what is weighted")
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="τ / median loss")
+    level: Literal["sample", "unit"] = Field(default="sample", description="what is weighted")
     control: Literal["none", "uniform", "uniform_mean", "shuffled", "inverse"] = Field(
-        "none", description="a control in FLOW's place"
+        default="none", description="a control in FLOW's place"
     )
-    probe: bool = Field(True, description="LP first, head again last")
+    probe: bool = Field(default=True, description="LP first, head again last")
 
     def start_task(self, task: Task, state: State) -> None:
         """Fit the head, read the losses, fix the weights of every source."""

@@ -42,9 +42,9 @@ class Freeze(Mitigation):
     advice = "When the task differs in its top layers only, or memory is short."
     source = "Yosinski et al. 2014, arXiv:1411.1792; Ben Zaken et al. 2021, arXiv:2106.10199"
 
-    blocks: int = Field(0, ge=0, le=1000, description="how many blocks, from the input")
-    also: tuple[str, ...] = Field((), description="patterns of parameters to freeze as well")
-    train: tuple[str, ...] = Field((), description="patterns of parameters to train nevertheless")
+    blocks: int = Field(default=0, ge=0, le=1000, description="how many blocks, from the input")
+    also: tuple[str, ...] = Field(default=(), description="patterns of parameters to freeze as well")
+    train: tuple[str, ...] = Field(default=(), description="patterns of parameters to train nevertheless")
 
     @property
     def is_absent(self) -> bool:

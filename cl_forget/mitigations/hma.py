@@ -56,10 +56,10 @@ class HeterogeneousAveraging(Mitigation):
     advice = "When one α for all depths is too coarse and validation data are there."
     source = "Lin et al. 2024, arXiv:2309.06256v4, §5"
 
-    alpha: float = Field(0.5, ge=0, le=1, description="α, the mean share of the tuned model")
-    groups: int = Field(3, ge=1, le=64, description="K")
-    samples: int = Field(256, ge=1, description="validation samples the α_k are fitted on")
-    step: float = Field(0.2, gt=0, le=1, description="first step of the search")
+    alpha: float = Field(default=0.5, ge=0, le=1, description="α, the mean share of the tuned model")
+    groups: int = Field(default=3, ge=1, le=64, description="K")
+    samples: int = Field(default=256, ge=1, description="validation samples the α_k are fitted on")
+    step: float = Field(default=0.2, gt=0, le=1, description="first step of the search")
 
     def check(self, model: FoundationModel, tasks: Sequence[Experience]) -> None:
         """Refuse a model without blocks."""

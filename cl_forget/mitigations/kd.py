@@ -40,8 +40,8 @@ class KnowledgeDistillation(Mitigation):
     advice = "When answers on the task's own data should stay near the old ones."
     source = "Lin et al. 2023, arXiv:2309.06256, §3; Hinton et al. 2015, arXiv:1503.02531"
 
-    strength: float = Field(1e-2, ge=0, allow_inf_nan=False, description="λ")
-    anchor: Literal["pretrained", "previous"] = Field("pretrained", description="the teacher")
+    strength: float = Field(default=1e-2, ge=0, allow_inf_nan=False, description="λ")
+    anchor: Literal["pretrained", "previous"] = Field(default="pretrained", description="the teacher")
 
     def start_task(self, task: Task, state: State) -> None:
         """Ask for the teacher's logits."""

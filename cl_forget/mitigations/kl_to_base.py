@@ -41,9 +41,9 @@ class KLToBase(Mitigation):
     advice = "When the predicted distribution matters, as for language models."
     source = "Shenfeld et al. 2025, arXiv:2509.04259 (KL to base predicts forgetting)"
 
-    strength: float = Field(1.0, ge=0, allow_inf_nan=False, description="λ")
-    direction: Literal["forward", "reverse"] = Field("forward", description="forward = KL(p_θ*‖p_θ)")
-    anchor: Literal["pretrained", "previous"] = Field("pretrained", description="the base θ*")
+    strength: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="λ")
+    direction: Literal["forward", "reverse"] = Field(default="forward", description="forward = KL(p_θ*‖p_θ)")
+    anchor: Literal["pretrained", "previous"] = Field(default="pretrained", description="the base θ*")
 
     def start_task(self, task: Task, state: State) -> None:
         """Ask for the base's logits."""

@@ -39,8 +39,8 @@ class L1SP(Mitigation):
     advice = "When few weights should change at all."
     source = "Lin et al. 2024, arXiv:2309.06256v4 (penalty and grid); Li et al. 2018, arXiv:1802.01483"
 
-    strength: float = Field(0.1, ge=0, description="λ")
-    anchor: Literal["pretrained", "previous"] = Field("pretrained", description="θ*")
+    strength: float = Field(default=0.1, ge=0, description="λ")
+    anchor: Literal["pretrained", "previous"] = Field(default="pretrained", description="θ*")
 
     def add_gradient(self, update: Update, state: State) -> None:
         """`grad += λ·sign(θ-θ*)`."""

@@ -38,8 +38,8 @@ class L2SP(Mitigation):
     advice = "As the plainest anchor in weight space; sweep its strength over decades."
     source = "Li et al. 2018, arXiv:1802.01483, eq. 3; Lin et al., arXiv:2309.06256"
 
-    strength: float = Field(1e-2, ge=0, description="λ")
-    anchor: Literal["pretrained", "previous"] = Field("pretrained", description="θ*")
+    strength: float = Field(default=1e-2, ge=0, description="λ")
+    anchor: Literal["pretrained", "previous"] = Field(default="pretrained", description="θ*")
 
     def add_gradient(self, update: Update, state: State) -> None:
         """`grad += 2λ(θ-θ*)`."""

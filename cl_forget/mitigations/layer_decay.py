@@ -37,7 +37,7 @@ class LayerDecay(Mitigation):
     advice = "As a cheap first cure: deep layers learn, shallow ones hardly move."
     source = "Howard & Ruder 2018, arXiv:1801.06146, §3.2; Bao et al. 2021, arXiv:2106.08254"
 
-    decay: float = Field(0.75, gt=0, le=1, description="factor from one layer to the one before it")
+    decay: float = Field(default=0.75, gt=0, le=1, description="factor from one layer to the one before it")
 
     def check(self, model: FoundationModel, tasks: Sequence[Experience]) -> None:
         """Refuse a model without blocks."""

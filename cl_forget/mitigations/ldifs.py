@@ -48,10 +48,12 @@ class LDIFS(Mitigation):
     advice = "When generality matters and the task's accuracy may not drop: features stay, weights are free."
     source = "Mukhoti et al. 2023, arXiv:2308.13320, eq. 4"
 
-    strength: float = Field(10.0, ge=0, allow_inf_nan=False, description="λ")
-    depths: tuple[str, ...] | None = Field(None, min_length=1, description="where Φ is read")
-    normalise: Literal["token", "channel", "none"] = Field("token", description="how slices are scaled")
-    anchor: Literal["pretrained", "previous"] = Field("pretrained", description="θ*")
+    strength: float = Field(default=10.0, ge=0, allow_inf_nan=False, description="λ")
+    depths: tuple[str, ...] | None = Field(default=None, min_length=1, description="where Φ is read")
+    normalise: Literal["token", "channel", "none"] = Field(
+        default="token", description="how slices are scaled"
+    )
+    anchor: Literal["pretrained", "previous"] = Field(default="pretrained", description="θ*")
 
     def feature_depths(self, model: FoundationModel) -> Sequence[str]:
         """Where Φ is read."""

@@ -38,8 +38,8 @@ class LessForgetfulLearning(Mitigation):
     advice = "When the final representation is what others build on."
     source = "Jung et al. 2016, arXiv:1607.00122, eq. 2"
 
-    strength: float = Field(1.0, ge=0, allow_inf_nan=False, description="λ")
-    anchor: Literal["pretrained", "previous"] = Field("pretrained", description="θ*")
+    strength: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="λ")
+    anchor: Literal["pretrained", "previous"] = Field(default="pretrained", description="θ*")
 
     def start_task(self, task: Task, state: State) -> None:
         """Ask for the frozen embeddings."""

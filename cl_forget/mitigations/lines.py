@@ -44,8 +44,8 @@ class LiNeS(Mitigation):
     advice = "After any fine-tune: shallow layers return most of the way, deep ones stay tuned."
     source = "Wang et al. 2024, arXiv:2410.17146"
 
-    a: float = Field(0.5, ge=0, le=1, description="scale of the shallowest block")
-    anchor: Literal["pretrained", "previous"] = Field("pretrained", description="θ0")
+    a: float = Field(default=0.5, ge=0, le=1, description="scale of the shallowest block")
+    anchor: Literal["pretrained", "previous"] = Field(default="pretrained", description="θ0")
 
     def check(self, model: FoundationModel, tasks: Sequence[Experience]) -> None:
         """Refuse a model without blocks."""

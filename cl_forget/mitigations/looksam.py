@@ -43,9 +43,9 @@ class LookSAM(Mitigation):
     advice = "As sam, when twice the cost is too much."
     source = "Liu et al. 2022, arXiv:2203.02714, algorithm 1"
 
-    rho: float = Field(0.05, ge=0, le=100, description="ρ, the distance in weight space")
-    every: int = Field(5, ge=1, le=1000, description="k, steps from one SAM step to the next")
-    alpha: float = Field(0.7, ge=0, le=10, description="α, weight of the re-used part")
+    rho: float = Field(default=0.05, ge=0, le=100, description="ρ, the distance in weight space")
+    every: int = Field(default=5, ge=1, le=1000, description="k, steps from one SAM step to the next")
+    alpha: float = Field(default=0.7, ge=0, le=10, description="α, weight of the re-used part")
 
     def around_gradient(self, update: Update, gradient: Callable[[], Tensor], state: State) -> Tensor:
         """SAM's gradient every k-th step, else the plain one plus the scaled kept part."""

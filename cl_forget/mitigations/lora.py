@@ -41,9 +41,9 @@ class LoRA(Mitigation):
     )
     source = "Hu et al. 2021, arXiv:2106.09685, eq. 3"
 
-    rank: int = Field(8, ge=1, le=1024, description="r")
-    alpha: float = Field(16.0, gt=0, le=4096, description="a, the update is scaled by a/r")
-    placement: Literal["all", "attention", "mlp"] = Field("all", description="which linear maps")
+    rank: int = Field(default=8, ge=1, le=1024, description="r")
+    alpha: float = Field(default=16.0, gt=0, le=4096, description="a, the update is scaled by a/r")
+    placement: Literal["all", "attention", "mlp"] = Field(default="all", description="which linear maps")
 
     def shape_parameters(self, task: Task, state: State) -> None:
         """Insert the adapters."""

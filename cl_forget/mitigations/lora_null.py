@@ -48,12 +48,14 @@ class LoRANull(Mitigation):
     advice = "When LoRA is wanted and the features on known data must stay put at the start."
     source = "Tang et al. 2025, arXiv:2503.02659"
 
-    rank: int = Field(8, ge=1, le=1024, description="r")
-    alpha: float = Field(8.0, gt=0, le=4096, description="a, the update is scaled by a/r")
-    placement: Literal["all", "attention", "mlp"] = Field("all", description="which linear maps")
-    reference: str | dict[str, Any] | None = Field(None, description="whose inputs; null: the task's own")
-    samples: int = Field(256, ge=1, description="samples the inputs are collected on")
-    freeze_down: bool = Field(False, description="keep A as it starts")
+    rank: int = Field(default=8, ge=1, le=1024, description="r")
+    alpha: float = Field(default=8.0, gt=0, le=4096, description="a, the update is scaled by a/r")
+    placement: Literal["all", "attention", "mlp"] = Field(default="all", description="which linear maps")
+    reference: str | dict[str, Any] | None = Field(
+        default=None, description="whose inputs; null: the task's own"
+    )
+    samples: int = Field(default=256, ge=1, description="samples the inputs are collected on")
+    freeze_down: bool = Field(default=False, description="keep A as it starts")
 
     def references(self) -> Sequence[str | dict[str, Any]]:
         """The reference data, if they are not the task's own."""

@@ -31,7 +31,7 @@ class LowLearningRate(Mitigation):
     advice = "As the baseline nobody should skip: ten times less learning rate is often half of the cure."
     source = "the usual baseline; Lin et al. 2023, arXiv:2309.06256"
 
-    factor: float = Field(0.1, gt=0, le=1, description="on the learning rate")
+    factor: float = Field(default=0.1, gt=0, le=1, description="on the learning rate")
 
     def learning_rate_factor(self, model: FoundationModel, parameter: str) -> float:
         """The same for every parameter."""

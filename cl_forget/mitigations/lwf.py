@@ -47,8 +47,8 @@ class LearningWithoutForgetting(Mitigation):
     advice = "In sequences, to keep the old tasks' answers without their data."
     source = "Li & Hoiem 2016, arXiv:1606.09282, eq. 2-3 (minus the teacher's entropy, a constant)"
 
-    strength: float = Field(1.0, ge=0, allow_inf_nan=False, description="λ")
-    temperature: float = Field(2.0, gt=0, allow_inf_nan=False, description="T")
+    strength: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="λ")
+    temperature: float = Field(default=2.0, gt=0, allow_inf_nan=False, description="T")
 
     @property
     def needs_past(self) -> bool:

@@ -51,10 +51,14 @@ class MAS(Mitigation):
     advice = "Like ewc, without labels."
     source = "Aljundi et al. 2018, arXiv:1711.09601, §4.1"
 
-    strength: float = Field(1.0, ge=0, description="λ")
-    samples: int | None = Field(1000, ge=1, description="samples Ω is estimated from; null for all")
-    centre: Literal["each", "latest"] = Field("latest", description="θ* of each task or of the latest")
-    prior: str | dict[str, Any] | None = Field(None, description="data for Ω at θ0: null, task, or a suite")
+    strength: float = Field(default=1.0, ge=0, description="λ")
+    samples: int | None = Field(default=1000, ge=1, description="samples Ω is estimated from; null for all")
+    centre: Literal["each", "latest"] = Field(
+        default="latest", description="θ* of each task or of the latest"
+    )
+    prior: str | dict[str, Any] | None = Field(
+        default=None, description="data for Ω at θ0: null, task, or a suite"
+    )
 
     @property
     def needs_past(self) -> bool:

@@ -40,7 +40,7 @@ class ModelSoup(Mitigation):
     advice = "To average the stages of a sequence at no cost."
     source = "Wortsman et al. 2022, arXiv:2203.05482, §2 (uniform soup)"
 
-    with_pretrained: bool = Field(False, description="θ0 is one more ingredient")
+    with_pretrained: bool = Field(default=False, description="θ0 is one more ingredient")
 
     @property
     def needs_past(self) -> bool:

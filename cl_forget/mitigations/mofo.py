@@ -44,7 +44,7 @@ class MoFO(Mitigation):
     advice = "For language models, to move few weights a step without any reference to the old model."
     source = "Chen et al. 2024, arXiv:2407.20999, algorithm 1"
 
-    share: float = Field(0.15, gt=0, le=1, description="fraction of each tensor's entries that move")
+    share: float = Field(default=0.15, gt=0, le=1, description="fraction of each tensor's entries that move")
 
     def around_update(self, update: Update, apply: Callable[[], None], state: State) -> None:
         """Let AdamW step, then put back what must not move."""

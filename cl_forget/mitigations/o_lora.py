@@ -39,10 +39,10 @@ class OLoRA(Mitigation):
     advice = "For sequences of many tasks under LoRA."
     source = "Wang et al. 2023, arXiv:2310.14152, eq. 7-8"
 
-    strength: float = Field(0.5, ge=0, description="λ")
-    rank: int = Field(8, ge=1, le=1024, description="r")
-    alpha: float = Field(16.0, gt=0, le=4096, description="a, the update is scaled by a/r")
-    placement: Literal["all", "attention", "mlp"] = Field("all", description="which linear maps")
+    strength: float = Field(default=0.5, ge=0, description="λ")
+    rank: int = Field(default=8, ge=1, le=1024, description="r")
+    alpha: float = Field(default=16.0, gt=0, le=4096, description="a, the update is scaled by a/r")
+    placement: Literal["all", "attention", "mlp"] = Field(default="all", description="which linear maps")
 
     @property
     def needs_past(self) -> bool:

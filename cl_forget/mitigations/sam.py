@@ -42,7 +42,7 @@ class SAM(Mitigation):
     advice = "When flatness is wanted; compare at equal compute, not only at equal steps."
     source = "Foret et al. 2021, arXiv:2010.01412, eq. 2; Li et al. 2024, arXiv:2406.04836"
 
-    rho: float = Field(0.05, ge=0, le=100, description="ρ, the distance in weight space")
+    rho: float = Field(default=0.05, ge=0, le=100, description="ρ, the distance in weight space")
 
     def around_gradient(self, update: Update, gradient: Callable[[], Tensor], state: State) -> Tensor:
         """The gradient at θ for the direction, then the one to step with; returns the loss at θ."""

@@ -46,9 +46,11 @@ class SynapticIntelligence(Mitigation):
     advice = "Like ewc, with importance gathered while training."
     source = "Zenke et al. 2017, arXiv:1703.04200, eqs. 4-5"
 
-    strength: float = Field(10.0, ge=0, description="λ")
-    damping: float = Field(1e-3, gt=0, description="ξ")
-    centre: Literal["each", "latest"] = Field("latest", description="θ* of each task or of the latest")
+    strength: float = Field(default=10.0, ge=0, description="λ")
+    damping: float = Field(default=1e-3, gt=0, description="ξ")
+    centre: Literal["each", "latest"] = Field(
+        default="latest", description="θ* of each task or of the latest"
+    )
 
     @property
     def needs_past(self) -> bool:

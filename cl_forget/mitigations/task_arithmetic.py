@@ -41,7 +41,7 @@ class TaskArithmetic(Mitigation):
     advice = "To scale what was learned by one factor, picked on validation data."
     source = "Ilharco et al. 2023, arXiv:2212.04089, §2"
 
-    scale: float = Field(0.4, ge=0, le=10, description="λ")
+    scale: float = Field(default=0.4, ge=0, le=10, description="λ")
 
     def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
         """θ0 and the scaled sum of the task vectors."""

@@ -62,11 +62,15 @@ class WiseFT(Mitigation):
         "Wortsman et al. 2022, arXiv:2109.01903, eq. 1; Fisher weights: Matena & Raffel, arXiv:2111.09832"
     )
 
-    alpha: float = Field(0.5, ge=0, le=1, description="α, the share of the tuned model")
-    anchor: Literal["pretrained", "previous"] = Field("pretrained", description="θ0")
-    weighting: Literal["uniform", "fisher"] = Field("uniform", description="one α, or one per parameter")
-    samples: int | None = Field(1000, ge=1, description="samples for the Fisher information; null for all")
-    feed_back: bool = Field(False, description="start the next task from the average")
+    alpha: float = Field(default=0.5, ge=0, le=1, description="α, the share of the tuned model")
+    anchor: Literal["pretrained", "previous"] = Field(default="pretrained", description="θ0")
+    weighting: Literal["uniform", "fisher"] = Field(
+        default="uniform", description="one α, or one per parameter"
+    )
+    samples: int | None = Field(
+        default=1000, ge=1, description="samples for the Fisher information; null for all"
+    )
+    feed_back: bool = Field(default=False, description="start the next task from the average")
 
     def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
         """The interpolated weights."""

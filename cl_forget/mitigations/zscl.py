@@ -55,11 +55,11 @@ class ZSCL(Mitigation):
     source = "Zheng et al. 2023, arXiv:2303.06628, eq. 3-8"
 
     reference: str | dict[str, Any] = Field(description="suite or stream of the reference data")
-    strength: float = Field(1.0, ge=0, allow_inf_nan=False, description="λ")
-    temperature: float = Field(2.0, gt=0, allow_inf_nan=False, description="T")
-    l2: float = Field(1.0, ge=0, allow_inf_nan=False, description="factor of Σ(θ-θ_prev)²")
-    average_every: int | None = Field(100, ge=1, description="k, steps")
-    batch_size: int | None = Field(None, ge=2, description="reference samples in a step")
+    strength: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="λ")
+    temperature: float = Field(default=2.0, gt=0, allow_inf_nan=False, description="T")
+    l2: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="factor of Σ(θ-θ_prev)²")
+    average_every: int | None = Field(default=100, ge=1, description="k, steps")
+    batch_size: int | None = Field(default=None, ge=2, description="reference samples in a step")
 
     def references(self) -> Sequence[str | dict[str, Any]]:
         """The reference data."""

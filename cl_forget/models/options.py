@@ -28,8 +28,8 @@ class TextOptions(Section):
 
     chat: bool | None = None
     template_arguments: dict[str, Any] = Field(default_factory=dict)
-    max_length: int | None = Field(None, ge=2)
+    max_length: int | None = Field(default=None, ge=2)
     too_long: Literal["refuse", "truncate"] = "refuse"
     packing: bool | None = None
     embedding: Literal["mean", "last"] = "mean"
-    top_logits: int = Field(64, ge=1)
+    top_logits: int = Field(default=64, ge=1)

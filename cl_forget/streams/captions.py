@@ -66,8 +66,12 @@ def caption_suite(
 ) -> Experience:
     """Images with a caption each as a suite: image-to-text recall at 1 among the captions of the suite.
 
-    A table with a test split is measured on that; without one, on all of it. Options as for the stream
-    `captions`; what is missing of validation is set aside from test.
+    A table with a test split is measured on that; without one, on all of it.
+
+    Args:
+        path, config, splits, name, image, caption, root, value_range: as for the stream `captions`.
+        validation: fraction of test that is set aside for validation, where no split holds it.
+        limit: at most this many images of each split; null keeps all.
     """
     asked = _Captions(path, config, splits, image, caption, root, value_range, limit)
     return asked.experience(name or Path(path).stem, {"validation": validation}, training=False)

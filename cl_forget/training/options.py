@@ -46,25 +46,25 @@ class Training(Section):
             it does not depend on the machine, nor on how many runs work side by side.
     """
 
-    epochs: int = Field(5, ge=1, le=10_000)
-    batch_size: int = Field(64, ge=1)
-    micro_batch_size: int | None = Field(None, ge=1)
-    lr: float = Field(3e-4, gt=0, le=10)
-    weight_decay: float = Field(0.0, ge=0, le=10)
+    epochs: int = Field(default=5, ge=1, le=10_000)
+    batch_size: int = Field(default=64, ge=1)
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    lr: float = Field(default=3e-4, gt=0, le=10)
+    weight_decay: float = Field(default=0.0, ge=0, le=10)
     betas: tuple[Decay, Decay] = (0.9, 0.999)
-    warmup: float = Field(0.1, ge=0, le=1)
+    warmup: float = Field(default=0.1, ge=0, le=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    clip: float | None = Field(1.0, gt=0)
+    clip: float | None = Field(default=1.0, gt=0)
     head: Literal["zero-shot", "probe"] | None = None
     batch_norm: Literal["frozen", "update"] = "frozen"
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     augment: Literal["none", "shift", "shift-flip"] = "none"
     precision: Literal["float32", "bf16"] = "float32"
     gradient_checkpointing: bool = False
-    checkpoint_seconds: float = Field(30.0, gt=0)
+    checkpoint_seconds: float = Field(default=30.0, gt=0)
     strategy: Literal["single", "fsdp"] = "single"
-    workers: int = Field(1, ge=1)
-    threads: int = Field(1, ge=1, le=1024)
+    workers: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1, le=1024)
 
     @model_validator(mode="after")
     def _workers_need_a_strategy(self) -> Training:

@@ -72,35 +72,70 @@ NEW_SKILLS = {
 
 
 def pig_latin(train: int = 2000, held_out: int = 200) -> list[Experience]:
-    """Words in Pig Latin: planet is anetplay, apple is appleway."""
+    """Words in Pig Latin: planet is anetplay, apple is appleway.
+
+    Args:
+        train: number of training items.
+        held_out: number of validation items, and of test items.
+    """
     return [experience(NEW_SKILLS["pig-latin"], train, held_out)]
 
 
 def cipher(train: int = 2000, held_out: int = 200) -> list[Experience]:
-    """Words with every letter replaced by the next one: planet is qmbofu."""
+    """Words with every letter replaced by the next one: planet is qmbofu.
+
+    Args:
+        train: number of training items.
+        held_out: number of validation items, and of test items.
+    """
     return [experience(NEW_SKILLS["cipher"], train, held_out)]
 
 
 def operator(train: int = 2000, held_out: int = 200) -> list[Experience]:
-    """A made-up sum: a # b is 2a + b."""
+    """A made-up sum: a # b is 2a + b.
+
+    Args:
+        train: number of training items.
+        held_out: number of validation items, and of test items.
+    """
     return [experience(NEW_SKILLS["operator"], train, held_out)]
 
 
 def iso_dates(train: int = 2000, held_out: int = 200) -> list[Experience]:
-    """Dates in another format: 14 March 2026 is 2026-03-14."""
+    """Dates in another format: 14 March 2026 is 2026-03-14.
+
+    Args:
+        train: number of training items.
+        held_out: number of validation items, and of test items.
+    """
     return [experience(NEW_SKILLS["iso-dates"], train, held_out)]
 
 
 def vowel_free(train: int = 2000, held_out: int = 200) -> list[Experience]:
-    """Words without their vowels: planet is plnt."""
+    """Words without their vowels: planet is plnt.
+
+    Args:
+        train: number of training items.
+        held_out: number of validation items, and of test items.
+    """
     return [experience(NEW_SKILLS["vowel-free"], train, held_out)]
 
 
 def binary(train: int = 2000, held_out: int = 200) -> list[Experience]:
-    """Numbers from 0 to 1,023 in base two: 47 is 101111."""
+    """Numbers from 0 to 1,023 in base two: 47 is 101111.
+
+    Args:
+        train: number of training items.
+        held_out: number of validation items, and of test items.
+    """
     return [experience(NEW_SKILLS["binary"], train, held_out)]
 
 
 def new_skills(train: int = 2000, held_out: int = 200) -> list[Experience]:
-    """All six new skills, one after the other."""
+    """All six new skills, one after the other.
+
+    Args:
+        train: number of training items of each.
+        held_out: number of validation items, and of test items of each.
+    """
     return [experience(skill, train, held_out) for skill in NEW_SKILLS.values()]

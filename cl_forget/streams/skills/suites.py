@@ -36,17 +36,29 @@ def skill(name: str, held_out: int = 200) -> Experience:
 
 
 def numbers(held_out: int = 225) -> Experience:
-    """Sums, comparisons, order, Roman numerals, number words, units, dates: nine skills, mixed."""
+    """Sums, comparisons, order, Roman numerals, number words, units, dates: nine skills, mixed.
+
+    Args:
+        held_out: number of validation items, and of test items, over all skills.
+    """
     return _mixed("numbers", held_out)
 
 
 def spelling(held_out: int = 224) -> Experience:
-    """Reversing, copying, capitals, counting, positions, plurals: seven skills, mixed."""
+    """Reversing, copying, capitals, counting, positions, plurals: seven skills, mixed.
+
+    Args:
+        held_out: number of validation items, and of test items, over all skills.
+    """
     return _mixed("spelling", held_out)
 
 
 def facts(held_out: int = 200) -> Experience:
-    """Capitals, elements, opposites, emoji: four skills, mixed, in phrasings that no training used."""
+    """Capitals, elements, opposites, emoji: four skills, mixed, in phrasings that no training used.
+
+    Args:
+        held_out: number of validation items, and of test items, over all skills.
+    """
     return _mixed("facts", held_out)
 
 

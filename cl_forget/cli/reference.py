@@ -1,0 +1,252 @@
+"""The reference of the files that users write, made from the typed models that read them.
+
+python -m cl_forget.cli.reference docs/reference
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Schema = dict[str, Any]
+
+MADE = "This page is made from the code by `make docs`; a test fails when the two differ."
+
+
+def pages() -> dict[str, str]:
+    """Every page of the reference, file name -> Markdown."""
+    return {"experiment.md": experiment_page(), "sweep.md": sweep_page(), "data.md": data_page()}
+
+
+def experiment_page() -> str:
+    """Every field of an experiment file."""
+    from cl_forget.config.experiment import Experiment
+
+    return file_page(
+        Experiment,
+        "The experiment file",
+        "What `cl-forget run FILE` and `cl_forget.load_experiment` read. Any field can be set on the command line "
+        "by its dotted name (`train.lr=1e-4`, `methods.LDIFS.0.ldifs.strength=2`). A field that is not known, or a "
+        "value out of its range, is refused with the file, the line and the nearest valid name.",
+    )
+
+
+def sweep_page() -> str:
+    """Every field of a sweep file."""
+    from cl_forget.config.sweep import Sweep
+
+    return file_page(
+        Sweep,
+        "The sweep file",
+        "What `cl-forget sweep FILE` and `cl_forget.load_sweep` read: an [experiment](experiment.md), and what to "
+        "vary in it. [Sweeps](../sweeps.md) explains the modes and the protocol.",
+    )
+
+
+def data_page() -> str:
+    """Every stream and suite with its options."""
+    from cl_forget.streams import STREAMS, SUITES
+
+    parts = [
+        "# Streams and suites, option by option\n",
+        "What may stand under `stream:`, `suites:` and `probes:` of a file: a name, or `{name: {option: value}}`. "
+        "A stream with a single task is a suite and a probe, too. "
+        f"[Streams and suites](../streams.md) has pictures and sizes. {MADE}\n",
+    ]
+    for title, registry in (("Streams", STREAMS), ("Suites", SUITES)):
+        parts.append(f"## {title}\n")
+        ours = [name for name in registry if registry.get(name).__module__.startswith("cl_forget.")]
+        parts += [_source(name, registry.get(name)) for name in ours]
+    return "\n".join(parts)
+
+
+# -- files ---------------------------------------------------------------------------------------------
+def file_page(model: type[BaseModel], title: str, about: str) -> str:
+    """The fields of a file, then those of every section in it."""
+    definitions = model.model_json_schema().get("$defs", {})
+    sections = {name: cls for cls in _sections(model) if (name := cls.__name__) in definitions}
+    parts = [
+        f"# {title}\n",
+        f"{about}\n\n{MADE}\n",
+        _table(model, sections),
+        "\nA *method* is written `name`, `{name: knob}` or `{name: {field: value}}`: [methods](../methods.md) has "
+        "every one with its fields. Streams, suites and probes are `name` or `{name: {option: value}}`: "
+        "[streams and suites](data.md) has every option.\n",
+    ]
+    for name, cls in sections.items():
+        parts += [f"## {name}\n", f"{_idea(cls)} Stands under {_holders(cls, model, sections)}.\n"]
+        parts += [_table(cls, sections), ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _sections(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """The models that stand inside a model, methods left out, each once and in the order of the fields."""
+    from cl_forget.mitigations import Mitigation
+
+    found: list[type[BaseModel]] = []
+    for field in model.model_fields.values():
+        for cls in _models_in(field.annotation):
+            if not issubclass(cls, Mitigation) and cls not in found:
+                found += [cls, *(inner for inner in _sections(cls) if inner not in found)]
+    return found
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    from typing import get_args
+
+    from pydantic import BaseModel
+
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
+
+
+def _holders(cls: type[BaseModel], file: type[BaseModel], sections: dict[str, type[BaseModel]]) -> str:
+    """The fields that take a section."""
+    holders = [
+        f"`{name}`" if model is file else f"`{name}` of {model.__name__}"
+        for model in (file, *sections.values())
+        for name, field in model.model_fields.items()
+        if cls in _models_in(field.annotation)
+    ]
+    return ", ".join(dict.fromkeys(holders))
+
+
+def _idea(cls: type[BaseModel]) -> str:
+    return inspect.cleandoc(cls.__doc__ or "").split("\n\nAttributes:")[0]
+
+
+def _table(cls: type[BaseModel], sections: dict[str, type[BaseModel]]) -> str:
+    """The table of a model's fields.
+
+    Raises:
+        LookupError: a field that no docstring describes.
+    """
+    schema, said = cls.model_json_schema(), _attributes(cls)
+    rows = ["| field | what it takes | default | meaning |", "|---|---|---|---|"]
+    for name, field in cls.model_fields.items():
+        meaning = said.get(name) or field.description
+        if not meaning:
+            raise LookupError(f"{cls.__name__}.{name} has no description in its docstring")
+        takes = _takes(schema["properties"][name], sections)
+        if field.is_required():
+            default = "required"
+        else:
+            default = _default(field.get_default(call_default_factory=True, validated_data={}))
+        rows.append(_row(f"`{name}`", takes, default, meaning))
+    return "\n".join(rows)
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _attributes(cls: type) -> dict[str, str]:
+    """What the docstrings of a class, and of those it inherits from, say of each field."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        found |= _listed(base.__doc__, "Attributes")
+    return found
+
+
+def _listed(doc: str | None, heading: str) -> dict[str, str]:
+    """Name -> description in the section `heading` of a docstring; one line may describe several names."""
+    section = re.search(rf"^{heading}:\n((?:    .*\n|\n)*)", inspect.cleandoc(doc or "") + "\n", re.MULTILINE)
+    if section is None:
+        return {}
+    parts = re.split(r"^    (\w+(?:, \w+)*): ", section[1], flags=re.MULTILINE)[1:]
+    return {
+        name: " ".join(text.split())
+        for names, text in zip(parts[::2], parts[1::2], strict=True)
+        for name in names.split(", ")
+    }
+
+
+def _default(value: object) -> str:
+    """A default as a file writes it; a section with nothing set is its own defaults."""
+    from pydantic import BaseModel
+
+    if isinstance(value, BaseModel):
+        return "its defaults"
+    return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
+
+
+NUMBERS = {"integer": "whole number", "number": "number"}
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
+
+def _takes(schema: Schema, sections: dict[str, type[BaseModel]]) -> str:
+    """What a field takes, in words, from its JSON schema."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})" if name in sections else "method"
+    for union in ("anyOf", "oneOf"):
+        if union in schema:
+            return " or ".join(dict.fromkeys(_takes(one, sections) for one in schema[union]))
+    if "enum" in schema:
+        return " · ".join(f"`{_plain(value)}`" for value in schema["enum"])
+    if "const" in schema:
+        return f"`{_plain(schema['const'])}`"
+    kind = schema.get("type")
+    if kind in NUMBERS:
+        bounds = [f"{sign} {schema[key]:,}" for key, sign in BOUNDS.items() if key in schema]
+        return " ".join([NUMBERS[kind], ", ".join(bounds)]).strip()
+    if kind == "array":
+        inner = schema.get("prefixItems")
+        if inner:
+            return "[" + ", ".join(_takes(one, sections) for one in inner) + "]"
+        return f"list of ({_takes(schema.get('items', {}), sections)})"
+    if kind == "object":
+        inner = schema.get("additionalProperties")
+        return f"mapping of name to ({_takes(inner, sections)})" if isinstance(inner, dict) else "mapping"
+    return {"string": "text", "boolean": "`true` · `false`", "null": "`null`"}.get(str(kind), "any value")
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+# -- data ----------------------------------------------------------------------------------------------
+def _source(name: str, function: Callable[..., Any]) -> str:
+    """One stream or suite: its idea and its options."""
+    idea = re.split(r"\n\n(?:Args|Raises|Returns|Attributes):", inspect.cleandoc(function.__doc__ or ""))[0]
+    rows = [_row(f"`{option}`", default, meaning) for option, default, meaning in _options(name, function)]
+    return "\n".join(
+        [f"### `{name}`\n", f"{idea}\n", "| option | default | meaning |", "|---|---|---|", *rows, ""]
+    )
+
+
+def _options(name: str, function: Callable[..., Any]) -> Iterator[tuple[str, str, str]]:
+    from pydantic import BaseModel
+
+    parameters = inspect.signature(function, eval_str=True).parameters
+    only = next(iter(parameters.values()))
+    if isinstance(only.annotation, type) and issubclass(only.annotation, BaseModel):
+        said = _attributes(only.annotation)
+        fields = only.annotation.model_fields.items()
+        defaults = {field: inspect.Parameter.empty if f.is_required() else f.default for field, f in fields}
+    else:
+        said = _listed(function.__doc__, "Args")
+        defaults = {option: parameter.default for option, parameter in parameters.items()}
+    for option, default in defaults.items():
+        if option not in said:
+            raise LookupError(f"{name}: option '{option}' is not described")
+        plain = str(default) if isinstance(default, Path) else default
+        yield option, "required" if plain is inspect.Parameter.empty else _default(plain), said[option]
+
+
+if __name__ == "__main__":
+    import sys
+
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in pages().items():
+        (folder / file).write_text(text)
