@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
 from cl_forget.ground.documents import read_text
 from cl_forget.ground.errors import UserError
@@ -36,7 +36,8 @@ OVER = frozenset({"finished", "pruned", "diverged", "out_of_memory", "failed"})
 
 
 Number = int | Annotated[float, Field(allow_inf_nan=False)] | None
-Metrics = dict[str, Number | dict[str, Number]]
+_NUMBERS: TypeAdapter[Any] = TypeAdapter(dict[str, Number | dict[str, Number]])
+Metrics = Annotated[dict[str, Any], AfterValidator(_NUMBERS.validate_python)]
 """Metric name -> value, or values by task, suite or depth."""
 
 

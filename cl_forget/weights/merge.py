@@ -111,6 +111,9 @@ def distances(
     Args:
         base, tuned: two checkpoints that `check_pair` accepts.
         groups: name of a tensor -> the groups it counts in; "all" is added for the whole.
+
+    Raises:
+        UserError: a tensor holds what is no finite number, as after a training that diverged.
     """
     moved: dict[str, float] = {}
     size: dict[str, float] = {}
@@ -120,6 +123,12 @@ def distances(
         if not info.dtype.is_floating_point or original is None:
             continue
         before, after = base.load(original), tuned.load(name)
+        for where, tensor in ((base.where, before), (tuned.where, after)):
+            if not torch.isfinite(tensor.float()).all():
+                raise UserError(
+                    f"'{name}' in {where} holds numbers that are not finite (NaN or infinite): the training has "
+                    "diverged; give an earlier checkpoint."
+                )
         square, norm = squared_distance(after, before), squared_distance(before)
         for key in ("all", *groups(name)):
             moved[key] = moved.get(key, 0.0) + square
