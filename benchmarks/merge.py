@@ -35,7 +35,7 @@ def make(folder: Path, layers: int, seed: int, shards: int = 4) -> None:
     """A sharded model with random weights, written tensor by tensor."""
     import torch
 
-    from cl_forget.weights import TensorInfo
+    from cl_forget.weights.reading import TensorInfo
     from cl_forget.weights.writing import write_safetensors
 
     folder.mkdir()
@@ -56,7 +56,8 @@ def merge(base: str, tuned: str, output: str) -> None:
     """In a process of its own: merge, and print what it took."""
     import torch  # noqa: F401  the baseline: a process that could do nothing else with a checkpoint either
 
-    from cl_forget.weights import merge, open_checkpoint
+    from cl_forget.weights.checkpoint import open_checkpoint
+    from cl_forget.weights.merge import merge
 
     before = largest_resident_set()
     started = time.perf_counter()
@@ -100,7 +101,7 @@ def main() -> None:
 
 def as_torch_file(folder: Path, file: Path) -> None:
     """The same model as one file of torch's."""
-    from cl_forget.weights import open_checkpoint
+    from cl_forget.weights.checkpoint import open_checkpoint
     from cl_forget.weights.writing import write_torch
 
     source = open_checkpoint(folder).source

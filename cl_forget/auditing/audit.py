@@ -18,8 +18,8 @@ from cl_forget.ground.records import Row, TaskScores
 from cl_forget.ground.redact import redact
 from cl_forget.models.options import TextOptions
 from cl_forget.streams.base import Experience
-from cl_forget.weights import Layout, distances
-from cl_forget.weights.layout import kind_of
+from cl_forget.weights.layout import Layout, kind_of
+from cl_forget.weights.merge import distances
 
 PART_SAMPLES = 200
 """Samples per data set that each part is measured on, unless told otherwise."""

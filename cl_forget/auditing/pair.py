@@ -24,11 +24,11 @@ from cl_forget.models.causal_lm import CausalLM
 from cl_forget.models.clip import HEADS as HEAD_FILE
 from cl_forget.models.clip import WEIGHTS
 from cl_forget.models.lm_sources import load_hf
-from cl_forget.weights import Checkpoint, InMemory, Layout, check_pair, open_checkpoint
-from cl_forget.weights.checkpoint import in_memory
+from cl_forget.weights.checkpoint import Checkpoint, in_memory, open_checkpoint
 from cl_forget.weights.interpolation import interpolate
-from cl_forget.weights.merge import merge, untied_head
-from cl_forget.weights.reading import SafetensorsFile, TensorSource
+from cl_forget.weights.layout import Layout
+from cl_forget.weights.merge import check_pair, merge, untied_head
+from cl_forget.weights.reading import InMemory, SafetensorsFile, TensorSource
 from cl_forget.weights.writing import write_safetensors
 
 if TYPE_CHECKING:

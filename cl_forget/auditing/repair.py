@@ -23,7 +23,7 @@ from cl_forget.mitigations.lines import LiNeS
 from cl_forget.mitigations.wise_ft import WiseFT
 from cl_forget.models.lm_sources import load_hf
 from cl_forget.models.options import TextOptions
-from cl_forget.weights import open_checkpoint
+from cl_forget.weights.checkpoint import open_checkpoint
 
 METHODS = ("wise_ft", "lines", "hma", "restore")
 HMA_GRID = (0.3, 0.5, 0.7)

@@ -618,8 +618,12 @@ def _discreet(kind: type[BaseException], error: BaseException, trace: Any) -> No
 
 
 def _fail(message: str) -> NoReturn:
+    try:
+        line = one_line(redact(message))
+    except OSError as error:  # no file can be opened any more, those of the redaction included
+        line = describe_failure(error.errno or errno.EIO)
     with contextlib.suppress(OSError):  # nobody may be left to read it
-        typer.secho(f"error: {one_line(redact(message))}", fg="red", err=True)
+        typer.secho(f"error: {line}", fg="red", err=True)
     sys.exit(2)
 
 

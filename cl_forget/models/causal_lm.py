@@ -306,7 +306,7 @@ class CausalLM(FoundationModel):
 
     def load_exported(self, folder: Path) -> None:
         """Set the model to what `export` has written."""
-        from cl_forget.weights import open_checkpoint
+        from cl_forget.weights.checkpoint import open_checkpoint
 
         source = open_checkpoint(folder / "model").source
         self.load_state_dict({f"lm.{name}": source.load(name) for name in source.infos})

@@ -14,7 +14,6 @@ from cl_forget.models._quiet import panics_are_errors, quiet_transformers
 from cl_forget.models.gguf_header import check_gguf
 from cl_forget.models.plausible import refuse_implausible
 from cl_forget.models.sources import TRUST, trusts_code
-from cl_forget.weights.keys import harmless, refuse_unless_whole
 
 if TYPE_CHECKING:
     from cl_forget.models.causal_lm import CausalLM
@@ -101,6 +100,8 @@ def _from_folder(folder: Path) -> Any:
 
 def _check_report(where: str, report: Mapping[str, Any]) -> None:
     """Refuse a model some of whose tensors transformers made up, or left lying."""
+    from cl_forget.weights.keys import harmless, refuse_unless_whole
+
     foreign = [name for name in report["unexpected_keys"] if not harmless(name, (1, 1, 0, 0))]
     mis_shaped = [key[0] for key in report["mismatched_keys"]]
     refuse_unless_whole(where, sorted(report["missing_keys"]), foreign, mis_shaped)

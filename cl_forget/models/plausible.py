@@ -7,10 +7,12 @@ model is: it has no more layers than tensors, and no width, vocabulary or contex
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cl_forget.ground.errors import UserError
-from cl_forget.weights.reading import TensorInfo
+
+if TYPE_CHECKING:
+    from cl_forget.weights.reading import TensorInfo
 
 SIZES = frozenset({
     "width", "embed_dim", "vocab_size", "context_length", "hidden_size", "intermediate_size", "n_embd", "n_inner",

@@ -14,7 +14,6 @@ from cl_forget.ground.errors import UserError
 from cl_forget.ground.hub import hub_offline_if_unreachable, out_of_reach
 from cl_forget.ground.registry import closest
 from cl_forget.models.plausible import refuse_implausible
-from cl_forget.weights.keys import harmless, refuse_unless_whole
 
 if TYPE_CHECKING:
     from cl_forget.models.clip import ClipModel
@@ -102,6 +101,8 @@ def _load_checkpoint(clip: Any, checkpoint: Checkpoint) -> None:
     """
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
+
+    from cl_forget.weights.keys import harmless, refuse_unless_whole
 
     own = clip.state_dict()
     checkpoint.know(own.keys())

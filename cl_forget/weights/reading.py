@@ -132,7 +132,8 @@ class TorchFile(TensorSource):
                 f"{self.path} cannot be read: {error.strerror}; give a file that exists."
             ) from None
         except Exception as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            # Its first sentence: torch goes on with how to run what the file holds.
+            first = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")
             raise UserError(
                 f"{self.path} is not a file of tensors alone ({first}); save the model's state dict as safetensors."
             ) from None

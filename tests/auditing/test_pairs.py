@@ -16,7 +16,7 @@ from torch import Tensor
 from cl_forget.auditing.pair import load_pair
 from cl_forget.ground.errors import UserError
 from cl_forget.models import load_model
-from cl_forget.weights import distances
+from cl_forget.weights.merge import distances
 
 Tensors = dict[str, Tensor]
 

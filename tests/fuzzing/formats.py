@@ -372,7 +372,8 @@ def _torch(value: Any) -> bytes:
 
 def _checkpoint(given: Path, out: Path, name: str = "", base: bool = False) -> None:
     """Read every tensor, and write the model again."""
-    from cl_forget.weights import InMemory, open_checkpoint
+    from cl_forget.weights.checkpoint import open_checkpoint
+    from cl_forget.weights.reading import InMemory
 
     opened = open_checkpoint(given / name, InMemory(BASE) if base else None)
     for tensor in opened.source.infos:

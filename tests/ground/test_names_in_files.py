@@ -14,7 +14,7 @@ from cl_forget.comparison.trials import Trial, load_trial, load_trials
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import inside
 from cl_forget.training.checkpoints import RunFolder
-from cl_forget.weights import open_checkpoint
+from cl_forget.weights.checkpoint import open_checkpoint
 
 BAD = [
     "/etc/passwd", "../victim", "a/../../victim", "..", ".", "", "a//b", "a/", "C:\\x", "C:x", "..\\victim", "a\\b",

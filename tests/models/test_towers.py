@@ -14,7 +14,7 @@ from towers import BLOCKS, FAMILIES, TIMM, tower
 
 from cl_forget.config.run import Run
 from cl_forget.run.simulate import simulate
-from cl_forget.weights import Layout
+from cl_forget.weights.layout import Layout
 
 KNOWN = re.compile(
     r"eva|convnext|fastvit|vitamin|swin|vit_(base|large|so400m|giantopt|medium|pe_core)_|vit_relpos|vit_base_mci"

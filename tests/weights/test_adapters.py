@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from tiny_lm import folder
 
 from cl_forget.ground.errors import UserError
-from cl_forget.weights import check_pair, merge, open_checkpoint
+from cl_forget.weights.checkpoint import open_checkpoint
+from cl_forget.weights.merge import check_pair, merge
 
 pytestmark = [
     pytest.mark.filterwarnings(

@@ -16,9 +16,10 @@ from cl_forget.ground.errors import UserError
 from cl_forget.mitigations.lines import LiNeS
 from cl_forget.mitigations.wise_ft import WiseFT
 from cl_forget.models import load_model, weights_of
-from cl_forget.weights import Layout, check_pair, distances, merge, open_checkpoint
+from cl_forget.weights.checkpoint import open_checkpoint
 from cl_forget.weights.interpolation import interpolate, interpolate_all
-from cl_forget.weights.layout import kind_of
+from cl_forget.weights.layout import Layout, kind_of
+from cl_forget.weights.merge import check_pair, distances, merge
 from cl_forget.weights.reading import SafetensorsFile, TensorInfo
 from cl_forget.weights.writing import write_safetensors
 
