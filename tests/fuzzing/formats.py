@@ -129,11 +129,11 @@ def _overridden(given: Path, out: Path) -> None:
 
 def _options(given: Path, out: Path) -> None:
     """What `--stream`, `--suite` and `--text` of a command may say."""
-    from cl_forget.cli import _specs, _text_options
+    from cl_forget.cli.pair import named, text_options
 
     text = (given / "option").read_bytes().decode("utf-8", "replace")
-    _specs([text])
-    _text_options(text)
+    named([text])
+    text_options(text)
 
 
 # -- records -------------------------------------------------------------------------------------------

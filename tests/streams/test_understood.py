@@ -137,7 +137,7 @@ def test_clip_shows_the_sample_as_it_sees_it_and_a_run_keeps_it(
 def test_a_dry_run_prints_it_before_the_table(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from cl_forget.cli import app
+    from cl_forget.cli.app import app
 
     file = tmp_path / "x.yaml"
     file.write_text("model: tiny-clip\nstream: [squares]\nsuites: [colours]\ntrain: {epochs: 1}\n")

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from wandb_files import OfflineRun, offline_files
 
 import cl_forget
-from cl_forget.cli import app
+from cl_forget.cli.app import app
 from cl_forget.comparison.trials import Trial, load_trials
 from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError

@@ -1,0 +1,5 @@
+"""`python -m cl_forget.cli` is `cl-forget`."""
+
+from cl_forget.cli import main
+
+main()

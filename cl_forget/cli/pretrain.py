@@ -1,0 +1,38 @@
+"""`cl-forget pretrain`: the recipes of the embedded models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cl_forget.cli.shared import Overwrite
+
+
+def pretrain(
+    model: Annotated[
+        str, typer.Argument(help="The model to make again: emoji-clip, emoji-clip-rn or pico-lm.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the model and its checkpoints.")] = Path("build"),
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data [default: the recipe's].", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of initial weights and data order.", min=0)] = 0,
+    threads: Annotated[int | None, typer.Option(help="CPU threads [default: all].", min=1)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch in --output.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A variant of under a minute, to see it work.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Pre-train an embedded model from its recipe."""
+    from cl_forget.ground.outputs import make_way
+    from cl_forget.models import RECIPES
+
+    recipe = RECIPES.get(model)
+    if not resume:
+        make_way(
+            output / model, ("recipe.json", "checkpoint.safetensors", "log.jsonl"), overwrite, delete=True
+        )
+    recipe(output / model, epochs=epochs, seed=seed, threads=threads, resume=resume, quick=quick)

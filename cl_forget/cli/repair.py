@@ -1,0 +1,69 @@
+"""`cl-forget repair`: bring back what fine-tuning lost, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cl_forget.cli.pair import Base, BatchSize, Limit, Streams, Suites, Text, Tuned, named, text_options
+from cl_forget.cli.shared import AllowCode, Overwrite, print_table
+from cl_forget.ground.environment import quiet_libraries
+
+
+def repair(
+    tuned: Tuned,
+    base: Base = None,
+    stream: Streams = None,
+    suite: Suites = None,
+    output: Annotated[Path, typer.Option(help="Folder for the repaired model and the results.")] = Path(
+        "repair"
+    ),
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the tuned accuracy to keep, such as 0.98 [default: the best balance of both]."
+        ),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="wise_ft, lines, hma or restore; repeatable [default: all of them]."),
+    ] = None,
+    limit: Limit = None,
+    samples: Annotated[int, typer.Option(help="Validation samples per set for the search.", min=1)] = 500,
+    merge_adapter: Annotated[
+        bool, typer.Option("--merge-adapter", help="Write a LoRA adapter merged into its base.")
+    ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Write the best edit even where it is not sure to be a repair.")
+    ] = False,
+    batch_size: BatchSize = None,
+    text: Text = None,
+    allow_code: AllowCode = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Bring back what fine-tuning lost, without training: search edits of the weights, write the best model.
+
+    Edits are chosen on the validation data of the streams and suites; the report is on their test data. Writes
+    the model to model/ in the format it came in, and repair.json, candidates.csv, tradeoff.png and report.html.
+    """
+    from cl_forget.auditing import repair as search
+    from cl_forget.auditing.repair import METHODS
+    from cl_forget.ground.outputs import make_way, set_aside
+
+    make_way(output, ("repair.json", "candidates.csv", "tradeoff.png", "report.html"), overwrite)
+    quiet_libraries()
+    with set_aside(output / "model", overwrite):
+        found = search(
+            base, tuned, named(stream), named(suite), output=output, keep=keep, methods=method or METHODS,
+            limit=limit, samples=samples, merge_adapter=merge_adapter, batch_size=batch_size,
+            text=text_options(text), anyway=anyway,
+        )  # fmt: skip
+    from cl_forget.auditing.tables import repair_tables
+
+    for table in repair_tables(found):
+        print_table(table)
+    model = ["model"] if found.written else []
+    for name in (*model, "report.html", "tradeoff.png", "repair.json", "candidates.csv"):
+        typer.echo(f"  {output / name}")

@@ -1,0 +1,65 @@
+"""`cl-forget run`: an experiment, then its report."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cl_forget.cli.shared import AllowCode, Overrides, Overwrite, print_table, show_report
+from cl_forget.ground.environment import quiet_libraries
+from cl_forget.ground.files import below
+
+
+def run(
+    file: Annotated[Path, typer.Argument(help="The experiment, a YAML file.", show_default=False)],
+    overrides: Overrides = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Run these seeds instead of the file's; repeatable.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Results folder [default: runs/NAME].")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from what the results folder holds.")
+    ] = False,
+    overwrite: Overwrite = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Runs side by side, each with train.threads threads.")
+    ] = 1,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything, estimate steps, time and memory; train nothing."),
+    ] = False,
+    allow_code: AllowCode = None,
+) -> None:
+    """Fine-tune on the stream with every method and seed of an experiment, then report.
+
+    Writes one folder per run (configuration, events, checkpoints, result.json, matrices as CSV) and, for all
+    of them, report.html, tradeoff.png and table.csv. A run killed at any instant goes on with --resume; with
+    --resume and --overwrite, runs of other settings are replaced.
+    """
+    from cl_forget.config.experiment import load_experiment
+
+    experiment = load_experiment(file, [*(overrides or []), *([f"seeds={seed}"] if seed else [])])
+    folder = output or below(Path("runs"), experiment.name, file)
+    if dry_run:
+        from cl_forget.run.dry_run import plan
+
+        print_table(plan(experiment, folder, typer.echo))
+        return
+    quiet_libraries()
+    from cl_forget.reporting import report as render
+    from cl_forget.reporting import terminal_table
+    from cl_forget.run.experiment import run_experiment
+
+    results = run_experiment(experiment, folder, resume, partial(_announce, folder), jobs, overwrite)
+    rendered = render(results, folder, title=experiment.name)
+    show_report(terminal_table(results), rendered)
+
+
+def _announce(output: Path, run: Any, number: int, total: int) -> None:
+    from cl_forget.run.experiment import run_folder
+
+    line = f"[{number}/{total}] {run.method}, seed {run.seed} · {output / run_folder(run)}"
+    typer.secho(line, err=True, dim=True)

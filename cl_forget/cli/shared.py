@@ -1,0 +1,59 @@
+"""What several commands take and how they show what they made."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Fields to change, as field=value: train.lr=1e-4 train.epochs=2 'stream=[digits]'"),
+]
+
+
+def _allow(places: list[str] | None) -> list[str] | None:
+    from cl_forget.config.recorded import allow_code
+
+    allow_code(*places or [])
+    return places
+
+
+AllowCode = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-code",
+        help="Code named by a recorded run that you trust: module:function, as the refusal says it; repeatable.",
+        callback=_allow,
+    ),
+]
+
+
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Replace what an earlier command has left there, once this one can begin."
+    ),
+]
+
+
+def print_table(renderable: Any) -> None:
+    """A table, on the terminal or in a file."""
+    from rich.console import Console
+
+    # A table sent to a file keeps its columns; on a terminal it takes the width there is.
+    Console(width=None if sys.stdout.isatty() else 160).print(renderable)
+
+
+def show_report(table: Any, rendered: Any) -> None:
+    """A table on the terminal, and where the page, the picture and the file of numbers lie."""
+    print_table(table)
+    for path in filter(None, (rendered.page, rendered.picture, rendered.csv)):
+        typer.echo(f"  {path}")
+
+
+def folder_of(path: Path) -> Path:
+    """The folder where what is said of a file or folder of results is written."""
+    return path.parent if path.is_file() else path

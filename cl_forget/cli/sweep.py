@@ -1,0 +1,132 @@
+"""`cl-forget sweep`: many settings as Ray Tune trials, and how far they are."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+from cl_forget.cli.shared import AllowCode, Overrides, Overwrite, print_table
+from cl_forget.ground.environment import quiet_libraries
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import below
+from cl_forget.ground.redact import redact
+
+
+class _RunByDefault(typer.core.TyperGroup):
+    """`cl-forget sweep FILE` is short for `cl-forget sweep run FILE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help" and not self._mistyped(args[0]):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def _mistyped(self, word: str) -> bool:
+        """Whether it looks like a command rather than a file; then the command is what the message is about."""
+        from cl_forget.ground.registry import closest
+
+        return bool(closest(word, list(self.commands))) and not Path(word).exists()
+
+
+def sweep_run(
+    file: Annotated[Path, typer.Argument(help="The sweep, a YAML file.", show_default=False)],
+    overrides: Overrides = None,
+    output: Annotated[
+        str | None, typer.Option(help="Results folder, or an fsspec address [default: runs/NAME].")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from what the folder holds; nothing is done twice.")
+    ] = False,
+    overwrite: Overwrite = False,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster: auto, host:port or ray://host:port [default: this machine]."),
+    ] = None,
+    cpus_per_trial: Annotated[
+        float,
+        typer.Option(help="Processors, and threads, per trial.", min=0.01),
+    ] = 1,
+    gpus_per_trial: Annotated[float, typer.Option(help="Devices per trial; 0.25 shares one.", min=0)] = 0,
+    memory_per_trial: Annotated[
+        float | None, typer.Option(help="MiB per trial [default: measured before the first].", min=1)
+    ] = None,
+    max_concurrent: Annotated[
+        int | None, typer.Option(help="Trials side by side at most [default: as many as fit].", min=1)
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything, show trials, time and memory; train nothing."),
+    ] = False,
+    allow_code: AllowCode = None,
+) -> None:
+    """Run a sweep, then show its table.
+
+    Methods share what they can: one fine-tune serves every strength of a post-hoc method, and streams that begin
+    alike fork from one checkpoint. Killed at any instant, it goes on with --resume.
+    """
+    from cl_forget.config.sweep import load_sweep
+
+    asked = load_sweep(file, overrides or [])
+    quiet_libraries()
+    if dry_run:
+        from cl_forget.sweeps.preview import preview
+
+        print_table(preview(asked, typer.echo))
+        return
+    from cl_forget.comparison.analysis import sweep_summary
+    from cl_forget.reporting import specify_folders, write_report
+    from cl_forget.sweeps.cluster import Resources
+    from cl_forget.sweeps.runner import sweep
+    from cl_forget.sweeps.storage import is_local
+    from cl_forget.sweeps.tables import failure_lines, final_table
+
+    folder = output or str(below(Path("runs"), asked.name, file))
+    resources = Resources(address, cpus_per_trial, gpus_per_trial, memory_per_trial, max_concurrent)
+    live = sys.stderr.isatty()
+
+    def tell(line: str) -> None:
+        typer.echo(redact(line), err=True)
+
+    trials = sweep(asked, folder, resume, resources, tell=tell, live=live, overwrite=overwrite)
+    summary = sweep_summary(trials, asked.protocol)
+    print_table(final_table(summary))
+    for line in failure_lines(summary):
+        typer.secho(f"  {redact(line)}", fg="red", err=True)
+    if is_local(folder):
+        place = Path(folder.partition("://")[2] or folder)
+        typer.echo(f"  {write_report(specify_folders([place]), place).page}")
+    typer.echo(f"  {folder}/trials.csv\n  {folder}/trials.parquet\n  {folder}/final.md")
+    if not any(trial.status == "finished" for trial in trials):
+        raise UserError(
+            "no trial finished; mend what the lines above say, then the same command with --resume."
+        )
+
+
+def sweep_status(
+    folder: Annotated[Path, typer.Argument(help="The sweep's folder.")],
+    follow: Annotated[bool, typer.Option("--follow", help="Keep showing it until it is complete.")] = False,
+) -> None:
+    """Show how far a sweep is, from any terminal."""
+    from cl_forget.sweeps.live import LiveView, load_state, screen
+
+    if not follow:
+        print_table(screen(folder))
+        return
+    with LiveView(folder):
+        while not load_state(folder).finished:
+            time.sleep(1)
+
+
+sweeps = typer.Typer(
+    cls=_RunByDefault,
+    help="Run many settings as Ray Tune trials: `cl-forget sweep FILE`, `cl-forget sweep status FOLDER`.",
+    no_args_is_help=True,
+)
+
+
+sweeps.command(name="run")(sweep_run)
+sweeps.command(name="status")(sweep_status)
