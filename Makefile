@@ -9,6 +9,7 @@ help:
 	@echo "make demo        set up, then fine-tune a CLIP model on three tasks and see what it forgets"
 	@echo "make test        set up, then run the tests"
 	@echo "make lint        formatting, lint and types"
+	@echo "make docs        the pages that are made from the code, and the site in build/site"
 	@echo "make benchmarks  the speed ratios of the README, in one run"
 	@echo "make clean       remove the environment and all results"
 
@@ -41,6 +42,8 @@ docs: setup
 	$(BIN)/python -m cl_forget.cli.catalogue docs/methods.md
 	$(BIN)/python -m cl_forget.cli.reference docs/reference
 	$(BIN)/python -m cl_forget.streams.overview docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Serve it with: $(BIN)/python -m http.server --directory build/site"
 
 benchmarks: setup
 	$(BIN)/python benchmarks/run.py

@@ -1,4 +1,4 @@
-"""Put the results of the experiments into the README: tables between its markers, the pictures beside them.
+"""Put the results of the experiments into the pages: tables between their markers, the pictures beside them.
 
 cl-forget run experiments/quickstart.yaml evaluate.limit=150 --output experiments/results/quickstart
 cl-forget run experiments/combination.yaml evaluate.limit=150 --output experiments/results/combination
@@ -9,38 +9,63 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
+NARROW = ("method", "Speciality", "Generality", "BWT", "Δ_LP", "KL to base")
+"""The columns of the README, which is read on a narrow screen; the results have all of them."""
+
 LEFT_OUT = ("Training time", "Relative time", "FWT", "Generality drop")
-"""Columns that only the table beside the results has: a README is narrow, and experiments share a processor."""
+"""What other pages leave out: the first two since experiments share a processor."""
 
 
-def narrow(table: str) -> str:
-    """A Markdown table without some of its columns, and what is below it."""
+def readme_table(table: str) -> str:
+    """A Markdown table with the columns of `NARROW` alone, and what is below it."""
+    return _columns(table, lambda name: _quantity(name) in NARROW)
+
+
+def page_table(table: str) -> str:
+    """A Markdown table without the columns of `LEFT_OUT`, and what is below it."""
+    return _columns(table, lambda name: _quantity(name) not in LEFT_OUT)
+
+
+def _quantity(name: str) -> str:
+    """What a column shows, without its unit, which is the last word."""
+    return name if name == "method" else name.rpartition(" ")[0]
+
+
+def _columns(table: str, wanted: Callable[[str], bool]) -> str:
     lines = table.strip().splitlines()
     end = next((place for place, line in enumerate(lines) if not line.startswith("|")), len(lines))
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:end]]
-    kept = [place for place, name in enumerate(rows[0]) if not name.startswith(LEFT_OUT)]
+    kept = [place for place, name in enumerate(rows[0]) if wanted(name)]
     return "\n".join(["| " + " | ".join(row[place] for place in kept) + " |" for row in rows] + lines[end:])
 
 
-def main() -> None:
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    for experiment in re.findall(r"<!-- (\w+):begin -->", text):
-        table = narrow((RESULTS / experiment / "table.md").read_text())
+def filled(text: str, tables: Mapping[str, str]) -> str:
+    """A page with `tables` (experiment -> Markdown) between the experiments' markers."""
+    for experiment, table in tables.items():
         text = re.sub(
             rf"(<!-- {experiment}:begin -->).*?(<!-- {experiment}:end -->)",
             lambda found, table=table: f"{found[1]}\n{table}\n{found[2]}",
             text,
             flags=re.S,
         )
-        shutil.copy(
-            RESULTS / experiment / "tradeoff.png", ROOT / "docs" / "images" / f"{experiment}-tradeoff.png"
+    return text
+
+
+def main() -> None:
+    for page, narrow in ((ROOT / "README.md", readme_table), (ROOT / "docs" / "composing.md", page_table)):
+        text = page.read_text()
+        experiments = re.findall(r"<!-- (\w+):begin -->", text)
+        page.write_text(
+            filled(text, {e: narrow((RESULTS / e / "table.md").read_text()) for e in experiments})
         )
-    readme.write_text(text)
+        for experiment in experiments:
+            picture = f"{experiment}-tradeoff.png"
+            shutil.copy(RESULTS / experiment / "tradeoff.png", ROOT / "docs" / "images" / picture)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -98,21 +102,93 @@ def test_every_experiment_file_is_valid(file: Path) -> None:
 
 
 def test_the_sweep_page_s_example_is_valid() -> None:
-    block = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "sweeps.md").read_text(), re.S)[0]
+    block = blocks(ROOT / "docs" / "sweeps.md", "yaml")[0]
     assert list(Sweep(**yaml.safe_load(block)).ranges("WiSE-FT")) == ["wise_ft.alpha", "train.lr"]
 
 
-def test_the_readme_s_experiments_are_valid() -> None:
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert len(blocks) == 2
-    Experiment(**yaml.safe_load(blocks[0]))
-    Experiment(model="emoji-clip", stream="digits", methods=yaml.safe_load(blocks[1]))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.S | re.M)
+
+
+def test_the_experiments_on_the_pages_are_valid() -> None:
+    """A block with a model is a whole file; one of named arms is checked as the arms of one."""
+    whole = [yaml.safe_load(block) for page in PAGES for block in blocks(page, "yaml")]
+    files = [fields for fields in whole if "model" in fields and "stream" in fields]
+    assert len(files) >= 4
+    for fields in files:
+        (Sweep if "space" in fields or "mode" in fields else Experiment)(**fields)
+    (arms,) = blocks(ROOT / "docs" / "composing.md", "yaml")
+    Experiment(model="emoji-clip", stream="digits", methods=yaml.safe_load(arms))
 
 
 def test_links_inside_the_repository_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    outside = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "experiments" / "README.md"]
+    for page in [*PAGES, *outside]:
         for target in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+            if Path(target).name != "python.md":  # made while the site is built
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_readme_is_short_and_its_table_narrow() -> None:
+    text = (ROOT / "README.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert rows and all(row.count("|") - 1 <= 6 for row in rows)
+    assert text.count("\n![") == 1
+    outside_the_table = [line for line in text.splitlines() if not line.startswith("|")]
+    assert len(outside_the_table) < 100
+
+
+def test_the_tables_of_the_pages_are_those_of_the_results() -> None:
+    """`experiments/tables.py` has nothing left to do."""
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "experiments" / "tables.py")
+    assert spec and spec.loader
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    for page, narrow in (("README.md", tables.readme_table), ("docs/composing.md", tables.page_table)):
+        text = (ROOT / page).read_text()
+        names = re.findall(r"<!-- (\w+):begin -->", text)
+        assert names
+        made = {name: narrow((tables.RESULTS / name / "table.md").read_text()) for name in names}
+        assert tables.filled(text, made) == text, "run python experiments/tables.py"
+    head = "| method | Speciality % | a b % | Generality % | FWT points |"
+    wide = f"{head}\n|---|---|---|---|---|\n| x | 1 | 2 | 3 | 4 |\n\nsaid"
+    assert tables.readme_table(wide).splitlines() == [
+        "| method | Speciality % | Generality % |",
+        "| --- | --- | --- |",
+        "| x | 1 | 3 |",
+        "",
+        "said",
+    ]
+    assert tables.page_table(wide).splitlines()[0] == "| method | Speciality % | a b % | Generality % |"
+
+
+def public() -> list[tuple[str, Any]]:
+    found = []
+    for door in ("cl_forget", "cl_forget.method", "cl_forget.testing"):
+        if importlib.util.find_spec(door) is not None:
+            module = importlib.import_module(door)
+            found += [(f"{door}.{name}", getattr(module, name)) for name in module.__all__]
+    return found
+
+
+@pytest.mark.parametrize("name, thing", public(), ids=lambda value: value if isinstance(value, str) else "")
+def test_everything_public_is_described(name: str, thing: Any) -> None:
+    """A docstring of its own; of a function every argument, of a class every public method."""
+    if not callable(thing):
+        return
+    assert thing.__doc__, f"{name} has no docstring"
+    if inspect.isfunction(thing):
+        said = reference.listed(thing.__doc__, "Args")
+        assert set(inspect.signature(thing).parameters) <= set(said), f"{name}: an argument is not described"
+    if inspect.isclass(thing):
+        own = {n: m for n, m in vars(thing).items() if inspect.isfunction(m) and not n.startswith("_")}
+        assert [n for n, m in own.items() if not m.__doc__] == [], f"{name}: a method has no docstring"
+        if issubclass(thing, BaseModel) and thing.model_fields:
+            said = reference.attributes(thing)
+            assert set(thing.model_fields) <= set(said), f"{name}: a field is not described"
 
 
 def test_the_tracking_page_defines_every_metric_that_is_logged() -> None:

@@ -130,7 +130,7 @@ def _table(cls: type[BaseModel], sections: dict[str, type[BaseModel]]) -> str:
     Raises:
         LookupError: a field that no docstring describes.
     """
-    schema, said = cls.model_json_schema(), _attributes(cls)
+    schema, said = cls.model_json_schema(), attributes(cls)
     rows = ["| field | what it takes | default | meaning |", "|---|---|---|---|"]
     for name, field in cls.model_fields.items():
         meaning = said.get(name) or field.description
@@ -149,15 +149,15 @@ def _row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
-def _attributes(cls: type) -> dict[str, str]:
+def attributes(cls: type) -> dict[str, str]:
     """What the docstrings of a class, and of those it inherits from, say of each field."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
-        found |= _listed(base.__doc__, "Attributes")
+        found |= listed(base.__doc__, "Attributes")
     return found
 
 
-def _listed(doc: str | None, heading: str) -> dict[str, str]:
+def listed(doc: str | None, heading: str) -> dict[str, str]:
     """Name -> description in the section `heading` of a docstring; one line may describe several names."""
     section = re.search(rf"^{heading}:\n((?:    .*\n|\n)*)", inspect.cleandoc(doc or "") + "\n", re.MULTILINE)
     if section is None:
@@ -230,11 +230,11 @@ def _options(name: str, function: Callable[..., Any]) -> Iterator[tuple[str, str
     parameters = inspect.signature(function, eval_str=True).parameters
     only = next(iter(parameters.values()))
     if isinstance(only.annotation, type) and issubclass(only.annotation, BaseModel):
-        said = _attributes(only.annotation)
+        said = attributes(only.annotation)
         fields = only.annotation.model_fields.items()
         defaults = {field: inspect.Parameter.empty if f.is_required() else f.default for field, f in fields}
     else:
-        said = _listed(function.__doc__, "Args")
+        said = listed(function.__doc__, "Args")
         defaults = {option: parameter.default for option, parameter in parameters.items()}
     for option, default in defaults.items():
         if option not in said:

@@ -53,10 +53,14 @@ class Result(_Record):
     """One run: one method (a chain of mitigations), one seed.
 
     Attributes:
+        schema_version: of the file that it is written to.
         method: the name of the arm, for tables and legends.
+        seed: of the run.
+        model: the name the foundation model was loaded by.
         run: the resolved configuration.
         tasks, suites, probes: names, in order; `probes` without the stream's own tasks.
         rows: row 0 (pre-trained), then one per stage.
+        curves: the final model at every value of a post-hoc method's knob.
         metrics: "test" and "validation" -> metric name -> value, as `cl_forget.evaluation.metrics.summary`
             gives them; selection reads "validation". Per-task values are dicts.
         environment: versions, commit, machine, threads.

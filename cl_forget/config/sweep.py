@@ -430,7 +430,15 @@ class Sweep(Shared):
 
 
 def load_sweep(path: StrPath, overrides: tuple[str, ...] | list[str] = ()) -> Sweep:
-    """Read a sweep file and apply `key=value` overrides; errors as `cl_forget.config.experiment.load_experiment`."""
+    """Read a sweep file and apply `key=value` overrides.
+
+    Args:
+        path: YAML file.
+        overrides: as for `load_experiment`, and "space.train.lr=[1e-4,1e-3]"; values are YAML.
+
+    Raises:
+        UserError: one line with file, line, field, what is wrong and the nearest valid name.
+    """
     return load_file(path, Sweep, overrides)
 
 

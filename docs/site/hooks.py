@@ -1,0 +1,90 @@
+"""What mkdocs is told about this repository: which files are pages, and what is made while the site is built.
+
+Files keep the paths that they have in the repository, so that one link leads to the same place in the site and in
+a view of the repository. Pages that stand outside `docs/` (the README, the experiments, model cards) are part of
+the site, notebooks become pages, and the reference of the Python names is made from `cl_forget.__all__`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+SHOWN = (
+    "*.md",
+    "docs/**/*",
+    "notebooks/*.ipynb",
+    "experiments/**/*.md",
+    "experiments/**/*.yaml",
+    "experiments/**/*.png",
+    "benchmarks/*.md",
+    "cl_forget/models/zoo/*/*.md",
+    "LICENSE",
+)
+LEFT_OUT = "docs/site"
+DOORS = ("cl_forget", "cl_forget.method", "cl_forget.testing")
+"""The modules whose `__all__` is the public interface; those that are not there are left out."""
+
+
+@event_priority(100)  # before the plugins, which look at what is there
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """The files of the site, by their paths in the repository."""
+    root = Path(config.config_file_path).parent
+    theme = [file for file in files if file.src_dir != config.docs_dir]
+    found = Files(theme)
+    for path in sorted({path for pattern in SHOWN for path in root.glob(pattern) if path.is_file()}):
+        name = path.relative_to(root).as_posix()
+        if name.startswith(LEFT_OUT) or ("/results/" in name and path.suffix == ".yaml"):
+            continue
+        if path.suffix == ".ipynb":
+            for file in _notebook(path, name, config):
+                found.append(file)
+        else:
+            found.append(File.generated(config, name, abs_src_path=str(path)))
+    found.append(File.generated(config, "docs/reference/python.md", content=python_page()))
+    return found
+
+
+def _notebook(path: Path, name: str, config: MkDocsConfig) -> Iterator[File]:
+    """A notebook as a page, with the pictures of its outputs."""
+    from nbconvert import MarkdownExporter
+
+    page = name.removesuffix(".ipynb")
+    resources = {"output_files_dir": f"{path.stem}_files", "unique_key": path.stem}
+    body, made = MarkdownExporter().from_filename(str(path), resources=resources)
+    above = f"This page is the notebook `{name}`, which the tests run."
+    heading, _, rest = body.lstrip().partition("\n")
+    yield File.generated(config, f"{page}.md", content=f"{heading}\n\n{above}\n{rest}")
+    for output, data in made["outputs"].items():
+        yield File.generated(config, f"{Path(page).parent}/{output}", content=data)
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Links to notebooks lead to their pages."""
+    return re.sub(r"\]\(([^)\s]+)\.ipynb((?:#[^)\s]*)?)\)", r"](\1.md\2)", markdown)
+
+
+def public_names() -> dict[str, list[str]]:
+    """Module -> its public names, of every module of `DOORS` that there is."""
+    there = [door for door in DOORS if importlib.util.find_spec(door) is not None]
+    return {door: list(importlib.import_module(door).__all__) for door in there}
+
+
+def python_page() -> str:
+    """The reference of everything public, as directives for mkdocstrings."""
+    parts = [
+        "# Python reference\n",
+        "Everything public. `import cl_forget` loads nothing until a name is used.\n",
+    ]
+    for door, names in public_names().items():
+        parts.append(f"## `{door}`\n")
+        parts += [f"::: {door}.{name}\n    options:\n      heading_level: 3\n" for name in names]
+    return "\n".join(parts)
