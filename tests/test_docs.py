@@ -13,6 +13,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from cl_forget.claims.planning import plan as claims_plan
 from cl_forget.cli import reference
 from cl_forget.cli.catalogue import methods_page
 from cl_forget.config.experiment import Experiment, load_experiment
@@ -93,9 +94,11 @@ def test_every_method_has_cost_advice_formula_and_source(name: str) -> None:
 EXPERIMENTS = sorted(f for f in (ROOT / "experiments").rglob("*.yaml") if "results" not in f.parts)
 
 
-@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda f: f.name)
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda f: f"{f.parent.name}/{f.name}")
 def test_every_experiment_file_is_valid(file: Path) -> None:
-    if file.stem.endswith("sweep"):
+    if file.stem == "claims":
+        assert claims_plan([file], priced=True).tuning()
+    elif file.stem.endswith("sweep") or "report_on:" in file.read_text():
         assert plan_grid(load_sweep(file))
     else:
         assert load_experiment(file).runs()

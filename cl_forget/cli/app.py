@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cl_forget.cli.audit import audit
+from cl_forget.cli.claims import claims
 from cl_forget.cli.figures import figures
 from cl_forget.cli.init import init
 from cl_forget.cli.landscape import landscape
@@ -50,3 +51,4 @@ for command in (run, report, audit, repair, figures, landscape, init):
 app.command(name="list")(list_)
 app.command()(pretrain)
 app.add_typer(sweeps, name="sweep")
+app.command()(claims)

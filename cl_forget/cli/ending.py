@@ -41,6 +41,8 @@ def misused(error: typer.TyperException) -> str:
 
 def after_interrupt(arguments: list[str]) -> str:
     """What to do after Ctrl-C, by the command that was under way."""
+    if arguments[:1] == ["claims"]:
+        return "interrupted; the same command goes on from here."
     lasting = arguments[:1] in (["run"], ["sweep"], ["pretrain"])
     if not lasting or "--dry-run" in arguments or arguments[:2] == ["sweep", "status"]:
         return "interrupted; run the same command again."

@@ -57,6 +57,12 @@ def sweep_run(
     max_concurrent: Annotated[
         int | None, typer.Option(help="Trials side by side at most [default: as many as fit].", min=1)
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", "-j", min=1, help="Processes of this machine side by side, without Ray; mode: curve."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Check everything, show trials, time and memory; train nothing."),
@@ -91,7 +97,7 @@ def sweep_run(
     def tell(line: str) -> None:
         typer.echo(redact(line), err=True)
 
-    trials = sweep(asked, folder, resume, resources, tell=tell, live=live, overwrite=overwrite)
+    trials = sweep(asked, folder, resume, resources, tell=tell, live=live, overwrite=overwrite, jobs=jobs)
     summary = sweep_summary(trials, asked.protocol)
     print_table(final_table(summary))
     for line in failure_lines(summary):

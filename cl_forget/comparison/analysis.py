@@ -155,7 +155,7 @@ def sweep_summary(trials: Sequence[Trial], protocol: Protocol | None = None) -> 
             spent=spent(found),
             values={name: estimate(_values(reported.get(method, {}), name)) for name in REPORTED},
             against_plain=_differences(reported, method, control),
-            hypervolume=_over_seeds(curves[method], _hypervolume),
+            hypervolume=_over_seeds(curves[method], hypervolume_share),
             target_at_retention=_crossing(
                 curves[method], protocol.retention, metrics.target_at_equal_retention
             ),
@@ -285,7 +285,7 @@ def _crossing(
     return _over_seeds(settings, of_seed)
 
 
-def _hypervolume(trials: Sequence[Trial]) -> float | None:
+def hypervolume_share(trials: Sequence[Trial]) -> float | None:
     """Share of the ideal: area above (pre-trained speciality, 0) over that up to (1, pre-trained generality)."""
     corners = _corners(trials)
     if corners is None or corners[0] >= 1 or corners[1] <= 0:

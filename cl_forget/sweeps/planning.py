@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from cl_forget.comparison.selection import spread
+from cl_forget.comparison.selection import Choice, default_protocol, select, spread
+from cl_forget.comparison.settings import settings_of
 from cl_forget.comparison.trials import Role, Trial
 from cl_forget.config.run import Run
 from cl_forget.config.sweep import Sweep
@@ -62,6 +63,39 @@ def plan_grid(sweep: Sweep) -> list[Planned]:
         for seed in sweep.tuning_seeds
         for arm, configs in settings.items()
         for config in configs
+    ]
+
+
+Chosen = dict[str, tuple[Choice, dict[str, Any]]]
+"""Method -> why a setting of it was chosen, and the fields in which that differs from the sweep's own."""
+
+
+def chosen(sweep: Sweep, tuned: Sequence[Trial]) -> Chosen:
+    """One setting of each method that has a finished one, by the sweep's protocol.
+
+    Args:
+        sweep: the sweep.
+        tuned: the records that selection reads.
+
+    Raises:
+        UserError: the protocol cannot select from them.
+    """
+    settings = settings_of(tuned)
+    choices = select(settings, sweep.protocol or default_protocol(tuned))
+    found: Chosen = {}
+    for method, choice in choices.items():
+        setting = next(s for s in settings[method] if s.key == choice.key)
+        found[method] = choice, next(iter(setting.trials.values())).config
+    return found
+
+
+def plan_report(sweep: Sweep, choices: Chosen) -> list[Planned]:
+    """The chosen settings on the stream and seeds of the report, all methods of a seed together."""
+    report = sweep.report_on
+    assert report is not None
+    seeds = report.seeds or sweep.seeds
+    return [
+        planned(sweep, arm, config, seed, "report") for seed in seeds for arm, (_, config) in choices.items()
     ]
 
 

@@ -89,7 +89,7 @@ def _conclusions(
             f"{', '.join(map(str, again))}"
         )
     if grid:
-        found.append(f"about {duration(sum(_seconds(one, measured) for one in grid))} of one processor")
+        found.append(f"about {duration(sum(seconds(one, measured) for one in grid))} of one processor")
     memory = max(m["memory"] for m in measured.values())
     return [*found, f"about {memory:,.0f} MiB per trial", "nothing was trained or written"]
 
@@ -100,8 +100,13 @@ def _open_ended(sweep: Sweep, total: int) -> str:
     return f"{total} trials{', those of later seeds only for what is not stopped' * (sweep.mode == 'asha')}"
 
 
-def _seconds(one: Planned, measured: dict[str, dict[str, float]]) -> float:
-    """Of plain fine-tuning on the entries that this trial trains itself, and of its evaluations."""
+def seconds(one: Planned, measured: dict[str, dict[str, float]]) -> float:
+    """Of plain fine-tuning on the entries that this trial trains itself, and of its evaluations.
+
+    Args:
+        one: a trial, with what it takes over from others.
+        measured: what `measurements` found.
+    """
     known = measured[Setup.key(one.run)]
     own = 1 - one.trial.shared_stages / len(one.run.specs())
     rows = 1 + own * len(one.run.specs())

@@ -16,15 +16,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl_forget.comparison.selection import default_protocol, select
-from cl_forget.comparison.settings import settings_of
-from cl_forget.comparison.trials import Trial, load_trial, load_trials, write_table
+from cl_forget.comparison.trials import Trial, load_trials, write_table
 from cl_forget.config.sweep import DEFAULT_TRIALS, Sweep, load_sweep
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import below, remove_leftovers
 from cl_forget.sweeps.cluster import Resources, check_fits, ray_runtime, with_memory
 from cl_forget.sweeps.folder import SweepState, clear, known_state, new_folder, only_driver
-from cl_forget.sweeps.planning import Group, Planned, plan_grid, planned, saved, share
+from cl_forget.sweeps.planning import Planned, chosen, plan_grid, plan_report, planned, saved, share
+from cl_forget.sweeps.pool import Queue, is_over, work_through
 from cl_forget.sweeps.rehearsal import rehearse, rehearsed
 from cl_forget.sweeps.storage import Mirror, is_local, local_folder
 
@@ -42,9 +41,10 @@ def sweep(
     tell: Tell = lambda line: None,
     live: bool = False,
     overwrite: bool = False,
+    jobs: int | None = None,
     **tuner: Any,
 ) -> list[Trial]:
-    """Run a sweep as Ray Tune trials.
+    """Run a sweep as Ray Tune trials, or in processes of this machine alone.
 
     Args:
         what: the sweep, or its file.
@@ -54,6 +54,8 @@ def sweep(
         tell: given a line now and then.
         live: whether to show the sweep on the terminal while it runs.
         overwrite: replace the sweep that the folder holds, once this one can begin.
+        jobs: processes of this machine that work side by side without Ray, which then need not be installed;
+            for `mode: curve`.
         tuner: further arguments of `ray.tune.TuneConfig` (search_alg, scheduler, time_budget_s, ...) and
             `callbacks` for Tune's own `RunConfig`.
 
@@ -67,6 +69,10 @@ def sweep(
     address = str(output or below(Path("runs"), asked.name, "the sweep"))
     folder = local_folder(address)
     asked, resources = _threads(asked, resources or Resources())
+    if jobs is not None and (asked.mode != "curve" or not is_local(address)):
+        raise UserError(
+            "jobs work without Ray, on `mode: curve` and in a folder of this machine; leave --jobs out."
+        )
     if overwrite and not is_local(address):
         raise UserError(f"a sweep at {address} cannot be overwritten; choose another --output.")
     mirror = None if is_local(address) else Mirror(address, folder)
@@ -77,10 +83,11 @@ def sweep(
     with contextlib.ExitStack() as stack:
         here = resources.address is None and not resources.gpus_per_trial
         peak = rehearse(rehearsed(asked)) if here and rehearsing else None
-        runtime = stack.enter_context(ray_runtime(resources))
+        runtime = resources if jobs is not None else stack.enter_context(ray_runtime(resources))
         if rehearsing and not here:
             peak = _rehearse_there(asked, runtime)
-        if peak is not None and runtime.memory_per_trial is None and not runtime.gpus_per_trial:
+        to_fit = jobs is None and runtime.memory_per_trial is None and not runtime.gpus_per_trial
+        if peak is not None and to_fit:
             runtime = with_memory(runtime, peak)
             check_fits(runtime)
         stack.enter_context(only_driver(folder))  # nothing was written so far
@@ -90,7 +97,7 @@ def sweep(
         state = state or new_folder(folder, asked)
         if mirror:
             stack.enter_context(mirror)
-        driver = Driver(asked, folder, state, runtime, tell, tuner, address, mirror)
+        driver = Driver(asked, folder, state, runtime, tell, tuner, address, mirror, jobs=jobs)
         stack.enter_context(driver.view(live))
         driver.run()
     return driver.trials()
@@ -113,7 +120,7 @@ def _rehearse_there(asked: Sweep, runtime: Resources) -> float:
     """The rehearsal on a machine where trials will run."""
     import ray
 
-    from cl_forget.sweeps.trainable import register, registered
+    from cl_forget.sweeps.additions import register, registered
 
     def elsewhere(added: Any, runs: Any, device: str) -> float:
         register(added)
@@ -130,7 +137,11 @@ def _rehearse_there(asked: Sweep, runtime: Resources) -> float:
 
 @dataclass
 class Driver:
-    """A sweep under way, seen from the process that started it."""
+    """A sweep under way, seen from the process that started it.
+
+    Attributes:
+        jobs: processes of this machine that work side by side; None leaves the work to Ray.
+    """
 
     asked: Sweep
     folder: Path
@@ -141,6 +152,7 @@ class Driver:
     address: str = ""
     mirror: Mirror | None = None
     known: list[Planned] = field(default_factory=list)
+    jobs: int | None = None
 
     def run(self) -> None:
         """All rounds, then the tables."""
@@ -167,21 +179,27 @@ class Driver:
             self._grid(self._selected())
 
     # -- rounds ----------------------------------------------------------------------------------------
-    def _grid(self, trials: Sequence[Planned], judged: bool = False) -> None:
-        from cl_forget.sweeps.sources import Grid
+    def work_through(self, trials: Sequence[Planned]) -> None:
+        """Run these trials; what is over is not repeated."""
+        self._grid(trials)
 
+    def _grid(self, trials: Sequence[Planned], judged: bool = False) -> None:
         groups = share(trials, before=self.known)
         self.known.extend(trials)
         self.state.planned = len(self.known)
         self.state.saved = saved(self.known)
         self.state.save(self.folder)
         self.tell(str(self.state.saved))
-        left = [group for group in groups if not self._over(group)]
+        left = [group for group in groups if not is_over(group, self.folder)]
         # The longest first: nobody waits long for the last one.
         left.sort(
             key=lambda group: sum(len(p.run.specs()) - p.trial.shared_stages for p in group), reverse=True
         )
-        if left:
+        if left and self.jobs is not None:
+            work_through([Queue(self.folder, [lambda: left])], self.jobs, tell=self.tell)
+        elif left:
+            from cl_forget.sweeps.sources import Grid
+
             self._tune(Grid(left, self.asked.score, judged), count=len(left), judged=judged)
 
     def _search(self) -> None:
@@ -214,24 +232,10 @@ class Driver:
 
     def _selected(self) -> list[Planned]:
         """The chosen setting of each method, on the stream and seeds of the report."""
-        tuned = [trial for trial in self.trials() if trial.role == "tune"]
-        protocol = self.asked.protocol or default_protocol(tuned)
-        settings = settings_of(tuned)
-        report = self.asked.report_on
-        assert report is not None
-        chosen = []
-        for method, choice in select(settings, protocol).items():
-            setting = next(s for s in settings[method] if s.key == choice.key)
-            chosen.append((method, next(iter(setting.trials.values())).config))
+        choices = chosen(self.asked, [t for t in self.trials() if t.role == "tune"])
+        for method, (choice, _) in choices.items():
             self.tell(f"{method}: {choice.label or 'its only setting'} is run for the report")
-        seeds = report.seeds or self.asked.seeds
-        return [planned(self.asked, arm, config, seed, "report") for seed in seeds for arm, config in chosen]
-
-    def _over(self, group: Group) -> bool:
-        records = [load_trial(self.folder, one.trial.id) for one in group]
-        return all(
-            record is not None and record.status in ("finished", "diverged", "pruned") for record in records
-        )
+        return plan_report(self.asked, choices)
 
     # -- Ray Tune --------------------------------------------------------------------------------------
     def _tune(self, source: Source, count: int = 1, search: Any = None, judged: bool = False) -> None:

@@ -20,9 +20,9 @@ from ray import tune
 
 from cl_forget.comparison.trials import Trial
 from cl_forget.ground.files import StrPath
-from cl_forget.ground.registry import Registry
 from cl_forget.run.shared import Setups
 from cl_forget.run.simulation import Watch
+from cl_forget.sweeps.additions import register, registered
 from cl_forget.sweeps.planning import Group
 from cl_forget.sweeps.storage import Mirror, is_local, local_folder
 from cl_forget.sweeps.work import Stopped, work
@@ -183,30 +183,3 @@ def trainable(
         address=address,
         registries=registered(),
     )
-
-
-REGISTRIES = (
-    "cl_forget.models:MODELS",
-    "cl_forget.streams:STREAMS",
-    "cl_forget.streams:SUITES",
-    "cl_forget.mitigations:MITIGATIONS",
-)
-
-
-def registered() -> dict[str, dict[str, str]]:
-    """What this process has added to the registries, for processes elsewhere."""
-    return {place: _registry(place).additions for place in REGISTRIES if _registry(place).additions}
-
-
-def register(additions: dict[str, dict[str, str]]) -> None:
-    """Add what `registered` of another process gave."""
-    for place, entries in additions.items():
-        _registry(place).restore(entries)
-
-
-def _registry(place: str) -> Registry:
-    import importlib
-
-    module, _, name = place.partition(":")
-    registry: Registry = getattr(importlib.import_module(module), name)
-    return registry

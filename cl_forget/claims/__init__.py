@@ -1,0 +1,1 @@
+"""Claims that are written down before they are run, their runs, and the verdicts on them."""

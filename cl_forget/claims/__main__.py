@@ -1,0 +1,41 @@
+"""`python -m cl_forget.claims`: the same as `cl-forget claims FILE... --jobs N`, with nothing but the library.
+
+    python -m cl_forget.claims experiments/*/claims.yaml --jobs 16 --minutes 10 --output runs/claims
+
+For a machine that lends its processors for a while: it runs, and leaves the verdicts to `cl-forget claims --no-run`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from functools import partial
+from pathlib import Path
+
+from cl_forget.claims.planning import plan
+from cl_forget.claims.records import RECORDS
+from cl_forget.claims.running import run
+
+
+def main() -> None:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("files", type=Path, nargs="+")
+    parser.add_argument("--only", action="append", default=[], help="only the claim of this name; repeatable")
+    parser.add_argument("--world", action="append", default=[], help="only this world; repeatable")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after that long")
+    parser.add_argument("--output", type=Path, default=Path("runs/claims"))
+    parser.add_argument(
+        "--records", type=Path, default=Path("experiments") / RECORDS, help="what was run before"
+    )
+    given = parser.parse_args()
+    made = plan(given.files, given.only, given.world)
+    until = time.time() + 60 * given.minutes
+    tell = partial(print, flush=True)
+    if not run(made, given.output, [given.records], given.jobs, until=until, tell=tell):
+        tell("time is over before everything was begun; the same command goes on")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""The ledger: every claim in every world with its verdict, as records, Markdown, CSV and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from cl_forget.claims.planning import Asked, Plan
+from cl_forget.claims.records import RECORDS, keep_records
+from cl_forget.claims.values import Records, settle
+from cl_forget.comparison.trials import Trial
+from cl_forget.comparison.verdicts import Judged, Verdict, holm, overall
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import write_text
+from cl_forget.ground.spreadsheet import csv_text
+
+BEGIN, END = "<!-- ledger: written by `cl-forget claims` -->", "<!-- end of the ledger -->"
+
+IN_ITS_UNIT = (
+    "kl_to_base", "weight_distance", "perplexity_rise", "hypervolume", "sam_gap", "surface_curvature",
+    "average_gradient", "mean_absolute_gradient",
+)  # fmt: skip
+"""Measures that are no share of anything; all others are shown in percentage points."""
+
+
+class Line(BaseModel):
+    """One claim in one world.
+
+    Attributes:
+        paper, source: where it comes from.
+        name, sentence: of the claim.
+        world, model: where it was tried.
+        contrast: what was compared, in words.
+        scale: what effects are multiplied with where they are shown, and their `unit` then.
+        judged: the verdict and what it rests on.
+        note: a deviation from the paper.
+    """
+
+    paper: str
+    source: str
+    name: str
+    sentence: str
+    world: str
+    model: str
+    contrast: str
+    scale: float
+    unit: str
+    judged: Judged
+    note: str = ""
+
+    def shown(self, value: float | None) -> str:
+        """A number in the unit that is shown."""
+        return (
+            "–"
+            if value is None
+            else f"{self.scale * value:+.3g}"
+            if self.scale == 1
+            else f"{self.scale * value:+.1f}"
+        )
+
+    @property
+    def effect(self) -> str:
+        """The effect with its interval and unit, or why there is none."""
+        j = self.judged
+        if j.effect is None:
+            return f"– ({j.reason})"
+        said = f"{self.shown(j.effect)} [{self.shown(j.low)}, {self.shown(j.high)}]{self.unit}"
+        return said if j.reason is None else f"{said} ({j.reason})"
+
+
+def ledger(plan: Plan, trials: Mapping[str, Trial]) -> list[Line]:
+    """Every claim of a plan with its verdict; p values are adjusted over all of them.
+
+    Args:
+        plan: the claims.
+        trials: the records by id; what is missing leaves a claim undecided.
+    """
+    records = {key: Records(needed, trials) for key, needed in plan.needed.items()}
+    settled = [settle(one, records[one.key]) for one in plan.asked]
+    adjusted = holm([judged for judged, _ in settled])
+    return [
+        _line(one, judged, hardest)
+        for one, judged, (_, hardest) in zip(plan.asked, adjusted, settled, strict=True)
+    ]
+
+
+def _line(one: Asked, judged: Judged, hardest: str | None) -> Line:
+    claim = one.claim
+    raw = (
+        claim.kind in ("correlation", "explained")
+        or claim.relative
+        or claim.measure.partition(".")[0] in IN_ITS_UNIT
+    )
+    percent = claim.relative
+    return Line(
+        paper=one.claims.paper,
+        source=claim.source,
+        name=claim.name,
+        sentence=claim.sentence,
+        world=one.world,
+        model=one.sweep.model,
+        contrast=_contrast(one, hardest),
+        scale=100.0 if percent or not raw else 1.0,
+        unit=" %" if percent else "" if raw else " points",
+        judged=judged,
+        note=claim.note,
+    )
+
+
+def _contrast(one: Asked, hardest: str | None) -> str:
+    claim = one.claim
+    if claim.kind == "correlation":
+        return f"{'−' if claim.sign < 0 else ''}ρ({claim.measure}, {claim.against}) over all settings"
+    if claim.kind == "explained":
+        return f"R² of {claim.measure} given {claim.against}, each arm from the others' curve"
+    if claim.kind == "residual":
+        return f"{claim.measure} of {claim.more} beyond the others' curve over {claim.against}"
+    if claim.than is not None:
+        return f"{claim.measure}: {claim.more} − {claim.than:g}"
+    others = hardest or claim.less[0]
+    more = f", the hardest of {len(claim.less)}" if hardest else ""
+    return f"{claim.measure}: {claim.more} − {others}{more}"
+
+
+def markdown(lines: Sequence[Line]) -> str:
+    """The ledger as a table, one line per claim and world."""
+    rows = [
+        "| claim (source) | world | compared | effect [95 %] | margin | seeds | p, Holm | verdict |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for line in lines:
+        j = line.judged
+        cells = (
+            f"{line.sentence} ({line.source})" + (f"; {line.note}" if line.note else ""),
+            line.world,
+            line.contrast,
+            line.effect,
+            ("no loss beyond " if j.rule == "keeps" else "") + line.shown(j.margin).lstrip("+") + line.unit,
+            str(j.seeds),
+            "–" if j.p_t_holm is None else f"{j.p_t_holm:.2g}",
+            f"**{j.verdict}**",
+        )
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows)
+
+
+def summary(lines: Sequence[Line]) -> dict[str, Verdict]:
+    """Claim -> what all of its worlds say; undecided where they differ."""
+    names = dict.fromkeys(line.name for line in lines)
+    return {name: overall([line.judged.verdict for line in lines if line.name == name]) for name in names}
+
+
+COLUMNS = (
+    "paper", "source", "name", "sentence", "world", "model", "contrast", "verdict", "effect", "low", "high",
+    "bootstrap_low", "bootstrap_high", "margin", "rule", "seeds", "p", "p_holm", "p_t", "p_t_holm",
+    "p_equivalence", "reason", "note",
+)  # fmt: skip
+
+
+def table(lines: Sequence[Line]) -> str:
+    """The ledger as CSV, every number in the measure's own unit."""
+    rows: list[list[Any]] = []
+    for line in lines:
+        fields = {**line.model_dump(exclude={"judged"}), **line.judged.model_dump()}
+        rows.append([fields[name] for name in COLUMNS])
+    return csv_text(COLUMNS, rows)
+
+
+def write_ledger(lines: Sequence[Line], trials: Sequence[Trial], folder: Path) -> list[Path]:
+    """Write the ledger into `README.md` (between its marks), `claims.csv`, `claims.html` and the records.
+
+    Args:
+        lines: of the ledger.
+        trials: the records that are kept beside it.
+        folder: of the experiments.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    from cl_forget.reporting.html.claims import claims_page
+
+    readme = folder / "README.md"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = readme.read_text(encoding="utf-8") if readme.exists() else f"# Claims\n\n{BEGIN}\n{END}\n"
+        write_text(readme, _between(text, readme, markdown(lines)))
+        write_text(folder / "claims.csv", table(lines))
+        write_text(folder / "claims.html", claims_page(rows(lines)))
+        keep_records(trials, folder / RECORDS)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}; choose another --ledger.") from None
+    return [readme, *(folder / name for name in ("claims.csv", "claims.html", RECORDS))]
+
+
+def rows(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """What the page shows of each line: texts, and the interval for its picture."""
+    return [
+        {
+            **line.model_dump(
+                include={"paper", "source", "name", "sentence", "world", "model", "contrast", "note"}
+            ),
+            "verdict": line.judged.verdict,
+            "effect": line.effect,
+            "seeds": line.judged.seeds,
+            "p": line.judged.p_t_holm,
+            "exact": line.judged.p_holm,
+            "margin": line.scale * line.judged.margin,
+            "keeps": line.judged.rule == "keeps",
+            "interval": [
+                None if value is None else line.scale * value
+                for value in (line.judged.low, line.judged.effect, line.judged.high)
+            ],
+        }
+        for line in lines
+    ]
+
+
+def _between(text: str, readme: Path, new: str) -> str:
+    """The text with what stands between the marks replaced.
+
+    Raises:
+        UserError: the marks are not there.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UserError(
+            f"{readme} has no place for the ledger; write the lines\n{BEGIN}\n{END}\nwhere it shall stand."
+        )
+    return f"{before}{BEGIN}\n{new}\n{END}{after}"

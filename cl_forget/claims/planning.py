@@ -1,0 +1,226 @@
+"""From claims to trials: every arm tuned alike, then the selected settings on the report's stream and seeds.
+
+All claims are planned together. A trial is known by what it is, so what two claims, or two papers, ask for alike is
+run once; and a fine-tune that several trials need is done once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cl_forget.claims.claim import Claim, Claims, load_claims, load_world
+from cl_forget.comparison.selection import spread
+from cl_forget.comparison.trials import Trial
+from cl_forget.config.sweep import Sweep
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.registry import closest
+from cl_forget.sweeps.planning import Planned, chosen, plan_grid, planned
+
+POINTS = 4
+"""Settings of an arm's curve, as many for every arm: a hypervolume grows with their number."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One claim in one world."""
+
+    file: Path
+    claims: Claims
+    claim: Claim
+    world: str
+    sweep: Sweep
+    grid: list[Planned]
+
+    @property
+    def key(self) -> str:
+        """Equal for the same world, whichever file names it."""
+        return self.sweep.model_dump_json(exclude={"track"})
+
+    @property
+    def priced(self) -> bool:
+        """Whether its data are not here."""
+        return self.claims.worlds[self.world].price is not None
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms that it needs."""
+        return self.claim.arms_in(list(self.sweep.arms))
+
+
+@dataclass
+class Needed:
+    """What claims together need of one world: arms, and of which of them whole curves."""
+
+    sweep: Sweep
+    grid: list[Planned]
+    arms: list[str] = field(default_factory=list)
+    curves: set[str] = field(default_factory=set)
+
+    def tuning(self) -> list[Planned]:
+        """The settings that selection chooses among."""
+        return [one for one in self.grid if one.trial.method in self.arms]
+
+    def reporting(self, trials: Iterable[Trial]) -> list[Planned]:
+        """The selected setting of each arm, and its curve where one is asked for, on the report's stream and seeds.
+
+        Args:
+            trials: whatever has been run; an arm without a setting that ran to its end is left out.
+        """
+        return self._report(self.selected(trials))
+
+    def supposed(self) -> list[Planned]:
+        """The same before anything is selected, for an estimate: as if the first setting of each arm were."""
+        first: dict[str, dict[str, Any]] = {}
+        for one in self.tuning():
+            first.setdefault(one.trial.method, one.trial.config)
+        return self._report(first)
+
+    def _report(self, selected: dict[str, dict[str, Any]]) -> list[Planned]:
+        report = self.sweep.report_on
+        assert report is not None
+        configs = {arm: self._configs(arm, config) for arm, config in selected.items()}
+        found: dict[str, Planned] = {}
+        for seed in report.seeds or self.sweep.seeds:
+            for arm, several in configs.items():
+                for config in several:
+                    one = planned(self.sweep, arm, config, seed, "report")
+                    found.setdefault(one.trial.id, one)
+        return list(found.values())
+
+    def selected(self, trials: Iterable[Trial]) -> dict[str, dict[str, Any]]:
+        """Arm -> the fields of the setting that validation data chose."""
+        own = {one.trial.id: one.trial for one in self.tuning()}
+        known = {trial.id: trial for trial in trials}
+        tuned = [known.get(name, trial) for name, trial in own.items()]
+        return {arm: config for arm, (_, config) in chosen(self.sweep, tuned).items()}
+
+    def _configs(self, arm: str, config: dict[str, Any]) -> list[dict[str, Any]]:
+        """The selected fields, then the points of the curve."""
+        if arm not in self.curves:
+            return [config]
+        return [config, *({**config, **point} for point in self.points(arm, config))]
+
+    def points(self, arm: str, config: dict[str, Any]) -> list[dict[str, Any]]:
+        """The points of an arm's curve: its strengths at the chosen learning rate, or its learning rates."""
+        knob = planned(self.sweep, arm, config, 0, "report").trial.knob
+        ranges = self.sweep.ranges(arm)
+        name = knob if knob in ranges else "train.lr"
+        if name not in ranges:
+            return [{}]
+        return [{name: value} for value in spread(ranges[name].values or [], POINTS)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All claims that are worked through together.
+
+    Attributes:
+        asked: each claim in each of its worlds, in the order of the ledger.
+        needed: what the worlds have to run; worlds that several files name alike stand once.
+    """
+
+    asked: list[Asked]
+    needed: dict[str, Needed]
+
+    def tuning(self) -> list[Planned]:
+        """Every trial that selection reads, each once."""
+        return distinct(one for needed in self.needed.values() for one in needed.tuning())
+
+    def reporting(self, trials: Sequence[Trial]) -> list[Planned]:
+        """Every trial that verdicts read, each once; errors as `select`."""
+        return distinct(one for needed in self.needed.values() for one in needed.reporting(trials))
+
+
+def plan(
+    files: Sequence[Path], only: Sequence[str] = (), worlds: Sequence[str] = (), priced: bool = False
+) -> Plan:
+    """Plan the claims of some files.
+
+    Args:
+        files: of claims.
+        only: names of the claims to take; none is all of them.
+        worlds: names of the worlds to take; none is all that run here.
+        priced: whether worlds that do not run here are taken, too, where none is named.
+
+    Raises:
+        UserError: a file, a name or an arm is wrong, or arms are not treated alike.
+    """
+    asked = [one for file in files for one in _read(file)]
+    _check_names(asked, only, worlds)
+    taken = [
+        one
+        for one in asked
+        if (not only or one.claim.name in only)
+        and (one.world in worlds if worlds else priced or not one.priced)
+    ]
+    needed: dict[str, Needed] = {}
+    for one in taken:
+        here = needed.setdefault(one.key, Needed(one.sweep, one.grid))
+        here.arms += [arm for arm in one.arms if arm not in here.arms]
+        if one.claim.over_curves:
+            here.curves.update(arm for arm in one.arms if arm not in one.claim.controls)
+    return Plan(taken, needed)
+
+
+def distinct(several: Iterable[Planned]) -> list[Planned]:
+    """The trials, each once."""
+    found: dict[str, Planned] = {}
+    for one in several:
+        found.setdefault(one.trial.id, one)
+    return list(found.values())
+
+
+def _read(file: Path) -> list[Asked]:
+    claims = load_claims(file)
+    sweeps: dict[str, Sweep] = {}
+    grids: dict[str, list[Planned]] = {}
+    for name in dict.fromkeys(name for claim in claims.claims for name in claim.worlds):
+        sweeps[name] = load_world(file, name, claims.worlds[name])
+        # Probes are fitted on test tasks and never selected on: tuning goes without them, and is shared more often.
+        grids[name] = plan_grid(sweeps[name].model_copy(update={"probes": []}))
+        _check_fair(file, name, grids[name])
+    found = []
+    for claim in claims.claims:
+        for world in claim.worlds:
+            one = Asked(file, claims, claim, world, sweeps[world], grids[world])
+            for arm in one.arms:
+                if arm not in one.sweep.arms:
+                    raise UserError(
+                        f"{file}: claim '{claim.name}': world '{world}' has no arm '{arm}'."
+                        f"{closest(arm, list(one.sweep.arms))}"
+                    )
+            found.append(one)
+    return found
+
+
+def _check_fair(file: Path, world: str, grid: Sequence[Planned]) -> None:
+    """Refuse arms that choose among more settings than others; one without any choice has none to make."""
+    counts: dict[str, set[Any]] = {}
+    for one in grid:
+        counts.setdefault(one.trial.method, set()).add(str(sorted(one.trial.config.items())))
+    choosing = {arm: len(found) for arm, found in counts.items() if len(found) > 1}
+    if len(set(choosing.values())) > 1:
+        said = ", ".join(f"{arm} {count}" for arm, count in choosing.items())
+        raise UserError(
+            f"{file}: world '{world}': arms choose among different numbers of settings ({said}); give each as many, "
+            "or thin them with `budget: {trials: N}`."
+        )
+
+
+def _check_names(asked: Sequence[Asked], only: Sequence[str], worlds: Sequence[str]) -> None:
+    places: dict[str, Path] = {}
+    for one in asked:
+        if places.setdefault(one.claim.name, one.file) != one.file:
+            raise UserError(
+                f"{one.file}: claim '{one.claim.name}' has the name of one in {places[one.claim.name]}."
+            )
+    for kind, given, known in (
+        ("claim", only, list(places)),
+        ("world", worlds, list(dict.fromkeys(one.world for one in asked))),
+    ):
+        for name in given:
+            if name not in known:
+                raise UserError(f"no {kind} '{name}'.{closest(name, known)} Known: {', '.join(known)}.")

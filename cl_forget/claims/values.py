@@ -1,0 +1,203 @@
+"""One number for each seed, from trial records: what a verdict is judged on. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cl_forget.claims.claim import AT_EQUAL_SPECIALITY, HYPERVOLUME, OF_CURVES, Claim
+from cl_forget.claims.planning import Asked, Needed
+from cl_forget.comparison.analysis import hypervolume_share
+from cl_forget.comparison.arms import control_of
+from cl_forget.comparison.law import Point, explained, residuals
+from cl_forget.comparison.measures import PRETRAINED
+from cl_forget.comparison.trials import Trial
+from cl_forget.comparison.verdicts import Judged, against_each, judge
+from cl_forget.evaluation.metrics import retention_at_equal_target
+from cl_forget.sweeps.planning import planned
+
+BySeed = dict[int, float | None]
+
+EQUAL = 0.9
+"""Methods are compared at this share of the way from the pre-trained speciality to the control's."""
+
+ZERO_BEFORE_TRAINING = (
+    "generality_drop", "delta_zs", "delta_lp", "forgetting_last", "forgetting_max", "bwt", "kl_to_base",
+    "weight_distance", "perplexity_rise", "f_true", "bt_true", "statistics_share",
+)  # fmt: skip
+"""Changes from the pre-trained model, which it has none of."""
+
+
+class Records:
+    """What was run of one world, found again by what the plan asks for.
+
+    Args:
+        needed: the world.
+        trials: all records, by id.
+    """
+
+    def __init__(self, needed: Needed, trials: Mapping[str, Trial]) -> None:
+        self.needed, self.trials = needed, trials
+        sweep = needed.sweep
+        assert sweep.report_on is not None
+        self.seeds = sweep.report_on.seeds or sweep.seeds
+        self.configs = needed.selected(trials.values())
+        self.control = control_of(sweep.arms)
+
+    def selected(self, arm: str) -> dict[int, Trial | None]:
+        """Seed -> the finished trial of an arm's selected setting."""
+        return {seed: self._trial(arm, self.configs.get(arm), seed) for seed in self.seeds}
+
+    def curve(self, arm: str) -> dict[int, list[Trial] | None]:
+        """Seed -> the trials of an arm's curve in the order of its knob; None unless all are finished."""
+        config = self.configs.get(arm)
+        if config is None:
+            return dict.fromkeys(self.seeds)
+        points = self.needed.points(arm, config)
+        found: dict[int, list[Trial] | None] = {}
+        for seed in self.seeds:
+            trials = [self._trial(arm, {**config, **point}, seed) for point in points]
+            found[seed] = None if None in trials else [trial for trial in trials if trial is not None]
+        return found
+
+    def _trial(self, arm: str, config: dict[str, Any] | None, seed: int) -> Trial | None:
+        if config is None:
+            return None
+        trial = self.trials.get(planned(self.needed.sweep, arm, config, seed, "report").trial.id)
+        return trial if trial is not None and trial.status == "finished" else None
+
+
+def settle(asked: Asked, records: Records) -> tuple[Judged, str | None]:
+    """The verdict on one claim in one world, and the comparator that it rests on where there are several."""
+    claim = asked.claim
+    if claim.kind != "difference":
+        values = {
+            "correlation": _correlation,
+            "explained": _explained,
+            "residual": _residual,
+        }[claim.kind](claim, records, claim.arms or list(asked.sweep.arms))
+        return judge(values, claim.margin, claim.rule, fewest=claim.fewest), None
+    if claim.than is not None:
+        than = claim.than
+        ours = _of_arm(claim.measure, records, str(claim.more))
+        beyond = {seed: None if value is None else value - than for seed, value in ours.items()}
+        return judge(beyond, claim.margin, claim.rule, fewest=claim.fewest), None
+    differences = {arm: difference(claim, records, arm) for arm in claim.less}
+    hardest, judged = against_each(differences, claim.margin, claim.rule, claim.fewest)
+    return judged, hardest if len(claim.less) > 1 else None
+
+
+def difference(claim: Claim, records: Records, less: str) -> BySeed:
+    """Seed -> what `more` has beyond `less`."""
+    assert claim.more is not None
+    ours, theirs = (_of_arm(claim.measure, records, arm) for arm in (claim.more, less))
+    if claim.more == PRETRAINED:
+        ours = _before(claim.measure, records, less)
+    if less == PRETRAINED:
+        theirs = _before(claim.measure, records, claim.more)
+    found: BySeed = {}
+    for seed in records.seeds:
+        a, b = ours.get(seed), theirs.get(seed)
+        known = a is not None and b is not None
+        change = None if a is None or b is None else a - b
+        found[seed] = change / b if known and claim.relative and b and change is not None else change
+        if claim.relative and known and not b:
+            found[seed] = None
+    return found
+
+
+def _of_arm(measure: str, records: Records, arm: str) -> BySeed:
+    if arm == PRETRAINED:
+        return {}
+    if measure not in OF_CURVES:
+        return {s: None if t is None else measured(t, measure) for s, t in records.selected(arm).items()}
+    curves = records.curve(arm)
+    if measure == HYPERVOLUME:
+        return {seed: None if c is None else hypervolume_share(c) for seed, c in curves.items()}
+    assert measure == AT_EQUAL_SPECIALITY
+    levels = _levels(records)
+    return {seed: None if c is None else _crossing(c, levels.get(seed)) for seed, c in curves.items()}
+
+
+def _levels(records: Records) -> BySeed:
+    """Seed -> the speciality at which retention is compared."""
+    found: BySeed = {}
+    for seed, trial in records.selected(records.control or "").items():
+        start, end = (
+            None if trial is None else measured(trial, m) for m in ("speciality_pretrained", "speciality")
+        )
+        found[seed] = None if start is None or end is None else start + EQUAL * (end - start)
+    return found
+
+
+def _crossing(trials: Sequence[Trial], level: float | None) -> float | None:
+    points = [(measured(t, "speciality"), measured(t, "retention")) for t in trials]
+    known = [(x, y) for x, y in points if x is not None and y is not None]
+    if level is None or len(known) < len(points):
+        return None
+    return retention_at_equal_target(known, level)
+
+
+def _before(measure: str, records: Records, arm: str) -> BySeed:
+    """The same measure of the pre-trained model, as the trials of an arm note it."""
+    found: BySeed = {}
+    for seed, trial in records.selected(arm).items():
+        if trial is None:
+            found[seed] = None
+        elif measure.partition(".")[0] in ZERO_BEFORE_TRAINING:
+            found[seed] = 0.0
+        else:
+            found[seed] = 1.0 if measure == "retention" else measured(trial, f"{measure}_pretrained")
+    return found
+
+
+def measured(trial: Trial, measure: str) -> float | None:
+    """A number of a trial on test data; `generality_by_suite.emoji` is one of a mapping."""
+    name, dot, item = measure.partition(".")
+    value = trial.test.get(name)
+    if dot:
+        value = value.get(item) if isinstance(value, dict) else None
+    return float(value) if isinstance(value, int | float) else None
+
+
+def points(claim: Claim, records: Records, arms: Sequence[str]) -> list[Point] | None:
+    """Every setting of every arm and seed as (against, measure); None where one is missing."""
+    assert claim.against is not None
+    found = []
+    for arm in arms:
+        for seed, trials in records.curve(arm).items():
+            if trials is None:
+                return None
+            for trial in trials:
+                x, y = measured(trial, claim.against), measured(trial, claim.measure)
+                if x is None or y is None:
+                    return None
+                found.append(Point(arm, seed, x, y))
+    return found
+
+
+def _correlation(claim: Claim, records: Records, arms: Sequence[str]) -> BySeed:
+    """Seed -> Spearman's rank correlation over all settings of all arms, times the claimed sign."""
+    from scipy.stats import spearmanr
+
+    found = points(claim, records, arms)
+    if found is None:
+        return dict.fromkeys(records.seeds)
+    by_seed: BySeed = {}
+    for seed in records.seeds:
+        mine = [(p.x, p.y) for p in found if p.seed == seed]
+        xs, ys = [x for x, _ in mine], [y for _, y in mine]
+        varied = len(set(xs)) > 1 and len(set(ys)) > 1
+        by_seed[seed] = claim.sign * float(spearmanr(xs, ys).statistic) if varied else None
+    return by_seed
+
+
+def _explained(claim: Claim, records: Records, arms: Sequence[str]) -> BySeed:
+    found = points(claim, records, arms)
+    return dict.fromkeys(records.seeds) if found is None else dict(explained(found))
+
+
+def _residual(claim: Claim, records: Records, arms: Sequence[str]) -> BySeed:
+    assert claim.more is not None
+    found = points(claim, records, list(dict.fromkeys([*arms, claim.more])))
+    return dict.fromkeys(records.seeds) if found is None else dict(residuals(found)[claim.more])

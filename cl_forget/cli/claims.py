@@ -1,0 +1,147 @@
+"""`cl-forget claims`: plan, run and settle registered claims."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cl_forget.cli.shared import print_table
+from cl_forget.ground.environment import quiet_libraries
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.redact import redact
+
+
+def claims(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files of claims [default: experiments/*/claims.yaml].", show_default=False),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only the claims of these names; repeatable.")
+    ] = None,
+    world: Annotated[
+        list[str] | None,
+        typer.Option(help="Only in these worlds; repeatable [default: all whose data are here]."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(help="Folder of the runs; whatever it holds is gone on from.")
+    ] = Path("runs/claims"),
+    ledger: Annotated[
+        Path, typer.Option(help="Where the ledger goes: README.md, claims.csv, claims.html, records.parquet.")
+    ] = Path("experiments"),
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Processes of this machine side by side; needs no Ray.")
+    ] = 1,
+    address: Annotated[
+        str | None, typer.Option(help="Run on a Ray cluster instead: auto, host:port or ray://host:port.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Begin nothing more after so long; the same command goes on.", min=0)
+    ] = None,
+    run: Annotated[
+        bool, typer.Option("--run/--no-run", help="Whether to run what is missing, or judge what is there.")
+    ] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, show trials and hours; run nothing.")
+    ] = False,
+) -> None:
+    """Settle claims that were written down before: run what they need, judge it, write the ledger.
+
+    What several claims need is run once. Killed at any instant, the same command goes on. A ledger of some claims
+    only (`--only`, `--world`, or some of the files) is shown and not written.
+    """
+    from cl_forget.claims.planning import plan
+
+    found = files or sorted(Path("experiments").glob("*/claims.yaml"))
+    if not found:
+        raise UserError("there is no experiments/*/claims.yaml here; name the files of claims.")
+    quiet_libraries()
+    made = plan(found, only or [], world or [], priced=dry_run)
+    if dry_run:
+        print_table(_bills(made))
+        return
+    settled(made, output, ledger, jobs, address, minutes, run, whole=not (files or only or world))
+
+
+def settled(
+    made: Any,
+    output: Path,
+    place: Path,
+    jobs: int,
+    address: str | None,
+    minutes: float | None,
+    run: bool,
+    whole: bool,
+) -> None:
+    """Run what is missing, then show the verdicts, and write the ledger if it is a whole one."""
+    from cl_forget.claims.ledger import ledger, write_ledger
+    from cl_forget.claims.records import RECORDS, load_records
+    from cl_forget.claims.running import run as work
+
+    kept = [place / RECORDS]
+    if run:
+        until = float("inf") if minutes is None else time.time() + 60 * minutes
+
+        def tell(line: str) -> None:
+            typer.echo(redact(line), err=True)
+
+        if not work(made, output, kept, jobs, address, until, tell):
+            typer.echo("time is over before everything was begun; the same command goes on", err=True)
+    trials = load_records(output, kept)
+    lines = ledger(made, trials)
+    print_table(_verdicts(lines))
+    if whole:
+        for path in write_ledger(lines, list(trials.values()), place):
+            typer.echo(f"  {path}")
+
+
+def _bills(made: Any) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    from cl_forget.claims.pricing import bills
+
+    table = Table(title="claims (dry run)", box=box.SIMPLE_HEAD, title_style="bold")
+    for column in ("world", "model", "claims", "arms", "trials", "fine-tunes", "hours", "of one"):
+        table.add_column(column, justify="left" if column in ("world", "model", "of one") else "right")
+    found = bills(made)
+    for bill, key in zip(found, made.needed, strict=True):
+        count = sum(one.key == key for one in made.asked)
+        cells = (count, bill.arms, bill.trials, bill.fine_tunes, f"{bill.hours:,.2f}")
+        table.add_row(bill.world, bill.model, *map(str, cells), bill.device)
+    here = sum(bill.hours for bill in found if bill.device == "core")
+    table.caption = (
+        f"{here:,.1f} core-hours here, if nothing had been run yet · nothing was trained or written"
+    )
+    return table
+
+
+def _verdicts(lines: Any) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title="claims", box=box.SIMPLE_HEAD, title_style="bold")
+    for column in ("claim", "world", "compared", "effect [95 %]", "seeds", "p, Holm", "verdict"):
+        table.add_column(column)
+    for line in lines:
+        p = "–" if line.judged.p_t_holm is None else f"{line.judged.p_t_holm:.2g}"
+        cells = (
+            line.name,
+            line.world,
+            line.contrast,
+            line.effect,
+            str(line.judged.seeds),
+            p,
+            line.judged.verdict,
+        )
+        table.add_row(*map(_plain, cells))
+    return table
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

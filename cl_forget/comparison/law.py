@@ -1,0 +1,86 @@
+"""Does the method matter beyond how far it moves? Retention against a distance, one monotone curve over all arms.
+
+A distance is ‖θ-θ0‖ or KL to base. The curve falls (isotonic regression, so the scale of the distance plays no part).
+What an arm adds is its residual from the curve through all *other* arms: a curve that it had a part in would
+follow it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of one arm on one seed: x how far it moved, y what is left (retention)."""
+
+    arm: str
+    seed: int
+    x: float
+    y: float
+
+
+def curve(x: Array, y: Array, at: Array) -> Array:
+    """The falling curve through (x, y) by least squares, read at `at`; level beyond its ends.
+
+    Args:
+        x, y: (points,) at least one.
+        at: (positions,).
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    fitted = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(x, y)
+    read: Array = np.asarray(fitted.predict(at), dtype=np.float64)
+    return read
+
+
+def residuals(points: Sequence[Point]) -> Mapping[str, Mapping[int, float | None]]:
+    """Arm -> seed -> mean of y minus the curve through all other arms; None where they have no points.
+
+    Points of the arm that lie beyond the distances of all others are left out: nothing says what is expected there.
+    """
+    seeds = sorted({point.seed for point in points})
+    found: dict[str, dict[int, float | None]] = {}
+    for arm in dict.fromkeys(point.arm for point in points):
+        expected = _expected(points, arm)
+        found[arm] = {}
+        for seed in seeds:
+            own = [p.y - expected[p] for p in points if p.arm == arm and p.seed == seed and p in expected]
+            found[arm][seed] = float(np.mean(own)) if own else None
+    return found
+
+
+def explained(points: Sequence[Point]) -> Mapping[int, float | None]:
+    """Seed -> R² of y, every arm predicted by the curve through all other arms.
+
+    It can be below 0: then a constant would have said more. None where y does not vary.
+    """
+    expected = {
+        p: y for arm in dict.fromkeys(p.arm for p in points) for p, y in _expected(points, arm).items()
+    }
+    found: dict[int, float | None] = {}
+    for seed in sorted({point.seed for point in points}):
+        own = [p for p in points if p.seed == seed and p in expected]
+        y = np.array([p.y for p in own])
+        spread = float(((y - y.mean()) ** 2).sum()) if len(own) else 0.0
+        missed = float(sum((p.y - expected[p]) ** 2 for p in own))
+        found[seed] = 1 - missed / spread if spread > 0 else None
+    return found
+
+
+def _expected(points: Sequence[Point], arm: str) -> dict[Point, float]:
+    """The points of an arm within the others' distances -> what the others' curve says there."""
+    others = [p for p in points if p.arm != arm]
+    if not others:
+        return {}
+    x, y = np.array([p.x for p in others]), np.array([p.y for p in others])
+    own = [p for p in points if p.arm == arm and x.min() <= p.x <= x.max()]
+    if not own:
+        return {}
+    return dict(zip(own, curve(x, y, np.array([p.x for p in own])).tolist(), strict=True))

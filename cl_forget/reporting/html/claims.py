@@ -1,0 +1,60 @@
+"""The ledger of claims as one page that fetches nothing and needs no script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from itertools import groupby
+from typing import Any
+
+WIDTH, HEIGHT = 220, 22
+"""Of the picture of one interval."""
+
+
+def claims_page(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The page.
+
+    Args:
+        rows: one per claim and world: paper, source, sentence, world, contrast, verdict, effect, seeds, p and exact
+            (Holm-adjusted, or None), margin, keeps, note, and interval: (low, effect, high), or None for each.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    own = files("cl_forget.reporting.html") / "page"
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    papers = [(paper, list(of_paper)) for paper, of_paper in groupby(rows, key=lambda row: row["paper"])]
+    counts = {
+        name: sum(row["verdict"] == name for row in rows)
+        for name in ("supported", "contradicted", "equivalent", "undecided")
+    }
+    return environment.from_string((own / "claims.html").read_text(encoding="utf-8")).render(
+        papers=papers,
+        counts=counts,
+        place=place,
+        width=WIDTH,
+        height=HEIGHT,
+        css=Markup((own / "page.css").read_text(encoding="utf-8")),
+    )
+
+
+def place(row: Mapping[str, Any]) -> dict[str, float] | None:
+    """Where the parts of a row's picture stand, in pixels; None where there is no interval.
+
+    The axis is symmetric about 0 and holds the interval and the margin.
+    """
+    low, effect, high = row["interval"]
+    if low is None or effect is None or high is None:
+        return None
+    reach = 1.1 * max(abs(low), abs(high), row["margin"], 1e-12)
+
+    def x(value: float) -> float:
+        return round(WIDTH * (value + reach) / (2 * reach), 1)
+
+    least = x(-row["margin"] if row["keeps"] else 0.0)
+    return {
+        "low": x(low), "effect": x(effect), "high": x(high), "zero": x(0.0), "left": x(-row["margin"]),
+        "right": x(row["margin"]), "least": least,
+    }  # fmt: skip

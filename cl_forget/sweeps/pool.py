@@ -1,0 +1,121 @@
+"""Groups of trials in processes of this machine alone; no Ray in here, so none needs to be installed.
+
+Work comes in *waves*: the settings to choose among, then, once all of these are over, the chosen ones. What is over
+is never done again, whoever did it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from cl_forget.comparison.trials import load_trial
+from cl_forget.ground.environment import quiet_libraries
+from cl_forget.ground.progress import silence
+from cl_forget.sweeps.additions import register, registered
+from cl_forget.sweeps.planning import Group
+
+Wave = Callable[[], list[Group]]
+"""Gives its groups when every earlier wave of its queue is over."""
+
+_SETUPS: Any = None
+
+
+class Queue:
+    """The groups in one folder that are not over, wave by wave, the longest of a wave first.
+
+    Args:
+        folder: that of the sweep.
+        waves: each is asked for its groups when the one before is over.
+    """
+
+    def __init__(self, folder: Path, waves: Iterable[Wave]) -> None:
+        self.folder, self.running = folder, 0
+        self.left: list[Group] = []
+        self._waves = list(waves)
+
+    def next(self) -> Group | None:
+        """A group to begin; None where there is none, or none yet."""
+        while not self.left and not self.running and self._waves:
+            groups = self._waves.pop(0)()
+            self.left = sorted((g for g in groups if not is_over(g, self.folder)), key=cost, reverse=True)
+        return self.left.pop(0) if self.left else None
+
+
+def work_through(
+    queues: Sequence[Queue],
+    jobs: int,
+    until: float = float("inf"),
+    tell: Callable[[str], None] = lambda line: None,
+) -> bool:
+    """Every group of every queue, of the first queue first.
+
+    Args:
+        queues: several folders are worked through side by side.
+        jobs: processes.
+        until: `time.time()` from which on nothing more is begun.
+        tell: given a line as a group is over.
+
+    Returns:
+        Whether everything was begun.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the processes when they load torch
+    started, running = time.time(), dict[Future[str], Queue]()
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, spawn, initializer=_begin, initargs=(registered(),)) as pool:
+        try:
+            while True:
+                for queue in queues:
+                    while len(running) < jobs and time.time() < until and (group := queue.next()) is not None:
+                        queue.running += 1
+                        running[pool.submit(work_on, group, queue.folder)] = queue
+                if not running:
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    running.pop(future).running -= 1
+                    left = ", ".join(str(len(queue.left)) for queue in queues)
+                    tell(f"{time.time() - started:6.0f} s  {left} left  {future.result()}")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return not any(queue.left or queue._waves for queue in queues)
+
+
+def _begin(additions: dict[str, dict[str, str]]) -> None:
+    """In each process: what the first one knows, and nothing on the terminal."""
+    silence()
+    quiet_libraries()
+    register(additions)
+
+
+def cost(group: Group) -> float:
+    """Fine-tunes of a group, those with two passes per step twice, and a little for each evaluation."""
+    tunes = {one.run.training_key(): one for one in group}.values()
+    return sum(2.0 if one.run.chain().using("around_gradient") else 1.0 for one in tunes) + 0.1 * len(group)
+
+
+def is_over(group: Group, folder: Path) -> bool:
+    """Whether nothing of a group is left to do; what has failed or ran out of memory is tried again."""
+    found = [load_trial(folder, one.trial.id) for one in group]
+    return all(trial is not None and trial.status in ("finished", "diverged", "pruned") for trial in found)
+
+
+def work_on(group: Group, folder: Path) -> str:
+    """One group, in a process of the pool; a line about it."""
+    global _SETUPS
+    import torch
+
+    from cl_forget.run.shared import Setups
+    from cl_forget.sweeps.work import work
+
+    torch.set_num_threads(1)
+    _SETUPS = _SETUPS or Setups(room=2)
+    began = time.time()
+    trials = work(group, folder, _SETUPS, lambda trial: None)
+    states = ",".join(f"{t.id}:{t.status}" + (f" ({t.reason})" if t.reason else "") for t in trials)
+    return f"{time.time() - began:5.0f} s  {states[:300]}"

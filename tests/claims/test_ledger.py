@@ -1,0 +1,130 @@
+"""From records to verdicts to the ledger's files."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+import small
+
+from cl_forget.claims.ledger import BEGIN, END, ledger, summary, write_ledger
+from cl_forget.claims.planning import plan
+from cl_forget.claims.records import RECORDS, load_records
+from cl_forget.ground.errors import UserError
+
+
+def numbers(trial):
+    """WiSE-FT keeps .40, L2-SP .30 and full fine-tuning .20 of a generality of .50, each with a little noise."""
+    noise = 0.001 * (trial.seed % 3)
+    kept = {"WiSE-FT": 0.40, "L2-SP": 0.30, "full fine-tuning": 0.20}[trial.method]
+    distance = {"WiSE-FT": 1.0, "L2-SP": 2.0, "full fine-tuning": 3.0}[trial.method]
+    strength = 0.1 * (trial.value or 100 * trial.config["train.lr"])
+    return small.measured(0.9 - 0.1 * strength, kept + noise, weight_distance=distance + strength)
+
+
+def moving(trial):
+    """Retention falls by a fifth with each unit of distance, and L2-SP keeps a tenth more than that."""
+    distance = {
+        "full fine-tuning": lambda: 1000 * trial.config["train.lr"],
+        "WiSE-FT": lambda: 5 * trial.value,
+        "L2-SP": lambda: 3 - 2 * trial.value,
+    }[trial.method]()
+    kept = 1 - 0.2 * distance + 0.1 * (trial.method == "L2-SP") + 0.001 * (trial.seed % 3)
+    return small.measured(0.9, 0.5 * kept, weight_distance=distance)
+
+
+def settle(tmp_path, *claims, numbers=numbers):
+    made = plan([small.write(tmp_path, *claims)])
+    trials = small.finished(made, numbers)
+    return ledger(made, trials), trials
+
+
+def test_differences(tmp_path):
+    keeps = {
+        **small.KEEPS,
+        "name": "same",
+        "measure": "speciality",
+        "rule": "keeps",
+        "less": "full fine-tuning",
+    }
+    gains = {**small.FORGETS, "name": "gains", "more": "full fine-tuning", "less": "WiSE-FT"}
+    lines, _ = settle(tmp_path, small.FORGETS, small.KEEPS, gains, keeps)
+    assert summary(lines) == {
+        "forgets": "supported", "keeps": "supported", "gains": "contradicted", "same": "supported",
+    }  # fmt: skip
+    forgets, hardest = lines[0].judged, lines[1]
+    assert forgets.effect == pytest.approx(0.5 - 0.2 - 0.001 * (0 + 1 + 2 + 0 + 1) / 5)
+    assert "L2-SP, the hardest of 2" in hardest.contrast and hardest.judged.effect == pytest.approx(0.1)
+    assert all(line.judged.p_holm >= line.judged.p for line in lines)
+    assert lines[0].effect.startswith("+29.9") and lines[0].effect.endswith("points")
+
+
+def test_relative_effects_and_curves(tmp_path):
+    area = {**small.KEEPS, "name": "area", "measure": "hypervolume", "relative": True, "margin": 0.1}
+    equal = {**small.KEEPS, "name": "equal", "measure": "retention_at_equal_target", "less": "L2-SP"}
+    lines, _ = settle(tmp_path, area, equal)
+    assert summary(lines)["area"] == "supported"
+    assert lines[0].judged.effect == pytest.approx(0.4 / 0.3 - 1, rel=0.05)
+    assert lines[1].judged.seeds in (0, 5)
+
+
+def test_how_far_it_moved_against_what_is_left(tmp_path):
+    arms = ["full fine-tuning", "WiSE-FT", "L2-SP"]
+    law = {
+        "source": "ours",
+        "sentence": "…",
+        "measure": "retention",
+        "against": "weight_distance",
+        "worlds": ["tiny"],
+    }
+    found, _ = settle(
+        tmp_path,
+        {**law, "name": "correlation", "kind": "correlation", "sign": -1, "margin": 0.5, "arms": arms},
+        {**law, "name": "explained", "kind": "explained", "margin": 0.5, "arms": arms},
+        {**law, "name": "residual", "kind": "residual", "more": "L2-SP", "margin": 0.02, "arms": arms},
+        numbers=moving,
+    )
+    by_name = {line.name: line.judged for line in found}
+    assert by_name["correlation"].verdict == "supported" and by_name["correlation"].effect > 0.8
+    assert by_name["explained"].verdict == "supported" and 0.5 < by_name["explained"].effect < 1
+    assert by_name["residual"].verdict == "supported"
+    assert by_name["residual"].effect == pytest.approx(0.1, abs=0.05)
+
+
+def test_what_is_missing_leaves_a_claim_undecided(tmp_path):
+    made = plan([small.write(tmp_path, small.FORGETS)])
+    assert ledger(made, {})[0].judged.verdict == "undecided"
+    trials = small.finished(made, numbers)
+    gone = next(name for name, trial in trials.items() if trial.role == "report" and trial.seed == 3)
+    found = ledger(made, {name: trial for name, trial in trials.items() if name != gone})[0].judged
+    assert (found.verdict, found.reason) == ("undecided", "no value for seed 3")
+
+
+def test_the_ledger_is_made_again_from_its_records(tmp_path):
+    lines, trials = settle(tmp_path / "paper", small.FORGETS, small.KEEPS)
+    (tmp_path / "README.md").write_text(f"# Mine\n\n{BEGIN}\nold\n{END}\n\nrest\n")
+    write_ledger(lines, list(trials.values()), tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith("# Mine\n") and text.endswith("\n\nrest\n") and "old" not in text
+    assert "**supported**" in text
+    again = ledger(plan([tmp_path / "paper" / "claims.yaml"]), load_records(None, [tmp_path / RECORDS]))
+    assert again == lines
+    with (tmp_path / "claims.csv").open() as file:
+        assert [row["verdict"] for row in csv.DictReader(file)] == ["supported", "supported"]
+    page = (tmp_path / "claims.html").read_text()
+    assert page.count('class="verdict supported"') == 2 and "http" not in page.split("</style>")[1]
+
+
+def test_a_readme_without_a_place_is_left_alone(tmp_path):
+    lines, trials = settle(tmp_path / "paper", small.FORGETS)
+    (tmp_path / "README.md").write_text("# Mine\n")
+    with pytest.raises(UserError, match="no place for the ledger"):
+        write_ledger(lines, list(trials.values()), tmp_path)
+    assert (tmp_path / "README.md").read_text() == "# Mine\n"
+    assert not (tmp_path / "claims.csv").exists()
+
+
+def test_records_that_are_none(tmp_path):
+    (tmp_path / RECORDS).write_bytes(b"PAR1 is not enough")
+    with pytest.raises(UserError, match="holds no records"):
+        load_records(None, [tmp_path / RECORDS])

@@ -1,0 +1,107 @@
+"""Claims as files, and the trials that they ask for."""
+
+from __future__ import annotations
+
+import pytest
+import small
+
+from cl_forget.claims.claim import load_claims
+from cl_forget.claims.planning import plan
+from cl_forget.ground.errors import UserError
+
+
+def test_what_claims_share_is_planned_once(tmp_path):
+    one = small.write(tmp_path / "one", small.FORGETS)
+    other = small.write(tmp_path / "other", small.KEEPS)
+    alone, both = plan([one]), plan([one, other])
+    assert len(both.needed) == 1  # the same world, though two files name it
+    assert {p.trial.id for p in alone.tuning()} < {p.trial.id for p in both.tuning()}
+    assert len({p.trial.id for p in both.tuning()}) == len(both.tuning()) == 3 * 4
+    assert [(a.claim.name, a.file) for a in both.asked] == [("forgets", one), ("keeps", other)]
+
+
+def test_selection_reads_the_other_stream_and_seed_and_reports_five_fresh_ones(tmp_path):
+    made = plan([small.write(tmp_path, small.FORGETS)])
+    assert {(p.run.seed, str(p.run.stream)) for p in made.tuning()} == {(9, "['other-colours']")}
+    best = small.finished(made, lambda t: small.measured(1 - abs(t.config["train.lr"] - 1e-3), 0.4))
+    report = made.reporting(list(best.values()))
+    assert {(p.run.seed, p.run.train.lr) for p in report} == {(seed, 1e-3) for seed in range(5)}
+
+
+def test_curves_are_run_only_where_a_claim_reads_them(tmp_path):
+    curve = {**small.KEEPS, "measure": "hypervolume"}
+    made = plan([small.write(tmp_path, curve)])
+    records = small.finished(made, lambda t: small.measured(0.9, 0.4))
+    report = [p.trial for p in made.reporting(list(records.values()))]
+    assert {t.value for t in report if t.method == "WiSE-FT"} == {0.3, 0.6}
+    assert {t.config["train.lr"] for t in report if t.method == "full fine-tuning"} == {
+        1e-4,
+        3e-4,
+        1e-3,
+        3e-3,
+    }
+
+
+def test_one_claim_or_world_alone(tmp_path):
+    file = small.write(tmp_path, small.FORGETS, small.KEEPS)
+    assert [a.claim.name for a in plan([file], only=["keeps"]).asked] == ["keeps"]
+    with pytest.raises(UserError, match=r"no claim 'keep'.*keeps"):
+        plan([file], only=["keep"])
+    with pytest.raises(UserError, match="no world 'tinny'"):
+        plan([file], worlds=["tinny"])
+
+
+def test_a_world_whose_data_are_elsewhere_is_only_priced(tmp_path):
+    price = {"samples": 1000, "samples_per_second": 10, "device": "GPU", "source": "a table"}
+    worlds = {
+        "tiny": {"sweep": "embedded.yaml"},
+        "paper": {"sweep": "embedded.yaml", "set": ["model=x:y"], "price": price},
+    }
+    both = {**small.FORGETS, "worlds": ["tiny", "paper"]}
+    file = small.write(tmp_path, both, worlds=worlds)
+    assert [a.world for a in plan([file]).asked] == ["tiny"]
+    assert [a.world for a in plan([file], priced=True).asked] == ["tiny", "paper"]
+    assert [a.world for a in plan([file], worlds=["paper"]).asked] == ["paper"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"measure": "generalty"}, "nothing measures 'generalty'.*generality"),
+        ({"margin": -1}, "margin"),
+        ({"worlds": ["huge"]}, "no world 'huge'"),
+        ({"less": "full tuning"}, "no arm 'full tuning'.*full fine-tuning"),
+        ({"less": []}, "names the arm"),
+        ({"kind": "correlation"}, "second measure"),
+        ({"kind": "correlation", "against": "hypervolume"}, "whole curves"),
+        ({"kind": "residual", "against": "kl_to_base", "more": None}, "of one arm"),
+        ({"marign": 0.1}, "marign"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, change, said):
+    with pytest.raises(UserError, match=said):
+        plan([small.write(tmp_path, {**small.FORGETS, **change})])
+
+
+def test_an_arm_with_more_to_choose_from_is_refused(tmp_path):
+    methods = {**small.WORLD["methods"], "KD": {"mitigations": ["kd"], "space": {"kd.strength": [0.1, 1.0]}}}
+    file = small.write(tmp_path, small.FORGETS, world={**small.WORLD, "methods": methods})
+    with pytest.raises(UserError, match=r"different numbers of settings.*KD 2"):
+        plan([file])
+
+
+def test_test_data_are_never_selected_on(tmp_path):
+    world = {name: value for name, value in small.WORLD.items() if name != "report_on"}
+    with pytest.raises(UserError, match="report_on"):
+        plan([small.write(tmp_path, small.FORGETS, world=world)])
+
+
+def test_two_claims_of_one_name_are_refused(tmp_path):
+    files = [small.write(tmp_path / name, small.FORGETS) for name in ("one", "other")]
+    with pytest.raises(UserError, match="claim 'forgets' has the name of one in"):
+        plan(files)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="no claims at"):
+        load_claims(tmp_path / "claims.yaml")

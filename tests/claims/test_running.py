@@ -1,0 +1,46 @@
+"""Claims from files to verdicts with real runs of the tiny model, in processes of this machine, without Ray."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import small
+
+from cl_forget.claims.ledger import ledger
+from cl_forget.claims.planning import plan
+from cl_forget.claims.records import RECORDS, keep_records, load_records
+from cl_forget.claims.running import run
+
+METHODS = {
+    "full fine-tuning": {"mitigations": [], "space": {"train.lr": [1e-3, 3e-3]}},
+    "WiSE-FT": {"mitigations": ["wise_ft"], "space": {"train.lr": [1e-3], "wise_ft.alpha": [0.3, 0.6]}},
+}
+WORLD = {**small.WORLD, "methods": METHODS, "seeds": [0, 1]}
+
+
+def test_run_judge_and_go_on(tmp_path, monkeypatch):
+    claim = {**small.KEEPS, "less": "full fine-tuning", "fewest": 2}
+    made = plan([small.write(tmp_path / "paper", claim, world=WORLD)])
+    said: list[str] = []
+    assert run(made, tmp_path / "runs", [], jobs=1, tell=said.append)
+    trials = load_records(tmp_path / "runs", [])
+    assert {trial.status for trial in trials.values()} == {"finished"}
+    assert sum(trial.shared_stages > 0 for trial in trials.values()) >= 2  # strengths share their fine-tune
+    found = ledger(made, trials)[0].judged
+    assert found.seeds == 2 and found.effect is not None
+
+    keep_records(list(trials.values()), tmp_path / RECORDS)
+    said.clear()
+    assert run(made, tmp_path / "elsewhere", [tmp_path / RECORDS], jobs=1, tell=said.append)
+    assert said == []  # everything was known
+    assert ledger(made, load_records(tmp_path / "elsewhere", []))[0].judged == found
+
+
+def test_planning_and_working_need_no_ray():
+    program = (
+        "import sys; sys.modules['ray'] = None\n"
+        "import cl_forget.claims.running, cl_forget.claims.planning, cl_forget.claims.ledger, cl_forget.sweeps.pool\n"
+        "import cl_forget.sweeps.runner, cl_forget.claims.__main__, cl_forget.cli.claims\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

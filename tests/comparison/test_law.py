@@ -1,0 +1,40 @@
+"""One monotone curve over all arms, and what a method adds to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cl_forget.comparison.law import Point, curve, explained, residuals
+
+
+def test_the_curve_pools_what_rises():
+    """1, 3, 2 at x = 1, 2, 3 falls nowhere before the end: the first two pool to 2, so 2, 2, 2."""
+    fitted = curve(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]), np.array([0.0, 1.5, 9.0]))
+    assert fitted == pytest.approx([2.0, 2.0, 2.0])
+
+
+def arm(name, seed, shift=0.0, xs=(1.0, 2.0, 3.0, 4.0)):
+    return [Point(name, seed, x, 1 - 0.2 * x + shift) for x in xs]
+
+
+def test_a_law_that_holds_leaves_nothing():
+    points = [p for seed in range(3) for name in "abc" for p in arm(name, seed)]
+    assert explained(points) == {seed: pytest.approx(1.0) for seed in range(3)}
+    assert all(
+        value == pytest.approx(0.0) for by_seed in residuals(points).values() for value in by_seed.values()
+    )
+
+
+def test_what_a_method_adds_is_seen_against_the_others():
+    points = [p for seed in range(3) for name in "ab" for p in arm(name, seed)]
+    points += [p for seed in range(3) for p in arm("c", seed, shift=0.1)]
+    found = residuals(points)
+    assert found["c"] == {seed: pytest.approx(0.1) for seed in range(3)}
+    assert max(found["a"].values()) < 0
+
+
+def test_nothing_is_said_beyond_the_others():
+    points = [*arm("a", 0), *arm("b", 0, xs=(10.0, 20.0))]
+    assert residuals(points)["b"][0] is None
+    assert explained([Point("a", 0, 1.0, 0.5), Point("b", 0, 1.0, 0.5)]) == {0: None}
