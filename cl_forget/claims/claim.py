@@ -38,6 +38,9 @@ AT_EQUAL_SPECIALITY = "retention_at_equal_target"
 OF_CURVES = (HYPERVOLUME, AT_EQUAL_SPECIALITY)
 """Measures of an arm's whole curve, not of its selected setting."""
 
+BALANCE = "balance"
+"""The mean of speciality and generality, which FLOW's authors compare."""
+
 FLATNESS = ("sam_gap", "surface_curvature", "average_gradient", "mean_absolute_gradient")
 """Measures of the loss around a tuned model, on validation data of the first suite."""
 
@@ -84,9 +87,9 @@ class Claim(Section):
             other arms, explains; "residual", what an arm adds to that curve.
         measure: a metric of test data ("generality", or of one suite "generality_by_suite.emoji"), of the curve
             over an arm's knob ("hypervolume", "retention_at_equal_target"), or of the loss around the tuned model
-            ("sam_gap", ...).
+            ("sam_gap", ...); "balance" is the mean of speciality and generality.
         against: the second measure of a correlation or of a curve.
-        sign: -1 where the correlation is claimed to be negative.
+        sign: of the correlation that is claimed; -1 for a curve that falls.
         more: the arm that is claimed to have more of the measure; "pre-trained" is the model before training.
         less: the arm or arms that are claimed to have less; with several the claim has to hold against each.
         than: a number in the place of `less`.
@@ -127,16 +130,16 @@ class Claim(Section):
     @field_validator("measure", "against", mode="after")
     @classmethod
     def _is_measured(cls, name: str | None) -> str | None:
-        known = [*DEFINITIONS, *OF_CURVES, *FLATNESS]
+        known = [*DEFINITIONS, *OF_CURVES, BALANCE, *FLATNESS]
         if name is not None and name.partition(".")[0] not in known:
             raise ValueError(f"nothing measures '{name}'.{closest(name, known)}")
         return name
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Claim:
-        if self.kind == "difference" and (self.more is None or not self.less):
+        if self.kind == "difference" and (self.more is None or bool(self.less) == (self.than is not None)):
             raise ValueError(
-                "a difference names the arm that has `more` and the arm or arms that have `less`"
+                "a difference names the arm that has `more`, and the arm or arms that have `less` or a number `than`"
             )
         if self.kind != "difference" and self.against is None:
             raise ValueError(f"kind '{self.kind}' needs a second measure; name it as `against`")

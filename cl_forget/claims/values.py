@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cl_forget.claims.claim import AT_EQUAL_SPECIALITY, HYPERVOLUME, OF_CURVES, Claim
+from cl_forget.claims.claim import AT_EQUAL_SPECIALITY, BALANCE, HYPERVOLUME, OF_CURVES, Claim
 from cl_forget.claims.planning import Asked, Needed
 from cl_forget.comparison.analysis import hypervolume_share
 from cl_forget.comparison.arms import control_of
@@ -13,7 +13,7 @@ from cl_forget.comparison.law import Point, explained, residuals
 from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.trials import Trial
 from cl_forget.comparison.verdicts import Judged, against_each, judge
-from cl_forget.evaluation.metrics import retention_at_equal_target
+from cl_forget.evaluation.metrics import mean, retention_at_equal_target
 from cl_forget.sweeps.planning import planned
 
 BySeed = dict[int, float | None]
@@ -153,6 +153,9 @@ def _before(measure: str, records: Records, arm: str) -> BySeed:
 
 def measured(trial: Trial, measure: str) -> float | None:
     """A number of a trial on test data; `generality_by_suite.emoji` is one of a mapping."""
+    if measure in (BALANCE, f"{BALANCE}_pretrained"):
+        parts = [measured(trial, measure.replace(BALANCE, name)) for name in ("speciality", "generality")]
+        return mean(parts)
     name, dot, item = measure.partition(".")
     value = trial.test.get(name)
     if dot:
@@ -194,10 +197,12 @@ def _correlation(claim: Claim, records: Records, arms: Sequence[str]) -> BySeed:
 
 def _explained(claim: Claim, records: Records, arms: Sequence[str]) -> BySeed:
     found = points(claim, records, arms)
-    return dict.fromkeys(records.seeds) if found is None else dict(explained(found))
+    return dict.fromkeys(records.seeds) if found is None else dict(explained(found, claim.sign > 0))
 
 
 def _residual(claim: Claim, records: Records, arms: Sequence[str]) -> BySeed:
     assert claim.more is not None
     found = points(claim, records, list(dict.fromkeys([*arms, claim.more])))
-    return dict.fromkeys(records.seeds) if found is None else dict(residuals(found)[claim.more])
+    return (
+        dict.fromkeys(records.seeds) if found is None else dict(residuals(found, claim.sign > 0)[claim.more])
+    )

@@ -1,6 +1,6 @@
 """Does the method matter beyond how far it moves? Retention against a distance, one monotone curve over all arms.
 
-A distance is ‖θ-θ0‖ or KL to base. The curve falls (isotonic regression, so the scale of the distance plays no part).
+A distance is ‖θ-θ0‖ or KL to base. The curve falls, or rises where that is claimed (isotonic regression, so the scale of the distance plays no part).
 What an arm adds is its residual from the curve through all *other* arms: a curve that it had a part in would
 follow it.
 """
@@ -26,8 +26,8 @@ class Point:
     y: float
 
 
-def curve(x: Array, y: Array, at: Array) -> Array:
-    """The falling curve through (x, y) by least squares, read at `at`; level beyond its ends.
+def curve(x: Array, y: Array, at: Array, rising: bool = False) -> Array:
+    """The falling (or rising) curve through (x, y) by least squares, read at `at`; level beyond its ends.
 
     Args:
         x, y: (points,) at least one.
@@ -35,12 +35,12 @@ def curve(x: Array, y: Array, at: Array) -> Array:
     """
     from sklearn.isotonic import IsotonicRegression
 
-    fitted = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(x, y)
+    fitted = IsotonicRegression(increasing=rising, out_of_bounds="clip").fit(x, y)
     read: Array = np.asarray(fitted.predict(at), dtype=np.float64)
     return read
 
 
-def residuals(points: Sequence[Point]) -> Mapping[str, Mapping[int, float | None]]:
+def residuals(points: Sequence[Point], rising: bool = False) -> Mapping[str, Mapping[int, float | None]]:
     """Arm -> seed -> mean of y minus the curve through all other arms; None where they have no points.
 
     Points of the arm that lie beyond the distances of all others are left out: nothing says what is expected there.
@@ -48,7 +48,7 @@ def residuals(points: Sequence[Point]) -> Mapping[str, Mapping[int, float | None
     seeds = sorted({point.seed for point in points})
     found: dict[str, dict[int, float | None]] = {}
     for arm in dict.fromkeys(point.arm for point in points):
-        expected = _expected(points, arm)
+        expected = _expected(points, arm, rising)
         found[arm] = {}
         for seed in seeds:
             own = [p.y - expected[p] for p in points if p.arm == arm and p.seed == seed and p in expected]
@@ -56,13 +56,15 @@ def residuals(points: Sequence[Point]) -> Mapping[str, Mapping[int, float | None
     return found
 
 
-def explained(points: Sequence[Point]) -> Mapping[int, float | None]:
+def explained(points: Sequence[Point], rising: bool = False) -> Mapping[int, float | None]:
     """Seed -> R² of y, every arm predicted by the curve through all other arms.
 
     It can be below 0: then a constant would have said more. None where y does not vary.
     """
     expected = {
-        p: y for arm in dict.fromkeys(p.arm for p in points) for p, y in _expected(points, arm).items()
+        p: y
+        for arm in dict.fromkeys(p.arm for p in points)
+        for p, y in _expected(points, arm, rising).items()
     }
     found: dict[int, float | None] = {}
     for seed in sorted({point.seed for point in points}):
@@ -74,7 +76,7 @@ def explained(points: Sequence[Point]) -> Mapping[int, float | None]:
     return found
 
 
-def _expected(points: Sequence[Point], arm: str) -> dict[Point, float]:
+def _expected(points: Sequence[Point], arm: str, rising: bool) -> dict[Point, float]:
     """The points of an arm within the others' distances -> what the others' curve says there."""
     others = [p for p in points if p.arm != arm]
     if not others:
@@ -83,4 +85,4 @@ def _expected(points: Sequence[Point], arm: str) -> dict[Point, float]:
     own = [p for p in points if p.arm == arm and x.min() <= p.x <= x.max()]
     if not own:
         return {}
-    return dict(zip(own, curve(x, y, np.array([p.x for p in own])).tolist(), strict=True))
+    return dict(zip(own, curve(x, y, np.array([p.x for p in own]), rising).tolist(), strict=True))

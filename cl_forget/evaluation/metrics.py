@@ -382,8 +382,12 @@ def summary(
     P = suite_matrix(rows, tasks, suites, split, "perplexity")
     result = _stream_metrics(R, tasks) | _generality_metrics(G, P, suites)
     result |= _probe_metrics(rows, tasks, probes if split == "test" else ())
-    shifted = shifted_matrix(rows, tasks)[-1] if split == "test" else np.full(len(tasks), np.nan)
-    result |= {"ood_accuracy": mean(shifted), "ood_accuracy_by_task": _named(tasks, shifted)}
+    shifted = shifted_matrix(rows, tasks) if split == "test" else np.full_like(R, np.nan)
+    result |= {
+        "ood_accuracy": mean(shifted[-1]),
+        "ood_accuracy_by_task": _named(tasks, shifted[-1]),
+        "ood_accuracy_pretrained": mean(shifted[0]),
+    }
     for field in ("ece", "hardest_decile_accuracy", "kl_to_base"):
         result[field] = mean(matrix(rows, tasks, split, field)[-1])
     result |= _restored_metrics(final, tasks, G, P, suites, split)
