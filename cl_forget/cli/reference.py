@@ -22,7 +22,12 @@ MADE = "This page is made from the code by `make docs`; a test fails when the tw
 
 def pages() -> dict[str, str]:
     """Every page of the reference, file name -> Markdown."""
-    return {"experiment.md": experiment_page(), "sweep.md": sweep_page(), "data.md": data_page()}
+    return {
+        "experiment.md": experiment_page(),
+        "sweep.md": sweep_page(),
+        "data.md": data_page(),
+        "claims.md": claims_page(),
+    }
 
 
 def experiment_page() -> str:
@@ -35,6 +40,18 @@ def experiment_page() -> str:
         "What `cl-forget run FILE` and `cl_forget.load_experiment` read. Any field can be set on the command line "
         "by its dotted name (`train.lr=1e-4`, `methods.LDIFS.0.ldifs.strength=2`). A field that is not known, or a "
         "value out of its range, is refused with the file, the line and the nearest valid name.",
+    )
+
+
+def claims_page() -> str:
+    """Every field of a file of claims."""
+    from cl_forget.claims.claim import Claims
+
+    return file_page(
+        Claims,
+        "The file of claims",
+        "What `cl-forget claims FILE` reads; [how claims are settled](../claims.md) is another page. A world names a "
+        "[sweep file](sweep.md).",
     )
 
 

@@ -1,8 +1,8 @@
 """Does the method matter beyond how far it moves? Retention against a distance, one monotone curve over all arms.
 
-A distance is ‖θ-θ0‖ or KL to base. The curve falls, or rises where that is claimed (isotonic regression, so the scale of the distance plays no part).
-What an arm adds is its residual from the curve through all *other* arms: a curve that it had a part in would
-follow it.
+A distance is ‖θ-θ0‖ or KL to base. The curve falls, or rises where that is claimed; it is an isotonic regression, so
+the scale of the distance plays no part. What an arm adds is its residual from the curve through all *other* arms: a
+curve that it had a part in would follow it.
 """
 
 from __future__ import annotations

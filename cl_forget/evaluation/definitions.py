@@ -45,7 +45,7 @@ DEFINITIONS: dict[str, str] = {
     "mtil_last": "MTIL Last: mean_i R[T,i]",
     "ood_accuracy": "mean over tasks of ood_accuracy_by_task; missing unless every task has a shifted set",
     "ood_accuracy_by_task": "mean accuracy over the task's shifted test sets after the last stage",
-    "ood_accuracy_pretrained": "mean over tasks of the pre-trained model's accuracy over the task's shifted test sets",
+    "ood_accuracy_pretrained": "the same of the pre-trained model: mean over tasks of ood_accuracy_by_task",
     "ece": "mean over tasks of the expected calibration error after the last stage, "
     f"{ECE_BINS} equal-width bins",
     "hardest_decile_accuracy": "mean over tasks, after the last stage, of the accuracy on the tenth of the "
