@@ -38,6 +38,16 @@ def test_the_python_reference_has_everything_public(site: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_command_line_has_every_command(site: Path) -> None:
+    from cl_forget.cli.app import app
+
+    page = (site / "docs" / "reference" / "commands.html").read_text()
+    names = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
+    assert len(names) > 8
+    assert all(f"<code>cl-forget {name}</code>" in page for name in names)
+
+
+@pytest.mark.slow
 def test_nothing_is_fetched_from_elsewhere_and_every_local_file_is_there(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 30

@@ -163,7 +163,13 @@ def _table(cls: type[BaseModel], sections: dict[str, type[BaseModel]]) -> str:
 
 
 def _row(*cells: str) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+    return "| " + " | ".join(_cell(text) for text in cells) + " |"
+
+
+def _cell(text: str) -> str:
+    """Text that neither ends its cell nor is taken for a tag of HTML; code between backticks stays as it is."""
+    parts = text.replace("|", r"\|").split("`")
+    return "`".join(part if place % 2 else part.replace("<", "&lt;") for place, part in enumerate(parts))
 
 
 def attributes(cls: type) -> dict[str, str]:

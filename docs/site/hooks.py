@@ -29,7 +29,6 @@ SHOWN = (
     "cl_forget/models/zoo/*/*.md",
     "LICENSE",
 )
-LEFT_OUT = "docs/site"
 DOORS = ("cl_forget", "cl_forget.method", "cl_forget.testing")
 """The modules whose `__all__` is the public interface; those that are not there are left out."""
 
@@ -42,7 +41,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     found = Files(theme)
     for path in sorted({path for pattern in SHOWN for path in root.glob(pattern) if path.is_file()}):
         name = path.relative_to(root).as_posix()
-        if name.startswith(LEFT_OUT) or ("/results/" in name and path.suffix == ".yaml"):
+        if path.suffix == ".py" or "__pycache__" in name or ("/results/" in name and path.suffix == ".yaml"):
             continue
         if path.suffix == ".ipynb":
             for file in _notebook(path, name, config):
@@ -50,16 +49,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         else:
             found.append(File.generated(config, name, abs_src_path=str(path)))
     found.append(File.generated(config, "docs/reference/python.md", content=python_page()))
+    found.append(File.generated(config, "docs/reference/commands.md", content=commands_page()))
     return found
 
 
 def _notebook(path: Path, name: str, config: MkDocsConfig) -> Iterator[File]:
     """A notebook as a page, with the pictures of its outputs."""
+    import nbformat
     from nbconvert import MarkdownExporter
 
     page = name.removesuffix(".ipynb")
     resources = {"output_files_dir": f"{path.stem}_files", "unique_key": path.stem}
-    body, made = MarkdownExporter().from_filename(str(path), resources=resources)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.setdefault("language_info", {"name": "python"})  # for the colours of code
+    body, made = MarkdownExporter().from_notebook_node(notebook, resources=resources)
     above = f"This page is the notebook `{name}`, which the tests run."
     heading, _, rest = body.lstrip().partition("\n")
     yield File.generated(config, f"{page}.md", content=f"{heading}\n\n{above}\n{rest}")
@@ -88,3 +91,15 @@ def python_page() -> str:
         parts.append(f"## `{door}`\n")
         parts += [f"::: {door}.{name}\n    options:\n      heading_level: 3\n" for name in names]
     return "\n".join(parts)
+
+
+def commands_page() -> str:
+    """Every command of the command line with its arguments and options, as its own help has them."""
+    import typer
+    from typer.cli import get_docs_for_click
+
+    from cl_forget.cli.app import app
+
+    command = typer.main.get_command(app)
+    context = typer.Context(command, info_name="cl-forget")
+    return get_docs_for_click(obj=command, ctx=context, name="cl-forget", title="Command line")
