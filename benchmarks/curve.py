@@ -29,7 +29,7 @@ RUN = {
 def main(rounds: int = 3) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
-        Simulation(Run.parse(RUN), RunFolder(Path(folder))) as simulation,
+        Simulation.open(Run.parse(RUN), RunFolder(Path(folder))) as simulation,
     ):
         simulation.evaluate(after=None)
         (stage,) = simulation.stages

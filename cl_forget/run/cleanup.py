@@ -23,8 +23,8 @@ def drop_stages(folder: Path, run: Run) -> None:
         return
     place = RunFolder(folder)
     state = place.state
-    if not state.get("finished") or state.get("dropped") or not state.get("stages"):
+    if state is None or not state.finished or state.dropped or not state.stages:
         return
     merged = run.evaluate.export in (True, "merged", "both")
-    kept = [] if merged and not run.chain().using("edit_weights") else state["stages"][-1:]
-    place.commit({**state, "stages": kept, "dropped": len(state["stages"]) - len(kept)})
+    kept = [] if merged and not run.chain().using("edit_weights") else state.stages[-1:]
+    place.commit(state.model_copy(update={"stages": kept, "dropped": len(state.stages) - len(kept)}))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from cl_forget.config.run import Run
 from cl_forget.ground.errors import UserError
-from cl_forget.ground.records import Fingerprints
 from cl_forget.streams import load_stream
-from cl_forget.training.checkpoints import FollowedFolder
+from cl_forget.training.checkpoints import FollowedFolder, Stage, State
 
 
 class Donor:
@@ -30,11 +28,10 @@ class Donor:
 
     def __init__(self, path: Path, run: Run) -> None:
         self.folder = FollowedFolder(path)
-        state = self.folder.state
-        self._entries: list[dict[str, Any]] = [] if state.get("dropped") else state.get("stages", [])
-        known = state.get("fingerprints")
-        self.fingerprints = None if known is None else Fingerprints(**known)
-        shared = run.shared_specs(state.get("training_keys", []))
+        state = self.folder.state or State(key="")
+        self._entries = [] if state.dropped else state.stages
+        self.fingerprints = state.fingerprints
+        shared = run.shared_specs(state.training_keys)
         if shared == len(run.specs()):
             self.stages = len(self._entries)
         else:
@@ -42,7 +39,7 @@ class Donor:
         if not self.stages:
             raise UserError(f"{path} does not hold a run that starts with this fine-tuning; run without it.")
 
-    def entry(self, index: int) -> dict[str, Any]:
+    def entry(self, index: int) -> Stage:
         """What its state says of stage `index`."""
         return self._entries[index]
 

@@ -125,7 +125,7 @@ def _one_by_one(
         on_run(run)
         donor = trained.get(run.training_key())
         goes_on, starts_over = "resume" in how, "overwrite" in how
-        result = simulate(run, folder, goes_on, donor, overwrite=starts_over, alike=known)
+        result = simulate(run, folder, resume=goes_on, donor=donor, overwrite=starts_over, alike=known)
         known = known or result.fingerprints
         if gives(folder, run):
             trained.setdefault(run.training_key(), folder)

@@ -102,9 +102,9 @@ def landscape(
 def _set_to_tuned(model: FoundationModel, folder: Path) -> None:
     """The weights as they were tuned: of the last checkpoint, or, where none is kept, the exported ones."""
     run_folder = FollowedFolder(folder)
-    stages = run_folder.state.get("stages")
-    if stages:
-        model.load_state_dict(run_folder.load(stages[-1])["model"])
+    state = run_folder.state
+    if state is not None and state.stages:
+        model.load_state_dict(run_folder.load(state.stages[-1])["model"])
     else:
         model.load_exported(folder)
 

@@ -74,7 +74,7 @@ def work(arguments: dict[str, Any]) -> None:
     import torch
 
     from cl_forget.run.shared import Setup
-    from cl_forget.run.simulation import simulate_with
+    from cl_forget.run.simulation import Beginning, simulate_with
     from cl_forget.training.workers import ShardedWorkers
 
     donor = Path(arguments["donor"]) if arguments["donor"] else None
@@ -83,7 +83,7 @@ def work(arguments: dict[str, Any]) -> None:
     run = Run.parse(arguments["run"])
     setup = Setup(run, "cpu")  # the whole model need not fit a GPU; the parts of it are moved there
     resume, overwrite = arguments["resume"], arguments["overwrite"]
-    simulate_with(run, folder, resume, donor, setup=setup, workers=workers, overwrite=overwrite)
+    simulate_with(run, folder, Beginning(resume, overwrite, donor, setup=setup, workers=workers))
 
 
 def _check_room(resources: dict[str, float], workers: int, gpu: bool) -> None:

@@ -14,13 +14,14 @@ from cl_forget.ground.outputs import drop_empty
 from cl_forget.ground.records import Fingerprints
 from cl_forget.run.sharded import refuse
 from cl_forget.run.shared import Setup
-from cl_forget.run.simulation import Watch, simulate_with
+from cl_forget.run.simulation import Beginning, Watch, simulate_with
 from cl_forget.training.checkpoints import RunFolder
 
 
 def simulate(
     run: Run,
     output: StrPath | None = None,
+    *,
     resume: bool = False,
     donor: StrPath | None = None,
     setup: Setup | None = None,
@@ -55,7 +56,7 @@ def simulate(
             from cl_forget.run.sharded import simulate_sharded
 
             return simulate_sharded(run, folder, resume, donor, overwrite)
-        return simulate_with(run, folder, resume, donor, setup, watch, overwrite=overwrite, alike=alike)
+        return simulate_with(run, folder, Beginning(resume, overwrite, donor, alike, setup, watch))
 
 
 @contextlib.contextmanager

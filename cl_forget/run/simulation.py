@@ -8,12 +8,12 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from cl_forget.comparison.records import Curve, CurvePoint, Result
 from cl_forget.config.run import Run, differences
@@ -21,19 +21,28 @@ from cl_forget.evaluation.evaluate import Evaluator
 from cl_forget.evaluation.metrics import summary
 from cl_forget.ground.environment import conditions, describe, peak_memory_mb, use_threads
 from cl_forget.ground.errors import UserError
-from cl_forget.ground.records import Cost, Fingerprints, Row
+from cl_forget.ground.records import Fingerprints, Row
 from cl_forget.ground.redact import redact
 from cl_forget.mitigations.chain import Chain
 from cl_forget.mitigations.protocol import Mitigation
 from cl_forget.run.donor import Donor
 from cl_forget.run.exporting import adapter_rank, export
 from cl_forget.run.notes import notes_on, say_once
+from cl_forget.run.saved import check_world, saved_state
 from cl_forget.run.shared import Setup
 from cl_forget.streams.base import Experience
 from cl_forget.streams.understood import announce, write_understood
 from cl_forget.tracking import NullTracker, Tracker, mode_of, start_tracker
 from cl_forget.tracking.files import EventLog, write_result
-from cl_forget.training.checkpoints import FollowedFolder, RunFolder
+from cl_forget.training.checkpoints import (
+    Checkpoint,
+    FollowedFolder,
+    Groups,
+    InStage,
+    RunFolder,
+    Stage,
+    State,
+)
 from cl_forget.training.context import Edit, Task, Weights
 from cl_forget.training.frozen import FrozenModel, FrozenOutputs
 from cl_forget.training.head import resume_from_probe
@@ -43,24 +52,11 @@ from cl_forget.training.workers import Workers
 logger = logging.getLogger("cl_forget")
 
 
-def simulate_with(
-    run: Run,
-    folder: RunFolder,
-    resume: bool = False,
-    donor: Path | None = None,
-    setup: Setup | None = None,
-    watch: Watch | None = None,
-    workers: Workers | None = None,
-    overwrite: bool = False,
-    alike: Fingerprints | None = None,
-) -> Result:
+def simulate_with(run: Run, folder: RunFolder, beginning: Beginning | None = None) -> Result:
     """`simulate` in this process; as one of several `workers`, in each of theirs."""
-    with (
-        use_threads(run.train.threads),
-        Simulation(run, folder, resume, donor, setup, watch, workers, overwrite, alike) as simulation,
-    ):
-        if simulation.finished is not None:
-            return simulation.finished
+    with use_threads(run.train.threads), Simulation.open(run, folder, beginning) as simulation:
+        if isinstance(simulation, Result):
+            return simulation
         simulation.evaluate(after=None)
         for stage in simulation.stages:
             simulation.fine_tune(stage)
@@ -78,10 +74,33 @@ class Watch:
         """After an evaluation; row 0 is the pre-trained model."""
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """How a run is begun; nothing here is part of what the run is.
+
+    Attributes:
+        resume, overwrite: what to do with a run that the folder holds, as in `simulate`.
+        donor: the folder of a run whose fine-tuning is taken over.
+        alike: what the base model and the data must be.
+        setup: the model and data of the run where they are loaded already.
+        watch: told of every training step and every row.
+        workers: those that train together, this process among them; None for this one alone.
+    """
+
+    resume: bool = False
+    overwrite: bool = False
+    donor: Path | None = None
+    alike: Fingerprints | None = None
+    setup: Setup | None = None
+    watch: Watch | None = None
+    workers: Workers | None = None
+
+
 class Simulation:
     """One run under way: the model, its chain of mitigations, and the rows measured so far.
 
-    `simulate` is the way to use it; the pieces are public for those who write their own sequence.
+    `simulate` is the way to use it; the pieces are public for those who write their own sequence, which begins
+    with `Simulation.open`.
 
     Attributes:
         stages: the experiences trained together, in order; `past` those done.
@@ -94,68 +113,83 @@ class Simulation:
         self,
         run: Run,
         folder: RunFolder,
-        resume: bool = False,
-        donor: Path | None = None,
-        setup: Setup | None = None,
-        watch: Watch | None = None,
-        workers: Workers | None = None,
-        overwrite: bool = False,
-        alike: Fingerprints | None = None,
+        state: State,
+        setup: Setup,
+        evaluator: Evaluator,
+        log: EventLog,
+        *,
+        donor: Donor | None,
+        watch: Watch,
+        workers: Workers,
     ) -> None:
-        self.run, self.workers = run, workers or Workers()
-        self.folder = folder if self.workers.rank == 0 else FollowedFolder(folder.path)
+        self.run, self.folder, self.state, self.setup = run, folder, state, setup
+        self.evaluator, self.log = evaluator, log
+        self.donor, self.watch, self.workers = donor, watch, workers
+        self.model = evaluator.model
         self.chain = run.chain()
-        self.state, replaces = self.workers.once(lambda: saved_state(run, folder, resume, overwrite))
-        self.finished = Result.load(folder.path) if self.state["finished"] else None
-        if self.finished is not None:
-            return
-        self.donor = None if donor is None else Donor(donor, run)
-        self.watch = watch or Watch()
-        self.setup = setup or Setup(run)
-        self._check_world(alike)
-        torch.manual_seed(run.seed)
-        self.experiences = self.setup.experiences
+        self.experiences = setup.experiences
         self.stages = self.chain.arrange(self.experiences)
-        if self.workers.rank == 0 and not self.state["rows"]:
-            for line in self.chain.idle(self.stages):
-                logger.warning(line)
-        self.setup.check(run)  # before anything is trained
-        self.model = self.setup.model()
-        self.cache, self.pretrained, self.base = self.setup.cache, self.setup.weights, self.setup.base
-        self.evaluator = Evaluator(
-            self.model,
-            self.base,
-            self.cache,
-            self.experiences,
-            self.setup.suites,
-            self.setup.probes,
-            run.evaluate.batch_size,
-            run.evaluate.limit,
-            self.setup.prepared,
-        )
-        self.cost = Cost(**self.state["cost"])
-        self.rows = [Row(**row) for row in self.state["rows"]]
-        if replaces:
-            self.folder.clear()
-        events = folder.path / "events.jsonl" if self.workers.rank == 0 else None
-        self.log = EventLog(events, self.state["events"])
+        self.cache, self.pretrained, self.base = setup.cache, setup.weights, setup.base
+        self.cost = state.cost.model_copy()
+        self.rows = list(state.rows)
         self.past: list[tuple[Experience, ...]] = []
         self.probed: Weights = {}
-        self._show_understood()
-        self.tracker = self._follow()
-        self._catch_up()
+        self.steps = 0
+        self.tracker: Tracker = NullTracker()
+        self._edit: Edit | None = None
 
-    def __enter__(self) -> Simulation:
-        return self
+    @classmethod
+    @contextlib.contextmanager
+    def open(
+        cls, run: Run, folder: RunFolder, beginning: Beginning | None = None
+    ) -> Iterator[Simulation | Result]:
+        """A run that is ready to go on, followed by its tracker; its files are closed at the end.
 
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if self.finished is None:
-            if error is not None:
-                self.tracker.failed(error)
-            self.log.close()
-        # The edits' histories refer back to this object. A process that runs many simulations must let go of
-        # each one's models at once, not when the garbage collector next looks at old objects.
-        vars(self).clear()
+        Torch's global random generator is the run's own meanwhile, and as it was afterwards.
+
+        Args:
+            run: what is done.
+            folder: where; nothing that it holds is changed before the run can begin.
+            beginning: how.
+
+        Yields:
+            The run under way, or the result of one that has finished and was to be resumed.
+
+        Raises:
+            UserError: as `simulate`.
+        """
+        how = beginning or Beginning()
+        workers = how.workers or Workers()
+        state, replaces = workers.once(lambda: saved_state(run, folder, how.resume, how.overwrite))
+        if state.finished:
+            yield Result.load(folder.path)
+            return
+        donor = None if how.donor is None else Donor(how.donor, run)
+        setup = how.setup or Setup(run)
+        check_world(state, setup.fingerprints, folder.path, how.alike, donor)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(run.seed)
+            if workers.rank == 0 and not state.rows:
+                for line in run.chain().idle(run.chain().arrange(setup.experiences)):
+                    logger.warning(line)
+            setup.check(run)  # before anything is trained
+            evaluator = _evaluator(run, setup)
+            own = folder if workers.rank == 0 else FollowedFolder(folder.path)
+            if replaces:
+                own.clear()
+            events = folder.path / "events.jsonl" if workers.rank == 0 else None
+            with contextlib.closing(EventLog(events, state.events)) as log:
+                simulation = cls(
+                    run, own, state, setup, evaluator, log, donor=donor, watch=how.watch or Watch(), workers=workers
+                )  # fmt: skip
+                simulation._show_understood()
+                simulation.tracker = simulation._follow()
+                try:
+                    simulation._catch_up()
+                    yield simulation
+                except BaseException as error:
+                    simulation.tracker.failed(error)
+                    raise
 
     # -- one stage -------------------------------------------------------------------------------------
     def fine_tune(self, stage: tuple[Experience, ...]) -> None:
@@ -163,8 +197,8 @@ class Simulation:
         index = len(self.past)
         task = self._task(index, stage)
         self.steps = task.steps
-        if index < len(self.state["stages"]):
-            self._take_over(self._load(self.state["stages"][index]), task)
+        if index < len(self.state.stages):
+            self._take_over(self._load(self.state.stages[index]), task)
         elif self.donor is not None and index < self.donor.stages:
             self._adopt(self.donor, task)
         else:
@@ -175,8 +209,8 @@ class Simulation:
         self._edit = Edit(self.model, self.pretrained, task.start, self._history(), self._starts(), task)
 
     def _train(self, task: Task) -> None:
-        step = self.state.get("step")
-        task.frozen.remember(step.get("asked", {}) if step else {})
+        step = self.state.step
+        task.frozen.remember(step.asked if step else {})
         groups = self._load(step) if step else None
         if groups:
             restore_state(self.chain, groups)
@@ -216,16 +250,17 @@ class Simulation:
     def _adopt(self, donor: Donor, task: Task) -> None:
         """Take over a stage of another run."""
         entry = donor.entry(task.index)
-        groups = self._load(entry, donor.folder)
+        groups = _read(donor.folder, self.model.device, entry)
         if groups["model"].keys() == self.pretrained.keys():
             self.folder.adopt(donor.folder, entry)
         else:  # the streams go on differently: their models have heads of other tasks
             for name in {"model", "start"} & groups.keys():
                 groups[name] = {key: groups[name].get(key, base) for key, base in self.pretrained.items()}
-            entry = {**entry, **self.folder.save(f"stage-{task.index + 1}", groups)}
+            saved = self.folder.save(f"stage-{task.index + 1}", groups)
+            entry = entry.model_copy(update={"file": saved.file, "sha256": saved.sha256})
         self._take_over(groups, task)
-        self.cost = Cost(**{**entry["cost"], "evaluation_seconds": self.cost.evaluation_seconds})
-        self._commit(stages=[*self.state["stages"], entry], step=None, cost=self.cost.model_dump())
+        self.cost = entry.cost.model_copy(update={"evaluation_seconds": self.cost.evaluation_seconds})
+        self._commit_trained(entry)
 
     def _task(self, index: int, stage: tuple[Experience, ...]) -> Task:
         augment = self.run.train.augment
@@ -256,37 +291,39 @@ class Simulation:
             return self.evaluator.prepared(experience, "train")
         return self.model.prepare(experience.train, experience, "train", augment)
 
-    def _take_over(self, groups: dict[str, dict[str, Tensor]], task: Task) -> None:
+    def _take_over(self, groups: Groups, task: Task) -> None:
         self.model.load_state_dict(groups["model"])
         resume_from_probe(task, groups.get("heads", {}), groups.get("probed", {}))
         restore_state(self.chain, groups)
 
-    def _load(self, entry: dict[str, Any], folder: RunFolder | None = None) -> dict[str, dict[str, Tensor]]:
-        """A checkpoint, on the model's device."""
-        groups = (folder or self.folder).load(entry)
-        return {name: {key: t.to(self.model.device) for key, t in g.items()} for name, g in groups.items()}
+    def _load(self, entry: Checkpoint) -> Groups:
+        """A checkpoint of this run, on the model's device."""
+        return _read(self.folder, self.model.device, entry)
 
     # -- weights ---------------------------------------------------------------------------------------
     def _weights(self) -> Weights:
         return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
 
     def _history(self) -> list[Callable[[], Weights]]:
-        """The tuned weights of each stage so far, read from disk when called."""
-        stages = self.state["stages"][: len(self.past)]  # a resumed run finds later ones on disk, too
-        return [partial(lambda entry: self._load(entry)["model"], e) for e in stages]
+        """The tuned weights of each stage so far, read from disk when called.
+
+        What reads them knows the folder and not this object, which keeps them: a process that runs many
+        simulations lets go of each one's models at once, not when the garbage collector next looks.
+        """
+        stages = self.state.stages[: len(self.past)]  # a resumed run finds later ones on disk, too
+        return [partial(_tuned, self.folder, self.model.device, entry) for entry in stages]
 
     def _starts(self) -> list[Callable[[], Weights]]:
         """The weights each stage so far started from, read from disk when called."""
+        stages = self.state.stages[: len(self.past)]
+        first = partial(_started, self.folder, self.model.device, self.pretrained)
+        return [partial(first, before, entry) for before, entry in itertools.pairwise([None, *stages])]
 
-        def start(before: dict[str, str] | None, entry: dict[str, str]) -> Weights:
-            groups = self._load(entry)
-            earlier = (
-                self.pretrained if before is None else groups.get("start") or self._load(before)["model"]
-            )
-            return {**earlier, **groups.get("heads", {})}
-
-        stages = self.state["stages"][: len(self.past)]
-        return [partial(start, before, entry) for before, entry in itertools.pairwise([None, *stages])]
+    @property
+    def _last_edit(self) -> Edit:
+        """What an edit after the stage trained last may use."""
+        assert self._edit is not None, "a stage has been trained"
+        return self._edit
 
     @contextlib.contextmanager
     def _edited(self, replacement: Mitigation | None = None) -> Iterator[None]:
@@ -299,7 +336,7 @@ class Simulation:
             return
         tuned = self._weights()
         with torch.no_grad():
-            weights = chain.edit_weights(self._edit, tuned)
+            weights = chain.edit_weights(self._last_edit, tuned)
         self.model.load_state_dict(weights)
         try:
             yield
@@ -316,7 +353,8 @@ class Simulation:
         self.rows.append(self.workers.once(partial(self._row, after)))
         # Logged first: the state says how many lines of the log count.
         self.log.write({"row": number, "after": _stage_name(after)})
-        self._commit(rows=[row.model_dump(mode="json") for row in self.rows], cost=self.cost.model_dump())
+        self.state.rows = list(self.rows)
+        self._commit(cost=True)
         self.tracker.row(self.log.written, self.rows)
         self.watch.row(self, self.rows[-1])
         if after is None and self.workers.rank == 0:
@@ -332,7 +370,7 @@ class Simulation:
         """Go on from other weights than the tuned ones where a method asks for it."""
         if after is not None and len(self.past) < len(self.stages) and self.chain.feeds_back:
             with torch.no_grad():
-                self.model.load_state_dict(self.chain.next_start(self._edit, self._weights()))
+                self.model.load_state_dict(self.chain.next_start(self._last_edit, self._weights()))
 
     def _untuned(self) -> list[str]:
         tuned = {experience.name for stage in self.past for experience in stage}
@@ -356,8 +394,11 @@ class Simulation:
         return curves
 
     # -- what is on disk -------------------------------------------------------------------------------
-    def _commit(self, **changes: Any) -> None:
-        self.state.update(changes, events=self.log.written)
+    def _commit(self, cost: bool = False) -> None:
+        """Make the state the one on disk, with what the run has cost so far if that is asked for."""
+        if cost:
+            self.state.cost = self.cost.model_copy()
+        self.state.events = self.log.written
         self.log.sync()
         self.folder.commit(self.state)
         self.state = self.workers.once(lambda: self.state)
@@ -369,18 +410,25 @@ class Simulation:
             **task.probes(),
             **{f"state/{name}": state for name, state in self.chain.state.items()},
         }
-        entry = {**self.folder.save(f"stage-{task.index + 1}", groups), "cost": self.cost.model_dump()}
-        self._commit(stages=[*self.state["stages"], entry], step=None, cost=self.cost.model_dump())
+        saved = self.folder.save(f"stage-{task.index + 1}", groups)
+        self._commit_trained(Stage(file=saved.file, sha256=saved.sha256, cost=self.cost.model_copy()))
 
-    def _commit_step(self, task: Task, done: int, groups: dict[str, dict[str, Tensor]]) -> None:
+    def _commit_trained(self, stage: Stage) -> None:
+        self.state.stages = [*self.state.stages, stage]
+        self.state.step = None
+        self._commit(cost=True)
+
+    def _commit_step(self, task: Task, done: int, groups: Groups) -> None:
         self._count_frozen(task)
-        entry = self.folder.save(f"stage-{task.index + 1}-step-{done}", groups)
-        self._commit(step={**entry, "asked": task.frozen.asked}, cost=self.cost.model_dump())
+        saved = self.folder.save(f"stage-{task.index + 1}-step-{done}", groups)
+        self.state.step = InStage(file=saved.file, sha256=saved.sha256, asked=task.frozen.asked)
+        self._commit(cost=True)
 
     def finish(self) -> Result:
         """The result, written to the run's folder."""
         result = self.workers.once(self._result)
-        self._commit(finished=True)
+        self.state.finished = True
+        self._commit()
         return result
 
     def _result(self) -> Result:
@@ -408,7 +456,8 @@ class Simulation:
             rank, started = adapter_rank(self.chain, len(self.stages)), time.time()
             with self._edited():
                 export(self.model, self.folder.path, self.run.evaluate.export, self.pretrained, rank)
-            self._commit(exported=self.folder.written_since(started))
+            self.state.exported = self.folder.written_since(started)
+            self._commit()
         write_result(self.folder.path, result)
         self.tracker.finish(self.log.written, result, self.folder.path)
         return result
@@ -430,33 +479,17 @@ class Simulation:
         announce(self.setup.understood, self.setup.needs(place).line())
         write_understood(self.folder.path, self.setup.understood)
 
-    def _check_world(self, alike: Fingerprints | None) -> None:
-        """Go on only with the base model and the data that the run began with.
-
-        Raises:
-            UserError: they are others now, or the donor or the runs it is compared with had others.
-        """
-        now = self.setup.fingerprints
-        if alike is not None:
-            alike.check(now, "the experiment's other runs")
-        if (before := self.state.get("fingerprints")) is not None:
-            Fingerprints(**before).check(now, f"the run in {self.folder.path}")
-        if self.donor is not None and (given := self.donor.fingerprints) is not None:
-            given.check(now, f"the run in {self.donor.folder.path}, whose training is taken over")
-        self.state["fingerprints"] = now.model_dump()
-        self.state.setdefault("conditions", conditions())
-
     def _environment(self) -> dict[str, Any]:
         """Where the run took place, and what changed there while it was resumed."""
-        changed = self.state.get("changed")
+        changed = self.state.changed
         return {**describe(), **({"changed_while_resumed": changed} if changed else {})}
 
     def _catch_up(self) -> None:
         """Tell the tracker of the run's earlier part: it died with the process before it had written all of it."""
-        changed = list(differences(self.state["conditions"], conditions()))
+        changed = list(differences(self.state.conditions, conditions()))
         if changed and self.workers.rank == 0:
             logger.warning("resumed where %s: the last bits of the numbers can differ", "; ".join(changed))
-            self.state["changed"] = list(dict.fromkeys([*self.state.get("changed", []), *changed]))
+            self.state.changed = list(dict.fromkeys([*self.state.changed, *changed]))
         for at, record in enumerate(self.log.kept, start=1):
             match record:
                 case {"row": int(number)}:
@@ -468,53 +501,46 @@ class Simulation:
         """The tracker, continued if the folder knows of one; its identity is on disk before it starts."""
         if mode_of(self.run.track) == "off":
             return NullTracker()
-        if self.state.get("tracked_as") is None:
-            self._commit(tracked_as=secrets.token_hex(4))
+        if self.state.tracked_as is None:
+            self.state.tracked_as = secrets.token_hex(4)
+            self._commit()
+        assert self.state.tracked_as is not None  # the first worker's, by now
         if self.workers.rank > 0:
             return NullTracker()
         place = self.folder.path if self.folder.lasting else Path.cwd()
-        return start_tracker(self.run, place, self.state["tracked_as"], *self._names(), draw=_tradeoff)
+        return start_tracker(self.run, place, self.state.tracked_as, *self._names(), draw=_tradeoff)
 
 
-def saved_state(
-    run: Run, folder: RunFolder, resume: bool, overwrite: bool = False
-) -> tuple[dict[str, Any], bool]:
-    """What the folder holds of this run, or a fresh start, and whether that replaces a run. Changes nothing.
+def _evaluator(run: Run, setup: Setup) -> Evaluator:
+    """Of a fresh copy of the pre-trained model, which is the one that is tuned."""
+    return Evaluator(
+        setup.model(),
+        setup.base,
+        setup.cache,
+        setup.experiences,
+        setup.suites,
+        setup.probes,
+        run.evaluate.batch_size,
+        run.evaluate.limit,
+        setup.prepared,
+    )
 
-    Raises:
-        UserError: it holds a run that is not to be gone on with or overwritten, or not this one.
-    """
-    fresh: dict[str, Any] = {
-        "key": run.key(), "run": redact(run.model_dump(mode="json")), "training_keys": run.training_keys(),
-        "stages": [], "step": None, "rows": [], "cost": Cost().model_dump(), "events": 0, "finished": False,
-    }  # fmt: skip
-    if not folder.used or (overwrite and not resume):
-        return fresh, folder.used
-    if not resume:
-        raise UserError(
-            f"{folder.path} holds a run already: go on with --resume, replace it with --overwrite, or choose "
-            "another --output."
-        )
-    try:
-        saved = folder.state
-    except UserError:
-        if not overwrite:
-            raise
-        saved = {}
-    if overwrite and saved.get("key") != run.key():
-        return fresh, True
-    if not saved:
-        raise UserError(
-            f"{folder.path} holds a run without the state.json to go on from: choose another --output, or replace "
-            "it with --overwrite."
-        )
-    if saved["key"] != run.key():
-        changed = "; ".join(differences(saved.get("run"), fresh["run"])) or "by an earlier version"
-        raise UserError(
-            f"{folder.path} holds a run with other settings ({changed}): choose another --output, or replace it "
-            "with --overwrite."
-        )
-    return {**fresh, **saved, "finished": saved.get("finished", False) and folder.holds_result(saved)}, False
+
+def _read(folder: RunFolder, device: torch.device, entry: Checkpoint) -> Groups:
+    groups = folder.load(entry)
+    return {name: {key: t.to(device) for key, t in group.items()} for name, group in groups.items()}
+
+
+def _tuned(folder: RunFolder, device: torch.device, entry: Checkpoint) -> Weights:
+    return _read(folder, device, entry)["model"]
+
+
+def _started(
+    folder: RunFolder, device: torch.device, pretrained: Weights, before: Checkpoint | None, entry: Checkpoint
+) -> Weights:
+    groups = _read(folder, device, entry)
+    earlier = pretrained if before is None else groups.get("start") or _tuned(folder, device, before)
+    return {**earlier, **groups.get("heads", {})}
 
 
 def _stage_name(stage: tuple[Experience, ...] | None) -> str | None:

@@ -19,16 +19,20 @@ from cl_forget.ground.tensors import load_tensors, save_tensors
 _MEND = "restore it from a copy and --resume, or start over with --overwrite"
 
 
-def flatten(groups: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+Groups = dict[str, dict[str, Tensor]]
+"""Tensors by group and name: of the model, of a method's state, of the optimiser."""
+
+
+def flatten(groups: Groups) -> dict[str, Tensor]:
     """Named groups of tensors as one flat dict: "group\\tname" -> tensor."""
     return {
         f"{group}\t{name}": tensor for group, tensors in groups.items() for name, tensor in tensors.items()
     }
 
 
-def unflatten(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+def unflatten(tensors: dict[str, Tensor]) -> Groups:
     """The inverse of `flatten`; empty groups are not remembered."""
-    groups: dict[str, dict[str, Tensor]] = {}
+    groups: Groups = {}
     for key, tensor in tensors.items():
         group, _, name = key.partition("\t")
         groups.setdefault(group, {})[name] = tensor
@@ -40,7 +44,7 @@ KEPT = ("state.json", "events.jsonl", "understood.json", "checkpoints", "trial.j
 
 
 class Checkpoint(BaseModel):
-    """A checkpoint file in use, as `state.json` names it; a stage's also says what it has cost."""
+    """A checkpoint file in use, as `state.json` names it."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -48,11 +52,24 @@ class Checkpoint(BaseModel):
     sha256: str
 
 
+class Stage(Checkpoint):
+    """The checkpoint after a stage, and what the run had cost then."""
+
+    cost: Cost = Cost()
+
+
+class InStage(Checkpoint):
+    """The checkpoint inside a stage, and what the frozen models had been asked in it."""
+
+    asked: dict[str, list[str]] = {}
+
+
 class State(BaseModel):
     """What `state.json` holds; a run goes on from it.
 
     Attributes:
         key: of the run, as `Run.key` gives it.
+        run: its settings, without secrets.
         training_keys: as `Run.training_keys` gives them.
         stages: the checkpoint after each stage done.
         step: the checkpoint inside the stage under way.
@@ -63,15 +80,18 @@ class State(BaseModel):
         tracked_as: the identity of the run in W&B.
         fingerprints: of the base model and the data.
         conditions: under which it began, as `environment.conditions` gives them.
+        changed: which of these were others when it was resumed, in words.
         exported: what else the run has written into its folder.
+        dropped: how many stages' checkpoints were deleted after its end.
     """
 
     model_config = ConfigDict(extra="allow")
 
     key: str
+    run: dict[str, Any] = {}
     training_keys: list[str] = []
-    stages: list[Checkpoint] = []
-    step: Checkpoint | None = None
+    stages: list[Stage] = []
+    step: InStage | None = None
     rows: list[Row] = []
     cost: Cost = Cost()
     events: NonNegativeInt = 0
@@ -79,7 +99,9 @@ class State(BaseModel):
     tracked_as: str | None = None
     fingerprints: Fingerprints | None = None
     conditions: dict[str, Any] = {}
+    changed: list[str] = []
     exported: list[Annotated[str, Field(pattern=r"^\w[\w.-]*$")]] = []
+    dropped: NonNegativeInt = 0
 
 
 class RunFolder:
@@ -104,22 +126,19 @@ class RunFolder:
             raise UserError(f"cannot write to {path}: {error.strerror}; choose another --output.") from None
 
     @property
-    def state(self) -> dict[str, Any]:
-        """What `state.json` holds, as `State` describes it; empty for a new run.
+    def state(self) -> State | None:
+        """What `state.json` holds; None for a new run.
 
         Raises:
             UserError: it is no such file.
         """
         file = self.path / "state.json"
         try:
-            content = file.read_bytes()
-            State.model_validate_json(content)
+            return State.model_validate_json(file.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
-            return {}
+            return None
         except (OSError, ValidationError, RecursionError) as error:
             raise UserError(f"{file} is not whole ({_reason(error)}); {_MEND}.") from None
-        state: dict[str, Any] = json.loads(content)
-        return state
 
     @property
     def used(self) -> bool:
@@ -128,7 +147,7 @@ class RunFolder:
             (self.path / "checkpoints").glob("*.safetensors")
         )
 
-    def holds_result(self, state: dict[str, Any]) -> bool:
+    def holds_result(self, state: State) -> bool:
         """Whether a run that has finished can be read; if not, whether its checkpoints can make the result again.
 
         Raises:
@@ -136,9 +155,9 @@ class RunFolder:
         """
         if (self.path / "result.json").exists():
             return True
-        if state.get("dropped"):  # checkpoints are not kept for ever
+        if state.dropped:  # checkpoints are not kept for ever
             raise UserError(f"{self.path / 'result.json'} is missing; {_MEND}.")
-        files = [self.path / "checkpoints" / entry["file"] for entry in state["stages"]]
+        files = [self.path / "checkpoints" / entry.file for entry in state.stages]
         if not all(file.is_file() for file in files):
             raise UserError(f"{self.path / 'result.json'} is missing; {_MEND}.")
         return False
@@ -148,10 +167,10 @@ class RunFolder:
         entries = (path for path in self.path.iterdir() if path.name[0] != "." and path.name not in KEPT)
         return sorted(path.name for path in entries if path.lstat().st_mtime >= moment - 1)
 
-    def commit(self, state: dict[str, Any]) -> None:
+    def commit(self, state: State) -> None:
         """Replace the state; checkpoint files it no longer names are deleted."""
-        write_text(self.path / "state.json", json.dumps(state, indent=1))
-        named = {entry["file"] for entry in [*state.get("stages", []), state.get("step")] if entry}
+        write_text(self.path / "state.json", json.dumps(state.model_dump(mode="json"), indent=1))
+        named = {entry.file for entry in [*state.stages, state.step] if entry}
         for file in (self.path / "checkpoints").iterdir():
             if file.name not in named:
                 file.unlink(missing_ok=True)
@@ -159,7 +178,7 @@ class RunFolder:
     def clear(self) -> None:
         """Forget everything: a run that starts over."""
         try:
-            exported = self.state.get("exported", [])
+            exported = self.state.exported if self.state else []
         except UserError:  # it is not whole, and so does not say what the run exported
             exported = []
         _remove(self.path / "result.json")  # first: no report takes it for the result of what is begun now
@@ -169,12 +188,12 @@ class RunFolder:
         for name in ("events.jsonl", "wandb", *exported):
             _remove(self.path / name)
 
-    def save(self, name: str, groups: dict[str, dict[str, Tensor]]) -> dict[str, str]:
+    def save(self, name: str, groups: Groups) -> Checkpoint:
         """Write a checkpoint; the entry returned goes into the state."""
         file = f"{name}.safetensors"
-        return {"file": file, "sha256": save_tensors(self.path / "checkpoints" / file, flatten(groups))}
+        return Checkpoint(file=file, sha256=save_tensors(self.path / "checkpoints" / file, flatten(groups)))
 
-    def adopt(self, donor: RunFolder, entry: dict[str, Any]) -> None:
+    def adopt(self, donor: RunFolder, entry: Checkpoint) -> None:
         """Make a checkpoint of another run this one's too: a second name of the same file where that is possible."""
         source, target = (folder._checkpoint(entry) for folder in (donor, self))
         target.unlink(missing_ok=True)
@@ -185,12 +204,12 @@ class RunFolder:
             with whole(target) as temporary:
                 shutil.copyfile(source, temporary)
 
-    def load(self, entry: dict[str, Any]) -> dict[str, dict[str, Tensor]]:
+    def load(self, entry: Checkpoint) -> Groups:
         """Read the checkpoint that an entry of the state names."""
-        return unflatten(load_tensors(self._checkpoint(entry), entry["sha256"]))
+        return unflatten(load_tensors(self._checkpoint(entry), entry.sha256))
 
-    def _checkpoint(self, entry: dict[str, Any]) -> Path:
-        return inside(self.path / "checkpoints", entry["file"], self.path / "state.json")
+    def _checkpoint(self, entry: Checkpoint) -> Path:
+        return inside(self.path / "checkpoints", entry.file, self.path / "state.json")
 
 
 class FollowedFolder(RunFolder):
@@ -199,17 +218,17 @@ class FollowedFolder(RunFolder):
     def __init__(self, path: Path) -> None:
         self.path, self.lasting = path, True
 
-    def commit(self, state: dict[str, Any]) -> None:
+    def commit(self, state: State) -> None:
         """Nothing: the other process does."""
 
     def clear(self) -> None:
         """Nothing: the other process does."""
 
-    def save(self, name: str, groups: dict[str, dict[str, Tensor]]) -> dict[str, str]:
-        """Nothing: the other process does, and says what the entry is."""
-        return {}
+    def save(self, name: str, groups: Groups) -> Checkpoint:
+        """Nothing: the other process does, and says what the checksum is."""
+        return Checkpoint(file=f"{name}.safetensors", sha256="")
 
-    def adopt(self, donor: RunFolder, entry: dict[str, Any]) -> None:
+    def adopt(self, donor: RunFolder, entry: Checkpoint) -> None:
         """Nothing: the other process does."""
 
 

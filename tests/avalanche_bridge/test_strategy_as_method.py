@@ -202,7 +202,7 @@ def test_icarl_answers_by_the_nearest_class_mean(run: Callable[..., Run]) -> Non
 
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        simulation = stack.enter_context(Watched(run("iCaRL"), RunFolder(Path(folder))))
+        simulation = stack.enter_context(Watched.open(run("iCaRL"), RunFolder(Path(folder))))
         for stage in simulation.stages:
             simulation.fine_tune(stage)
         strategy = simulation.chain.live["avalanche"].strategy

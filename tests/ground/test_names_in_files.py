@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from cl_forget.comparison.trials import Trial, load_trial, load_trials
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import inside
-from cl_forget.training.checkpoints import RunFolder
+from cl_forget.training.checkpoints import Checkpoint, RunFolder
 from cl_forget.weights.checkpoint import open_checkpoint
 
 BAD = [
@@ -89,10 +89,11 @@ def test_what_lies_beside_the_weights_is_not_copied_through_links(tmp_path: Path
 def test_stage_files_and_trials(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     for name in ("../state.json", "/etc/passwd"):
+        named = Checkpoint.model_construct(file=name, sha256="0")  # a state that names it is refused before
         with pytest.raises(UserError, match="no name inside"):
-            folder.load({"file": name, "sha256": "0"})
+            folder.load(named)
         with pytest.raises(UserError, match="no name inside"):
-            RunFolder(tmp_path / "other").adopt(folder, {"file": name, "sha256": "0"})
+            RunFolder(tmp_path / "other").adopt(folder, named)
     Trial(sweep="s", id="a-1", method="m").save(tmp_path)
     file = tmp_path / "trials" / "a-1" / "trial.json"
     good = json.loads(file.read_text())

@@ -185,4 +185,4 @@ def test_an_experiment_keeps_no_checkpoints_that_nobody_needs(
     kept = load_experiment("x.yaml", ["evaluate.keep_stages=true"])
     run_experiment(kept, "kept")
     assert len(list(Path("kept/plain-seed0/checkpoints").iterdir())) == 2
-    assert RunFolder(Path("kept/plain-seed0")).state["finished"]
+    assert RunFolder(Path("kept/plain-seed0")).state.finished

@@ -25,7 +25,8 @@ from cl_forget.ground.records import Row
 from cl_forget.models import load_model
 from cl_forget.run.shared import Setup
 from cl_forget.run.simulate import simulate
-from cl_forget.run.simulation import Simulation, Watch
+from cl_forget.run.simulation import Beginning, Simulation, Watch
+from cl_forget.training.checkpoints import RunFolder, State
 
 MakeRun = Callable[..., Run]
 
@@ -280,12 +281,11 @@ def test_interrupted_inside_a_task_resumes_to_the_same_bits(
 ) -> None:
     run = durable(tiny_run)
     whole = simulate(run, tmp_path / "whole")
-    from cl_forget.training.checkpoints import RunFolder
 
     commit = RunFolder.commit
     count = {"left": 15}
 
-    def stop_after(self: RunFolder, state: dict[str, Any]) -> None:
+    def stop_after(self: RunFolder, state: State) -> None:
         commit(self, state)
         count["left"] -= 1
         if count["left"] == 0:
@@ -349,6 +349,27 @@ def test_a_finished_simulation_lets_go_of_its_models(
         assert [model() for model in made] == [None, None]
     finally:
         gc.enable()
+
+
+def test_the_caller_s_random_generator_is_as_it_was(tiny_run: MakeRun) -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    simulate(tiny_run(stream={"squares": {"tasks": 1}}, suites=[], probes=[], train={"epochs": 1}))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_simulation_is_opened_whole_or_is_the_result(tiny_run: MakeRun, tmp_path: Path) -> None:
+    run = tiny_run(stream={"squares": {"tasks": 1}}, suites=[], probes=[], train={"epochs": 1})
+    with Simulation.open(run, RunFolder(tmp_path)) as simulation:
+        assert isinstance(simulation, Simulation)
+        for stage in simulation.stages:
+            simulation.evaluate(after=None)
+            simulation.fine_tune(stage)
+            simulation.evaluate(after=stage)
+        result = simulation.finish()
+    assert RunFolder(tmp_path).state == simulation.state
+    with Simulation.open(run, RunFolder(tmp_path), Beginning(resume=True)) as again:
+        assert again == result
 
 
 def test_the_public_api_is_the_main_job(tiny_run: MakeRun) -> None:
@@ -441,7 +462,6 @@ class Killed(BaseException):
 def test_killed_at_any_commit_no_record_is_lost_or_logged_twice(
     tiny_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    from cl_forget.training.checkpoints import RunFolder
 
     run = tiny_run(stream={"squares": {"tasks": 2}}, probes=[], train={"epochs": 1, "batch_size": 12})
     simulate(run, tmp_path / "whole")
@@ -449,7 +469,7 @@ def test_killed_at_any_commit_no_record_is_lost_or_logged_twice(
     for fatal in range(1, 6):
         left = [fatal]
 
-        def die(self: RunFolder, state: dict[str, Any], left: list[int] = left) -> None:
+        def die(self: RunFolder, state: State, left: list[int] = left) -> None:
             left[0] -= 1
             if left[0] == 0 and when == "before":
                 raise Killed

@@ -162,11 +162,11 @@ def test_a_resumed_run_goes_on_in_the_same_wandb_run(
 ) -> None:
     run = tracked(train={"epochs": 2, "batch_size": 4, "lr": 1e-3, "checkpoint_seconds": 1e-6})
     whole = simulate(run, tmp_path / "whole")
-    from cl_forget.training.checkpoints import RunFolder
+    from cl_forget.training.checkpoints import RunFolder, State
 
     commit, left = RunFolder.commit, [20]
 
-    def stop(self: RunFolder, state: dict[str, Any]) -> None:
+    def stop(self: RunFolder, state: State) -> None:
         commit(self, state)
         left[0] -= 1
         if left[0] == 0:

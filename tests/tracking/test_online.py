@@ -227,7 +227,7 @@ def test_a_run_never_waits_for_the_server_before_its_end(
     from cl_forget.training.checkpoints import RunFolder
 
     server.hangs_on = {"Viewer"}
-    with Simulation(short(), RunFolder(tmp_path)) as simulation:
+    with Simulation.open(short(), RunFolder(tmp_path)) as simulation:
         simulation.evaluate(after=None)
         simulation.fine_tune(simulation.stages[0])
         assert not server.runs, "trained, and the server has not said a word"

@@ -22,7 +22,7 @@ from cl_forget.config.run import Run
 from cl_forget.ground.errors import UserError
 from cl_forget.mitigations import MITIGATIONS
 from cl_forget.run.simulate import simulate
-from cl_forget.run.simulation import Simulation, simulate_with
+from cl_forget.run.simulation import Beginning, Simulation, simulate_with
 from cl_forget.training.checkpoints import RunFolder
 from cl_forget.training.workers import ShardedWorkers
 
@@ -103,7 +103,7 @@ def work(rank: int, port: int, folder: str) -> None:
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
     workers = ShardedWorkers(torch.device("cpu"))
     for name, chain in CHAINS.items():
-        simulate_with(run_of(chain), RunFolder(Path(folder) / name), False, None, workers=workers)
+        simulate_with(run_of(chain), RunFolder(Path(folder) / name), Beginning(workers=workers))
     commit, committed = Simulation._commit_step, []
 
     def die(self: Simulation, index: int, done: int, groups: Any) -> None:
@@ -115,9 +115,9 @@ def work(rank: int, port: int, folder: str) -> None:
     Simulation._commit_step = die  # type: ignore[method-assign]
     run, killed = run_of(CHAINS["penalties"], checkpoint_seconds=1e-9), RunFolder(Path(folder) / "killed")
     with pytest.raises(Killed):
-        simulate_with(run, killed, False, None, workers=workers)
+        simulate_with(run, killed, Beginning(workers=workers))
     Simulation._commit_step = commit  # type: ignore[method-assign]
-    simulate_with(run, killed, True, None, workers=workers)
+    simulate_with(run, killed, Beginning(resume=True, workers=workers))
     torch.distributed.destroy_process_group()
 
 
