@@ -35,11 +35,12 @@ def test_methods_page_is_made_from_the_code() -> None:
     assert (ROOT / "docs" / "methods.md").read_text() == methods_page(), "run `make docs`"
 
 
-@pytest.mark.parametrize("page", ["experiment.md", "sweep.md", "data.md"])
-def test_the_reference_of_files_is_made_from_the_code(page: str) -> None:
+def test_the_reference_of_files_is_made_from_the_code() -> None:
+    committed = {path.name: path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md")}
     made = reference.pages()
-    assert set(made) == {path.name for path in (ROOT / "docs" / "reference").glob("*.md")}
-    assert (ROOT / "docs" / "reference" / page).read_text() == made[page], "run `make docs`"
+    assert set(committed) == set(made)
+    for page, text in made.items():
+        assert committed[page] == text, f"{page}: run `make docs`"
 
 
 def test_the_reference_has_every_field_of_every_section() -> None:
@@ -180,7 +181,7 @@ def public() -> list[tuple[str, Any]]:
 @pytest.mark.parametrize("name, thing", public(), ids=lambda value: value if isinstance(value, str) else "")
 def test_everything_public_is_described(name: str, thing: Any) -> None:
     """A docstring of its own; of a function every argument, of a class every public method."""
-    if not callable(thing):
+    if not callable(thing) or not getattr(thing, "__module__", "").startswith("cl_forget"):
         return
     assert thing.__doc__, f"{name} has no docstring"
     if inspect.isfunction(thing):

@@ -12,6 +12,7 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
@@ -75,21 +76,33 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return re.sub(r"\]\(([^)\s]+)\.ipynb((?:#[^)\s]*)?)\)", r"](\1.md\2)", markdown)
 
 
-def public_names() -> dict[str, list[str]]:
-    """Module -> its public names, of every module of `DOORS` that there is."""
-    there = [door for door in DOORS if importlib.util.find_spec(door) is not None]
-    return {door: list(importlib.import_module(door).__all__) for door in there}
-
-
 def python_page() -> str:
-    """The reference of everything public, as directives for mkdocstrings."""
+    """The reference of everything public, as directives for mkdocstrings; each thing once, at its first door."""
     parts = [
         "# Python reference\n",
         "Everything public. `import cl_forget` loads nothing until a name is used.\n",
     ]
-    for door, names in public_names().items():
+    shown: list[Any] = []
+    for door in DOORS:
+        if importlib.util.find_spec(door) is None:
+            continue
+        module, elsewhere = importlib.import_module(door), []
         parts.append(f"## `{door}`\n")
-        parts += [f"::: {door}.{name}\n    options:\n      heading_level: 3\n" for name in names]
+        for name in module.__all__:
+            thing = getattr(module, name)
+            ours = (
+                isinstance(thing, type(importlib))
+                or getattr(thing, "__module__", "").partition(".")[0] == "cl_forget"
+            )
+            if not ours or any(thing is one for one in shown):
+                elsewhere.append(f"`{name}`")
+                continue
+            shown.append(thing)
+            parts.append(f"::: {door}.{name}\n    options:\n      heading_level: 3\n")
+        if elsewhere:
+            parts.append(
+                f"Also there, from above or from the library it belongs to: {', '.join(elsewhere)}.\n"
+            )
     return "\n".join(parts)
 
 
