@@ -172,11 +172,12 @@ def flow_weights(lm: CausalLM, task: Experience) -> tuple[Callable[[], float], F
     samples = lm.prepare(task.train, task, "train")  # type: ignore[arg-type]
     weights = dict(lm.state_dict())
     base.fingerprint(task)  # hashed once for all methods
+    method = MITIGATIONS.get("flow")()
 
     def run() -> float:
         frozen = FrozenOutputs(FrozenCache(None), {"pretrained": base, "previous": base})
         context = Task(lm, (task,), 0, [samples], [], [], weights, weights, frozen, 0, 100, BATCH)
-        return timed(lambda: MITIGATIONS.get("flow")().start_task(context, {}))
+        return timed(lambda: method.start_task(context, method.keeps()))
 
     return run, base
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator
 
 from cl_forget.ground.registry import closest
+from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Avalanche(Mitigation):
 
     name = "avalanche"
     place = "step"
-    claims = frozenset({"training loop"})
+    claims = frozenset({Claim.TRAINING_LOOP})
     needs_trunk = False
     title = "Avalanche strategy"
     formula = "as the strategy defines it"

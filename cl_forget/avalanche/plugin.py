@@ -114,7 +114,7 @@ class MitigationPlugin(SupervisedPlugin):
         self.task = self._task(strategy, model)
         self._live = LiveSamples(self.task.sources[0])  # type: ignore[arg-type]
         self._number = 0
-        self.chain.each("start_task", self.task)
+        self.chain.start(self.task)
         tunable = set(model.tunable(self.task.stage[0]))
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in tunable)

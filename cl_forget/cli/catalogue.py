@@ -156,6 +156,7 @@ def _written(value: object) -> str:
 def _conflicts(method: type[Mitigation]) -> str:
     """What it cannot be combined with, whichever of the two says so."""
     from cl_forget.mitigations import MITIGATIONS
+    from cl_forget.mitigations.compatibility import CONSEQUENCES
 
     reasons: dict[str, list[str]] = {}
     for other in MITIGATIONS:
@@ -163,17 +164,15 @@ def _conflicts(method: type[Mitigation]) -> str:
         if reason:
             reasons.setdefault(reason, []).append(f"`{other}`")
     said = [f"{', '.join(others)} ({reason})" for reason, others in reasons.items()]
-    said += [f"whatever else decides the {claim}" for claim in sorted(method.claims)]
-    if "freezing of the trunk" in method.claims:
-        said.append("whatever acts on the trunk or its training")
-    if "training loop" in method.claims:
-        said.append("whatever acts in training")
-    if method.needs_full_weights:
-        said.append("adapters (it compares full weights)")
-    if "adapter" in method.claims:
-        said.append("methods that compare full weights")
-    if method.needs_trunk and "freezing of the trunk" not in method.claims:
-        said.append("methods that never train the trunk")
+    said += [
+        f"whatever else decides the {claim.value}" for claim in sorted(method.claims, key=lambda c: c.value)
+    ]
+    said += [consequence.excluded for claim, consequence in CONSEQUENCES.items() if claim in method.claims]
+    said += [
+        consequence.owners
+        for claim, consequence in CONSEQUENCES.items()
+        if consequence.owners and claim not in method.claims and consequence.excludes(method)
+    ]
     return "; ".join(said) or "none"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_forget.config.recorded import check_recorded
+from cl_forget.ground.imports import bring_in
 
 if TYPE_CHECKING:
     from cl_forget.config.run import Run
@@ -22,4 +23,5 @@ def recorded_run(folder: Path) -> Run:
 
     recorded = Result.load(folder, whole=False).run  # its configuration is wanted, none of its numbers
     check_recorded(recorded, str(folder))
+    bring_in(recorded.get("imports", []), folder)
     return Run.parse({key: value for key, value in recorded.items() if key in Run.model_fields})

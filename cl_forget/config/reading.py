@@ -16,6 +16,7 @@ from cl_forget.config.run import PLAIN
 from cl_forget.ground.documents import MAX_YAML_CHARACTERS, parse_yaml, read_text
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
+from cl_forget.ground.imports import bring_in, brought_in
 from cl_forget.ground.registry import closest
 
 Named = TypeVar("Named", bound=BaseModel)
@@ -37,6 +38,7 @@ def load_file(path: StrPath, kind: type[Named], overrides: Sequence[str] = ()) -
     fields = experiment
     for override in overrides:
         _override(fields, override)
+    fields = _with_imports(fields, path)
     changed = {tuple(override.partition("=")[0].split(".")): override for override in overrides}
     try:
         return kind(**{"name": re.sub(r"[^\w.-]+", "-", path.stem), **fields})
@@ -45,6 +47,19 @@ def load_file(path: StrPath, kind: type[Named], overrides: Sequence[str] = ()) -
         where, message = explain(error, kind)
         said = _said_by(changed, location, message) or f"{path}, line {_line(lines, location)}"
         raise UserError(f"{said}: {where + ': ' if where else ''}{message}") from None
+
+
+def _with_imports(fields: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The fields after the modules that the file and the command line name have been imported: names come first."""
+    asked = fields.get("imports") or []
+    places = [asked] if isinstance(asked, str) else asked
+    if not isinstance(places, list) or not all(isinstance(place, str) for place in places):
+        raise UserError(
+            f"{path}: imports is a list of modules and files, written [my_methods.py, my_package]."
+        )
+    bring_in(places, path.parent)
+    known = brought_in()
+    return {**fields, "imports": known} if known else {k: v for k, v in fields.items() if k != "imports"}
 
 
 def _of_one_run(fields: dict[str, Any]) -> dict[str, Any]:

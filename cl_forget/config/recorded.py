@@ -1,10 +1,10 @@
 """Reading what somebody recorded: a folder of results may come from anybody, so it names data and never code.
 
-A run's configuration can name a function to call (`avalanche: {benchmark: module:function}`), a class
-(`avalanche: {strategy: module:Class}`), task files that hold code (`lm-eval: {include_path: ...}`) or data that
-are unpickled. In an experiment file that is the word of whoever runs it. In a recorded run it is not: there only
-registered names and the benchmarks below are followed, and everything else needs `--allow-code` on the command
-line (`allow_code` in Python).
+A run's configuration can name a module to import (`imports`), a function to call
+(`avalanche: {benchmark: module:function}`), a class (`avalanche: {strategy: module:Class}`), task files that hold
+code (`lm-eval: {include_path: ...}`) or data that are unpickled. In an experiment file that is the word of whoever
+runs it. In a recorded run it is not: there only registered names and the benchmarks below are followed, and
+everything else needs `--allow-code` on the command line (`allow_code` in Python).
 """
 
 from __future__ import annotations
@@ -73,6 +73,8 @@ def _foreign(value: Any) -> Iterator[str]:
     if not isinstance(value, dict):
         return
     for name, options in value.items():
+        if name == "imports":
+            yield from _texts(options)
         if isinstance(options, dict):
             yield from _named(str(name), options)
         owner, _, field = str(name).partition(".")

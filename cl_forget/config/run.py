@@ -147,6 +147,7 @@ class Shared(Section):
         track: where the run is followed besides its own files.
     """
 
+    imports: list[str] = Field(default_factory=list)
     model: str = Field(min_length=1)
     stream: Stream
     train: Training = Training()
@@ -164,6 +165,8 @@ class Run(Shared):
         method: the arm's name in tables and legends; its mitigations' names unless given.
         model: "emoji-clip", "open_clip:<architecture>/<tag>", "hf:<name or folder>", ...
         stream: a stream's name, `{name: {option: value}}`, or a list of these.
+        imports: modules and files that were imported for the methods, models and streams they register; reading
+            an experiment file imports them, making a `Run` in Python does not.
         mitigations: the methods composed in this arm; none is plain full fine-tuning.
         train: how each task is fine-tuned.
         text: how a language model reads texts.
@@ -199,6 +202,8 @@ class Run(Shared):
     @model_serializer(mode="wrap")
     def _plain(self, handler: Any) -> dict[str, Any]:
         plain: dict[str, Any] = handler(self)
+        if not self.imports:
+            plain.pop("imports", None)
         plain["mitigations"] = [{m.name: m.model_dump(mode="json")} for m in self.mitigations]
         return plain
 
@@ -255,7 +260,7 @@ class Run(Shared):
         return _digest(fields)
 
 
-BOOKKEEPING = ("track", "train.checkpoint_seconds")
+BOOKKEEPING = ("track", "imports", "train.checkpoint_seconds")
 """Fields that change no number."""
 
 
@@ -277,6 +282,7 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
 
 def _without_bookkeeping(fields: dict[str, Any]) -> dict[str, Any]:
     """A run's fields without those that change no number."""
+    fields.pop("imports", None)
     del fields["train"]["checkpoint_seconds"], fields["track"], fields["evaluate"]["keep_stages"]
     if fields["train"]["strategy"] == "single":
         del fields["train"]["strategy"], fields["train"]["workers"]

@@ -16,9 +16,9 @@ from typing import Any
 from cl_forget.ground.errors import UserError
 
 
-def closest(word: str, known: list[str]) -> str:
+def closest(word: str, known: list[str], cutoff: float = 0.5) -> str:
     """` Did you mean 'x'?` when a known name is near `word`, else the empty string."""
-    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    match = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
     return f" Did you mean '{match[0]}'?" if match else ""
 
 
@@ -52,6 +52,10 @@ class Registry:
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
+    def place(self, name: str) -> str:
+        """Where the object registered as `name` lives, "module:attribute"."""
+        return self._entries[name]
+
     def add(self, name: str, place: str) -> None:
         """Register `place` ("module:attribute") under `name` for this process."""
         self._entries[name] = place
@@ -74,8 +78,12 @@ class Registry:
         module, _, attribute = self._entries[name].partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except UserError as error:
+            raise UserError(f"{self.kind} '{name}' ({self._entries[name]}): {error}") from None
+        except Exception as error:  # the code of another package can fail in any way
+            kind = "" if isinstance(error, (ImportError, AttributeError)) else f"{type(error).__name__}: "
+            said = " ".join(str(error).split())
             raise UserError(
-                f"{self.kind} '{name}' ({self._entries[name]}) cannot be loaded: {error}. "
+                f"{self.kind} '{name}' ({self._entries[name]}) cannot be loaded: {kind}{said}. "
                 "Install or mend the package that provides it."
             ) from error

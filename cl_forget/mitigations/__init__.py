@@ -1,12 +1,16 @@
-"""Every mitigation by name. A new method is one file here, or an entry point `cl_forget.mitigations`."""
+"""Every mitigation by name. A new method is one file and one line here.
+
+From another package it is an entry point `cl_forget.mitigations`; from a file of one's own, `imports` in the
+experiment or `--import` (see `cl_forget.method`).
+"""
 
 from __future__ import annotations
 
-from cl_forget.ground.registry import Registry
 from cl_forget.mitigations.chain import Chain
 from cl_forget.mitigations.protocol import PLACES, Mitigation
+from cl_forget.mitigations.registry import Methods
 
-MITIGATIONS = Registry(
+MITIGATIONS = Methods(
     "mitigation",
     "cl_forget.mitigations",
     {
@@ -44,6 +48,7 @@ MITIGATIONS = Registry(
         "looksam": "cl_forget.mitigations.looksam:LookSAM",
         "mofo": "cl_forget.mitigations.mofo:MoFO",
         "sam": "cl_forget.mitigations.sam:SAM",
+        "star": "cl_forget.mitigations.star:STAR",
         "model_soup": "cl_forget.mitigations.model_soup:ModelSoup",
         "task_arithmetic": "cl_forget.mitigations.task_arithmetic:TaskArithmetic",
         "hma": "cl_forget.mitigations.hma:HeterogeneousAveraging",
@@ -54,4 +59,6 @@ MITIGATIONS = Registry(
     },
 )
 
-__all__ = ["MITIGATIONS", "PLACES", "Chain", "Mitigation"]
+register = MITIGATIONS.register
+
+__all__ = ["MITIGATIONS", "PLACES", "Chain", "Mitigation", "register"]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.registry import closest
-from cl_forget.mitigations.compatibility import _check
+from cl_forget.mitigations.compatibility import check
 from cl_forget.mitigations.protocol import PLACES, Mitigation
+from cl_forget.training.state import State
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from cl_forget.streams.base import Experience
     from cl_forget.training.context import Edit, Extra, Step, Task, Update
 
-    State = dict[str, Tensor]
     Weights = dict[str, Tensor]
 
 
@@ -41,14 +41,14 @@ class Chain:
 
     def __init__(self, mitigations: Iterable[Mitigation] = ()) -> None:
         listed = list(mitigations)
-        _check(listed)
+        check(listed)
         self.mitigations: tuple[Mitigation, ...] = tuple(
             sorted(
                 (m for m in listed if not m.is_absent),
                 key=lambda m: (PLACES.index(m.place), m.order, m.name),
             )
         )
-        self.state: dict[str, State] = {m.name: {} for m in self.mitigations}
+        self.state: dict[str, State] = States({m.name: m.keeps for m in self.mitigations})
         self.live: dict[str, Any] = {}
 
     def __iter__(self) -> Iterator[Mitigation]:
@@ -64,7 +64,7 @@ class Chain:
     @property
     def post_hoc(self) -> tuple[Mitigation, ...]:
         """The members that only edit weights after the task and feed nothing back into training."""
-        return tuple(m for m in self.mitigations if m.post_hoc and not getattr(m, "feed_back", False))
+        return tuple(m for m in self.mitigations if m.only_edits)
 
     @property
     def trained(self) -> tuple[Mitigation, ...]:
@@ -106,6 +106,17 @@ class Chain:
         """Call `hook(*arguments, state)` on every member that implements it."""
         for m in self.using(hook):
             getattr(m, hook)(*arguments, self.state[m.name])
+
+    def start(self, task: Task) -> None:
+        """Begin a task, or go on with one that `task.resumed` from a checkpoint: only then is no state filled."""
+        if not task.resumed:
+            self.each("start_task", task)
+        self.each("request_outputs", task)
+
+    def restore(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take over the state of every method from a checkpoint, whose groups are named `state/<method>`."""
+        for name in self.state:
+            self.state[name] = groups.get(f"state/{name}", {})  # type: ignore[assignment]
 
     def feature_depths(self, model: FoundationModel) -> tuple[str, ...]:
         """All depths the members need, shallow to deep; refuses those the model does not have."""
@@ -197,3 +208,19 @@ class Chain:
         for m in self.using("next_start"):
             weights = m.next_start(edit, weights)
         return weights
+
+
+class States(dict[str, State]):
+    """The state of each member; what a plain dict holds (a checkpoint) becomes the member's own kind of state.
+
+    Args:
+        kinds: what each member keeps, by name.
+    """
+
+    def __init__(self, kinds: Mapping[str, type[State]]) -> None:
+        super().__init__({name: kind() for name, kind in kinds.items()})
+        self._kinds = dict(kinds)
+
+    def __setitem__(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        kind = self._kinds[name]
+        super().__setitem__(name, tensors if isinstance(tensors, kind) else kind(tensors))

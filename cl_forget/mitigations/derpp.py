@@ -15,13 +15,24 @@ from cl_forget.mitigations.shared import memory as _memory
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.models.base import Batch, Prepared
     from cl_forget.training.context import Extra, Step, Task
     from cl_forget.training.frozen import Teacher
+    from cl_forget.training.state import Tensors
 
-KEPT = ("logits", "ids")
-"""What the state holds per unit of a remembered sample."""
+
+class Answers(_memory.Memory):
+    """Which samples are kept, and what the model said of them; by experience.
+
+    Attributes:
+        logits: (units of all kept samples, classes or largest ones).
+        ids: which classes these are; only of a large vocabulary.
+        units: (kept,) units of each sample.
+    """
+
+    logits: Tensors
+    ids: Tensors
+    units: Tensors
 
 
 class DarkExperienceReplayPlus(Mitigation):
@@ -42,6 +53,7 @@ class DarkExperienceReplayPlus(Mitigation):
     place = "data"
     knob = "alpha"
     grid = (0.1, 0.3, 1.0, 3.0, 10.0)
+    keeps = Answers
     conflicts = {"joint": "joint training already sees every task's data", **HEAD_MADE_ANEW}  # noqa: RUF012
     title = "DER++"
     formula = "loss + α·mean‖f(x') - z'‖² + β·CE(f(x''), y'')"
@@ -64,11 +76,11 @@ class DarkExperienceReplayPlus(Mitigation):
         """Whether neither term counts."""
         return self.alpha == 0 and self.beta == 0
 
-    def shape_parameters(self, task: Task, state: State) -> None:
+    def shape_parameters(self, task: Task, state: Answers) -> None:
         """Old heads are trained with the trunk."""
         _memory.train_past_heads(task)
 
-    def extra_batches(self, task: Task, number: int, state: State) -> list[Extra]:
+    def extra_batches(self, task: Task, number: int, state: Answers) -> list[Extra]:
         """A draw for the logits and one for the labels, in batches of one experience each."""
         from cl_forget.training.context import Extra
 
@@ -87,7 +99,7 @@ class DarkExperienceReplayPlus(Mitigation):
                 extras.append(Extra(batch, self.beta * len(batch) / drawn))
         return extras
 
-    def end_task(self, task: Task, state: State) -> None:
+    def end_task(self, task: Task, state: Answers) -> None:
         """Make room for this task's samples, and keep what the model says about them now."""
         _memory.remember(task, self.memory, state)
         for source in task.past:
@@ -104,7 +116,7 @@ def _distance(stored: Teacher, step: Step) -> Tensor:
     return forward.per_sample(squared).mean()
 
 
-def _store(task: Task, source: Prepared, state: State) -> None:
+def _store(task: Task, source: Prepared, state: Answers) -> None:
     """Keep logits unit by unit in the order of the samples, and how many units each sample has.
 
     Of a large vocabulary only the largest logits are kept, and which they are.
@@ -113,7 +125,7 @@ def _store(task: Task, source: Prepared, state: State) -> None:
 
     kept: dict[str, list[Tensor]] = {}
     counts = []
-    for part in state[_memory.key(source)].split(64):
+    for part in _memory.indices_of(source, state).split(64):
         batch = source.batch(part)
         forward = task.model(batch)
         task.cost.forward_samples += len(batch)
@@ -128,33 +140,33 @@ def _store(task: Task, source: Prepared, state: State) -> None:
         counts.append(torch.bincount(rows, minlength=len(batch)).cpu())
     name = source.experience.name
     state.update({f"{kind}/{name}": torch.cat(parts) for kind, parts in kept.items()})
-    state[f"units/{name}"] = torch.cat(counts)
+    state.units[name] = torch.cat(counts)
 
 
-def _trim(source: Prepared, state: State) -> None:
+def _trim(source: Prepared, state: Answers) -> None:
     """Drop what is kept of samples that have left the memory."""
-    name, kept = source.experience.name, len(state[_memory.key(source)])
-    state[f"units/{name}"] = state[f"units/{name}"].cpu()[:kept].clone()
-    units = int(state[f"units/{name}"].sum())
-    for kind in KEPT:
-        if f"{kind}/{name}" in state:
-            state[f"{kind}/{name}"] = state[f"{kind}/{name}"][:units].clone()
+    name, kept = source.experience.name, len(_memory.indices_of(source, state))
+    state.units[name] = state.units[name].cpu()[:kept].clone()
+    units = int(state.units[name].sum())
+    for answers in (state.logits, state.ids):
+        if name in answers:
+            answers[name] = answers[name][:units].clone()
 
 
-def _stored(source: Prepared, slots: Tensor, batch: Batch, state: State) -> Teacher:
+def _stored(source: Prepared, slots: Tensor, batch: Batch, state: Answers) -> Teacher:
     """What was kept of a batch whose samples are at `slots` of the memory."""
     from cl_forget.training.frozen import Teacher
 
     name = source.experience.name
-    counts = state[f"units/{name}"].cpu()
+    counts = state.units[name].cpu()
     first = counts.cumsum(0) - counts
     rows = torch.cat([torch.arange(int(first[s]), int(first[s] + counts[s])) for s in slots.tolist()])
     units = torch.empty_like(rows)
     units[torch.argsort(_sample_of_unit(batch).cpu(), stable=True)] = rows
     device = batch.targets.device
-    ids = state.get(f"ids/{name}")
+    ids = state.ids.get(name)
     return Teacher(
-        state[f"logits/{name}"][units].to(device), None if ids is None else ids[units].long().to(device)
+        state.logits[name][units].to(device), None if ids is None else ids[units].long().to(device)
     )
 
 

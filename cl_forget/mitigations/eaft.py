@@ -12,8 +12,8 @@ from cl_forget.mitigations.protocol import Mitigation
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Step
+    from cl_forget.training.state import State
 
 
 class EAFT(Mitigation):

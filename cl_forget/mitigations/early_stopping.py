@@ -10,12 +10,27 @@ from pydantic import Field
 from cl_forget.ground.lazy import torch
 from cl_forget.mitigations.flyp import HEAD_MADE_ANEW
 from cl_forget.mitigations.protocol import Mitigation
+from cl_forget.training.state import State
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Task, Update
+    from cl_forget.training.state import Tensors
+
+
+class Checks(State):
+    """What the checks of a task have found.
+
+    Attributes:
+        score: the best so far.
+        stale: checks since then.
+        best: the weights then, by name.
+    """
+
+    score: Tensor
+    stale: Tensor
+    best: Tensors
 
 
 class EarlyStopping(Mitigation):
@@ -36,6 +51,7 @@ class EarlyStopping(Mitigation):
     knob = "patience"
     grid = (1, 2, 3, 5, 10)
     needs_trunk = False
+    keeps = Checks
     conflicts = {  # noqa: RUF012
         "zscl": "zscl ends a task with the average of its weights and not with those of a check",
         **HEAD_MADE_ANEW,
@@ -51,19 +67,19 @@ class EarlyStopping(Mitigation):
     every: int | None = Field(default=None, ge=1, description="steps between checks; null: once an epoch")
     measure: Literal["accuracy", "loss"] = Field(default="accuracy", description="what is compared")
 
-    def should_stop(self, update: Update, state: State) -> bool:
+    def should_stop(self, update: Update, state: Checks) -> bool:
         """Check if it is time to; keep the weights of a new best."""
         task, done = update.task, update.number + 1
         if done % self._interval(task) and done < task.steps:
             return False
         score = self._score(task)
-        if "score" not in state or bool(score > state["score"]):
-            state["score"], state["stale"] = score, torch.tensor(0)
+        if "score" not in state or bool(score > state.score):
+            state.score, state.stale = score, torch.tensor(0)
             for name, value in _kept(update).items():
-                state[f"best/{name}"] = value.detach().clone()
+                state.best[name] = value.detach().clone()
         else:
-            state["stale"] = state["stale"] + 1
-        return int(state["stale"]) >= self.patience
+            state.stale = state.stale + 1
+        return int(state.stale) >= self.patience
 
     def _interval(self, task: Task) -> int:
         return self.every or sum(math.ceil(len(source) / task.batch_size) for source in task.sources)
@@ -85,13 +101,12 @@ class EarlyStopping(Mitigation):
                 scores.append(torch.cat(parts).mean())
         return torch.stack(scores).mean()
 
-    def finish_training(self, task: Task, state: State) -> None:
+    def finish_training(self, task: Task, state: Checks) -> None:
         """Go back to the best weights."""
         tensors = {**dict(task.model.named_parameters()), **dict(task.model.named_buffers())}
         with torch.no_grad():
-            for name, value in state.items():
-                if name.startswith("best/"):
-                    tensors[name.removeprefix("best/")].copy_(value)
+            for name, value in state.best.items():
+                tensors[name].copy_(value)
         state.clear()
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Extra, Step, Task
 
 
@@ -38,6 +37,7 @@ class ExperienceReplay(Mitigation):
     knob = "share"
     grid = (0.25, 0.5, 1.0, 2.0, 4.0)
     absent = 0.0
+    keeps = _memory.Memory
     conflicts = HEAD_MADE_ANEW
     title = "Experience replay"
     formula = "mean cross-entropy over B new and share·B old samples"
@@ -60,18 +60,18 @@ class ExperienceReplay(Mitigation):
         """The generic data, where they are replayed."""
         return [] if self.replay == "past" else [self.replay]
 
-    def shape_parameters(self, task: Task, state: State) -> None:
+    def shape_parameters(self, task: Task, state: _memory.Memory) -> None:
         """Old heads are trained with the trunk where their samples are replayed."""
         if self.replay == "past":
             _memory.train_past_heads(task)
 
-    def sample_weights(self, step: Step, state: State) -> Tensor:
+    def sample_weights(self, step: Step, state: _memory.Memory) -> Tensor:
         """B/(B + M) on every new sample, for M old ones."""
         task = step.task
         share = self._count(task, state) / task.batch_size
         return torch.full((len(step.batch),), 1 / (1 + share), device=task.model.device)
 
-    def extra_batches(self, task: Task, number: int, state: State) -> list[Extra]:
+    def extra_batches(self, task: Task, number: int, state: _memory.Memory) -> list[Extra]:
         """Batches of one experience each, every one with its part of the M/(B + M)."""
         from cl_forget.training.context import Extra
 
@@ -92,13 +92,13 @@ class ExperienceReplay(Mitigation):
     def _wanted(self, task: Task) -> int:
         return max(1, round(self.share * task.batch_size))
 
-    def _count(self, task: Task, state: State) -> int:
+    def _count(self, task: Task, state: _memory.Memory) -> int:
         """M, the old samples of a step."""
         if self.replay == "past":
             return _memory.recallable(task, self._wanted(task), state)
         return min(self._wanted(task), len(task.reference(self.replay)))
 
-    def end_task(self, task: Task, state: State) -> None:
+    def end_task(self, task: Task, state: _memory.Memory) -> None:
         """Make room for this task's samples."""
         if self.replay == "past":
             _memory.remember(task, self.memory, state)

@@ -13,7 +13,7 @@ from cl_forget.mitigations.shared import quadratic as _quadratic
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cl_forget.mitigations.protocol import State, Weights
+    from cl_forget.mitigations.protocol import Weights
     from cl_forget.models.base import Prepared
     from cl_forget.training.context import Task, Update
 
@@ -47,6 +47,7 @@ class EWC(Mitigation):
     grid = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
     absent = 0.0
     needs_full_weights = True
+    keeps = _quadratic.Quadratics
     conflicts = TEXT_TOWER_UNPROTECTED
     title = "EWC"
     formula = "loss + λ·Σ_t Σ F_t(θ-θ*_t)²"
@@ -76,19 +77,18 @@ class EWC(Mitigation):
         """The data that stand for the pre-training data."""
         return [] if self.prior in (None, "task") else [self.prior]
 
-    def start_task(self, task: Task, state: State) -> None:
+    def start_task(self, task: Task, state: _quadratic.Quadratics) -> None:
         """Before the first task: the Fisher information at θ0, if a prior is asked for."""
-        _quadratic.to_device(task, state)
-        if self.prior is not None and task.index == 0 and not state:
+        if self.prior is not None and task.index == 0:
             data = _quadratic.prior_data(task, self.prior)
             pretrained = task.anchor("pretrained")
             _quadratic.merge(state, self._fisher(task, data, pretrained), pretrained, self.centre)
 
-    def add_gradient(self, update: Update, state: State) -> None:
+    def add_gradient(self, update: Update, state: _quadratic.Quadratics) -> None:
         """`grad += 2λ(F̄θ - b)`."""
         _quadratic.add_gradient(update, state, self.strength)
 
-    def end_task(self, task: Task, state: State) -> None:
+    def end_task(self, task: Task, state: _quadratic.Quadratics) -> None:
         """Merge this task's quadratic into the others."""
         weights = task.model.state_dict()
         _quadratic.merge(state, self._fisher(task, task.sources, weights), weights, self.centre)

@@ -7,14 +7,28 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from cl_forget.ground.lazy import torch
+from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
+from cl_forget.training.state import State
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.models.base import Prepared
     from cl_forget.training.context import Step, Task
+    from cl_forget.training.state import Tensors
+
+
+class Weighing(State):
+    """The weights of a task, by the number of the data set in its stage.
+
+    Attributes:
+        weights: (samples,) or (units,).
+        offsets: (samples + 1,) the first unit of each sample.
+    """
+
+    weights: Tensors
+    offsets: Tensors
 
 
 class FLOW(Mitigation):
@@ -43,8 +57,9 @@ class FLOW(Mitigation):
     place = "data"
     knob = "temperature"
     grid = (0.25, 0.5, 1.0, 2.0, 4.0)
-    claims = frozenset({"head initialisation"})
+    claims = frozenset({Claim.HEAD})
     needs_numbers = True
+    keeps = Weighing
     title = "FLOW"
     formula = "Σ w_i·ℓ_i(θ), w_i = exp(-ℓ_i(θ0)/τ), τ = temperature · median ℓ(θ0)"
     cost = "one pass of the frozen model, then 1.00 of a plain step, and a head fit at the end"
@@ -58,22 +73,19 @@ class FLOW(Mitigation):
     )
     probe: bool = Field(default=True, description="LP first, head again last")
 
-    def start_task(self, task: Task, state: State) -> None:
+    def start_task(self, task: Task, state: Weighing) -> None:
         """Fit the head, read the losses, fix the weights of every source."""
         from cl_forget.training.head import start_from_probe
 
-        if int(state.get("task", torch.tensor(-1))) == task.index:
-            return
         state.clear()
         if self.probe and self._has_heads(task):
             start_from_probe(task)
         measured = [self._losses(task, source.plain()) for source in task.sources]
         weights = self._weigh(torch.cat([losses for losses, _ in measured]), task)
         parts = weights.split([len(losses) for losses, _ in measured])
-        state["task"] = torch.tensor(task.index)
         for index, ((_, offsets), part) in enumerate(zip(measured, parts, strict=True)):
-            state[f"weights/{index}"] = part.clone()
-            state[f"offsets/{index}"] = offsets
+            state.weights[str(index)] = part.clone()
+            state.offsets[str(index)] = offsets
 
     def _has_heads(self, task: Task) -> bool:
         return all(task.model.head_parameters(experience) for experience in task.stage)
@@ -113,20 +125,20 @@ class FLOW(Mitigation):
             )
         return weights
 
-    def sample_weights(self, step: Step, state: State) -> Tensor | None:
+    def sample_weights(self, step: Step, state: Weighing) -> Tensor | None:
         """(batch,) weights of samples of the task's own data."""
         return self._look_up(step, state) if self._per_sample(step) else None
 
-    def unit_weights(self, step: Step, state: State) -> Tensor | None:
+    def unit_weights(self, step: Step, state: Weighing) -> Tensor | None:
         """(units,) weights of units of the task's own data; replayed batches are left alone."""
         return None if self._per_sample(step) else self._look_up(step, state)
 
     def _per_sample(self, step: Step) -> bool:
         return self.level == "sample" or step.batch.sample_of_unit is None
 
-    def _look_up(self, step: Step, state: State) -> Tensor | None:
+    def _look_up(self, step: Step, state: Weighing) -> Tensor | None:
         batch, sources = step.batch, step.task.sources
-        index = next((i for i, source in enumerate(sources) if source is batch.samples), None)
+        index = next((str(i) for i, source in enumerate(sources) if source is batch.samples), None)
         if index is None:
             return None
         if self._per_sample(step):
@@ -135,10 +147,10 @@ class FLOW(Mitigation):
             from cl_forget.training.frozen import unit_rows
 
             # a checkpoint is read to the model's device, and samples are counted on the CPU
-            rows = unit_rows(batch, state[f"offsets/{index}"].cpu())
-        return state[f"weights/{index}"][rows].to(step.forward.logits)
+            rows = unit_rows(batch, state.offsets[index].cpu())
+        return state.weights[index][rows].to(step.forward.logits)
 
-    def restore_parameters(self, task: Task, state: State) -> None:
+    def restore_parameters(self, task: Task, state: Weighing) -> None:
         """Fit the head again, on the tuned trunk with its adapters merged."""
         if self.probe and self._has_heads(task):
             from cl_forget.training.head import fit_heads

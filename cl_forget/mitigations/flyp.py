@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cl_forget.ground.lazy import torch
+from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Step, Task
+    from cl_forget.training.state import State
 
 HEAD_NOT_TRAINED = dict.fromkeys(
     ("flyp", "flyp_ce"),
@@ -45,7 +46,7 @@ class FLYP(Mitigation):
 
     name = "flyp"
     place = "loss"
-    claims = frozenset({"task loss", "head initialisation"})
+    claims = frozenset({Claim.TASK_LOSS, Claim.HEAD})
     whole_only = "its loss compares the samples of a batch with each other"
     own_head = "it makes the heads from the text tower"
     needs_text = True

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cl_forget.ground.lazy import torch
+from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.flyp import train_text_tower
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Step, Task
+    from cl_forget.training.state import State
 
 
 class FLYPCrossEntropy(Mitigation):
@@ -25,7 +26,7 @@ class FLYPCrossEntropy(Mitigation):
 
     name = "flyp_ce"
     place = "loss"
-    claims = frozenset({"task loss", "head initialisation"})
+    claims = frozenset({Claim.TASK_LOSS, Claim.HEAD})
     whole_only = "it trains the temperature, a scalar"
     own_head = "it makes the heads from the text tower"
     needs_text = True

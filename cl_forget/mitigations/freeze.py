@@ -13,10 +13,10 @@ from cl_forget.mitigations.protocol import Mitigation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.models.base import FoundationModel
     from cl_forget.streams.base import Experience
     from cl_forget.training.context import Task
+    from cl_forget.training.state import State
 
 
 class Freeze(Mitigation):

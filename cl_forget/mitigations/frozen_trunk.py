@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cl_forget.ground.errors import UserError
+from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.models.base import FoundationModel
     from cl_forget.streams.base import Experience
     from cl_forget.training.context import Task
+    from cl_forget.training.state import State
 
 
 class FrozenTrunk(Mitigation):
@@ -24,7 +25,7 @@ class FrozenTrunk(Mitigation):
 
     name = "frozen_trunk"
     place = "parameters"
-    claims = frozenset({"freezing of the trunk"})
+    claims = frozenset({Claim.FROZEN_TRUNK})
     title = "Frozen trunk"
     formula = "min over the head only, by gradient steps"
     cost = "a small part of a plain step"

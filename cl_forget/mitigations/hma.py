@@ -8,6 +8,7 @@ from pydantic import Field
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.lazy import torch
+from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
 from cl_forget.weights.interpolation import interpolate_all
 
@@ -47,7 +48,7 @@ class HeterogeneousAveraging(Mitigation):
     knob = "alpha"
     grid = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     absent = 1.0
-    claims = frozenset({"average with the pre-trained weights", "scale of each depth"})
+    claims = frozenset({Claim.AVERAGE, Claim.DEPTH_SCALE})
     post_hoc = True
     needs_validation = True
     title = "HMA"

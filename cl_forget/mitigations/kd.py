@@ -12,8 +12,8 @@ from cl_forget.mitigations.protocol import Mitigation
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Step, Task
+    from cl_forget.training.state import State
 
 
 class KnowledgeDistillation(Mitigation):
@@ -43,7 +43,7 @@ class KnowledgeDistillation(Mitigation):
     strength: float = Field(default=1e-2, ge=0, allow_inf_nan=False, description="λ")
     anchor: Literal["pretrained", "previous"] = Field(default="pretrained", description="the teacher")
 
-    def start_task(self, task: Task, state: State) -> None:
+    def request_outputs(self, task: Task, state: State) -> None:
         """Ask for the teacher's logits."""
         task.frozen.request_teacher(self.anchor)
 

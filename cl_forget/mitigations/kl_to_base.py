@@ -12,8 +12,8 @@ from cl_forget.mitigations.protocol import Mitigation
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Step, Task
+    from cl_forget.training.state import State
 
 
 class KLToBase(Mitigation):
@@ -45,7 +45,7 @@ class KLToBase(Mitigation):
     direction: Literal["forward", "reverse"] = Field(default="forward", description="forward = KL(p_θ*‖p_θ)")
     anchor: Literal["pretrained", "previous"] = Field(default="pretrained", description="the base θ*")
 
-    def start_task(self, task: Task, state: State) -> None:
+    def request_outputs(self, task: Task, state: State) -> None:
         """Ask for the base's logits."""
         task.frozen.request_teacher(self.anchor)
 

@@ -10,8 +10,8 @@ from cl_forget.ground.lazy import torch
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Update
+    from cl_forget.training.state import State
 
 
 class L2SP(Mitigation):

@@ -15,10 +15,10 @@ from cl_forget.mitigations.protocol import Mitigation
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.models.base import FoundationModel
     from cl_forget.streams.base import Experience
     from cl_forget.training.context import Step, Task
+    from cl_forget.training.state import State
 
 
 class LDIFS(Mitigation):
@@ -71,7 +71,7 @@ class LDIFS(Mitigation):
         if not depths:
             raise UserError(f"'{model.spec}' shows no features by depth, which ldifs compares; use lfl.")
 
-    def start_task(self, task: Task, state: State) -> None:
+    def request_outputs(self, task: Task, state: State) -> None:
         """Ask for the frozen features.
 
         Raises:

@@ -11,8 +11,8 @@ from cl_forget.mitigations.protocol import Mitigation
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Step, Task
+    from cl_forget.training.state import State
 
 
 class LessForgetfulLearning(Mitigation):
@@ -41,7 +41,7 @@ class LessForgetfulLearning(Mitigation):
     strength: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="λ")
     anchor: Literal["pretrained", "previous"] = Field(default="pretrained", description="θ*")
 
-    def start_task(self, task: Task, state: State) -> None:
+    def request_outputs(self, task: Task, state: State) -> None:
         """Ask for the frozen embeddings."""
         task.frozen.request(self.anchor, ["embedding"])
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Task
+    from cl_forget.training.state import State
 
 
 class LinearProbe(Mitigation):
@@ -20,7 +21,7 @@ class LinearProbe(Mitigation):
 
     name = "linear_probe"
     place = "parameters"
-    claims = frozenset({"freezing of the trunk", "head initialisation"})
+    claims = frozenset({Claim.FROZEN_TRUNK, Claim.HEAD})
     trains_nothing = True
     title = "Linear probe"
     formula = "min over the head only"

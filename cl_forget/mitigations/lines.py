@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from cl_forget.ground.errors import UserError
+from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
 from cl_forget.weights.interpolation import interpolate_all
 
@@ -36,7 +37,7 @@ class LiNeS(Mitigation):
     knob = "a"
     grid = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     absent = 1.0
-    claims = frozenset({"scale of each depth"})
+    claims = frozenset({Claim.DEPTH_SCALE})
     post_hoc = True
     title = "LiNeS"
     formula = "θ = θ0 + λ_l·(θ-θ0), λ_l = a + (1-a)·l/(L-1)"

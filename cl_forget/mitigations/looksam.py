@@ -8,14 +8,26 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from cl_forget.ground.lazy import torch
+from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
 from cl_forget.mitigations.shared.sharpness import TINY, dot, gradient_at, norm
+from cl_forget.training.state import State
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Task, Update
+    from cl_forget.training.state import Tensors
+
+
+class Across(State):
+    """What the last SAM step added.
+
+    Attributes:
+        across: g_v by parameter.
+    """
+
+    across: Tensors
 
 
 class LookSAM(Mitigation):
@@ -36,7 +48,8 @@ class LookSAM(Mitigation):
     knob = "rho"
     grid = (0.01, 0.05, 0.1, 0.5, 2.0)
     absent = 0.0
-    claims = frozenset({"point of the gradient"})
+    claims = frozenset({Claim.GRADIENT_POINT})
+    keeps = Across
     title = "LookSAM"
     formula = "every k-th step SAM; else g + α·(‖g‖/‖g_v‖)·g_v"
     cost = "1 + 1/k of a plain step"
@@ -47,7 +60,7 @@ class LookSAM(Mitigation):
     every: int = Field(default=5, ge=1, le=1000, description="k, steps from one SAM step to the next")
     alpha: float = Field(default=0.7, ge=0, le=10, description="α, weight of the re-used part")
 
-    def around_gradient(self, update: Update, gradient: Callable[[], Tensor], state: State) -> Tensor:
+    def around_gradient(self, update: Update, gradient: Callable[[], Tensor], state: Across) -> Tensor:
         """SAM's gradient every k-th step, else the plain one plus the scaled kept part."""
         loss = gradient()
         parameters = update.parameters
@@ -58,13 +71,13 @@ class LookSAM(Mitigation):
             g_s = parameters.gradients
             along = dot(g, g_s) / (length.square() + TINY**2)
             across = list(torch._foreach_sub(g_s, torch._foreach_mul(g, along)))
-            state.update(zip(parameters.names, across, strict=True))
+            state.across.update(zip(parameters.names, across, strict=True))
         else:
-            across = parameters.align(state)
+            across = parameters.align(dict(state.across))
             factor = self.alpha * length / (norm(across) + TINY)
             torch._foreach_add_(parameters.gradients, torch._foreach_mul(across, factor))
         return loss
 
-    def finish_training(self, task: Task, state: State) -> None:
+    def finish_training(self, task: Task, state: Across) -> None:
         """The next task begins with a SAM step of its own."""
         state.clear()

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Task
+    from cl_forget.training.state import State
 
 
 class LoRA(Mitigation):
@@ -31,7 +32,7 @@ class LoRA(Mitigation):
     place = "parameters"
     knob = "rank"
     grid = (4, 8, 16, 32, 64)
-    claims = frozenset({"adapter"})
+    claims = frozenset({Claim.ADAPTER})
     title = "LoRA"
     formula = "W0 + (a/r)·B·A"
     cost = "below a plain step; adapters only in the optimiser"

@@ -7,16 +7,30 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from cl_forget.ground.lazy import torch
+from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
+from cl_forget.training.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.mitigations.shared.adapters import Adapter
     from cl_forget.training.context import Task
+    from cl_forget.training.state import Tensors
+
+
+class Factors(State):
+    """The first values of a task's adapters, by the weight they belong to.
+
+    Attributes:
+        down: A, (rank, in).
+        up: B, (out, rank).
+    """
+
+    down: Tensors
+    up: Tensors
 
 
 class LoRANull(Mitigation):
@@ -40,7 +54,8 @@ class LoRANull(Mitigation):
     place = "parameters"
     knob = "rank"
     grid = (4, 8, 16, 32, 64)
-    claims = frozenset({"adapter"})
+    claims = frozenset({Claim.ADAPTER})
+    keeps = Factors
     whole_only = "the directions it starts from are not determined beyond rounding"
     title = "LoRA-Null"
     formula = "W0 - BA + BA, A ⊥ inputs: W0·U·Uᵀ = P·S·Qᵀ, B = P·√S, A = √S·Qᵀ"
@@ -61,24 +76,18 @@ class LoRANull(Mitigation):
         """The reference data, if they are not the task's own."""
         return [self.reference] if self.reference else []
 
-    def start_task(self, task: Task, state: State) -> None:
-        """Forget the last task's directions; a resumed task keeps its own."""
-        if int(state.get("task", torch.tensor(-1))) != task.index:
-            state.clear()
-            state["task"] = torch.tensor(task.index)
-
-    def shape_parameters(self, task: Task, state: State) -> None:
+    def shape_parameters(self, task: Task, state: Factors) -> None:
         """Insert adapters in the null space; their first values are kept, to resume with the same bits."""
         from cl_forget.mitigations.shared import adapters as _lora
 
         names = _lora.linear_maps(task.model, self.placement)
-        if not any(name.startswith("A/") for name in state):
+        if not task.resumed:
             for name, second_moment in self._inputs(task, names).items():
                 weight = _lora.out_by_in(task.model, name)
-                state[f"A/{name}"], state[f"B/{name}"] = self._factors(weight, second_moment)
+                state.down[name], state.up[name] = self._factors(weight, second_moment)
 
         def start(name: str, adapter: Adapter) -> tuple[Tensor, Tensor]:
-            down, up = state[f"A/{name}"], state[f"B/{name}"]
+            down, up = state.down[name], state.up[name]
             part = (self.alpha / self.rank) * (up @ down)
             adapter.weight.sub_(part.T if adapter.transposed else part)
             return down, up
@@ -111,7 +120,7 @@ class LoRANull(Mitigation):
         down, up = (root[:, None] * q) @ least.T, p * root
         return _padded(down, self.rank, 0).to(weight), _padded(up, self.rank, 1).to(weight)
 
-    def restore_parameters(self, task: Task, state: State) -> None:
+    def restore_parameters(self, task: Task, state: Factors) -> None:
         """Merge the adapters."""
         from cl_forget.mitigations.shared import adapters as _lora
 

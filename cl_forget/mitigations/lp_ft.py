@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Task
+    from cl_forget.training.state import State
 
 
 class LinearProbeThenFineTune(Mitigation):
@@ -20,7 +21,7 @@ class LinearProbeThenFineTune(Mitigation):
 
     name = "lp_ft"
     place = "parameters"
-    claims = frozenset({"head initialisation"})
+    claims = frozenset({Claim.HEAD})
     stands_for = {"head": "probe"}  # noqa: RUF012
     title = "LP-FT"
     formula = "linear probe, then full fine-tuning from it"
@@ -29,7 +30,7 @@ class LinearProbeThenFineTune(Mitigation):
     source = "Kumar et al. 2022, arXiv:2202.10054"
 
     def start_task(self, task: Task, state: State) -> None:
-        """Fit the head once; a resumed task finds it in its weights."""
+        """Fit the head."""
         from cl_forget.training.head import start_from_probe
 
         start_from_probe(task)

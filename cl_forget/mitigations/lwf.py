@@ -10,16 +10,27 @@ from cl_forget.ground.errors import UserError
 from cl_forget.ground.lazy import torch
 from cl_forget.mitigations.flyp import HEAD_NOT_TRAINED
 from cl_forget.mitigations.protocol import Mitigation
+from cl_forget.training.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.models.base import FoundationModel
     from cl_forget.streams.base import Experience
     from cl_forget.training.context import Step, Task
+    from cl_forget.training.state import Tensors
+
+
+class Classes(State):
+    """The old classes of a task.
+
+    Attributes:
+        classes: (old classes,) their numbers, by head.
+    """
+
+    classes: Tensors
 
 
 class LearningWithoutForgetting(Mitigation):
@@ -41,6 +52,7 @@ class LearningWithoutForgetting(Mitigation):
     grid = (0.1, 0.3, 1.0, 3.0, 10.0)
     absent = 0.0
     conflicts = HEAD_NOT_TRAINED
+    keeps = Classes
     title = "LwF"
     formula = "loss + λ·Σ_h mean KL(softmax(z*_h/T)‖softmax(z_h/T)), h = old classes"
     cost = "1.00 of a plain step with the cached teacher"
@@ -63,25 +75,28 @@ class LearningWithoutForgetting(Mitigation):
                     f"lwf needs tasks with classes, and '{task.name}' has none; use kd or kl_to_base."
                 )
 
-    def start_task(self, task: Task, state: State) -> None:
-        """Collect the old classes of each head, and ask for the teacher's embeddings."""
+    def start_task(self, task: Task, state: Classes) -> None:
+        """Collect the old classes of each head."""
         self.check(task.model, task.stage)
         state.clear()
         for samples in task.past:
             seen = samples.targets
             assert samples.experience.labels is not None and seen is not None
-            key = f"classes/{samples.experience.labels.head}"
-            state[key] = torch.cat([state[key], seen]).unique() if key in state else seen.unique()
+            head, old = samples.experience.labels.head, state.classes
+            old[head] = torch.cat([old[head], seen]).unique() if head in old else seen.unique()
+
+    def request_outputs(self, task: Task, state: Classes) -> None:
+        """Ask for the teacher's embeddings."""
         if task.past:
             task.frozen.request("previous", ["embedding"])
 
-    def shape_parameters(self, task: Task, state: State) -> None:
+    def shape_parameters(self, task: Task, state: Classes) -> None:
         """Old heads go on training."""
         for experience in _heads(task).values():
             for name in task.model.head_parameters(experience):
                 task.model.get_parameter(name).requires_grad_(True)
 
-    def penalty(self, step: Step, state: State) -> Tensor | None:
+    def penalty(self, step: Step, state: Classes) -> Tensor | None:
         """λ times the sum over old heads of the divergence on the old classes."""
         task = step.task
         if not task.past:
@@ -90,7 +105,7 @@ class LearningWithoutForgetting(Mitigation):
         teacher = task.frozen.models["previous"].model
         terms = []
         for head, experience in _heads(task).items():
-            old = state[f"classes/{head}"].to(embedding.device)
+            old = state.classes[head].to(embedding.device)
             with torch.no_grad(), torch.autocast(embedding.device.type, enabled=False):
                 before = self._log_p(teacher.head_logits(experience, embedding)[:, old])
             now = self._log_p(task.model.head_logits(experience, step.forward.embedding)[:, old])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State, Weights
+    from cl_forget.mitigations.protocol import Weights
     from cl_forget.models.base import Forward, Prepared
     from cl_forget.training.context import Task, Update
 
@@ -44,6 +44,7 @@ class MAS(Mitigation):
     grid = (1e-2, 1e-1, 1.0, 10.0, 100.0)
     absent = 0.0
     needs_full_weights = True
+    keeps = _quadratic.Quadratics
     conflicts = TEXT_TOWER_UNPROTECTED
     title = "MAS"
     formula = "loss + λ·Σ Ω(θ-θ*)², Ω = Σ_t mean|∂‖f(x)‖²/∂θ|"
@@ -69,19 +70,18 @@ class MAS(Mitigation):
         """The data that stand for the pre-training data."""
         return [] if self.prior in (None, "task") else [self.prior]
 
-    def start_task(self, task: Task, state: State) -> None:
+    def start_task(self, task: Task, state: _quadratic.Quadratics) -> None:
         """Before the first task: the sensitivities at θ0, if a prior is asked for."""
-        _quadratic.to_device(task, state)
-        if self.prior is not None and task.index == 0 and not state:
+        if self.prior is not None and task.index == 0:
             data = _quadratic.prior_data(task, self.prior)
             pretrained = task.anchor("pretrained")
             _quadratic.merge(state, self._sensitivity(task, data, pretrained), pretrained, self.centre)
 
-    def add_gradient(self, update: Update, state: State) -> None:
+    def add_gradient(self, update: Update, state: _quadratic.Quadratics) -> None:
         """`grad += 2λ(Ωθ - Ωθ*)`."""
         _quadratic.add_gradient(update, state, self.strength)
 
-    def end_task(self, task: Task, state: State) -> None:
+    def end_task(self, task: Task, state: _quadratic.Quadratics) -> None:
         """Merge this task's quadratic into the others."""
         weights = task.model.state_dict()
         _quadratic.merge(state, self._sensitivity(task, task.sources, weights), weights, self.centre)

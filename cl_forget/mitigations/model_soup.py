@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class ModelSoup(Mitigation):
     name = "model_soup"
     place = "weights"
     order = -1
-    claims = frozenset({"weights made from the stages' checkpoints"})
+    claims = frozenset({Claim.STAGE_WEIGHTS})
     post_hoc = True
     title = "Model soup"
     formula = "θ = mean of θ_1 … θ_T"

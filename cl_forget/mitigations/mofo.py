@@ -14,8 +14,8 @@ from cl_forget.mitigations.protocol import Mitigation
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Update
+    from cl_forget.training.state import State
 
 SAMPLED_FROM = 1 << 15  # smaller tensors are searched whole
 SAMPLE = 1 << 13

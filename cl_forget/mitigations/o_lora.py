@@ -7,11 +7,23 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from cl_forget.ground.lazy import torch
+from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
+from cl_forget.training.state import State
 
 if TYPE_CHECKING:
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Task, Update
+    from cl_forget.training.state import Tensors
+
+
+class Directions(State):
+    """The directions that earlier tasks use.
+
+    Attributes:
+        rows: (rank · earlier tasks, in) their A, by weight.
+    """
+
+    rows: Tensors
 
 
 class OLoRA(Mitigation):
@@ -31,7 +43,8 @@ class OLoRA(Mitigation):
     place = "parameters"
     knob = "strength"
     grid = (0.05, 0.5, 1.0, 2.0, 5.0)
-    claims = frozenset({"adapter"})
+    claims = frozenset({Claim.ADAPTER})
+    keeps = Directions
     whole_only = "its penalty multiplies whole adapters"
     title = "O-LoRA"
     formula = "LoRA; loss + λ·Σ‖A_old·Aᵀ‖₁"
@@ -49,28 +62,28 @@ class OLoRA(Mitigation):
         """The first task is plain LoRA."""
         return True
 
-    def shape_parameters(self, task: Task, state: State) -> None:
+    def shape_parameters(self, task: Task, state: Directions) -> None:
         """Insert new adapters, started as in LoRA."""
         from cl_forget.mitigations.shared import adapters as _lora
 
         _lora.insert(task, self.rank, self.alpha, self.placement, _lora.random_start(task))
 
-    def add_gradient(self, update: Update, state: State) -> None:
+    def add_gradient(self, update: Update, state: Directions) -> None:
         """`A.grad += λ·sign(A·A_oldᵀ)·A_old`."""
         from cl_forget.mitigations.shared import adapters as _lora
 
         gradients = dict(zip(map(id, update.parameters.tensors), update.parameters.gradients, strict=True))
         for name, adapter in _lora.adapters(update.task.model).items():
-            old = state.get(name)  # (rank * earlier tasks, in)
+            old = state.rows.get(name)  # (rank * earlier tasks, in)
             if old is not None:
                 overlap = (adapter.down @ old.T).sign()
                 gradients[id(adapter.down)].addmm_(overlap, old, alpha=self.strength)
 
-    def restore_parameters(self, task: Task, state: State) -> None:
+    def restore_parameters(self, task: Task, state: Directions) -> None:
         """Keep every A for the tasks to come, then merge."""
         from cl_forget.mitigations.shared import adapters as _lora
 
         for name, adapter in _lora.adapters(task.model).items():
             rows = adapter.down.detach().clone()
-            state[name] = torch.cat([state[name], rows]) if name in state else rows
+            state.rows[name] = torch.cat([state.rows[name], rows]) if name in state.rows else rows
         _lora.merge(task.model)

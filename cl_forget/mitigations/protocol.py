@@ -11,13 +11,17 @@ step, and `Chain` calls the places in a fixed order, whatever the order the miti
     step        how gradient and update are taken             SAM, MoFO
     weights     edits after the task                          WiSE-FT, LiNeS
 
-State a mitigation keeps is a plain dict of tensors that the loop checkpoints and restores with the model;
-the mitigation object itself never changes. This module imports no torch, so that names, knobs and ranges
-can be listed and checked at once.
+State a mitigation keeps is a dict of tensors, declared in its `keeps`, that the loop checkpoints and restores
+with the model; the mitigation object itself never changes. This module imports no torch, so that names, knobs
+and ranges can be listed and checked at once.
+
+A task that goes on from a checkpoint is the task itself: `start_task` is not called again, since the state is what
+the checkpoint holds; `request_outputs` and `shape_parameters` are, and `task.resumed` says so.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,6 +29,9 @@ from pydantic import ConfigDict
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.section import Exact
+from cl_forget.mitigations.claim import Claim
+from cl_forget.mitigations.definition import HOOKS_AT, Definition, check_class
+from cl_forget.training.state import State
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,15 +41,17 @@ if TYPE_CHECKING:
     from cl_forget.training.context import Edit, Extra, Step, Task, Update
     from cl_forget.training.options import Training
 
-    State = dict[str, Tensor]
     Weights = dict[str, Tensor]
 
 
-PLACES = ("stages", "parameters", "data", "loss", "gradient", "step", "weights")
+PLACES = tuple(HOOKS_AT)
 
 
-class Mitigation(Exact):
+class Mitigation(Exact, metaclass=Definition):
     """One method against forgetting: typed hyper-parameters and the hooks it needs, in one file.
+
+    A class is checked when it is defined: a misspelt hook, a place that does not exist, a knob that is no field are
+    a line each (`BadMethod`). A class that only others inherit from says so: `class Base(Mitigation, abstract=True)`.
 
     Class attributes:
         name: what the method is called in a configuration.
@@ -51,7 +60,8 @@ class Mitigation(Exact):
         grid: default values of the knob for curves and sweeps.
         absent: the knob's value at which the method does nothing; the chain then leaves it out.
         conflicts: other method's name -> why the two cannot be combined.
-        claims: things only one method of a chain may own ("task loss", "adapter", ...).
+        claims: decisions that only one method of a chain may take (`Claim`).
+        keeps: the tensors that the method keeps between steps and tasks, a subclass of `State`.
         needs_trunk: whether the method has nothing to act on when the trunk is not trained.
         needs_full_weights: whether the method compares the weights with earlier ones of the same shape
             and name while training, which adapters (LoRA) do not have.
@@ -78,7 +88,8 @@ class Mitigation(Exact):
     grid: ClassVar[tuple[float, ...]] = ()
     absent: ClassVar[float | None] = None
     conflicts: ClassVar[dict[str, str]] = {}
-    claims: ClassVar[frozenset[str]] = frozenset()
+    claims: ClassVar[frozenset[Claim]] = frozenset()
+    keeps: ClassVar[type[State]] = State
     needs_trunk: ClassVar[bool] = True
     needs_full_weights: ClassVar[bool] = False
     post_hoc: ClassVar[bool] = False
@@ -97,6 +108,20 @@ class Mitigation(Exact):
     advice: ClassVar[str] = ""
     source: ClassVar[str]
 
+    def __init_subclass__(cls, abstract: bool = False, **options: Any) -> None:
+        super().__init_subclass__(**options)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, abstract: bool = False, **options: Any) -> None:
+        """Check the class.
+
+        Raises:
+            BadMethod: it contradicts itself or the protocol.
+        """
+        super().__pydantic_init_subclass__(**options)
+        if not abstract:
+            check_class(cls, Mitigation, hooks())
+
     @property
     def is_absent(self) -> bool:
         """Whether the knob stands at the value where the method does nothing."""
@@ -106,6 +131,21 @@ class Mitigation(Exact):
     def needs_past(self) -> bool:
         """Whether the method does nothing (or no more than its knob's absence) in the first stage of a stream."""
         return False
+
+    @property
+    def feeds_back(self) -> bool:
+        """Whether the next task starts from the weights as edited, so that a post-hoc method shapes training."""
+        return False
+
+    @property
+    def only_edits(self) -> bool:
+        """Whether it edits weights after the task that nothing is trained on."""
+        return self.post_hoc and not self.feeds_back
+
+    @property
+    def acts_in_training(self) -> bool:
+        """Whether it does more than arrange the stages or edit weights that nothing is trained on."""
+        return self.place != "stages" and not self.only_edits
 
     def with_knob(self, value: float) -> Mitigation:
         """The same method at another strength."""
@@ -132,13 +172,23 @@ class Mitigation(Exact):
 
     # -- around one task -------------------------------------------------------------------------------
     def start_task(self, task: Task, state: State) -> None:
-        """Before the first step of a task: fill `state`, ask `task.frozen` for teacher outputs.
+        """Before the first step of a task: check what the task offers, fill `state`.
 
-        Called again on resume with the checkpointed state, so it must not redo what `state` holds.
+        Not called where a task goes on from a checkpoint, which holds the state.
+        """
+
+    def request_outputs(self, task: Task, state: State) -> None:
+        """Ask `task.frozen` for what the steps will read of frozen models, so that one pass computes all of it.
+
+        Called after every method's `start_task`, and again where a task goes on from a checkpoint.
         """
 
     def shape_parameters(self, task: Task, state: State) -> None:
-        """Choose what is trained: set `requires_grad`, insert adapters. Deterministic, called on resume too."""
+        """Choose what is trained: set `requires_grad`, insert adapters.
+
+        Called again where a task goes on from a checkpoint (`task.resumed`): it must choose the same parameters
+        then, and leave what `state` holds. The values of the parameters come from the checkpoint afterwards.
+        """
 
     def finish_training(self, task: Task, state: State) -> None:
         """After the last step, adapters still in place (re-fit the head, ...)."""
@@ -161,11 +211,20 @@ class Mitigation(Exact):
 
     # -- data ------------------------------------------------------------------------------------------
     def sample_weights(self, step: Step, state: State) -> Tensor | None:
-        """(batch,) factors on the samples' losses; not normalised. Factors of several methods multiply."""
+        """(batch,) factors on the losses of the task's own samples; not normalised.
+
+        Factors of several methods multiply. Replayed and reference batches (`extra_batches`) are left alone: their
+        weight is `Extra.factor`.
+        """
         return None
 
     def unit_weights(self, step: Step, state: State) -> Tensor | None:
-        """(units,) factors on the units' losses (tokens of a language model), before the sample mean."""
+        """(units,) factors on the units' losses (tokens of a language model), before the sample mean.
+
+        They are part of the cross-entropy wherever it is taken, so this runs on replayed batches, too (those of
+        `extra_batches` without a loss of their own). A method that weights the task's own data only returns None
+        where `step.batch.samples` is none of `step.task.sources`.
+        """
         return None
 
     def extra_batches(self, task: Task, number: int, state: State) -> list[Extra]:
@@ -187,14 +246,21 @@ class Mitigation(Exact):
 
     # -- gradient --------------------------------------------------------------------------------------
     def add_gradient(self, update: Update, state: State) -> None:
-        """Add a penalty's closed-form gradient to `update.parameters.gradients`, in place, no autograd."""
+        """Add a penalty's closed-form gradient to `update.parameters.gradients`, in place, no autograd.
+
+        It belongs to every gradient of the step, so where a method takes several (SAM takes two) it runs once in
+        each, at the weights as they then are. What is to happen once in a step belongs into `after_step`, or asks
+        whether `update.number` is new. What it adds to the loss is not computed, and does not stand in the log.
+        """
 
     # -- step ------------------------------------------------------------------------------------------
     def around_gradient(self, update: Update, gradient: Callable[[], Tensor], state: State) -> Tensor:
         """Take the step's gradient; `gradient()` fills `.grad` afresh, at the weights as they then are.
 
         It covers the whole objective (every micro-batch, every penalty, closed-form ones included) and
-        returns the loss.
+        returns the loss. The log shows the terms of the first call, those at the weights of the step. A term that
+        is added here, beside them, enters the log as `update.terms[self.name] = term` (a scalar, its strength
+        included) and is part of the loss that is returned.
         """
         return gradient()
 
@@ -225,3 +291,12 @@ class Mitigation(Exact):
     def next_start(self, edit: Edit, weights: Weights) -> Weights:
         """The weights that the next task starts from, given those it would start from otherwise."""
         return weights
+
+
+def hooks() -> dict[str, Callable[..., Any]]:
+    """What the chain calls of a method, by name."""
+    return {
+        name: value
+        for name, value in vars(Mitigation).items()
+        if inspect.isfunction(value) and not name.startswith("_") and name != "with_knob"
+    }

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from cl_forget.ground.lazy import torch
+from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
 from cl_forget.mitigations.shared.sharpness import TINY, gradient_at, norm
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Update
+    from cl_forget.training.state import State
 
 
 class SAM(Mitigation):
@@ -35,7 +36,7 @@ class SAM(Mitigation):
     knob = "rho"
     grid = (0.01, 0.05, 0.1, 0.5, 2.0)
     absent = 0.0
-    claims = frozenset({"point of the gradient"})
+    claims = frozenset({Claim.GRADIENT_POINT})
     title = "SAM"
     formula = "step along ∇L(θ + ρ·g/‖g‖₂)"
     cost = "2.0 of a plain step"

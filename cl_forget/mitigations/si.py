@@ -13,8 +13,25 @@ from cl_forget.mitigations.shared import quadratic as _quadratic
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Task, Update
+    from cl_forget.training.state import Tensors
+
+
+class Path(_quadratic.Quadratics):
+    """What SI keeps: earlier tasks' quadratics, and the path of the task under way.
+
+    Attributes:
+        path: ω so far, by parameter.
+        origin: the weights at the start of the task, by parameter.
+        before, gradient: weights and gradient of the step under way, by parameter.
+        step: its number.
+    """
+
+    path: Tensors
+    origin: Tensors
+    before: Tensors
+    gradient: Tensors
+    step: Tensor
 
 
 class SynapticIntelligence(Mitigation):
@@ -39,6 +56,7 @@ class SynapticIntelligence(Mitigation):
     grid = (0.1, 1.0, 10.0, 100.0, 1e3)
     absent = 0.0
     needs_full_weights = True
+    keeps = Path
     whole_only = "it follows each weight along the path of training"
     title = "SI"
     formula = "loss + λ·Σ Ω(θ-θ*)², Ω = Σ_t ω_t/(Δ_t²+ξ)"
@@ -57,45 +75,41 @@ class SynapticIntelligence(Mitigation):
         """There is no earlier task to protect."""
         return True
 
-    def start_task(self, task: Task, state: State) -> None:
-        """Bring restored tensors to the model's device."""
-        _quadratic.to_device(task, state)
-
-    def add_gradient(self, update: Update, state: State) -> None:
+    def add_gradient(self, update: Update, state: Path) -> None:
         """Keep gradient and weights of the step's first pass, then `grad += 2λ(Ωθ - Ωθ*)`."""
         # SAM takes the gradient twice; the first time is at the weights that training moves from.
-        if int(state.get("step", torch.tensor(-1))) != update.number:
+        if "step" not in state or int(state.step) != update.number:
             parameters = update.parameters
             for name, value in zip(parameters.names, parameters.values, strict=True):
-                if "path/" + name not in state:
-                    state["path/" + name] = torch.zeros_like(value)
-                    state["origin/" + name] = value.clone()
-                    state["before/" + name] = torch.empty_like(value)
-                    state["gradient/" + name] = torch.empty_like(value)
-            torch._foreach_copy_(_kind(state, "before/", update), parameters.values)
-            torch._foreach_copy_(_kind(state, "gradient/", update), parameters.gradients)
-            state["step"] = torch.tensor(update.number)
+                if name not in state.path:
+                    state.path[name] = torch.zeros_like(value)
+                    state.origin[name] = value.clone()
+                    state.before[name] = torch.empty_like(value)
+                    state.gradient[name] = torch.empty_like(value)
+            torch._foreach_copy_(_aligned(state.before, update), parameters.values)
+            torch._foreach_copy_(_aligned(state.gradient, update), parameters.gradients)
+            state.step = torch.tensor(update.number)
         _quadratic.add_gradient(update, state, self.strength)
 
-    def after_step(self, update: Update, state: State) -> None:
+    def after_step(self, update: Update, state: Path) -> None:
         """`ω -= g·Δθ`."""
-        moved_back = _kind(state, "before/", update)  # the next step writes it anew
+        moved_back = _aligned(state.before, update)  # the next step writes it anew
         torch._foreach_sub_(moved_back, update.parameters.values)
-        torch._foreach_addcmul_(_kind(state, "path/", update), _kind(state, "gradient/", update), moved_back)
+        torch._foreach_addcmul_(_aligned(state.path, update), _aligned(state.gradient, update), moved_back)
 
-    def end_task(self, task: Task, state: State) -> None:
+    def end_task(self, task: Task, state: Path) -> None:
         """Merge this task's quadratic into the others and drop what only this task needed."""
         weights = task.model.state_dict()
         importance = {}
-        for key in [key for key in state if key.startswith("path/")]:
-            name = key.removeprefix("path/")
-            moved = weights[name] - state["origin/" + name]
-            importance[name] = state[key].clamp_min(0) / (moved.square() + self.damping)
-        for key in [key for key in state if not key.startswith((_quadratic.IMPORTANCE, _quadratic.PULL))]:
-            del state[key]
+        for name, path in state.path.items():
+            moved = weights[name] - state.origin[name]
+            importance[name] = path.clamp_min(0) / (moved.square() + self.damping)
+        for group in (state.path, state.origin, state.before, state.gradient):
+            group.clear()
+        state.pop("step", None)
         _quadratic.merge(state, importance, weights, self.centre)
 
 
-def _kind(state: State, kind: str, update: Update) -> list[Tensor]:
-    """The entries of one kind, in the order of the parameters."""
-    return [state[kind + name] for name in update.parameters.names]
+def _aligned(tensors: Tensors, update: Update) -> list[Tensor]:
+    """The tensors in the order of the parameters."""
+    return [tensors[name] for name in update.parameters.names]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class TaskArithmetic(Mitigation):
     order = -1
     knob = "scale"
     grid = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-    claims = frozenset({"weights made from the stages' checkpoints"})
+    claims = frozenset({Claim.STAGE_WEIGHTS})
     post_hoc = True
     title = "Task arithmetic"
     formula = "θ = θ0 + λ·Σ_t τ_t"

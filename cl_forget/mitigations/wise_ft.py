@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from cl_forget.ground.errors import UserError
+from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
 from cl_forget.weights.interpolation import interpolate_all
 
@@ -52,7 +53,7 @@ class WiseFT(Mitigation):
     knob = "alpha"
     grid = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     absent = 1.0
-    claims = frozenset({"average with the pre-trained weights"})
+    claims = frozenset({Claim.AVERAGE})
     post_hoc = True
     title = "WiSE-FT"
     formula = "θ(α) = (1-α)·θ0 + α·θ"
@@ -71,6 +72,11 @@ class WiseFT(Mitigation):
         default=1000, ge=1, description="samples for the Fisher information; null for all"
     )
     feed_back: bool = Field(default=False, description="start the next task from the average")
+
+    @property
+    def feeds_back(self) -> bool:
+        """Where the next task starts from the average."""
+        return self.feed_back
 
     def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
         """The interpolated weights."""

@@ -10,14 +10,31 @@ from pydantic import Field
 
 from cl_forget.ground.lazy import torch
 from cl_forget.mitigations.protocol import Mitigation
+from cl_forget.training.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from cl_forget.mitigations.protocol import State
     from cl_forget.training.context import Extra, Step, Task, Update
+    from cl_forget.training.state import Tensors
+
+
+class Averaging(State):
+    """What ZSCL keeps of a task.
+
+    Attributes:
+        head: (texts, width) the pre-trained classifier of the reference classes.
+        average: the mean of the weights so far, by parameter.
+        count: how many weights are in it.
+        steps: steps taken.
+    """
+
+    head: Tensor
+    average: Tensors
+    count: Tensor
+    steps: Tensor
 
 
 class ZSCL(Mitigation):
@@ -46,6 +63,7 @@ class ZSCL(Mitigation):
     grid = (0.1, 0.3, 1.0, 3.0, 10.0)
     absent = 0.0
     needs_full_weights = True
+    keeps = Averaging
     whole_only = "it averages the weights over the steps"
     needs_text = True
     title = "ZSCL"
@@ -65,18 +83,20 @@ class ZSCL(Mitigation):
         """The reference data."""
         return [self.reference]
 
-    def start_task(self, task: Task, state: State) -> None:
+    def start_task(self, task: Task, state: Averaging) -> None:
         """The pre-trained classifier of the reference classes, and a fresh average."""
         samples = task.reference(self.reference)
-        task.frozen.request("pretrained", ["embedding"])
-        if int(state.get("task", torch.tensor(-1))) != task.index:
-            base = task.frozen.models["pretrained"].model
-            with torch.no_grad():
-                head = base.class_weights(samples.experience)
-            state.clear()
-            state.update({"task": torch.tensor(task.index), "head": head, "count": torch.tensor(1)})
+        base = task.frozen.models["pretrained"].model
+        state.clear()
+        with torch.no_grad():
+            state.head = base.class_weights(samples.experience)
+        state.count, state.steps = torch.tensor(1), torch.tensor(0)
 
-    def extra_batches(self, task: Task, number: int, state: State) -> list[Extra]:
+    def request_outputs(self, task: Task, state: Averaging) -> None:
+        """Ask for the pre-trained embeddings."""
+        task.frozen.request("pretrained", ["embedding"])
+
+    def extra_batches(self, task: Task, number: int, state: Averaging) -> list[Extra]:
         """A random reference batch with its distillation term."""
         from cl_forget.training.context import Extra
 
@@ -84,7 +104,7 @@ class ZSCL(Mitigation):
         size = min(len(samples), self.batch_size or task.batch_size)
         chosen = torch.randperm(len(samples), generator=task.generator("zscl", number))[:size]
         batch = replace(samples.batch(chosen), headless=True)
-        return [Extra(batch, self.strength, partial(self._distil, head=state["head"]))]
+        return [Extra(batch, self.strength, partial(self._distil, head=state.head))]
 
     def _distil(self, step: Step, head: Tensor) -> Tensor:
         from cl_forget.models.base import full_precision
@@ -99,35 +119,34 @@ class ZSCL(Mitigation):
         to_image = -(base.softmax(0) * now.log_softmax(0)).sum(0).mean()
         return self.temperature**2 * (to_text + to_image)
 
-    def add_gradient(self, update: Update, state: State) -> None:
+    def add_gradient(self, update: Update, state: Averaging) -> None:
         """`grad += 2·l2·(θ-θ_prev)`."""
         parameters = update.parameters
         difference = torch._foreach_sub(parameters.values, parameters.align(update.task.anchor("previous")))
         torch._foreach_add_(parameters.gradients, difference, alpha=2 * self.l2)
 
-    def shape_parameters(self, task: Task, state: State) -> None:
+    def shape_parameters(self, task: Task, state: Averaging) -> None:
         """The average starts from the weights that training starts from."""
-        trained = {f"average/{n}": p for n, p in task.model.named_parameters() if p.requires_grad}
-        if self.average_every is not None and not any(name in state for name in trained):
-            state.update({name: parameter.detach().clone() for name, parameter in trained.items()})
+        if self.average_every is not None and not task.resumed:
+            trained = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
+            state.average.update({name: parameter.detach().clone() for name, parameter in trained.items()})
 
-    def after_step(self, update: Update, state: State) -> None:
+    def after_step(self, update: Update, state: Averaging) -> None:
         """Every k steps the weights enter the average."""
-        state["steps"] = torch.tensor(update.number + 1)
+        state.steps = torch.tensor(update.number + 1)
         if self.average_every is not None and (update.number + 1) % self.average_every == 0:
             self._average(update.parameters.names, update.parameters.values, state)
 
-    def _average(self, names: list[str], weights: list[Tensor], state: State) -> None:
-        state["count"] = state["count"] + 1
-        average = [state[f"average/{name}"] for name in names]
-        torch._foreach_lerp_(average, weights, 1 / int(state["count"]))
+    def _average(self, names: list[str], weights: list[Tensor], state: Averaging) -> None:
+        state.count = state.count + 1
+        average = [state.average[name] for name in names]
+        torch._foreach_lerp_(average, weights, 1 / int(state.count))
 
-    def finish_training(self, task: Task, state: State) -> None:
+    def finish_training(self, task: Task, state: Averaging) -> None:
         """The average is the task's result; the last weights are in it, however short the task."""
-        names = [name.removeprefix("average/") for name in state if name.startswith("average/")]
+        names = list(state.average)
         weights = [task.model.get_parameter(name).detach() for name in names]
-        steps = int(state.get("steps", torch.tensor(0)))
-        if self.average_every is not None and steps % self.average_every:
+        if self.average_every is not None and int(state.steps) % self.average_every:
             self._average(names, weights, state)
         for name, weight in zip(names, weights, strict=True):
-            weight.copy_(state.pop(f"average/{name}"))
+            weight.copy_(state.average.pop(name))

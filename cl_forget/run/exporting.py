@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cl_forget.evaluation.options import Export
 from cl_forget.mitigations.chain import Chain
+from cl_forget.mitigations.claim import Claim
 from cl_forget.models.adapters import NotAnAdapter, export_adapter
 from cl_forget.models.base import FoundationModel
 
@@ -39,7 +40,7 @@ def export(
 
 def adapter_rank(chain: Chain, stages: int) -> int | None:
     """The rank that the adapters of all stages add up to; None for a chain without LoRA."""
-    ranks = [getattr(m, "rank", 0) for m in chain.mitigations if "adapter" in m.claims]
+    ranks = [getattr(m, "rank", 0) for m in chain.mitigations if Claim.ADAPTER in m.claims]
     return sum(ranks) * stages or None
 
 

@@ -10,6 +10,7 @@ from cl_forget.config.run import Run
 from cl_forget.evaluation.batch_norm import statistics
 from cl_forget.ground.records import Row
 from cl_forget.mitigations.chain import Chain
+from cl_forget.mitigations.claim import Claim
 from cl_forget.models.base import FoundationModel
 from cl_forget.streams.base import Experience
 
@@ -45,7 +46,7 @@ def _heads(
 ) -> list[str]:
     """Which zero-shot heads start near chance."""
     from_names = run.train.head != "probe" and model.zero_shot
-    if not from_names or any("head initialisation" in m.claims for m in chain):
+    if not from_names or any(Claim.HEAD in m.claims for m in chain):
         return []
     found = []
     for task in tasks:

@@ -14,6 +14,7 @@ from typing import Any
 from cl_forget.comparison.records import Result
 from cl_forget.config.run import Run
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.imports import bring_in
 from cl_forget.mitigations.chain import Chain
 from cl_forget.training.checkpoints import RunFolder
 
@@ -80,6 +81,7 @@ def work(arguments: dict[str, Any]) -> None:
     donor = Path(arguments["donor"]) if arguments["donor"] else None
     workers = ShardedWorkers(torch.device(ray.train.torch.get_device()))
     folder = RunFolder(Path(arguments["folder"]), arguments["lasting"])
+    bring_in(arguments["run"].get("imports", []))
     run = Run.parse(arguments["run"])
     setup = Setup(run, "cpu")  # the whole model need not fit a GPU; the parts of it are moved there
     resume, overwrite = arguments["resume"], arguments["overwrite"]

@@ -380,7 +380,7 @@ class Simulation:
         """Each post-hoc method at every value of its knob: one evaluation per value, no training."""
         curves = []
         for m in self.run.mitigations:
-            if not m.post_hoc or m.knob is None or getattr(m, "feed_back", False):
+            if not m.only_edits or m.knob is None:
                 continue
             points = []
             for value in m.grid:

@@ -42,6 +42,7 @@ class Task:
         cost: what training has cost so far; a hook that runs the tuned model itself adds its passes.
         heads: the heads that a probe set when the task began, by name; empty where training starts from `start`.
         probed: θ0's heads as probes set them, those of earlier tasks and of this one.
+        resumed: whether the task goes on from a checkpoint taken inside it.
     """
 
     model: FoundationModel
@@ -61,6 +62,7 @@ class Task:
     cost: Cost = field(default_factory=Cost)
     heads: Weights = field(default_factory=dict)
     probed: Weights = field(default_factory=dict)
+    resumed: bool = False
     _references: dict[str, Prepared] = field(default_factory=dict, repr=False)
 
     def reference(self, spec: str | dict[str, Any]) -> Prepared:
@@ -190,12 +192,14 @@ class Update:
         parameters: what it moves.
         optimizer: the optimiser that will apply it (AdamW, with one group per learning-rate factor).
         number: 0 for the first step of the task.
+        terms: what methods add to the loss in `around_gradient`, by method; scalars, for the log.
     """
 
     task: Task
     parameters: Trainable
     optimizer: torch.optim.Optimizer
     number: int
+    terms: Weights = field(default_factory=dict)
 
 
 @dataclass

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from cl_forget.models.base import FoundationModel
 from cl_forget.training.context import Extra, Step, Task, Update
-
-State = dict[str, Tensor]
-"""What one method keeps between steps and tasks; checkpointed and restored like the model."""
+from cl_forget.training.state import State
 
 
 class Hooks(Protocol):
@@ -30,6 +28,12 @@ class Hooks(Protocol):
 
     def each(self, hook: str, *arguments: Any) -> None:
         """Call `hook` of every method that implements it."""
+
+    def start(self, task: Task) -> None:
+        """Begin a task; one that `task.resumed` has its state already."""
+
+    def restore(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take over the state of every method from a checkpoint."""
 
     def feature_depths(self, model: FoundationModel) -> tuple[str, ...]:
         """The depths at which features are needed in the loss."""

@@ -109,11 +109,12 @@ class FineTune:
 
     def set_up(self, resume: Groups | None = None) -> None:
         """Everything before the first step: heads, state, trainable parameters, optimiser, frozen outputs."""
+        self.task.resumed = resume is not None
         if resume:
             resume_from_probe(self.task, resume.get("heads", {}), resume.get("probed", {}))
         elif starts_from_probe(self.train.head, self.task.model, self.task.stage):
             start_from_probe(self.task)
-        self.chain.each("start_task", self.task)
+        self.chain.start(self.task)
         self.parameters, self.optimizer = self._prepare()
         if resume:
             self._restore(resume)
@@ -184,6 +185,7 @@ class FineTune:
         loss = self.chain.around("around_gradient", update, lambda: self._gradient(update, batch))
         norm = torch.nn.utils.get_total_norm(self.parameters.gradients)
         whole_norm = self.workers.full(norm)
+        self.passes.append(update.terms)  # what methods add around the passes is checked, too
         self._check(number, loss, whole_norm)
         if train.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters.tensors, train.clip, norm)
@@ -193,7 +195,9 @@ class FineTune:
         self.cost.steps += 1
         self.cost.samples_seen += len(batch[1])
         # SAM takes more passes, elsewhere; the loss is that of the first one, at the weights of the step.
-        terms = {name: float(self.workers.mean(term)) for name, term in self.passes[0].items()}
+        terms = {
+            name: float(self.workers.mean(term)) for name, term in {**self.passes[0], **update.terms}.items()
+        }
         self.log(
             {
                 "step": number,
@@ -350,8 +354,7 @@ def training_mode(model: torch.nn.Module, batch_norm: str = "frozen") -> None:
 
 def restore_state(chain: Hooks, groups: Groups) -> None:
     """Put the mitigations' tensors of a checkpoint back into the chain."""
-    for name in chain.state:
-        chain.state[name] = dict(groups.get(f"state/{name}", {}))
+    chain.restore(groups)
 
 
 def learning_rate(number: int, steps: int, train: Training) -> float:

@@ -48,6 +48,7 @@ def bowl_task(
     task = SimpleNamespace(
         model=model,
         index=index,
+        resumed=False,
         start={"theta": start.clone()},
         pretrained={"theta": anchors["pretrained"]},
         anchor=lambda which: {"theta": anchors[which]},
@@ -61,7 +62,7 @@ def descend(
 ) -> Tensor:
     """Plain gradient descent on the bowl through the chain's hooks, in the order of the loop's calls."""
     chain = chain or Chain(mitigations)
-    chain.each("start_task", task)
+    chain.start(task)
     theta = task.model.theta
     parameters = Trainable(["theta"], [theta])
     for number in range(steps):

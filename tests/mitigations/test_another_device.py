@@ -70,7 +70,7 @@ def test_weights_of_tokens_from_a_checkpoint_are_found(method: Mitigation) -> No
     found = []
     for send in (dict, sent_away):
         task, chain = task_of(Bigrams(), [sentences()]), Chain([method])
-        chain.each("start_task", task)
+        chain.start(task)
         chain.state["flow"] = send(chain.state["flow"])
         fine_tune(task, chain, TRAIN, Cost())
         found.append(weights(task.model))

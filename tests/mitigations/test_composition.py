@@ -160,7 +160,7 @@ def test_importances_of_ewc_and_mas_do_not_cover_what_flyp_trains() -> None:
     model = clip()
     task = task_of(model, TASKS[:1])
     for method in (EWC(), MAS()):
-        state: dict[str, Any] = {}
+        state = method.keeps()
         method.end_task(task, state)
         covered = {name.removeprefix("importance/") for name in state if name.startswith("importance/")}
         assert covered == set(model.tunable(TASKS[0]))

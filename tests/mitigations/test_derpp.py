@@ -34,7 +34,7 @@ from cl_forget.training.loop import fine_tune
 
 def remembered(memory=10):
     """The state after two tasks, the model of each having other weights."""
-    state, method = {}, DERpp(memory=memory)
+    state, method = DERpp.keeps(), DERpp(memory=memory)
     for number in (0, 1):
         model = clip()
         moved(model, seed=number)
@@ -110,7 +110,7 @@ def test_the_memory_keeps_the_logits_of_what_stays() -> None:
 def test_units_of_text_find_their_logits() -> None:
     task = task_of(Bigrams(), [sentences()], sources=[Texts(sentences())])
     moved(task.model, by=1.0)
-    state = {}
+    state = DERpp.keeps()
     DERpp(memory=9).end_task(task, state)
     source = task.sources[0]
     slots = torch.tensor([4, 0, 7])

@@ -35,7 +35,7 @@ def third_task():
 
 def memory_of(size):
     """The state after two tasks."""
-    state = {}
+    state = ExperienceReplay.keeps()
     method = ExperienceReplay(memory=size)
     for number in (0, 1):
         method.end_task(task_of(clip(), TASKS[number : number + 1], TASKS[:number]), state)
@@ -94,7 +94,7 @@ def test_the_memory_is_of_a_fixed_size_and_even() -> None:
         "indices/squares-1": 5,
         "indices/squares-2": 5,
     }
-    first = {}
+    first = ExperienceReplay.keeps()
     ExperienceReplay(memory=11).end_task(task_of(clip(), TASKS[:1]), first)
     assert len(first["indices/squares-1"]) == 11
     assert torch.equal(first["indices/squares-1"][:5], state["indices/squares-1"])

@@ -69,7 +69,7 @@ def test_the_first_task_is_free_unless_a_prior_is_given() -> None:
 
 def test_merged_quadratic_is_the_sum_over_tasks_and_does_not_grow() -> None:
     generator = torch.Generator().manual_seed(0)
-    state, parts, sizes = {}, [], []
+    state, parts, sizes = EWC.keeps(), [], []
     for _ in range(10):
         fisher = torch.rand(5, generator=generator, dtype=torch.float64)
         star = torch.randn(5, generator=generator, dtype=torch.float64)
@@ -102,7 +102,7 @@ def test_strength_means_the_same_at_every_batch_size() -> None:
     importance = []
     for size in (4, 24):
         task = task_of(model, TASKS[:1], train=TRAIN.model_copy(update={"batch_size": size}))
-        state: dict = {}
+        state = EWC.keeps()
         EWC(samples=None).end_task(task, state)
         importance.append(state["importance/clip.visual.conv1.weight"])
         wrong = []
@@ -120,7 +120,7 @@ def test_works_on_units_of_a_sample() -> None:
     """A sequence counts by the mean over its tokens; no head is needed."""
     model = Bigrams()
     task = task_of(model, [sentences()])
-    state: dict = {}
+    state = EWC.keeps()
     EWC(samples=None, fisher="empirical").end_task(task, state)
     total = torch.zeros_like(model.table.weight)
     parameter = model.table.weight.requires_grad_(True)

@@ -64,7 +64,7 @@ def weighted(task, weights):
 
 
 def state_of(task, **fields):
-    state = {}
+    state = FLOW.keeps()
     FLOW(**fields).start_task(task, state)
     return state
 

@@ -28,7 +28,7 @@ def step_under_autocast(task, batch) -> Step:
 
 
 def test_the_old_heads_of_lwf_answer_in_full_precision() -> None:
-    task, method, state = second_task(), LearningWithoutForgetting(), {}
+    task, method, state = second_task(), LearningWithoutForgetting(), LearningWithoutForgetting.keeps()
     method.start_task(task, state)
     batch = task.sources[0].batch(torch.arange(8))
     step = step_under_autocast(task, batch)
@@ -45,7 +45,7 @@ def test_the_old_heads_of_lwf_answer_in_full_precision() -> None:
 
 
 def test_so_does_the_teacher_of_zscl() -> None:
-    task, method, state = second_task(), ZSCL(reference="colours"), {}
+    task, method, state = second_task(), ZSCL(reference="colours"), ZSCL.keeps()
     method.start_task(task, state)
     (extra,) = method.extra_batches(task, 0, state)
     step = step_under_autocast(task, extra.batch)

@@ -132,7 +132,7 @@ def test_a_probed_head_is_held_where_the_probe_put_it(first, method) -> None:
     """Held at its zero-shot start, its penalty would be the largest by far, and clipping would stop the trunk."""
     task, chain = task_of(clip(), TASKS[:1]), Chain([first, method])
     zero_shot = weights(task.model)
-    chain.each("start_task", task)
+    chain.start(task)
     names = task.model.tunable(TASKS[0])
     parameters = Trainable(names, [task.model.get_parameter(name).requires_grad_(True) for name in names])
     with torch.no_grad():

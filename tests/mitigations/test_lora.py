@@ -40,7 +40,8 @@ def adapted(method=None, model=None, random_up=True):
     task = task_of(model or clip(), TASKS[:1])
     for name in task.model.tunable(task.stage[0]):
         task.model.get_parameter(name).requires_grad_(True)
-    (method or LoRA(rank=4)).shape_parameters(task, {})
+    method = method or LoRA(rank=4)
+    method.shape_parameters(task, method.keeps())
     if random_up:
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
@@ -227,7 +228,7 @@ def test_language_models(architecture) -> None:
         network = transformers.AutoModelForCausalLM.from_config(config).double().eval()
     task = language_task(network)
     for method in (LoRA(rank=3), LoRANull(rank=3)):
-        state = {}
+        state = method.keeps()
         method.start_task(task, state)
         task.model.requires_grad_(True).eval()
         batch = task.sources[0].batch(torch.arange(6))

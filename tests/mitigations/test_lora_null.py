@@ -20,7 +20,7 @@ def shaped(method):
     task = task_of(clip(), TASKS[:1])
     for name in task.model.tunable(TASKS[0]):
         task.model.get_parameter(name).requires_grad_(True)
-    method.shape_parameters(task, {})
+    method.shape_parameters(task, method.keeps())
     return task
 
 

@@ -91,7 +91,7 @@ def test_the_first_task_is_plain_fine_tuning() -> None:
 
 def test_starts_at_no_penalty() -> None:
     task = third_task()
-    state = {}
+    state = LearningWithoutForgetting.keeps()
     LearningWithoutForgetting().start_task(task, state)
     assert float(LearningWithoutForgetting().penalty(step_of(task), state)) < 1e-12
 
@@ -105,7 +105,7 @@ def test_a_model_without_classes_is_refused() -> None:
 
     task = task_of(Bigrams(), [replace(sentences(), labels=None)])
     with pytest.raises(UserError, match="lwf needs tasks with classes"):
-        LearningWithoutForgetting().start_task(task, {})
+        LearningWithoutForgetting().start_task(task, LearningWithoutForgetting.keeps())
 
 
 @pytest.mark.parametrize("fields", [{"strength": -1}, {"temperature": 0}])

@@ -60,7 +60,7 @@ def test_the_mean_gradient_is_another_importance() -> None:
     """The trap: absolute values of a batch-mean gradient cancel between samples."""
     model = clip(TASKS[:1])
     task = task_of(model, TASKS[:1])
-    state: dict = {}
+    state = MAS.keeps()
     MAS(samples=None).end_task(task, state)
     parameter = model.clip.visual.proj.requires_grad_(True)
     logits = model(task.sources[0].batch(torch.arange(len(task.sources[0])))).logits

@@ -26,7 +26,7 @@ def sequence(strength, train=TRAIN):
 
 
 def overlap(chain):
-    return sum(float((a[:4] @ a[4:].T).abs().sum()) for a in chain.state["o_lora"].values())
+    return sum(float((a[:4] @ a[4:].T).abs().sum()) for a in chain.state["o_lora"].rows.values())
 
 
 def test_the_closed_form_is_the_gradient_of_the_l1_norm_summed_over_old_tasks() -> None:
@@ -36,14 +36,17 @@ def test_the_closed_form_is_the_gradient_of_the_l1_norm_summed_over_old_tasks() 
     method.shape_parameters(task, {})
     found = _lora.adapters(task.model)
     generator = torch.Generator().manual_seed(0)
-    state = {n: torch.randn(8, a.down.shape[1], generator=generator).double() for n, a in found.items()}
+    state = method.keeps()
+    state.rows.update(
+        {n: torch.randn(8, a.down.shape[1], generator=generator).double() for n, a in found.items()}
+    )
     named = {n: p for n, p in task.model.named_parameters() if p.requires_grad}
     update = Update(task, Trainable(list(named), list(named.values())), None, 0)
     method.add_gradient(update, state)
     penalty = sum(
         0.7 * (old @ a.down.T).abs().sum()
         for name, a in found.items()
-        for old in (state[name][:4], state[name][4:])
+        for old in (state.rows[name][:4], state.rows[name][4:])
     )
     for adapter, expected in zip(
         found.values(), torch.autograd.grad(penalty, [a.down for a in found.values()]), strict=True
@@ -54,7 +57,7 @@ def test_the_closed_form_is_the_gradient_of_the_l1_norm_summed_over_old_tasks() 
 
 def test_a_second_task_learns_in_other_directions() -> None:
     loose, tight = sequence(0.0, LONG), sequence(5.0, LONG)
-    assert {tuple(a.shape) for a in tight.state["o_lora"].values()} == {(8, 32), (8, 128)}
+    assert {tuple(a.shape) for a in tight.state["o_lora"].rows.values()} == {(8, 32), (8, 128)}
     assert overlap(tight) < 0.2 * overlap(loose)
 
 
@@ -67,7 +70,7 @@ def test_resumes_to_the_same_bits_in_the_second_task() -> None:
     first = sequence(2.0)
     whole, part = Chain([OLoRA(strength=2.0, rank=4)]), Chain([OLoRA(strength=2.0, rank=4)])
     for chain in (whole, part):
-        chain.state["o_lora"] = {n: a[:4].clone() for n, a in first.state["o_lora"].items()}
+        chain.state["o_lora"].rows.update({n: a[:4].clone() for n, a in first.state["o_lora"].rows.items()})
     often = TRAIN.model_copy(update={"checkpoint_seconds": 1e-9})
     saved = {}
 
@@ -76,7 +79,7 @@ def test_resumes_to_the_same_bits_in_the_second_task() -> None:
 
     one, two = task_of(clip(), TASKS[1:2], TASKS[:1]), task_of(clip(), TASKS[1:2], TASKS[:1])
     fine_tune(one, whole, often, Cost(), save=save)
-    part.state["o_lora"] = saved[3]["state/o_lora"]
+    part.restore(saved[3])
     fine_tune(two, part, often, Cost(), resume=saved[3])
     state = two.model.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in one.model.state_dict().items())

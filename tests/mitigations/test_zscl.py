@@ -108,12 +108,12 @@ def test_resumes_to_the_same_bits() -> None:
 
 def test_a_model_without_a_text_tower_is_refused() -> None:
     with pytest.raises(UserError, match="no text tower"):
-        ZSCL(reference="colours").start_task(task_of(Bigrams(), [sentences()]), {})
+        ZSCL(reference="colours").start_task(task_of(Bigrams(), [sentences()]), ZSCL.keeps())
 
 
 def test_an_unknown_reference_is_refused() -> None:
     with pytest.raises(UserError, match="Did you mean 'colours'"):
-        ZSCL(reference="colors").start_task(world()[1], {})
+        ZSCL(reference="colors").start_task(world()[1], ZSCL.keeps())
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_a_teacher_answers_with_the_probed_head(method: Any, anchor: str) -> Non
     task = task_of(clip(), TASKS[:1])
     start_from_probe(task)
     chain = Chain([method])
-    chain.each("start_task", task)
+    chain.start(task)
     task.model.eval()
     (penalty,) = chain.penalties(step_of(task)).values()
     assert abs(float(penalty)) < 1e-9

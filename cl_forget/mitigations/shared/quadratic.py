@@ -11,16 +11,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.ground.lazy import torch
+from cl_forget.training.state import State
 
 if TYPE_CHECKING:
-    from cl_forget.mitigations.protocol import State, Weights
+    from cl_forget.mitigations.protocol import Weights
     from cl_forget.models.base import Prepared
     from cl_forget.training.context import Task, Update
+    from cl_forget.training.state import Tensors
 
-IMPORTANCE, PULL = "importance/", "pull/"  # F̄ and b in the state, by parameter
+
+class Quadratics(State):
+    """All tasks' quadratics in one.
+
+    Attributes:
+        importance: F̄ by parameter.
+        pull: b by parameter.
+    """
+
+    importance: Tensors
+    pull: Tensors
 
 
-def merge(state: State, importance: Weights, weights: Weights, centre: str) -> None:
+def merge(state: Quadratics, importance: Weights, weights: Weights, centre: str) -> None:
     """Add a task's quadratic `Σ F(θ-θ*)²` to those in `state`.
 
     Args:
@@ -30,40 +42,34 @@ def merge(state: State, importance: Weights, weights: Weights, centre: str) -> N
         centre: "each": every task keeps a centre of its own; "latest": all importances move to `weights`.
     """
     for name, value in importance.items():
-        known = state.get(IMPORTANCE + name)
-        state[IMPORTANCE + name] = value.clone() if known is None else known + value
+        known = state.importance.get(name)
+        state.importance[name] = value.clone() if known is None else known + value
         if centre == "each":
             pull = value * weights[name].detach()
-            state[PULL + name] = pull if known is None else state[PULL + name] + pull
+            state.pull[name] = pull if known is None else state.pull[name] + pull
     if centre == "latest":
-        for key in [key for key in state if key.startswith(IMPORTANCE)]:
-            name = key.removeprefix(IMPORTANCE)
-            state[PULL + name] = state[key] * weights[name].detach()
+        for name, value in state.importance.items():
+            state.pull[name] = value * weights[name].detach()
 
 
-def add_gradient(update: Update, state: State, strength: float) -> None:
+def add_gradient(update: Update, state: Quadratics, strength: float) -> None:
     """`grad += 2λ(F̄θ - b)` on the parameters that have an entry."""
     from cl_forget.training.context import part_like
 
     parameters = update.parameters
+    known, pulls = dict(state.importance), dict(state.pull)
     held = [
-        (value, gradient, part_like(state[IMPORTANCE + name], value), part_like(state[PULL + name], value))
+        (value, gradient, part_like(known[name], value), part_like(pulls[name], value))
         for name, value, gradient in zip(
             parameters.names, parameters.values, parameters.gradients, strict=True
         )
-        if IMPORTANCE + name in state
+        if name in known
     ]
     if not held:
         return
     values, gradients, importance, pull = (list(column) for column in zip(*held, strict=True))
     torch._foreach_addcmul_(gradients, importance, values, 2 * strength)
     torch._foreach_add_(gradients, pull, alpha=-2 * strength)
-
-
-def to_device(task: Task, state: State) -> None:
-    """A checkpoint is read on the CPU: move its tensors to where the model is."""
-    for name, value in state.items():
-        state[name] = value.to(task.model.device)
 
 
 def trained_names(task: Task, sources: list[Prepared]) -> list[str]:

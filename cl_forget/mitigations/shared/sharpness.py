@@ -1,8 +1,9 @@
-"""What SAM, ASAM and LookSAM share: the gradient at perturbed weights, taken without a trace."""
+"""What SAM, ASAM, LookSAM and STAR share: gradients at perturbed weights, taken without a trace."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from cl_forget.ground.lazy import torch
@@ -25,26 +26,38 @@ def dot(left: list[Tensor] | tuple[Tensor, ...], right: list[Tensor] | tuple[Ten
     return torch.stack([product.sum() for product in torch._foreach_mul(left, right)]).sum()
 
 
-def gradient_at(
-    update: Update, perturbation: list[Tensor] | tuple[Tensor, ...], gradient: Callable[[], Tensor]
-) -> None:
-    """Fill `.grad` with the whole objective's gradient at θ + ε; θ and the buffers are as before afterwards.
+@contextlib.contextmanager
+def displaced(update: Update, perturbation: list[Tensor] | tuple[Tensor, ...]) -> Iterator[None]:
+    """The model at θ + ε; θ and the buffers are as before afterwards.
 
     The weights come back from copies, to the bit: subtracting ε again would round. The buffers come back
-    too, because the pass at θ + ε must not enter BatchNorm's running statistics.
+    too, because passes at θ + ε must not enter BatchNorm's running statistics.
 
     Args:
         update: the step.
         perturbation: ε, aligned with `update.parameters`.
-        gradient: fills `.grad` afresh at the weights as they are.
     """
     values = update.parameters.values
     buffers = list(update.task.model.buffers())
     kept = [tensor.clone() for tensor in [*values, *buffers]]
     torch._foreach_add_(values, perturbation)
     try:
-        gradient()
+        yield
     finally:
         with torch.no_grad():
             for tensor, before in zip([*values, *buffers], kept, strict=True):
                 tensor.copy_(before)
+
+
+def gradient_at(
+    update: Update, perturbation: list[Tensor] | tuple[Tensor, ...], gradient: Callable[[], Tensor]
+) -> None:
+    """Fill `.grad` with the whole objective's gradient at θ + ε.
+
+    Args:
+        update: the step.
+        perturbation: ε, aligned with `update.parameters`.
+        gradient: fills `.grad` afresh at the weights as they are.
+    """
+    with displaced(update, perturbation):
+        gradient()

@@ -1,0 +1,22 @@
+"""One process as a group of one sharded worker: weights are laid out as on many, without a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from cl_forget.training.workers import ShardedWorkers
+
+
+@contextlib.contextmanager
+def one_worker() -> Iterator[ShardedWorkers]:
+    """A sharded worker that is alone; what mixes whole tensors with parts fails with it as it does with many."""
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        yield ShardedWorkers(torch.device("cpu"))
+    finally:
+        dist.destroy_process_group()
