@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cl_forget.cli.shared import AllowCode, Overwrite, print_table
+from cl_forget.cli.shared import AllowCode, Imports, Overwrite, print_table
 from cl_forget.ground.environment import quiet_libraries
 
 
@@ -19,6 +19,7 @@ def landscape(
     samples: Annotated[int, typer.Option(help="Validation samples of the loss.", min=1)] = 256,
     output: Annotated[Path | None, typer.Option(help="Where to write [default: the first folder].")] = None,
     allow_code: AllowCode = None,
+    imports: Imports = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw loss landscapes before and after runs, side by side, and measure flatness (SC, AG, MAG, SAM gap)."""

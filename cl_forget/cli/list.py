@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from cl_forget.cli.shared import print_table
+from cl_forget.cli.shared import Imports, print_table
 
 
 def list_(
     what: Annotated[
         str | None, typer.Argument(help="models, streams, mitigations or suites [default: all of them]")
     ] = None,
+    imports: Imports = None,
 ) -> None:
     """List models, streams, mitigations with their knobs, and suites."""
     from cl_forget.cli.catalogue import tables

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cl_forget.cli.shared import AllowCode, Overrides, Overwrite, print_table, show_report
+from cl_forget.cli.shared import AllowCode, Imports, Overrides, Overwrite, print_table, show_report
 from cl_forget.ground.environment import quiet_libraries
 from cl_forget.ground.files import below
 
@@ -32,6 +32,7 @@ def run(
         typer.Option("--dry-run", help="Check everything, estimate steps, time and memory; train nothing."),
     ] = False,
     allow_code: AllowCode = None,
+    imports: Imports = None,
 ) -> None:
     """Fine-tune on the stream with every method and seed of an experiment, then report.
 

@@ -31,6 +31,23 @@ AllowCode = Annotated[
 ]
 
 
+def _import(places: list[str] | None) -> list[str] | None:
+    from cl_forget.ground.imports import bring_in
+
+    bring_in(places or [])
+    return places
+
+
+Imports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        help="A module, or a Python file, that registers methods, models or streams of your own; repeatable.",
+        callback=_import,
+    ),
+]
+
+
 Overwrite = Annotated[
     bool,
     typer.Option(

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from cl_forget.cli.shared import AllowCode, Overrides, Overwrite, print_table
+from cl_forget.cli.shared import AllowCode, Imports, Overrides, Overwrite, print_table
 from cl_forget.ground.environment import quiet_libraries
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import below
@@ -68,6 +68,7 @@ def sweep_run(
         typer.Option("--dry-run", help="Check everything, show trials, time and memory; train nothing."),
     ] = False,
     allow_code: AllowCode = None,
+    imports: Imports = None,
 ) -> None:
     """Run a sweep, then show its table.
 

@@ -51,13 +51,16 @@ class Definition(_ModelClass):  # type: ignore[misc]
         try:
             return super().__new__(mcs, name, bases, body, **options)
         except PydanticUserError as error:
-            found = re.search(r"non-annotated attribute was detected: `(\w+)", str(error))
+            found = re.search(r"attribute was detected: `(\w+)|Field '(\w+)' requires a type", str(error))
             if found is None:
                 raise BadMethod(f"class {name}: {error.message.splitlines()[0]}") from error
+            said = found[1] or found[2]
+            if any(hasattr(base, said) for base in bases):
+                raise BadMethod(f"class {name}: `{said}` is a hook: write it as a method.") from error
             known = sorted({key for base in bases for key in getattr(base, "__class_vars__", ())})
             raise BadMethod(
-                f"class {name}: `{found[1]}` is nothing that a method says.{closest(found[1], known)} A field has a "
-                f"type: `{found[1]}: float = Field(...)`."
+                f"class {name}: `{said}` is nothing that a method says.{closest(said, known)} A field has a type: "
+                f"`{said}: float = Field(...)`."
             ) from error
 
 

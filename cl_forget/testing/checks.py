@@ -14,20 +14,23 @@ import torch
 from torch import Tensor
 
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.records import Cost
 from cl_forget.mitigations import MITIGATIONS, Chain, Mitigation
 from cl_forget.mitigations.claim import Claim
 from cl_forget.models.base import Batch
-from cl_forget.testing.driving import Outcome, finite, task_of, train
+from cl_forget.testing.driving import TRAIN, Outcome, copied, finite, task_of, train
 from cl_forget.testing.sharding import one_worker
 from cl_forget.testing.worlds import World, language, vision
 from cl_forget.training.context import Task
+from cl_forget.training.loop import fine_tune
 from cl_forget.training.state import State
 
 Loss = Callable[[Batch, int], Tensor]
 Reference = Callable[[Task, State], Loss]
 
 PARTNERS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("derpp", {"memory": 6}), ("eaft", {}), ("er", {"memory": 6}), ("ewc", {"samples": 6}), ("fewer_steps", {"share": 0.75}),
+    ("derpp", {"memory": 6}), ("eaft", {}), ("er", {"memory": 6}), ("ewc", {"samples": 6}),
+    ("fewer_steps", {"share": 0.75}),
     ("freeze", {"blocks": 1}), ("kd", {}), ("l2_sp", {"strength": 0.1}), ("layer_decay", {}), ("ldifs", {}),
     ("lines", {}), ("lora", {"rank": 2}), ("lp_ft", {}), ("mofo", {}), ("sam", {}), ("wise_ft", {}),
 )  # fmt: skip
@@ -215,9 +218,6 @@ def _speaks(make: Callable[[], Mitigation]) -> str | None:
 
 def _agrees_with(method: Mitigation, world: World, reference: Reference) -> None:
     """The second task ends at the weights that AdamW gives on the loss written out."""
-    from cl_forget.ground.records import Cost
-    from cl_forget.testing.driving import TRAIN, copied
-    from cl_forget.training.loop import fine_tune
 
     def second() -> tuple[Task, Chain]:
         chain, model = Chain([method]), world.model()
@@ -240,8 +240,6 @@ def _agrees_with(method: Mitigation, world: World, reference: Reference) -> None
 
 
 def _by_adamw(task: Task, method: Mitigation, chain: Chain, loss: Loss) -> dict[str, Tensor]:
-    from cl_forget.testing.driving import TRAIN, copied
-
     chain.start(task)
     for name, parameter in task.model.named_parameters():
         parameter.requires_grad_(name in task.model.tunable(task.stage[0]))

@@ -181,6 +181,7 @@ def llama(tied: bool = True, context: int = 64, layers: int = 2, **more: Any) ->
 
 
 def tiny_lm(options: TextOptions | None = None, chat: bool = False, **more: Any) -> CausalLM:
+    """The tiny language model of the registry."""
     model = CausalLM(llama(**more), tokenizer(chat), options)
     model.spec = "tiny-lm"
     return model
@@ -195,14 +196,17 @@ def texts(count: int, first: int = 0) -> TextData:
 
 
 def sum_task(name: str = "sums", first: int = 0, count: int = 12) -> Experience:
+    """A task: add two digits."""
     return text_experience(name, texts(count, first), texts(6, first + 50), texts(7, first + 70))
 
 
 def sums(tasks: int = 2, count: int = 12) -> list[Experience]:
+    """A stream of sums."""
     return [sum_task(f"sums-{i + 1}", 20 * i, count) for i in range(tasks)]
 
 
 def copies() -> Experience:
+    """A generality suite: copy a word."""
     words = ["ab", "xyz", "q", "hello", "b a", "zz"]
     data = TextData(words, [f"copy {word}:" for word in words])
     return text_experience("letters-copied", None, data, data)
