@@ -56,12 +56,12 @@ class STAR(Mitigation):
     advice = "Beside rehearsal, when few old samples may be kept."
     source = "Eskandar et al. 2025, arXiv:2503.01595, eq. 5, algorithm 1"
 
-    strength: float = Field(0.1, ge=0, allow_inf_nan=False, description="λ")
+    strength: float = Field(default=0.1, ge=0, allow_inf_nan=False, description="λ")
     gamma: float = Field(
         0.05, gt=0, le=10, description="γ, length of the move relative to each tensor's norm"
     )
-    share: float = Field(1.0, gt=0, le=100, description="old samples per new one")
-    memory: int = Field(500, ge=1, description="samples kept in all")
+    share: float = Field(default=1.0, gt=0, le=100, description="old samples per new one")
+    memory: int = Field(default=500, ge=1, description="samples kept in all")
 
     @property
     def needs_past(self) -> bool:
