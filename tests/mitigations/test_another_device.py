@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 import torch
 from drive import TASKS, TRAIN, Bigrams, clip, sentences, task_of, weights
-from test_composition import mitigation
+from small import mitigation
 
 from cl_forget.ground.records import Cost
 from cl_forget.mitigations import Chain, Mitigation

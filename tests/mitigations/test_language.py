@@ -61,23 +61,6 @@ def run(*mitigations: Any, **fields: Any) -> Run:
     return Run.parse({**base, **fields, "mitigations": list(mitigations)})
 
 
-@pytest.fixture(scope="module")
-def plain() -> dict[str, float]:
-    return simulate(run()).rows[-1].drift.weight_distance
-
-
-@pytest.mark.parametrize("name", [name for name in MITIGATIONS if name not in REFUSED])
-def test_a_method_works_on_two_text_tasks(name: str, plain: dict[str, float]) -> None:
-    method = MITIGATIONS.get(name)(**FIELDS.get(name, {}))
-    result = simulate(run(method))
-    last = result.rows[-1]
-    assert result.rows[0].after is None and len(result.rows) >= 2
-    assert last.tasks["sums-2"].test.accuracy is not None
-    assert last.suites["letters-copied"].test.kl_to_base > 0
-    if name not in ("batch_norm", "early_stopping"):  # nothing to normalise, nothing to stop in two steps
-        assert last.drift.weight_distance != plain
-
-
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_method_without_a_meaning_for_texts_says_why(name: str) -> None:
     method = MITIGATIONS.get(name)(**FIELDS.get(name, {}))

@@ -19,7 +19,7 @@ from drive import (
     weights,
     without_key_bias,
 )
-from test_composition import FIELDS, mitigation
+from small import FIELDS, mitigation
 
 from cl_forget.ground.records import Cost
 from cl_forget.mitigations import Chain

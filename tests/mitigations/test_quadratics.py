@@ -1,4 +1,4 @@
-"""EWC against every task's penalty written out, and against the optimum of quadratics."""
+"""EWC and MAS: every task's penalty written out under autograd, their importances, the optimum of quadratics."""
 
 from __future__ import annotations
 
@@ -15,28 +15,45 @@ from torch.nn import functional as F
 from cl_forget.ground.records import Cost
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.ewc import EWC
+from cl_forget.mitigations.mas import MAS
 from cl_forget.mitigations.shared.quadratic import merge
-from cl_forget.run.simulate import simulate
 from cl_forget.training.loop import fine_tune, restore_state
 
 
-def naive_fisher(model, source, names):
-    """Mean of squared single-sample gradients."""
+def squared_gradient(forward):
+    """What EWC takes the gradient of, and what it makes of a sample's gradient."""
+    return forward.unit_losses().sum(), torch.square
+
+
+def size_of_gradient(forward):
+    """The same of MAS."""
+    return forward.logits.square().sum(), torch.abs
+
+
+def importance(of, model, source, names):
+    """Mean over samples of a statistic of single-sample gradients."""
     total = dict.fromkeys(names, 0.0)
     for index in range(len(source)):
         parameters = [model.get_parameter(n).requires_grad_(True) for n in names]
-        loss = model(source.batch(torch.tensor([index]))).unit_losses().sum()
-        for name, grad in zip(names, torch.autograd.grad(loss, parameters), strict=True):
-            total[name] = total[name] + grad.square() / len(source)
+        value, statistic = of(model(source.batch(torch.tensor([index]))))
+        for name, grad in zip(names, torch.autograd.grad(value, parameters), strict=True):
+            total[name] = total[name] + statistic(grad) / len(source)
     model.requires_grad_(False)
     return total
 
 
+BOTH = [
+    pytest.param(EWC(strength=50.0, samples=None), squared_gradient, id="ewc"),
+    pytest.param(MAS(strength=0.5, samples=None), size_of_gradient, id="mas"),
+]
+
+
 @pytest.mark.parametrize("centre", ["each", "latest"])
-def test_two_past_tasks_equal_their_penalties_under_autograd(centre: str) -> None:
+@pytest.mark.parametrize(("method", "of"), BOTH)
+def test_two_past_tasks_equal_their_penalties_under_autograd(method, of, centre: str) -> None:
     model = clip()
     twin = copy.deepcopy(model)
-    found, _ = sequence(model, EWC(strength=50.0, samples=None, centre=centre), tasks=3)
+    found, chain = sequence(model, method.model_copy(update={"centre": centre}), tasks=3)
 
     past: list[tuple[dict, dict]] = []
     for index, experience in enumerate(TASKS):
@@ -46,24 +63,28 @@ def test_two_past_tasks_equal_their_penalties_under_autograd(centre: str) -> Non
             embedding = F.normalize(twin.encode(images)[0], dim=-1)
             total = F.cross_entropy(twin.heads[head](embedding), targets)
             own = dict(twin.named_parameters())
-            for fisher, star in past:
+            for weight, star in past:
                 star = past[-1][1] if centre == "latest" else star
-                for name, value in fisher.items():
-                    total = total + 50.0 * (value * (own[name] - star[name]).square()).sum()
+                for name, value in weight.items():
+                    total = total + method.strength * (value * (own[name] - star[name]).square()).sum()
             return total
 
         assert_close(found[index], naive(task, loss), atol=1e-6)
         twin.requires_grad_(False).eval()
-        past.append((naive_fisher(twin, task.sources[0], twin.tunable(experience)), weights_of(twin)))
+        past.append((importance(of, twin, task.sources[0], twin.tunable(experience)), weights_of(twin)))
+    # One pair of tensors for each parameter of the trunk, however many tasks.
+    trunk = [key for key in chain.state[method.name] if "visual" in key]
+    assert len(trunk) == 2 * sum(name.startswith("clip.visual") for name in model.tunable(TASKS[0]))
 
 
-def test_the_first_task_is_free_unless_a_prior_is_given() -> None:
+@pytest.mark.parametrize("kind", [EWC, MAS])
+def test_the_first_task_is_free_unless_a_prior_is_given(kind) -> None:
     plain, _ = sequence(clip(), tasks=1)
-    ewc, _ = sequence(clip(), EWC(strength=100.0), tasks=1)
-    prior, _ = sequence(clip(), EWC(strength=100.0, prior="task"), tasks=1)
-    assert distance(plain[0], ewc[0]) == 0
+    free, _ = sequence(clip(), kind(strength=100.0), tasks=1)
+    prior, _ = sequence(clip(), kind(strength=100.0, prior="task"), tasks=1)
+    assert distance(plain[0], free[0]) == 0
     assert distance(plain[0], prior[0]) > 1e-4
-    suite, _ = sequence(clip(), EWC(strength=100.0, prior="colours"), tasks=1)
+    suite, _ = sequence(clip(), kind(strength=100.0, prior="colours"), tasks=1)
     assert distance(plain[0], suite[0]) > 1e-4 and distance(prior[0], suite[0]) > 1e-4
 
 
@@ -116,6 +137,18 @@ def test_strength_means_the_same_at_every_batch_size() -> None:
     assert torch.equal(importance[0], importance[1])
 
 
+def test_the_mean_gradient_is_another_importance() -> None:
+    """The trap: absolute values of a batch-mean gradient cancel between samples."""
+    model = clip(TASKS[:1])
+    task = task_of(model, TASKS[:1])
+    state = MAS.keeps()
+    MAS(samples=None).end_task(task, state)
+    parameter = model.clip.visual.proj.requires_grad_(True)
+    logits = model(task.sources[0].batch(torch.arange(len(task.sources[0])))).logits
+    wrong = torch.autograd.grad(logits.square().sum(-1).mean(), parameter)[0].abs()
+    assert wrong.sum() < 0.99 * state["importance/clip.visual.proj"].sum()
+
+
 def test_works_on_units_of_a_sample() -> None:
     """A sequence counts by the mean over its tokens; no head is needed."""
     model = Bigrams()
@@ -130,40 +163,41 @@ def test_works_on_units_of_a_sample() -> None:
     torch.testing.assert_close(state["importance/table.weight"], total)
 
 
-def test_resumes_to_the_same_bits() -> None:
+@pytest.mark.parametrize("kind", [EWC, MAS])
+def test_resumes_to_the_same_bits(kind) -> None:
     model = clip()
-    _, chain = sequence(model, EWC(strength=50.0), tasks=1)
-    kept = dict(chain.state["ewc"])
+    _, chain = sequence(model, kind(strength=50.0), tasks=1)
+    kept = dict(chain.state[kind.name])
 
     def make():
         return task_of(copy.deepcopy(model), [TASKS[1]], past=TASKS[:1])
 
-    whole = Chain([EWC(strength=50.0)])
-    whole.state["ewc"] = dict(kept)
+    whole = Chain([kind(strength=50.0)])
+    whole.state[kind.name] = dict(kept)
     saved = {}
     often = TRAIN.model_copy(update={"checkpoint_seconds": 1e-9})
     one = make()
     fine_tune(one, whole, often, Cost(), save=lambda done, groups: saved.setdefault(done, copied(groups)))
-    again, two = Chain([EWC(strength=50.0)]), make()
+    again, two = Chain([kind(strength=50.0)]), make()
     restore_state(again, saved[3])
     fine_tune(two, again, TRAIN, Cost(), resume=saved[3])
     assert distance(weights_of(one.model), weights_of(two.model)) == 0
-    assert distance(whole.state["ewc"], again.state["ewc"]) == 0
-    resumed(lambda: task_of(clip(), TASKS[:1]), EWC(strength=50.0, prior="task", samples=5))
+    assert distance(whole.state[kind.name], again.state[kind.name]) == 0
+    resumed(lambda: task_of(clip(), TASKS[:1]), kind(strength=50.0, prior="task", samples=5))
 
 
-def test_simulates_a_sequence(tiny_run) -> None:
-    """A strong penalty keeps the weights of the tasks before."""
-    rows = {}
-    for strength in (0.0, 1e6):
-        run = tiny_run(mitigations=[{"ewc": {"strength": strength, "fisher": "true"}}], suites=[], probes=[])
-        rows[strength] = simulate(run).rows
-    assert len(rows[0.0]) == 4 and rows[0.0] != rows[1e6]
-
-
-@pytest.mark.parametrize(
-    "fields", [{"strength": -1}, {"samples": 0}, {"fisher": "guess"}, {"centre": "mean"}, {"lambda": 1}]
-)
-def test_bad_settings_are_refused(fields: dict) -> None:
+@pytest.mark.parametrize("kind", [EWC, MAS])
+@pytest.mark.parametrize("fields", [{"strength": -1}, {"samples": 0}, {"centre": "mean"}, {"lambda": 1}])
+def test_bad_settings_are_refused(kind, fields: dict) -> None:
     with pytest.raises(ValidationError):
-        EWC(**fields)
+        kind(**fields)
+
+
+def test_labels_of_the_fisher_information_are_the_datas_or_the_models() -> None:
+    state = {}
+    for fisher in ("empirical", "true"):
+        state[fisher] = EWC.keeps()
+        EWC(fisher=fisher, samples=None).end_task(task_of(clip(TASKS[:1]), TASKS[:1]), state[fisher])
+    assert distance(state["empirical"], state["true"]) > 0
+    with pytest.raises(ValidationError):
+        EWC(fisher="guess")
