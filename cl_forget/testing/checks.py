@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_forget.ground.errors import UserError
+from cl_forget.ground.errors import TrainingDiverged, UserError
 from cl_forget.ground.records import Cost
 from cl_forget.mitigations import MITIGATIONS, Chain, Mitigation
 from cl_forget.mitigations.claim import Claim
@@ -93,7 +93,10 @@ def check_method(
         f"{method.name} does nothing at these fields; give `fields` at which it acts."
     )
     world = vision()
-    alone = train(world, [make()], keep=True)
+    try:
+        alone = train(world, [make()], keep=True)
+    except TrainingDiverged as error:
+        raise AssertionError(f"{method.name}: {error}") from error
     assert finite(alone.weights), f"{method.name}: a weight is not finite after two tasks."
     report.resumed = _resumes(make(), world, alone)
     _absent_is_absent(make, world)
@@ -207,6 +210,8 @@ def _speaks(make: Callable[[], Mitigation]) -> str | None:
     """On a language model it runs, or is refused in one line."""
     try:
         outcome = train(language(), [make()])
+    except TrainingDiverged as error:
+        raise AssertionError(f"{make().name}: {error}") from error
     except UserError as error:
         assert "\n" not in str(error), f"a refusal is one line: {error}"
         return str(error)

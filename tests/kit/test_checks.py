@@ -154,7 +154,7 @@ class Ordered(Pull):
         (Forgets, "forgets: continued after step"),
         (Undescribed, "undescribed.strength is not in the docstring"),
         (Untrue, "is_absent says no"),
-        (Blows, "blows: a weight is not finite"),
+        (Blows, "blows: step 2 of 4 .* is not finite"),
         (Ordered, "ordered conflicts with 'nobody'"),
     ],
 )
