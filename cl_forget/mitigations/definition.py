@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
@@ -40,10 +40,13 @@ class BadMethod(UserError, TypeError):
     """A method's class contradicts itself or the protocol; the message is one line with the cure."""
 
 
-_ModelClass: Any = type(BaseModel)
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass as ModelClass
+else:
+    ModelClass = type(BaseModel)  # pydantic does not export its metaclass
 
 
-class Definition(_ModelClass):  # type: ignore[misc]
+class Definition(ModelClass):
     """The class of `Mitigation` and of every method: pydantic's, with its refusals as one line."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, Any], **options: Any) -> Any:

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
     Weights = dict[str, Tensor]
 
+    Own = Any
+    """A method's own state, of the kind that its `keeps` names; hooks annotate it as that class."""
+
 
 PLACES = tuple(HOOKS_AT)
 
@@ -171,32 +174,32 @@ class Mitigation(Exact, metaclass=Definition):
         return stages
 
     # -- around one task -------------------------------------------------------------------------------
-    def start_task(self, task: Task, state: State) -> None:
+    def start_task(self, task: Task, state: Own) -> None:
         """Before the first step of a task: check what the task offers, fill `state`.
 
         Not called where a task goes on from a checkpoint, which holds the state.
         """
 
-    def request_outputs(self, task: Task, state: State) -> None:
+    def request_outputs(self, task: Task, state: Own) -> None:
         """Ask `task.frozen` for what the steps will read of frozen models, so that one pass computes all of it.
 
         Called after every method's `start_task`, and again where a task goes on from a checkpoint.
         """
 
-    def shape_parameters(self, task: Task, state: State) -> None:
+    def shape_parameters(self, task: Task, state: Own) -> None:
         """Choose what is trained: set `requires_grad`, insert adapters.
 
         Called again where a task goes on from a checkpoint (`task.resumed`): it must choose the same parameters
         then, and leave what `state` holds. The values of the parameters come from the checkpoint afterwards.
         """
 
-    def finish_training(self, task: Task, state: State) -> None:
+    def finish_training(self, task: Task, state: Own) -> None:
         """After the last step, adapters still in place (re-fit the head, ...)."""
 
-    def restore_parameters(self, task: Task, state: State) -> None:
+    def restore_parameters(self, task: Task, state: Own) -> None:
         """Undo `shape_parameters`: merge adapters, so that parameter names are the model's own again."""
 
-    def end_task(self, task: Task, state: State) -> None:
+    def end_task(self, task: Task, state: Own) -> None:
         """After training, on the tuned weights: collect what the next task needs (Fisher, memory, ...)."""
 
     def train_task(self, task: Task, train: Training, live: dict[str, Any]) -> None:
@@ -210,7 +213,7 @@ class Mitigation(Exact, metaclass=Definition):
         """
 
     # -- data ------------------------------------------------------------------------------------------
-    def sample_weights(self, step: Step, state: State) -> Tensor | None:
+    def sample_weights(self, step: Step, state: Own) -> Tensor | None:
         """(batch,) factors on the losses of the task's own samples; not normalised.
 
         Factors of several methods multiply. Replayed and reference batches (`extra_batches`) are left alone: their
@@ -218,7 +221,7 @@ class Mitigation(Exact, metaclass=Definition):
         """
         return None
 
-    def unit_weights(self, step: Step, state: State) -> Tensor | None:
+    def unit_weights(self, step: Step, state: Own) -> Tensor | None:
         """(units,) factors on the units' losses (tokens of a language model), before the sample mean.
 
         They are part of the cross-entropy wherever it is taken, so this runs on replayed batches, too (those of
@@ -227,7 +230,7 @@ class Mitigation(Exact, metaclass=Definition):
         """
         return None
 
-    def extra_batches(self, task: Task, number: int, state: State) -> list[Extra]:
+    def extra_batches(self, task: Task, number: int, state: Own) -> list[Extra]:
         """Batches of other data for step `number` (replay, reference data), each with its term in the loss."""
         return []
 
@@ -236,16 +239,16 @@ class Mitigation(Exact, metaclass=Definition):
         """Depths at which the student's features are needed in the loss."""
         return ()
 
-    def objective(self, step: Step, state: State) -> Tensor | None:
+    def objective(self, step: Step, state: Own) -> Tensor | None:
         """Replaces the cross-entropy of the task's own batch: (batch,) losses. Claims "task loss"."""
         return None
 
-    def penalty(self, step: Step, state: State) -> Tensor | None:
+    def penalty(self, step: Step, state: Own) -> Tensor | None:
         """A scalar added to the loss (its strength included)."""
         return None
 
     # -- gradient --------------------------------------------------------------------------------------
-    def add_gradient(self, update: Update, state: State) -> None:
+    def add_gradient(self, update: Update, state: Own) -> None:
         """Add a penalty's closed-form gradient to `update.parameters.gradients`, in place, no autograd.
 
         It belongs to every gradient of the step, so where a method takes several (SAM takes two) it runs once in
@@ -254,7 +257,7 @@ class Mitigation(Exact, metaclass=Definition):
         """
 
     # -- step ------------------------------------------------------------------------------------------
-    def around_gradient(self, update: Update, gradient: Callable[[], Tensor], state: State) -> Tensor:
+    def around_gradient(self, update: Update, gradient: Callable[[], Tensor], state: Own) -> Tensor:
         """Take the step's gradient; `gradient()` fills `.grad` afresh, at the weights as they then are.
 
         It covers the whole objective (every micro-batch, every penalty, closed-form ones included) and
@@ -264,14 +267,14 @@ class Mitigation(Exact, metaclass=Definition):
         """
         return gradient()
 
-    def around_update(self, update: Update, apply: Callable[[], None], state: State) -> None:
+    def around_update(self, update: Update, apply: Callable[[], None], state: Own) -> None:
         """Take the optimiser's step; `apply()` does it."""
         apply()
 
-    def after_step(self, update: Update, state: State) -> None:
+    def after_step(self, update: Update, state: Own) -> None:
         """After the update (path integrals, running averages)."""
 
-    def should_stop(self, update: Update, state: State) -> bool:
+    def should_stop(self, update: Update, state: Own) -> bool:
         """Whether the task ends with the step just taken; what follows training is done as ever."""
         return False
 

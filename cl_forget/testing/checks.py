@@ -165,7 +165,8 @@ def _plain(name: str) -> Outcome:
 
 def _partners(method: Mitigation, combinations: int) -> list[list[Mitigation]]:
     """Random legal partners, the same ones for a name whatever other methods there are."""
-    chance, found = random.Random(method.name), []
+    chance = random.Random(method.name)
+    found: list[list[Mitigation]] = []
     for _ in range(200):
         if len(found) == combinations:
             break
