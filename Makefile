@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint format docs benchmarks clean
+.PHONY: help setup demo check test lint format docs benchmarks clean
 
 help:
 	@echo "make demo        set up, then fine-tune a CLIP model on three tasks and see what it forgets"
-	@echo "make test        set up, then run the tests"
+	@echo "make check       set up, then run the tests of a few minutes: no Ray, browser, notebook or W&B server"
+	@echo "make test        set up, then run all tests"
 	@echo "make lint        formatting, lint and types"
 	@echo "make docs        the pages that are made from the code, and the site in build/site"
 	@echo "make benchmarks  the speed ratios of the README, in one run"
@@ -24,6 +25,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/cl-forget run experiments/quickstart.yaml --seed 0 --jobs 2 evaluate.limit=50 --output runs/demo
 	@echo "Open runs/demo/report.html in a browser."
+
+check: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not whole" -n auto --maxprocesses 4 --dist loadfile
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.seeds import seeded
-from cl_forget.streams._own import carve, label_space
 from cl_forget.streams.base import DEFAULT_TEMPLATES, Experience, ImageData
+from cl_forget.streams.own import carve, label_space
 
 if TYPE_CHECKING:
     import numpy as np

@@ -340,7 +340,7 @@ def _make(
     train: Training,
     clock: _Bookkeeping,
 ) -> Any:
-    cls = _strategy_class(name)
+    cls = strategy_class(name)
     _check_options(name, cls, options)
     student.shown |= {f"model.{n}" for n, p in student.model.named_parameters() if p.requires_grad}
     given: dict[str, Any] = {
@@ -381,7 +381,12 @@ def _classifier(task: Task) -> nn.Linear:
     return head
 
 
-def _strategy_class(name: str) -> Any:
+def strategy_class(name: str) -> Any:
+    """A strategy by its name in `avalanche.training`, or as module:class.
+
+    Raises:
+        UserError: there is none, it is no class, or it needs what is not installed.
+    """
     module, _, attribute = name.rpartition(":")
     try:
         found = getattr(importlib.import_module(module or "avalanche.training"), attribute)

@@ -21,20 +21,20 @@ from pydantic import Field, ValidationError
 from cl_forget.evaluation.metrics import stages
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
-from cl_forget.ground.records import Fingerprints, Row, TaskScores, _Record
+from cl_forget.ground.records import Fingerprints, Record, Row, TaskScores
 
 SCHEMA = 2
 """1: the first. 2: `fingerprints`, `notes`; `Cost.frozen_samples` counts passes the cache held, too."""
 
 
-class CurvePoint(_Record):
+class CurvePoint(Record):
     """The final model edited at one value of a post-hoc knob."""
 
     value: float
     row: Row
 
 
-class Curve(_Record):
+class Curve(Record):
     """A post-hoc method's whole trade-off curve from one fine-tune.
 
     Attributes:
@@ -49,7 +49,7 @@ class Curve(_Record):
     points: list[CurvePoint]
 
 
-class Result(_Record):
+class Result(Record):
     """One run: one method (a chain of mitigations), one seed.
 
     Attributes:

@@ -40,15 +40,16 @@ def quiet_libraries() -> None:
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     for handler in logging.getLogger().handlers:
         if type(handler.formatter) is logging.Formatter:  # whoever has set another one formats for themselves
-            handler.setFormatter(_Discreet("%(message)s"))
+            handler.setFormatter(Discreet("%(message)s"))
     logging.getLogger("cl_forget").setLevel(logging.INFO)
     logging.getLogger("wandb").propagate = False  # it has log files of its own
 
 
-class _Discreet(logging.Formatter):
+class Discreet(logging.Formatter):
     """Lines without secrets, tracebacks included."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line."""
         return redact(super().format(record))
 
 

@@ -14,7 +14,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeI
 from cl_forget.ground.errors import UserError
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """The base of records: a field that is not known is refused."""
+
     model_config = ConfigDict(extra="forbid")
 
 
@@ -34,7 +36,7 @@ Finite = Annotated[float | None, BeforeValidator(_finite)]
 FiniteBy = Annotated[dict[str, float], BeforeValidator(_finite_items)]
 
 
-class Scores(_Record):
+class Scores(Record):
     """One pass over one data set.
 
     Attributes:
@@ -57,7 +59,7 @@ class Scores(_Record):
     samples: NonNegativeInt = 0
 
 
-class TaskScores(_Record):
+class TaskScores(Record):
     """A task of the stream, or a suite, on its separate data sets."""
 
     validation: Scores
@@ -65,14 +67,14 @@ class TaskScores(_Record):
     shifted: dict[str, Scores] = Field(default_factory=dict)
 
 
-class Measured(_Record):
+class Measured(Record):
     """Every task and suite, by name."""
 
     tasks: dict[str, TaskScores]
     suites: dict[str, TaskScores] = Field(default_factory=dict)
 
 
-class ProbeScores(_Record):
+class ProbeScores(Record):
     """A_LP: test accuracy of a linear probe on this model's frozen, L2-normalised features.
 
     Attributes:
@@ -86,7 +88,7 @@ class ProbeScores(_Record):
     c: Finite = None
 
 
-class Drift(_Record):
+class Drift(Record):
     """How far the model has moved from the pre-trained one.
 
     Attributes:
@@ -101,7 +103,7 @@ class Drift(_Record):
     cka: FiniteBy = Field(default_factory=dict)
 
 
-class Cost(_Record):
+class Cost(Record):
     """What training has cost since the start of the run.
 
     Passes are counted in samples: `forward_samples` counts each sample of each forward pass of the tuned
@@ -127,7 +129,7 @@ class Cost(_Record):
         return self.forward_samples + self.backward_samples + self.frozen_samples
 
 
-class Row(_Record):
+class Row(Record):
     """One evaluation: every task, suite and probe.
 
     Attributes:
@@ -148,7 +150,7 @@ class Row(_Record):
     cost: Cost = Field(default_factory=Cost)
 
 
-class Fingerprints(_Record):
+class Fingerprints(Record):
     """Hashes of what a run began with; two runs with other ones are not about the same.
 
     Attributes:

@@ -14,9 +14,9 @@ from typing import Any
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.registry import closest
-from cl_forget.streams._own import few
 from cl_forget.streams._rows import Table
 from cl_forget.streams.images import SUFFIXES
+from cl_forget.streams.own import few
 
 IMAGE_COLUMNS = (
     *("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "file_name", "filename", "filepath"),

@@ -20,10 +20,10 @@ from cl_forget.streams._image_rows import (
     encoded_image,
 )
 from cl_forget.streams._layout import SPLIT_NAMES
-from cl_forget.streams._own import few
 from cl_forget.streams._rows import CSV_NAMES, read_file, split_files
 from cl_forget.streams.base import ImageData
 from cl_forget.streams.images import Picture, Range, Survey, check_range, read_image, sampled
+from cl_forget.streams.own import few
 
 READ_WHOLE = 256 * 2**20  # bytes: sets up to this size are checked and fingerprinted by their content
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.registry import closest
-from cl_forget.streams._own import few
 from cl_forget.streams.images import SUFFIXES, printable
+from cl_forget.streams.own import few
 
 #: Folder names that mean a split rather than a class.
 SPLIT_NAMES = {

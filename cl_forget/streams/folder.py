@@ -21,9 +21,9 @@ from cl_forget.streams._layout import (
     normal,
     walk,
 )
-from cl_forget.streams._own import carve, class_notes, label_space
 from cl_forget.streams.base import DEFAULT_TEMPLATES, Data, Experience, ImageData
 from cl_forget.streams.images import Picture, Range, Survey, check_range, printable, read_image, sampled
+from cl_forget.streams.own import carve, class_notes, label_space
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,9 +12,9 @@ from cl_forget.streams._choose import balanced
 from cl_forget.streams._image_rows import LABEL_COLUMNS, Rows, choose
 from cl_forget.streams._image_source import Source, first_of
 from cl_forget.streams._layout import natural
-from cl_forget.streams._own import carve, class_notes, label_space
 from cl_forget.streams.base import DEFAULT_TEMPLATES, Experience, ImageData
 from cl_forget.streams.images import Range
+from cl_forget.streams.own import carve, class_notes, label_space
 
 
 def images(

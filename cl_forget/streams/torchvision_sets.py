@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.registry import closest
 from cl_forget.streams._choose import balanced
-from cl_forget.streams._own import carve, class_notes, label_space
 from cl_forget.streams.base import DEFAULT_TEMPLATES, Experience, ImageData
 from cl_forget.streams.images import Picture, Survey, read_image, sampled
+from cl_forget.streams.own import carve, class_notes, label_space
 
 if TYPE_CHECKING:
     from PIL.Image import Image

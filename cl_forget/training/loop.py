@@ -153,7 +153,7 @@ class FineTune:
         training_mode(task.model, self.train.batch_norm)
         with bar(f"training {' + '.join(e.name for e in task.stage)}", task.steps, "steps") as advance:
             advance(done, "")
-            for number, batch in _batches(task, self.train, done):
+            for number, batch in batches(task, self.train, done):
                 started = time.perf_counter()
                 loss = self.step(number, batch)
                 stop = self.chain.should_stop(Update(task, self.parameters, self.optimizer, number))
@@ -368,7 +368,7 @@ def learning_rate(number: int, steps: int, train: Training) -> float:
     return 1.0 - progress if train.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def _batches(task: Task, train: Training, done: int) -> Iterator[tuple[int, tuple[Prepared, Tensor]]]:
+def batches(task: Task, train: Training, done: int) -> Iterator[tuple[int, tuple[Prepared, Tensor]]]:
     """(step number, (source, indices)) from step `done` on; a batch never mixes experiences."""
     number = 0
     for epoch in range(train.epochs):

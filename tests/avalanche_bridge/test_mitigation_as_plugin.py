@@ -18,7 +18,7 @@ from cl_forget.ground.records import Cost
 from cl_forget.mitigations.chain import Chain
 from cl_forget.training.context import Edit, Task
 from cl_forget.training.frozen import FrozenCache, FrozenModel, FrozenOutputs
-from cl_forget.training.loop import _batches, fine_tune, steps_of
+from cl_forget.training.loop import batches, fine_tune, steps_of
 from cl_forget.training.options import Training
 
 TRAIN = Training(epochs=2, batch_size=8, lr=3e-3, warmup=0.0, schedule="constant", clip=None)
@@ -78,7 +78,7 @@ def our_loop(module: nn.Module, stream: Sequence[Any], chain: Chain) -> list[lis
             frozen=FrozenOutputs(FrozenCache(None), {"pretrained": base, "previous": previous}),
             batch_size=TRAIN.batch_size,
         )  # fmt: skip
-        orders.append([indices for _, (_, indices) in _batches(task, TRAIN, 0)])
+        orders.append([indices for _, (_, indices) in batches(task, TRAIN, 0)])
         fine_tune(task, chain, TRAIN, Cost())
         past.append(source)
         tuned = weights()

@@ -93,7 +93,7 @@ def test_naive_in_our_order_is_our_plain_loop(
     """Bit for bit: the same AdamW, schedule, clipping and loss, once the batches are the same."""
     from avalanche.training import Naive
 
-    from cl_forget.training.loop import _batches
+    from cl_forget.training.loop import batches
 
     train = {"epochs": 3, "batch_size": 8, "lr": 1e-3, "weight_decay": 0.1, "label_smoothing": 0.1}
     plain = simulate(run("Naive", mitigations=[], train=train))
@@ -108,7 +108,7 @@ def test_naive_in_our_order_is_our_plain_loop(
     class OurOrder:
         def __init__(self, dataset: Any, task: Any, settings: Any) -> None:
             self.dataset, self.epochs, self.number = dataset, settings.epochs, 0
-            self.batches = [indices for _, (_, indices) in _batches(task, settings, 0)]
+            self.batches = [indices for _, (_, indices) in batches(task, settings, 0)]
 
         def __len__(self) -> int:
             return len(self.batches) // self.epochs

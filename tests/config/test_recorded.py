@@ -167,7 +167,7 @@ def test_registered_names_and_avalanches_own_benchmarks_are_followed(plain: dict
 
 
 def test_a_strategy_must_be_a_class() -> None:
-    from cl_forget.avalanche.strategy import _strategy_class
+    from cl_forget.avalanche.strategy import strategy_class
 
     with pytest.raises(UserError, match="is no class"):
-        _strategy_class("supervised")
+        strategy_class("supervised")

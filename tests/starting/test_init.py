@@ -72,7 +72,7 @@ def test_paths_may_be_text(workspace: Path, tiny_run: Callable[..., Run]) -> Non
     fields = tiny_run(stream={"squares": {"tasks": 1}}).model_dump(mode="json")
     Path("x.yaml").write_text(
         f"model: tiny-clip\nstream: {fields['stream']}\nsuites: [colours]\nmethods: {{a: []}}\n"
-        "train: {epochs: 1, batch_size: 8}\n"
+        "train: {epochs: 1, batch_size: 8}\nevaluate: {keep_stages: true}\n"
     )
     (result,) = run_experiment(load_experiment("x.yaml"), "runs/x")
     assert Result.load("runs/x/a-seed0") == result

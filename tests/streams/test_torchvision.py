@@ -193,7 +193,7 @@ def test_a_data_set_that_is_not_classification(tmp_path: Path) -> None:
 
 
 def test_a_sources_own_names_may_be_alike() -> None:
-    from cl_forget.streams._own import label_space
+    from cl_forget.streams.own import label_space
 
     found = ["crane", "great_tit", "crane"]
     assert label_space("x", "x", found, None, ["{}"]).classes == ("crane", "great tit", "crane")

@@ -287,14 +287,14 @@ def test_a_crash_shows_its_traceback_without_secrets(
 def test_log_lines_and_the_page_of_an_older_result_are_without_secrets(
     keys: None,
 ) -> None:
-    from cl_forget.ground.environment import _Discreet
+    from cl_forget.ground.environment import Discreet
 
     record = logging.LogRecord("x", logging.WARNING, "", 0, "using %s", (HUB,), None)
-    assert _Discreet("%(message)s").format(record) == f"using {MARK}"
-    from cl_forget.reporting.html.render import _runs
+    assert Discreet("%(message)s").format(record) == f"using {MARK}"
+    from cl_forget.reporting.html.render import recorded_runs
     from cl_forget.reporting.specification import RunRecord
 
     recorded = {"stream": [{"hub": {"token": FIELD, "path": f"https://u:{TAG}@host"}}]}
     environment = {"command": f"cl-forget run --token {ARGUMENT}"}
-    shown = str(_runs([RunRecord("r", "m", 0, recorded, environment, reason=f"401: {HUB}")]))
+    shown = str(recorded_runs([RunRecord("r", "m", 0, recorded, environment, reason=f"401: {HUB}")]))
     assert MARK in shown and not [secret for secret in SECRETS if secret in shown]

@@ -135,7 +135,7 @@ def _payload(specification: Specification) -> str:
             unit: {"scale": scale(unit), "suffix": suffix, "limits": LIMITS.get(unit, (None, None))}
             for unit, suffix in SUFFIX.items()
         },
-        **_runs(specification.runs),
+        **recorded_runs(specification.runs),
     }
     return json.dumps(content, ensure_ascii=False, allow_nan=False, default=str)
 
@@ -192,7 +192,7 @@ def _short(value: Any) -> Any:
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
-def _runs(records: Sequence[RunRecord]) -> dict[str, Any]:
+def recorded_runs(records: Sequence[RunRecord]) -> dict[str, Any]:
     """Every run with what is its own; what all have in common, and each environment, stands once."""
     # A run of an earlier version, or of somebody else, may hold what this one would not have written.
     records = [
