@@ -137,6 +137,9 @@ class Shared(Section):
     """What an experiment and each of its runs have in common.
 
     Attributes:
+        imports: modules ("my_package.methods") and Python files ("my_method.py", looked for beside the file that
+            names it) to import before names are looked up: they register methods, models and streams of your own.
+            Reading a file imports them; making a `Run` in Python does not.
         model: "emoji-clip", "open_clip:<architecture>/<tag>", "hf:<name or folder>", ...
         stream: a stream's name, `{name: {option: value}}`, or a list of these.
         train: how each task is fine-tuned.
@@ -165,8 +168,6 @@ class Run(Shared):
         method: the arm's name in tables and legends; its mitigations' names unless given.
         model: "emoji-clip", "open_clip:<architecture>/<tag>", "hf:<name or folder>", ...
         stream: a stream's name, `{name: {option: value}}`, or a list of these.
-        imports: modules and files that were imported for the methods, models and streams they register; reading
-            an experiment file imports them, making a `Run` in Python does not.
         mitigations: the methods composed in this arm; none is plain full fine-tuning.
         train: how each task is fine-tuned.
         text: how a language model reads texts.
