@@ -14,15 +14,16 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from cl_forget.comparison.arms import control_of
+from cl_forget.comparison.observations import Values, trial_values
 from cl_forget.comparison.selection import Choice, Spent, default_protocol, select, spent, within_budget
 from cl_forget.comparison.settings import Setting, setting_key, setting_label, settings_of, written_setting
-from cl_forget.comparison.statistics import Estimate, estimate, paired_difference
+from cl_forget.comparison.statistics import Estimate, differences, estimate, estimates
 from cl_forget.comparison.trials import Trial
 from cl_forget.config.protocol import Protocol
 from cl_forget.evaluation import metrics
 
-REPORTED = ("speciality", "generality", "retention", "bwt", "kl_to_base", "delta_lp")
-"""The test metrics of the final table."""
+COMPARED = ("speciality", "generality", "retention", "bwt", "kl_to_base", "delta_lp")
+"""The test metrics that are known of every method, if only as missing, and compared with plain fine-tuning."""
 
 
 class Position(BaseModel):
@@ -55,7 +56,8 @@ class MethodSummary(BaseModel):
         knob: "<mitigation>.<field>" that the curve follows, if it has one.
         choice: the setting selected on validation data; None if no setting was finished on every seed.
         spent: what its tuning trials cost.
-        values: test metric -> estimate at the selected setting.
+        runs: seed -> id of the trial whose test numbers count.
+        values: quantity -> estimate at the selected setting: test metrics and cost, as `trial_values` names them.
         against_plain: test metric -> difference from plain fine-tuning, paired by seed.
         on_front: whether the selected setting is on the Pareto front of the methods' selected settings.
         hypervolume: area its settings dominate, as a share of the ideal (`SweepSummary.reference`).
@@ -69,6 +71,7 @@ class MethodSummary(BaseModel):
     knob: str | None = None
     choice: Choice | None = None
     spent: Spent
+    runs: dict[int, str] = Field(default_factory=dict)
     values: dict[str, Estimate] = Field(default_factory=dict)
     against_plain: dict[str, Estimate] = Field(default_factory=dict)
     on_front: bool = False
@@ -96,6 +99,7 @@ class SweepSummary(BaseModel):
         sweep: its name.
         protocol: rule, levels, budget.
         statements: the protocol as sentences, with the numbers that were used.
+        tasks, suites: the names that were measured, in order.
         seeds: the seeds of the reported numbers.
         control: the arm of plain fine-tuning; None without one, and then nothing is paired with it.
         retention_level, target_level: where the curves are compared.
@@ -112,6 +116,8 @@ class SweepSummary(BaseModel):
     sweep: str
     protocol: Protocol
     statements: list[str]
+    tasks: list[str] = Field(default_factory=list)
+    suites: list[str] = Field(default_factory=list)
     seeds: list[int]
     control: str | None
     retention_level: float
@@ -146,6 +152,7 @@ def sweep_summary(trials: Sequence[Trial], protocol: Protocol | None = None) -> 
     corners = _corners([trial for found in tuned.values() for s in found for trial in s.trials.values()])
     target = _target_level(protocol, tuned.get(control or "", []), corners)
     curves = {method: _with_absent_end(found, tuned.get(control or "")) for method, found in tuned.items()}
+    values = _reported_values(reported, control)
     methods = [
         MethodSummary(
             method=method,
@@ -153,8 +160,9 @@ def sweep_summary(trials: Sequence[Trial], protocol: Protocol | None = None) -> 
             knob=found[0].knob,
             choice=chosen.get(method),
             spent=spent(found),
-            values={name: estimate(_values(reported.get(method, {}), name)) for name in REPORTED},
-            against_plain=_differences(reported, method, control),
+            runs={seed: trial.id for seed, trial in sorted(reported.get(method, {}).items())},
+            values={name: Estimate() for name in COMPARED} | estimates(values.get(method, {})),
+            against_plain=_differences(values, method, control),
             hypervolume=_over_seeds(curves[method], hypervolume_share),
             target_at_retention=_crossing(
                 curves[method], protocol.retention, metrics.target_at_equal_retention
@@ -170,6 +178,10 @@ def sweep_summary(trials: Sequence[Trial], protocol: Protocol | None = None) -> 
     return SweepSummary(
         sweep=trials[0].sweep,
         protocol=protocol,
+        tasks=_named(reported, "speciality_by_task"),
+        suites=list(
+            dict.fromkeys(_named(reported, "generality_by_suite") + _named(reported, "perplexity_by_suite"))
+        ),
         statements=_statements(protocol, trials, tuned, seeds, target, control),
         seeds=seeds,
         control=control,
@@ -202,13 +214,30 @@ def _values(by_seed: Mapping[int, Trial], metric: str) -> dict[int, float | None
     return {seed: trial.test.get(metric) for seed, trial in by_seed.items()}
 
 
+def _reported_values(
+    reported: Mapping[str, dict[int, Trial]], control: str | None
+) -> dict[str, dict[int, Values]]:
+    """Method -> seed -> the scalars of its trial, with its time relative to plain fine-tuning's."""
+    plain = reported.get(control or "", {})
+    seconds = {seed: trial.cost.train_seconds for seed, trial in plain.items() if trial.cost is not None}
+    return {
+        method: {seed: trial_values(trial, seconds.get(seed)) for seed, trial in by_seed.items()}
+        for method, by_seed in reported.items()
+    }
+
+
 def _differences(
-    reported: Mapping[str, dict[int, Trial]], method: str, control: str | None
+    values: Mapping[str, dict[int, Values]], method: str, control: str | None
 ) -> dict[str, Estimate]:
-    if control is None or method == control or method not in reported or control not in reported:
+    if control is None or method == control or method not in values or control not in values:
         return {}
-    mine, plain = reported[method], reported[control]
-    return {name: paired_difference(_values(mine, name), _values(plain, name)) for name in REPORTED}
+    return differences(values[method], values[control], COMPARED)
+
+
+def _named(reported: Mapping[str, dict[int, Trial]], metric: str) -> list[str]:
+    """The names that a metric was measured by, in order."""
+    found = (trial.test.get(metric) or {} for by_seed in reported.values() for trial in by_seed.values())
+    return list(dict.fromkeys(name for of_trial in found for name in of_trial))
 
 
 # Curves

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Frame = dict[str, list[Any]]
@@ -46,9 +46,11 @@ class Cell:
         mean: None if no seed has the value.
         low, high: its 95 % interval; None below two seeds.
         best: whether no other method shows a better value, to the digits shown.
+        count: how many seeds have the value; None where nobody has counted.
     """
 
     mean: float | None
     low: float | None = None
     high: float | None = None
     best: bool = False
+    count: int | None = field(default=None, compare=False)

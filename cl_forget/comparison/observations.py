@@ -9,6 +9,7 @@ from typing import Any
 from cl_forget.comparison.measures import PRETRAINED, Cell, Frame, Measure
 from cl_forget.comparison.records import CurvePoint, Result
 from cl_forget.comparison.statistics import mean_interval
+from cl_forget.comparison.trials import Trial
 from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.evaluation.metrics import summary
 from cl_forget.ground.errors import UserError
@@ -113,6 +114,7 @@ def headline_measures(tasks: Sequence[str], suites: Sequence[str]) -> tuple[Meas
         metric("ood_accuracy", "Shifted", "percent", "higher", special),
         metric("generality", "Generality", "percent", "higher", general),
         *each_suite,
+        metric("retention", "Retention", "percent", "higher", general),
         metric("generality_drop", "Generality drop", "points", "lower", general),
         metric("generality_restored", "Generality, statistics put back", "percent", None, general),
         metric("statistics_share", "Lost with statistics", "percent", None, general),
@@ -168,6 +170,17 @@ def metric_values(metrics: Mapping[str, Any]) -> Values:
     ):
         values |= {f"{prefix}:{key}": value for key, value in (metrics.get(name) or {}).items()}
     return values
+
+
+def trial_values(trial: Trial, control_seconds: float | None = None) -> Values:
+    """The same for a trial of a sweep, on test data, and how long it took itself; empty but for that before its end.
+
+    Args:
+        trial: its record.
+        control_seconds: training time of plain fine-tuning with the same seed.
+    """
+    cost = {} if trial.cost is None else _cost_values(trial.cost, control_seconds)
+    return metric_values(trial.test) | cost | {"seconds": trial.seconds}
 
 
 def _cost_values(cost: Cost, control_seconds: float | None) -> Values:

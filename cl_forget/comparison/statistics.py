@@ -29,9 +29,9 @@ class Estimate(BaseModel):
 
 
 def mean_interval(values: Iterable[float | None], level: float = 0.95) -> Estimate:
-    """Mean over seeds with Student's t interval: mean ± t(n - 1) · s / √n; missing values are left out."""
+    """Mean over seeds with Student's t interval: mean ± t(n - 1) · s / √n; what is missing is left out."""
     known = np.array([value for value in values if value is not None], dtype=np.float64)
-    known = known[~np.isnan(known)]
+    known = known[np.isfinite(known)]
     count = len(known)
     if count == 0:
         return Estimate()
@@ -48,6 +48,34 @@ def estimate(by_seed: BySeed) -> Estimate:
     """`mean_interval` over all the seeds; missing, with the count of what is known, unless every seed has a value."""
     known = sum(value is not None for value in by_seed.values())
     return mean_interval(by_seed.values()) if known == len(by_seed) else Estimate(count=known)
+
+
+def estimates(by_seed: Mapping[int, Mapping[str, float | None]]) -> dict[str, Estimate]:
+    """`mean_interval` of every quantity over the seeds that have it; `Estimate.count` says how many.
+
+    Args:
+        by_seed: seed -> quantity -> value.
+    """
+    names = dict.fromkeys(name for values in by_seed.values() for name in values)
+    return {name: mean_interval(values.get(name) for values in by_seed.values()) for name in names}
+
+
+def differences(
+    first: Mapping[int, Mapping[str, float | None]],
+    second: Mapping[int, Mapping[str, float | None]],
+    names: Iterable[str],
+) -> dict[str, Estimate]:
+    """`paired_difference` of each named quantity.
+
+    Args:
+        first, second: seed -> quantity -> value.
+        names: of the quantities.
+    """
+
+    def of(name: str, by_seed: Mapping[int, Mapping[str, float | None]]) -> BySeed:
+        return {seed: values.get(name) for seed, values in by_seed.items()}
+
+    return {name: paired_difference(of(name, first), of(name, second)) for name in names}
 
 
 def paired_difference(first: BySeed, second: BySeed, level: float = 0.95) -> Estimate:

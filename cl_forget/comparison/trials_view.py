@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_forget.comparison.measures import Measure
-from cl_forget.comparison.observations import COST_MEASURES, Values, headline_measures, metric_values
+from cl_forget.comparison.observations import COST_MEASURES, headline_measures, trial_values
 from cl_forget.comparison.records import Result
 from cl_forget.comparison.settings import setting_key, settings_of
-from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import inside
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 SECONDS = Measure(
     "seconds", "Trial time", "seconds", "wall-clock seconds of the trial, sharing included", "lower"
 )
-RETENTION = Measure("retention", "Retention", "percent", DEFINITIONS["retention"], "higher", "Generality")
 
 
 class SweepView:
@@ -37,7 +35,7 @@ class SweepView:
 
     def __init__(self, trials: Sequence[Trial], summary: SweepSummary) -> None:
         self.trials, self.summary = trials, summary
-        self.values = {trial.id: _values(trial) for trial in trials}
+        self.values = {trial.id: trial_values(trial) for trial in trials}
 
     @property
     def names(self) -> list[str]:
@@ -108,9 +106,7 @@ class SweepView:
             list(dict.fromkeys(n.removeprefix(p) for n in names if n.startswith(p)))
             for p in ("task:", "suite:")
         )
-        headlines = [*headline_measures(tasks, suites), *COST_MEASURES[2:], SECONDS]
-        generality = next(k for k, measure in enumerate(headlines) if measure.name == "generality")
-        headlines.insert(generality + 1, RETENTION)
+        headlines = (*headline_measures(tasks, suites), *COST_MEASURES[2:], SECONDS)
         return tuple(measure for measure in headlines if measure.name in known)
 
     def chosen_results(self, folders: Mapping[str, Path]) -> list[Result]:
@@ -168,10 +164,3 @@ _IDENTITY = {
         "generality_pretrained"
     ),
 }
-
-
-def _values(trial: Trial) -> Values:
-    values = metric_values(trial.test)
-    if trial.cost is not None:
-        values |= {m.name: getattr(trial.cost, m.name) for m in COST_MEASURES if m.name != "relative_cost"}
-    return values | {"seconds": trial.seconds}

@@ -11,6 +11,7 @@ from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.observations import check_comparable, run_name
 from cl_forget.comparison.records import Result
 from cl_forget.reporting import run_figures as _figures
+from cl_forget.reporting.final import run_table
 from cl_forget.reporting.numbers import listed, number
 from cl_forget.reporting.specification import (
     Figure,
@@ -48,7 +49,7 @@ def specify(
     }
     check_comparable(named)
     comparison = compare(named)
-    table = _figures.headline(comparison)
+    table = run_table(comparison)
     figures: dict[str, list[Figure | Table | None]] = {
         "Trade-off": [_figures.tradeoff(comparison)],
         "Results": [table, _figures.reliability(comparison)],

@@ -7,63 +7,20 @@ from dataclasses import replace
 from typing import Any
 
 from cl_forget.comparison.comparison import Comparison
-from cl_forget.comparison.measures import PRETRAINED, Cell, Frame, Measure
+from cl_forget.comparison.measures import PRETRAINED, Frame, Measure
 from cl_forget.comparison.observations import (
     COST_MEASURES,
     collect,
     curve_values,
     fold,
     headline_measures,
-    lookup,
     run_name,
 )
 from cl_forget.evaluation import metrics
 from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.evaluation.depths import depth_name
-from cl_forget.reporting._notes import table_notes
-from cl_forget.reporting.numbers import formula_text, listed, number
-from cl_forget.reporting.specification import Figure, Table
-
-
-def headline(comparison: Comparison) -> Table:
-    """Every scalar per method: mean over seeds with its interval, the best of each column marked."""
-    measures = headline_measures(comparison.tasks, comparison.suites)
-    cells = lookup(fold(comparison.observations(measures, pretrained=True)), "method", "measure")
-    rows = {
-        method: {m.name: cells.get((method, m.name), Cell(None)) for m in measures}
-        for method in (PRETRAINED, *comparison.names)
-    }
-    for measure in measures:
-        mark_best(measure, {name: row for name, row in rows.items() if name != PRETRAINED})
-    control = (
-        f"The control, plain fine-tuning, is '{comparison.control}'."
-        if comparison.control
-        else "No plain fine-tuning is among these runs, so there is no control and no relative time."
-    )
-    bold = " Bold is the best of a column." if len(comparison.names) > 1 else ""
-    interval = " ± is the 95 % interval of the mean over seeds." if comparison.several_seeds else ""
-    return Table(
-        name="results",
-        title="Every method in numbers",
-        how_to_read="Accuracies in %, on test data, after the last task; the first line is the model "
-        f"before any fine-tuning. {control}{bold}{interval}",
-        measures=tuple(m for m in measures if any(row[m.name].mean is not None for row in rows.values())),
-        rows=rows,
-        notes=table_notes(comparison.results, rows),
-    )
-
-
-def mark_best(measure: Measure, rows: dict[str, dict[str, Cell]]) -> None:
-    """Mark the best mean of one column, to the digits shown; nothing where all are alike."""
-    sign = 1 if measure.better == "higher" else -1
-    known = [cell.mean for row in rows.values() if (cell := row[measure.name]).mean is not None]
-    # With one method, or with all alike, nothing is best.
-    if measure.better is None or len({number(mean, measure.unit) for mean in known}) < 2:
-        return
-    best = number(max(known, key=lambda mean: sign * mean), measure.unit)
-    for row in rows.values():
-        cell = row[measure.name]
-        row[measure.name] = replace(cell, best=number(cell.mean, measure.unit) == best)
+from cl_forget.reporting.numbers import formula_text, listed
+from cl_forget.reporting.specification import Figure
 
 
 def tradeoff(comparison: Comparison) -> Figure | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cl_forget.comparison.measures import Cell, Frame, Measure
+from cl_forget.comparison.table import Source
 from cl_forget.streams.understood import Understood
 
 
@@ -101,6 +102,7 @@ class Table:
         name, title, how_to_read, measures: as of a `Figure`; a column per measure.
         rows: method -> measure -> `Cell`, in the order shown.
         notes: sentences that stand below.
+        sources: method -> what its line is computed from; empty where that is said elsewhere.
     """
 
     name: str
@@ -109,6 +111,20 @@ class Table:
     measures: tuple[Measure, ...]
     rows: dict[str, dict[str, Cell]]
     notes: tuple[str, ...] = ()
+    sources: Mapping[str, Source] = field(default_factory=dict)
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether its lines are methods at settings that were chosen."""
+        return any(source.setting is not None for source in self.sources.values())
+
+    def setting(self, method: str) -> str:
+        """The chosen setting of a line; "" without one."""
+        return (self.sources[method].setting or "") if method in self.sources else ""
+
+    def behind(self, method: str) -> str:
+        """The runs, or the ids of the trials, that a line is computed from; "" where they are not known."""
+        return "; ".join(self.sources[method].runs.values()) if method in self.sources else ""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.records import Result
 from cl_forget.comparison.trials_view import SweepView, check_trials, trial_folder
 from cl_forget.reporting import sweep_figures as _sweep_figures
+from cl_forget.reporting.final import sweep_table
 from cl_forget.reporting.numbers import listed, number
 from cl_forget.reporting.specification import (
     Figure,
@@ -52,7 +53,7 @@ def specify_sweep(
     results = view.chosen_results(folders or {})
     sections: dict[str, list[Figure | Table | None]] = {
         "Trade-off": [_sweep_figures.tradeoff(view)],
-        "Results": [_sweep_figures.table(view)],
+        "Results": [sweep_table(view.summary)],
         "Knobs": [_sweep_figures.knobs(view), _sweep_figures.parallel(view)],
         **_sweep_figures.along(results),
         "Cost": [_sweep_figures.cost(view)],

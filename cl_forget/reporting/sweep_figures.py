@@ -7,17 +7,16 @@ from math import log10
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.comparison.comparison import compare
-from cl_forget.comparison.measures import PRETRAINED, Cell, Frame, Measure
+from cl_forget.comparison.measures import PRETRAINED, Frame, Measure
 from cl_forget.comparison.observations import check_comparable, collect, fold
 from cl_forget.comparison.records import Result
 from cl_forget.comparison.settings import mitigation_numbers, setting_label
+from cl_forget.comparison.table import SEARCH
 from cl_forget.comparison.trials_view import SECONDS, SweepView
-from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.reporting import run_figures as _figures
 from cl_forget.reporting.specification import Figure, Table
 
 if TYPE_CHECKING:
-    from cl_forget.comparison.analysis import SweepSummary
     from cl_forget.comparison.trials import Trial
 
 SEARCH_COST = (
@@ -28,14 +27,7 @@ SEARCH_COST = (
         "wall-clock seconds of the method's trials, sharing included",
         "lower",
     ),
-    Measure("fine_tunes", "Fine-tunes", "count", "trainings the trials needed between them", "lower"),
-    Measure(
-        "passes",
-        "Passes",
-        "count",
-        "forward, backward and frozen passes of those trainings, in samples",
-        "lower",
-    ),
+    *SEARCH,
     Measure("trials", "Trials", "count", "settings times seeds"),
 )
 POSITION = "position"
@@ -249,74 +241,6 @@ def cost(view: SweepView) -> Figure | None:
         data=data,
         folded=fold(data),
     )
-
-
-# Tables
-
-
-def table(view: SweepView) -> Table:
-    """Per method the chosen setting, its paired differences, and what its whole curve is worth."""
-    summary = view.summary
-    columns = _columns(summary)
-    rows = {m.method: {measure.name: _cell(read(m)) for measure, read in columns} for m in summary.methods}
-    corners = dict(zip(("speciality", "generality"), summary.pretrained or (), strict=False))
-    if corners.get("generality"):
-        corners["retention"] = 1.0
-    rows = {PRETRAINED: {measure.name: Cell(corners.get(measure.name)) for measure, _ in columns}} | rows
-    measures = [measure for measure, _ in columns]
-    for measure in measures:
-        _figures.mark_best(measure, {name: row for name, row in rows.items() if name != PRETRAINED})
-    chosen = ", ".join(
-        f"{m.method}: {m.choice.label}" for m in summary.methods if m.choice and m.choice.label
-    )
-    return Table(
-        name="results",
-        title="Every method at the setting chosen on validation data",
-        how_to_read="Test data, mean over seeds ± its 95 % interval. Bold is the best of a column. Differences are "
-        "paired by seed: above 0 by more than the interval is a gain that chance does not explain.",
-        measures=tuple(m for m in measures if any(row[m.name].mean is not None for row in rows.values())),
-        rows=rows,
-        notes=(*summary.statements, *([f"Chosen: {chosen}."] if chosen else [])),
-    )
-
-
-def _columns(summary: SweepSummary) -> list[tuple[Measure, Any]]:
-    def value(name: str, title: str, unit: Any, better: Any) -> tuple[Measure, Any]:
-        return Measure(
-            name, title, unit, DEFINITIONS[name], better, "Chosen setting"
-        ), lambda m: m.values.get(name)
-
-    def against(name: str, title: str, unit: Any, better: Any) -> tuple[Measure, Any]:
-        definition = f"{DEFINITIONS['paired_difference']}; from plain fine-tuning, of: {DEFINITIONS[name]}"
-        group = "Against plain fine-tuning"
-        return Measure(
-            f"against:{name}", title, unit, definition, better, group
-        ), lambda m: m.against_plain.get(name)
-
-    level = f"{summary.retention_level:.0%}"
-    target = "–" if summary.target_level is None else f"{summary.target_level:.0%}"
-
-    def whole(name: str, title: str, definition: str) -> tuple[Measure, Any]:
-        measure = Measure(name, title, "percent", DEFINITIONS[definition], "higher", "Whole curve")
-        return measure, lambda method: getattr(method, name)
-
-    return [
-        value("speciality", "Speciality", "percent", "higher"),
-        value("generality", "Generality", "percent", "higher"),
-        value("retention", "Retention", "percent", "higher"),
-        value("bwt", "BWT", "change", "higher"),
-        value("delta_lp", "Δ_LP", "change", "higher"),
-        value("kl_to_base", "KL to base", "nats", "lower"),
-        against("speciality", "Δ speciality", "change", "higher"),
-        against("generality", "Δ generality", "change", "higher"),
-        whole("hypervolume", "Hypervolume", "hypervolume"),
-        whole("target_at_retention", f"Speciality at {level} retention", "target_at_equal_retention"),
-        whole("retention_at_target", f"Retention at {target} speciality", "retention_at_equal_target"),
-    ]
-
-
-def _cell(estimate: Any) -> Cell:
-    return Cell(None) if estimate is None else Cell(estimate.mean, estimate.low, estimate.high)
 
 
 def listing(view: SweepView) -> Figure:

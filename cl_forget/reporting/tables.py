@@ -3,20 +3,72 @@
 from __future__ import annotations
 
 from itertools import groupby
+from typing import Any
 
+from cl_forget.comparison.table import Source
 from cl_forget.ground.spreadsheet import csv_text
-from cl_forget.reporting.numbers import SUFFIX, with_interval
+from cl_forget.reporting.numbers import MISSING, SUFFIX, with_interval
 from cl_forget.reporting.specification import Table
 
 
-def table_csv(table: Table) -> str:
-    """The table as CSV: per measure its mean and the ends of its interval; empty where a value is missing."""
-    names = [measure.name for measure in table.measures]
-    lines = [
-        [method, *(value for name in names for value in (row[name].mean, row[name].low, row[name].high))]
+def table_records(table: Table) -> list[dict[str, Any]]:
+    """One flat record per line with the same keys in all; numbers as stored, missing is None.
+
+    `method`; `role`, `setting`, `seeds` and `runs` (names, or ids of trials) where they are known; per measure its
+    mean `<name>`, the ends of its interval `<name>_low` and `<name>_high`, and `<name>_count`, how many seeds
+    have it; then what else is known of the line.
+    """
+    facts = dict.fromkeys(name for source in table.sources.values() for name in source.facts)
+    return [
+        {
+            "method": method,
+            **_said(table, method),
+            **{
+                f"{measure.name}{end}": value
+                for measure in table.measures
+                for cell in (row[measure.name],)
+                for end, value in zip(
+                    ("", "_low", "_high", "_count"), (cell.mean, cell.low, cell.high, cell.count), strict=True
+                )
+            },
+            **{name: table.sources[method].facts.get(name) for name in facts},
+        }
         for method, row in table.rows.items()
     ]
-    return csv_text(["method", *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))], lines)
+
+
+def _said(table: Table, method: str) -> dict[str, Any]:
+    if method not in table.sources:
+        return {}
+    source = table.sources[method]
+    setting = {"setting": source.setting} if table.has_settings else {}
+    runs = {"seeds": list(source.runs), "runs": list(source.runs.values())}
+    return {"role": source.role, **setting, "on_front": source.on_front, **runs}
+
+
+def table_csv(table: Table) -> str:
+    """`table_records` as CSV; empty where a value is missing, several in one cell with a semicolon between."""
+    records = table_records(table)
+
+    def cell(value: Any) -> Any:
+        return "; ".join(map(str, value)) if isinstance(value, list) else value
+
+    return csv_text(list(records[0]), ([cell(value) for value in record.values()] for record in records))
+
+
+def arm_label(table: Table, method: str) -> str:
+    """A line's name where there is no other place to say that it is the control (named so) or on the front (*)."""
+    source = table.sources.get(method, Source())
+    control = " (control)" if source.role == "control" else ""
+    return f"{method}{control}{' *' if source.on_front else ''}"
+
+
+def front_note(table: Table) -> str | None:
+    """What the asterisk of `arm_label` means; None where nothing bears one."""
+    if not any(source.on_front for source in table.sources.values()):
+        return None
+    among = "the selected settings" if table.has_settings else "the methods"
+    return f"An asterisk marks the Pareto front of (speciality, generality) among {among}."
 
 
 _LATEX = {
@@ -35,18 +87,26 @@ def table_latex(table: Table) -> str:
     groups = [
         (group, len(list(of))) for group, of in groupby(table.measures, key=lambda measure: measure.group)
     ]
-    heads, rules, column = [""], [], 2
+    text = ["method", *(["setting"] if table.has_settings else [])]
+    heads, rules, column = [""] * len(text), [], len(text) + 1
     for group, width in groups:
         heads.append(rf"\multicolumn{{{width}}}{{c}}{{{latex(group)}}}")
         if group:
             rules.append(rf"\cmidrule(lr){{{column}-{column + width - 1}}}")
         column += width
-    titles = ["method", *(latex(measure.title) for measure in table.measures)]
-    units = ["", *(latex(SUFFIX[measure.unit]) for measure in table.measures)]
+    titles = [*text, *(latex(measure.title) for measure in table.measures)]
+    units = [*("" for _ in text), *(latex(SUFFIX[measure.unit]) for measure in table.measures)]
     body = []
     for method, row in table.rows.items():
         shown = [(latex(with_interval(row[m.name], m.unit)), row[m.name].best) for m in table.measures]
-        body.append([latex(method), *(rf"\textbf{{{text}}}" if best else text for text, best in shown)])
+        setting = [latex(table.setting(method))] if table.has_settings else []
+        body.append(
+            [
+                latex(method),
+                *setting,
+                *(rf"\textbf{{{number}}}" if best else number for number, best in shown),
+            ]
+        )
     lines = [" & ".join(line) + r" \\" for line in (heads, titles, units, *body)]
     return "\n".join(
         [
@@ -54,7 +114,7 @@ def table_latex(table: Table) -> str:
             r"\begin{table*}",
             rf"\caption{{{latex(table.how_to_read)}}}",
             r"\resizebox{\textwidth}{!}{%",
-            rf"\begin{{tabular}}{{l{'r' * len(table.measures)}}}",
+            rf"\begin{{tabular}}{{{'l' * len(text)}{'r' * len(table.measures)}}}",
             r"\toprule",
             lines[0],
             " ".join(rules),
@@ -74,13 +134,21 @@ def latex(text: str) -> str:
     return "".join(_LATEX.get(letter, letter) for letter in text)
 
 
-def table_markdown(table: Table) -> str:
-    """The table for a README, as it is shown everywhere else."""
-    headings = ["method", *(f"{m.title} {SUFFIX[m.unit]}".strip() for m in table.measures)]
-    lines = [headings, ["---", *("--:" for _ in table.measures)]]
+def table_markdown(table: Table, labelled: bool = False) -> str:
+    """The table for a README, as it is shown everywhere else.
+
+    Args:
+        table: what to write.
+        labelled: whether names say which line is the control, and which stand on the Pareto front.
+    """
+    text = ["method", *(["setting"] if table.has_settings else [])]
+    headings = [*text, *(f"{m.title} {SUFFIX[m.unit]}".strip() for m in table.measures)]
+    lines = [headings, [*("---" for _ in text), *("--:" for _ in table.measures)]]
     for method, row in table.rows.items():
+        name = arm_label(table, method) if labelled else method
         shown = [(with_interval(row[m.name], m.unit), row[m.name].best) for m in table.measures]
-        lines.append([method, *(f"**{text}**" if best else text for text, best in shown)])
+        setting = [table.setting(method) or MISSING] if table.has_settings else []
+        lines.append([name, *setting, *(f"**{number}**" if best else number for number, best in shown)])
     body = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
     notes = "".join(f"\n* {note}" for note in table.notes)
     return f"{body}\n\n{table.how_to_read}\n{notes and notes + chr(10)}"

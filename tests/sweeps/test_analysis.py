@@ -12,12 +12,15 @@ import pytest
 from records import trial
 
 from cl_forget.comparison.analysis import SweepSummary, sweep_summary
+from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.selection import select, spent, spread, within_budget
 from cl_forget.comparison.settings import settings_of
 from cl_forget.comparison.trials import Trial
 from cl_forget.config.protocol import Protocol
 from cl_forget.ground.errors import UserError
-from cl_forget.sweeps.tables import final_records, final_table, markdown, write_summary
+from cl_forget.reporting.final import sweep_table
+from cl_forget.reporting.tables import table_records
+from cl_forget.sweeps.tables import final_table, markdown, write_summary
 
 T2 = 12.706204736  # Student's t at 97.5 % with one degree of freedom
 
@@ -241,13 +244,17 @@ def test_every_medium_says_the_same(tmp_path: Path) -> None:
     files = {path.name: path for path in write_summary(made, tmp_path)}
     again = SweepSummary.model_validate_json(files["summary.json"].read_text())
     assert again == made
-    records = final_records(made)
+    records = table_records(sweep_table(made))
     assert json.loads(json.dumps(records)) == records
     with files["final.csv"].open() as file:
         read = list(csv.DictReader(file))
-    assert [line["method"] for line in read] == [m.method for m in made.methods]
-    assert float(read[1]["speciality.mean"]) == records[1]["speciality.mean"]
-    assert read[0]["target_at_retention.mean"] == "", "missing stays missing"
+    assert [line["method"] for line in read] == [PRETRAINED, *(m.method for m in made.methods)]
+    assert float(read[1]["speciality"]) == records[1]["speciality"]
+    assert read[1]["target_at_retention"] == "", "missing stays missing"
+    assert (read[1]["seeds"], read[1]["runs"]) == (
+        "0; 1",
+        "full fine-tuning-None-0-tune; full fine-tuning-None-1-tune",
+    )
     assert pyarrow.parquet.read_table(files["final.parquet"]).to_pylist() == records
     assert "| full fine-tuning (control) * |" in files["final.md"].read_text()
     assert "80.0 ± 25.4" in files["final.md"].read_text()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cl_forget.comparison.measures import Measure
+from cl_forget.comparison.measures import PRETRAINED, Measure
 from cl_forget.reporting.numbers import SUFFIX, with_interval
-from cl_forget.reporting.specification import Method, Specification, Table
+from cl_forget.reporting.specification import Specification, Table
+from cl_forget.reporting.tables import arm_label, front_note
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -21,6 +22,12 @@ _FIRST = (
     "generality_drop",
     "bwt",
     "relative_cost",
+    "against:speciality",
+    "against:generality",
+    "hypervolume",
+    "target_at_retention",
+    "retention_at_target",
+    "passes",
     "delta_lp",
     "ood_accuracy",
     "fwt",
@@ -45,40 +52,45 @@ def terminal_table(results: Sequence[Result], width: int | None = None) -> RichT
 
 def render_table(specification: Specification, width: int | None = None) -> RichTable:
     """`terminal_table` of a specification that is already built."""
+    table = specification.item("results")
+    assert isinstance(table, Table)
+    return draw_table(table, specification.subtitle, width)
+
+
+def draw_table(table: Table, title: str, width: int | None = None) -> RichTable:
+    """A table of methods on the terminal; arguments as of `terminal_table`."""
     from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    table = specification.item("results")
-    assert isinstance(table, Table)
     columns = _fitting(table, width or Console().width)
     rich = RichTable(
-        title=Text(specification.subtitle),
+        title=Text(title),
         caption=Text(_caption(table, columns)),
         box=box.SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",
         padding=(0, 1),
     )
-    rich.add_column("method", no_wrap=True)
+    rich.add_column("method", no_wrap=not table.has_settings)
+    if table.has_settings:
+        rich.add_column("setting", no_wrap=True)
     for measure in columns:
         rich.add_column(Text(_heading(measure), justify="right"), justify="right", no_wrap=True)
-    for method in specification.methods:
-        cells = [table.rows[method.name][measure.name] for measure in columns]
+    for method, row in table.rows.items():
+        cells = [row[measure.name] for measure in columns]
+        reference = method == PRETRAINED
         rich.add_row(
-            Text(_label(method), style="dim" if method.role == "reference" else ""),
+            Text(arm_label(table, method), style="dim" if reference else ""),
+            *([table.setting(method)] if table.has_settings else []),
             *(
                 Text(with_interval(cell, measure.unit), style="bold green" if cell.best else "")
                 for cell, measure in zip(cells, columns, strict=True)
             ),
-            end_section=method.role == "reference",
+            end_section=reference,
         )
     return rich
-
-
-def _label(method: Method) -> str:
-    return f"{method.name} (control)" if method.role == "control" else method.name
 
 
 def _heading(measure: Measure) -> str:
@@ -89,8 +101,10 @@ def _heading(measure: Measure) -> str:
 def _fitting(table: Table, width: int) -> list[Measure]:
     """As many measures as fit, in the table's order."""
     chosen: set[str] = set()
-    # The longest label may carry " (control)"; each column has two characters of padding and one between.
-    left = width - max(len(name) for name in table.rows) - 10 - 5
+    # Each column has two characters of padding and one between.
+    left = width - max(len(arm_label(table, name)) for name in table.rows) - 5
+    if table.has_settings:
+        left -= max(len(table.setting(name)) for name in table.rows) + 3
     ranked = [m for name in _FIRST for m in table.measures if m.name == name]
     for measure in (*ranked, *(m for m in table.measures if m not in ranked)):
         cells = [with_interval(row[measure.name], measure.unit) for row in table.rows.values()]
@@ -105,4 +119,5 @@ def _fitting(table: Table, width: int) -> list[Measure]:
 def _caption(table: Table, columns: Sequence[Measure]) -> str:
     left_out = len(table.measures) - len(columns)
     more = f" {left_out} more columns are in table.csv." if left_out else ""
-    return "\n".join([f"{table.how_to_read}{more}", *table.notes])
+    front = front_note(table)
+    return "\n".join([f"{table.how_to_read}{more}", *([front] if front else []), *table.notes])
