@@ -16,12 +16,15 @@ from cl_forget.mitigations.lines import LiNeS
 from cl_forget.mitigations.wise_ft import WiseFT
 from cl_forget.reporting.numbers import formula_text, number
 from cl_forget.reporting.specification import (
+    Bars,
     Figure,
+    Lines,
     Method,
     RunRecord,
     Section,
     Specification,
     Table,
+    Tradeoff,
     definitions_of,
 )
 from cl_forget.reporting.styles import method_styles
@@ -207,7 +210,7 @@ def _table(losses: Sequence[Loss], models: Sequence[str]) -> Table:
 
 
 def _lines(
-    name: str, title: str, how: str, measures: Sequence[Measure], entries: Any, x: str
+    name: str, title: str, how: str, measures: Sequence[Measure], entries: Any, axis: str
 ) -> list[Figure]:
     data = collect(entries)
     if not data:
@@ -216,16 +219,16 @@ def _lines(
     for measure, place in zip(data["measure"], data["x"], strict=True):
         order.setdefault(measure, {})[place] = None
     return [
-        Figure(
-            name,
-            title,
-            how,
-            "lines",
-            tuple(m for m in measures if m.name in order),
-            data,
-            fold(data),
-            x=x,
-            order={measure: tuple(places) for measure, places in order.items()},
+        Lines(
+            name=name,
+            title=title,
+            how_to_read=how,
+            measures=tuple(m for m in measures if m.name in order),
+            data=data,
+            folded=fold(data),
+            axis=axis,
+            by_depth=True,
+            places={measure: tuple(places) for measure, places in order.items()},
         )
     ]
 
@@ -289,14 +292,13 @@ def _kinds(kinds: Sequence[Moved]) -> Figure:
         for k in kinds
     )
     data = collect(({"method": TUNED, "seed": 0, "measure": f"kind:{k.name}"}, k.relative) for k in kinds)
-    return Figure(
-        "kinds",
-        "Weight distance by kind of tensor",
-        "In % of the norm these tensors have in the base; all on one scale.",
-        "bars",
-        tuple(m for m in measures if m.name in data["measure"]),
-        data,
-        fold(data),
+    return Bars(
+        name="kinds",
+        title="Weight distance by kind of tensor",
+        how_to_read="In % of the norm these tensors have in the base; all on one scale.",
+        measures=tuple(m for m in measures if m.name in data["measure"]),
+        data=data,
+        folded=fold(data),
         shared_scale=True,
     )
 
@@ -331,16 +333,15 @@ def _tradeoff(found: Repair, searched: Sequence[str]) -> Figure:
             yield keys, getattr(point, measure)
 
     data = collect(entries())
-    return Figure(
-        "tradeoff",
-        "What comes back, and what does it cost?",
-        "Up and to the right is better, on validation data. A line is one edit with its knob turned; nothing was "
-        f"trained. Its marker is where it balances both best; '{REPAIRED}' is the chosen edit, "
+    return Tradeoff(
+        name="tradeoff",
+        title="What comes back, and what does it cost?",
+        how_to_read="Up and to the right is better, on validation data. A line is one edit with its knob turned; "
+        f"nothing was trained. Its marker is where it balances both best; '{REPAIRED}' is the chosen edit, "
         f"{_titled(found.choice)}. On the grey stair no other edit is better on both.",
-        "tradeoff",
-        (SPECIALITY, stays),
-        data,
-        fold(data),
+        measures=(SPECIALITY, stays),
+        data=data,
+        folded=fold(data),
         x=SPECIALITY.name,
         y=stays.name,
         notes=(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from cl_forget.comparison.comparison import Comparison
 from cl_forget.comparison.measures import PRETRAINED, Frame, Measure
@@ -20,7 +23,7 @@ from cl_forget.evaluation import metrics
 from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.evaluation.depths import depth_name
 from cl_forget.reporting.numbers import formula_text, listed
-from cl_forget.reporting.specification import Figure
+from cl_forget.reporting.specification import Bars, Figure, Lines, Listing, Matrix, Tradeoff
 
 
 def tradeoff(comparison: Comparison) -> Figure | None:
@@ -33,15 +36,20 @@ def tradeoff(comparison: Comparison) -> Figure | None:
         return None
     data["knob"] = data["setting"] = [None] * len(data["method"])
     curves = _curves(comparison, measures)
-    seeds = " Large markers are means with 95 % intervals, dots are seeds." * comparison.several_seeds
-    lines = " A line is one fine-tune with a knob turned" if curves else ""
-    lines += ", its shading the 95 % interval." if lines and comparison.several_seeds else "." * bool(lines)
-    return Figure(
+    sentences = [
+        "Up and to the right is better: right is more accuracy on the new tasks, up is more of what the model could "
+        "do before."
+    ]
+    if comparison.several_seeds:
+        sentences.append("Large markers are means with 95 % intervals, dots are seeds.")
+    if curves:
+        shading = ", its shading the 95 % interval" if comparison.several_seeds else ""
+        sentences.append(f"A line is one fine-tune with a knob turned{shading}.")
+    sentences.append("On the grey stair no other point is better on both.")
+    return Tradeoff(
         name="tradeoff",
         title="What generality does the speciality cost?",
-        how_to_read="Up and to the right is better: right is more accuracy on the new tasks, up is more of "
-        f"what the model could do before.{seeds}{lines} On the grey stair no other point is better on both.",
-        kind="tradeoff",
+        how_to_read=" ".join(sentences),
         measures=tuple(measure for measure in measures if measure.name in known),
         data={name: data[name] + curves.get(name, []) for name in data},
         folded=fold({name: data[name] + curves.get(name, []) for name in data}),
@@ -102,19 +110,20 @@ def accuracy_matrix(comparison: Comparison) -> Figure:
                         yield {**keys, "row": row, "column": column}, _known(grid[j, i])
 
     data = collect(entries())
-    return Figure(
+    return Matrix(
         name="accuracy-matrix",
         title="What does the model know after each task?",
         how_to_read="One grid per method, accuracy in %: each line is the model after one more task, each "
         "column a task (left) or a suite nothing was trained on (right). Read down a column: fading is "
         "forgetting, rising before the framed cell is transfer. The framed cell is the task just trained.",
-        kind="matrix",
         measures=(
             Measure("accuracy", "Accuracy", "percent", "test accuracy after each stage, R[j,i]", "higher"),
         ),
         data=data,
         folded=fold(data),
-        order={"row": rows, "column": (*tasks, *suites), "tasks": tuple(tasks)},
+        rows=rows,
+        columns=(*tasks, *suites),
+        tasks=tuple(tasks),
     )
 
 
@@ -132,7 +141,7 @@ def retention(comparison: Comparison) -> Figure | None:
         for result in comparison.results:
             right = metrics.suite_matrix(result.rows, tasks, suites)
             perplexity = metrics.suite_matrix(result.rows, tasks, suites, field="perplexity")
-            graded = perplexity[0] != perplexity[0]  # the others are measured by perplexity, not by accuracy
+            graded = np.isnan(perplexity[0])  # the others are measured by perplexity, not by accuracy
             for stage, row, read in zip(stages, right, perplexity, strict=True):
                 values = [metrics.mean(row[graded]), *map(_known, row)][: len(names)]
                 for name, value in zip((*names, *perplexities), (*values, *map(_known, read)), strict=True):
@@ -142,19 +151,17 @@ def retention(comparison: Comparison) -> Figure | None:
     known = [name for name in (*names, *perplexities) if name in data.get("measure", ())]
     if not known:
         return None
-    return Figure(
+    return Lines(
         name="retention",
         title="When is generality lost?",
         how_to_read="Accuracy on what was never trained, after each task in turn, starting from the "
         "pre-trained model: a flat line forgets nothing."
-        + " Shading is the 95 % interval over seeds."
-        * comparison.several_seeds,
-        kind="lines",
+        + (" Shading is the 95 % interval over seeds." if comparison.several_seeds else ""),
         measures=tuple(replace(headlines[name], definition=_along(headlines[name])) for name in known),
         data=data,
         folded=fold(data),
-        x="after task",
-        order=dict.fromkeys(known, stages),
+        axis="after task",
+        places=dict.fromkeys(known, stages),
     )
 
 
@@ -174,8 +181,7 @@ def transfer(comparison: Comparison) -> Figure | None:
         "What do the tasks do to each other?",
         "In percentage points. Backward transfer below 0: later tasks erased earlier ones. Forward transfer "
         "above 0: earlier tasks helped later ones before these were trained."
-        + " Dots are seeds, lines the 95 % interval of their mean."
-        * comparison.several_seeds,
+        + (" Dots are seeds, lines the 95 % interval of their mean." if comparison.several_seeds else ""),
         (
             Measure("bwt", "Backward transfer", "change", DEFINITIONS["bwt"], "higher"),
             Measure("fwt", "Forward transfer", "change", DEFINITIONS["fwt"], "higher"),
@@ -263,17 +269,17 @@ def drift(comparison: Comparison) -> Figure | None:
     depths: dict[str, dict[str, None]] = {}
     for name, depth in zip(data["measure"], data["x"], strict=True):
         depths.setdefault(name, {})[depth] = None
-    return Figure(
+    return Lines(
         name="drift",
         title="Where in the model did it happen?",
         how_to_read="From the input (left) to the output (right), the final model against the pre-trained "
         "one. Drift and distance: 0 is unchanged. CKA: 1 is unchanged up to rotation and scale.",
-        kind="lines",
         measures=tuple(measure for measure in measures if measure.name in depths),
         data=data,
         folded=fold(data),
-        x="depth",
-        order={name: tuple(of_measure) for name, of_measure in depths.items()},
+        axis="depth",
+        by_depth=True,
+        places={name: tuple(of_measure) for name, of_measure in depths.items()},
     )
 
 
@@ -330,16 +336,14 @@ def listing(comparison: Comparison) -> Figure:
     }
     for measure in measures:
         data[measure.name] = [values.get(measure.name) for values in comparison.values]
-    return Figure(
+    return Listing(
         name="runs",
         title="Every run",
         how_to_read="One line per method and seed. Press a name for the command that made the run, its "
         "settings, versions and commit.",
-        kind="listing",
         measures=measures,
         data=data,
-        folded={},
-        order={"text": ("run",)},
+        texts=("run",),
     )
 
 
@@ -350,10 +354,15 @@ def _bars(
     if not data:
         return None
     known = set(data["measure"])
-    return Figure(
-        name, title, how_to_read, "bars", tuple(m for m in measures if m.name in known), data, fold(data)
+    return Bars(
+        name=name,
+        title=title,
+        how_to_read=how_to_read,
+        measures=tuple(m for m in measures if m.name in known),
+        data=data,
+        folded=fold(data),
     )
 
 
 def _known(value: float) -> float | None:
-    return None if value != value else float(value)
+    return None if math.isnan(value) else float(value)

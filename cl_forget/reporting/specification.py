@@ -9,20 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from cl_forget.comparison.measures import Cell, Frame, Measure
 from cl_forget.comparison.table import Source
 from cl_forget.streams.understood import Understood
-
-
-def just_trained(figure: Figure, cells: Mapping[tuple[str, str], Cell]) -> set[tuple[str, str]]:
-    """The cells (row, column) of a method's matrix that belong to the task just trained; none of joint training."""
-    rows, tasks = figure.order["row"], figure.order["tasks"]
-    if any((row, task) not in cells for row in rows for task in tasks):
-        return set()
-    return set(zip(rows[1:], tasks, strict=True))
-
 
 Kind = Literal["tradeoff", "knobs", "parallel", "matrix", "lines", "bars", "listing"]
 
@@ -47,51 +38,150 @@ class Method:
     symbol: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One figure: what it shows, not how.
+    """One figure: what it shows, not how. Each kind is a class of its own with what it needs besides.
 
     Attributes:
         name: unique in the report; names its CSV file.
         title, how_to_read: for people; the second says what to look for, and which direction is good.
-        kind: "tradeoff": one measure against another, a point per method, knob curves, Pareto front.
-            "knobs": per method, two measures along its knob. "parallel": per run a line through all measures.
-            "matrix": per method a grid of `row` by `column`. "lines": per measure, values along `x`.
-            "bars": per measure, one value per method. "listing": one line per run.
-        measures: what the values are; those of `x` and `y` are the default axes of a trade-off, or the two
-            measures of "knobs".
-        data: every observation: columns `method`, `seed`, `measure`, `value`, and `x`, or `row` and `column`,
-            or `knob` and `setting` (None where the method was run as it is) as the kind needs. "parallel" and
-            "listing" have one entry per run instead: `method`, `seed`, `run`, and a column per measure.
-        folded: the same over seeds: `mean`, `low`, `high` (95 % interval), `count` instead of seed and value;
-            empty for "parallel" and "listing".
-        x, y: trade-off: names of the default measures; lines: `x` is the title of the horizontal axis.
-        order: the categories along `x` by measure; of a matrix its "row" and "column", and which are "tasks";
-            of "parallel" its "axes" and which of them are "log"; of a listing its columns of "text"; of a
-            trade-off the methods whose settings are "unordered" (no line joins them), and "trials" if every
-            setting was trained by itself.
-        shared_scale: of bars: whether all measures are drawn on one scale, because they are to be compared.
-        selected: trade-off and knobs: method -> the setting that selection chose.
+        measures: what the values are.
+        data: every observation: columns `method`, `seed`, `measure`, `value`, and those that the kind names.
+        folded: the same over seeds: `mean`, `low`, `high` (95 % interval), `count` instead of seed and value.
         notes: sentences to print with the figure, such as what a knob does.
     """
+
+    kind: ClassVar[Kind]
 
     name: str
     title: str
     how_to_read: str
-    kind: Kind
     measures: tuple[Measure, ...]
     data: Frame
-    folded: Frame
-    x: str = ""
-    y: str = ""
-    order: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    selected: dict[str, float] = field(default_factory=dict)
+    folded: Frame = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    shared_scale: bool = False
 
     def measure(self, name: str) -> Measure:
         """The measure called `name`; raises `KeyError` for another name."""
         return {measure.name: measure for measure in self.measures}[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tradeoff(Figure):
+    """One measure against another: a point per method, knob curves, the Pareto front.
+
+    Its data have `knob` and `setting`, None where the method was run as it is.
+
+    Attributes:
+        x, y: names of the measures that are shown first.
+        selected: method -> the setting that selection chose.
+        unordered: methods whose settings no line joins.
+        trained: whether every setting was trained by itself, and so has seeds of its own to show.
+    """
+
+    kind = "tradeoff"
+
+    x: str
+    y: str
+    selected: dict[str, float] = field(default_factory=dict)
+    unordered: tuple[str, ...] = ()
+    trained: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knobs(Figure):
+    """Per method, two measures along its knob; data as of a `Tradeoff`.
+
+    Attributes:
+        x, y: names of the two measures that are shown first.
+        selected: method -> the setting that selection chose.
+    """
+
+    kind = "knobs"
+
+    x: str
+    y: str
+    selected: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parallel(Figure):
+    """A line per run through all measures. One entry per run: `method`, `seed`, `run`, a column per measure.
+
+    Attributes:
+        axes: the names of the measures from left to right.
+        logarithmic: those of them with a logarithmic scale.
+    """
+
+    kind = "parallel"
+
+    axes: tuple[str, ...]
+    logarithmic: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix(Figure):
+    """Per method a grid; its data have `row` and `column`.
+
+    Attributes:
+        rows, columns: in order.
+        tasks: the columns that are trained, one after the other; they come first.
+    """
+
+    kind = "matrix"
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    tasks: tuple[str, ...]
+
+    def just_trained(self, cells: Mapping[tuple[str, str], Cell]) -> set[tuple[str, str]]:
+        """The cells (row, column) of a method that belong to the task just trained; none of joint training."""
+        if any((row, task) not in cells for row in self.rows for task in self.tasks):
+            return set()
+        return set(zip(self.rows[1:], self.tasks, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines(Figure):
+    """Per measure, values along an axis; its data have `x`.
+
+    Attributes:
+        axis: title of the horizontal axis.
+        places: measure -> the categories along it, in order.
+        by_depth: whether the axis leads through the model and not along the stream.
+    """
+
+    kind = "lines"
+
+    axis: str
+    places: dict[str, tuple[str, ...]]
+    by_depth: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bars(Figure):
+    """Per measure, one value per method.
+
+    Attributes:
+        shared_scale: whether all measures are drawn on one scale, because they are to be compared.
+    """
+
+    kind = "bars"
+
+    shared_scale: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing(Figure):
+    """One line per run. One entry per run: `method`, `seed`, `run`, a column per measure and per text.
+
+    Attributes:
+        texts: the columns that are no measures, before these.
+    """
+
+    kind = "listing"
+
+    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from cl_forget.comparison.settings import mitigation_numbers, setting_label
 from cl_forget.comparison.table import SEARCH
 from cl_forget.comparison.trials_view import SECONDS, SweepView
 from cl_forget.reporting import run_figures as _figures
-from cl_forget.reporting.specification import Figure, Table
+from cl_forget.reporting.specification import Bars, Figure, Knobs, Listing, Parallel, Table, Tradeoff
 
 if TYPE_CHECKING:
     from cl_forget.comparison.trials import Trial
@@ -63,20 +63,20 @@ def tradeoff(view: SweepView) -> Figure | None:
     several = (
         max(len({t.seed for t in s.trials.values()}) for found in view.settings.values() for s in found) > 1
     )
-    shading = " The shading is the 95 % interval over seeds." * several
-    return Figure(
+    shading = " The shading is the 95 % interval over seeds." if several else ""
+    return Tradeoff(
         name="tradeoff",
         title="What generality does the speciality cost?",
         how_to_read="Each line is a method with its knob turned from weak to strong, a point per setting, mean over "
         "seeds; the large marker is the setting chosen on validation data. Up and to the right is better, and on "
         f"the grey stair no other point is better on both.{shading}",
-        kind="tradeoff",
         measures=view.measures,
         data=data,
         folded=folded,
         x="speciality",
         y=y,
-        order={"unordered": view.unordered, "trials": ("yes",)},
+        unordered=view.unordered,
+        trained=True,
         selected={name: value for name, value in view.selected.items() if name not in reported},
         notes=("Numbers along a line are settings of its method's knob.",) if view.settings else (),
     )
@@ -116,12 +116,11 @@ def knobs(view: SweepView) -> Figure | None:
     }
     if not data["method"] or len(measures) < 2:
         return None
-    return Figure(
+    return Knobs(
         name="knobs",
         title="How sensitive is each method to its knob?",
         how_to_read="One plot per method, its knob from left to right. A flat line is a knob that does not matter, a "
         "steep one must be tuned. The dotted line marks the setting chosen on validation data.",
-        kind="knobs",
         measures=measures,
         data=data,
         folded=fold(data),
@@ -150,18 +149,17 @@ def parallel(view: SweepView) -> Figure | None:
     for measure in outcomes:
         data[measure.name] = [view.values[trial.id].get(measure.name) for trial in finished]
     axes = [measure.name for measure, _ in knobs] + [measure.name for measure in outcomes]
-    return Figure(
+    return Parallel(
         name="parallel",
         title="Which settings lead where?",
         how_to_read="One line per setting, or per trial with 'single seeds', from its knob on the left to what "
         "came of it on the right. Draw a box "
         "over an axis to keep only the trials that pass through it, also in the list below; a double click lets go. "
         "What a trial did not measure runs below the axis.",
-        kind="parallel",
         measures=(*(measure for measure, _ in knobs), *outcomes),
         data=data,
-        folded={},
-        order={"axes": tuple(axes), "log": tuple(name for name in axes if _spans_decades(data[name]))},
+        axes=tuple(axes),
+        logarithmic=tuple(name for name in axes if _spans_decades(data[name])),
     )
 
 
@@ -231,12 +229,11 @@ def cost(view: SweepView) -> Figure | None:
     )
     if not data:
         return None
-    return Figure(
+    return Bars(
         name="cost",
         title="What did the search cost?",
         how_to_read="Per method, all its tuning trials together. Trials that share a fine-tune count it once, so a "
         "method whose knob is turned after training is cheap to tune.",
-        kind="bars",
         measures=tuple(measure for measure in SEARCH_COST if measure.name in data["measure"]),
         data=data,
         folded=fold(data),
@@ -294,4 +291,4 @@ def _trial_list(
     }
     for measure in measures:
         data[measure.name] = [view.values[trial.id].get(measure.name) for trial in trials]
-    return Figure(name, title, how_to_read, "listing", measures, data, {}, order={"text": texts})
+    return Listing(name=name, title=title, how_to_read=how_to_read, measures=measures, data=data, texts=texts)

@@ -224,7 +224,7 @@ def test_settings_without_an_order_are_points_and_not_a_line(trials):
         if t.method == "LDIFS"
     ]
     figure = specify_sweep([*plain, *searched]).item("tradeoff")
-    assert figure.order["unordered"] == ("LDIFS",)
+    assert figure.unordered == ("LDIFS",)
     settings = {s for m, s in zip(figure.data["method"], figure.data["setting"], strict=True) if m == "LDIFS"}
     assert len(settings) == len({t.config["train.lr"] for t in searched if t.status == "finished"})
 

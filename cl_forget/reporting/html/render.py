@@ -20,7 +20,7 @@ from cl_forget.comparison.measures import Cell, Frame, Measure
 from cl_forget.comparison.observations import lookup
 from cl_forget.ground.redact import redact
 from cl_forget.reporting.numbers import LIMITS, MISSING, SUFFIX, half_width, number, scale, with_interval
-from cl_forget.reporting.specification import Figure, RunRecord, Specification, Table, just_trained
+from cl_forget.reporting.specification import Figure, RunRecord, Specification, Table
 from cl_forget.reporting.tables import table_csv
 from cl_forget.streams.understood import Understood
 
@@ -64,7 +64,6 @@ def page(specification: Specification, picture: bytes | None = None, live: str |
         kind=_kind,
         thumbnail=_thumbnail,
         grid=_grid,
-        frames=just_trained,
         number=number,
         half_width=half_width,
         with_interval=with_interval,
@@ -147,7 +146,7 @@ def _compressed(text: str) -> str:
 
 def _packed(figure: Figure) -> dict[str, Any]:
     """The figure with its columns of texts as levels and codes: thousands of trials repeat a few names."""
-    plain = asdict(figure)
+    plain = {"kind": figure.kind, **asdict(figure)}
     plain["data"] = _pivoted(figure.data, ("value",))
     short = {column: [_short(value) for value in values] for column, values in figure.folded.items()}
     plain["folded"] = _pivoted(short, ("mean", "low", "high", "count"))

@@ -22,7 +22,17 @@ from cl_forget.ground.files import StrPath, write_all
 from cl_forget.ground.registry import closest
 from cl_forget.reporting.numbers import bounded, scale
 from cl_forget.reporting.print.pictures import INK, MARKERS, MUTED, Look, axis_title, bare, draw_tradeoff
-from cl_forget.reporting.specification import Figure, Method, Specification, Table, just_trained
+from cl_forget.reporting.specification import (
+    Bars,
+    Figure,
+    Knobs,
+    Lines,
+    Matrix,
+    Method,
+    Specification,
+    Table,
+    Tradeoff,
+)
 from cl_forget.reporting.tables import table_latex, table_markdown
 
 if TYPE_CHECKING:
@@ -76,7 +86,7 @@ def write_figures(specification: Specification, output: StrPath, style: str = "p
         f"{figure.name}.pdf": figure_pdf(specification, figure, STYLES[style])
         for section in specification.sections
         for figure in section.items
-        if isinstance(figure, Figure) and figure.kind in _DRAWN
+        if isinstance(figure, Figure) and type(figure) in _DRAWN
     }
     contents |= {"table.tex": table_latex(table).encode(), "table.md": table_markdown(table).encode()}
     write_all(Path(output), contents)
@@ -86,7 +96,7 @@ def write_figures(specification: Specification, output: StrPath, style: str = "p
 def figure_pdf(specification: Specification, figure: Figure, style: Style) -> bytes:
     """One figure as a vector PDF; the same figure gives the same bytes."""
     with _lettered(style):
-        canvas = _DRAWN[figure.kind](specification, figure, style)
+        canvas = _DRAWN[type(figure)](specification, figure, style)
         buffer = io.BytesIO()
         canvas.savefig(buffer, format="pdf", metadata={"CreationDate": None})
         return buffer.getvalue()
@@ -138,7 +148,7 @@ def _panels(style: Style, count: int, height: float) -> tuple[Canvas, list[Axes]
     return canvas, panels[:count]
 
 
-def _tradeoff(specification: Specification, figure: Figure, style: Style) -> Canvas:
+def _tradeoff(specification: Specification, figure: Tradeoff, style: Style) -> Canvas:
     # Labels are placed in pixels before anything is drawn, so these axes have a fixed place.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
@@ -158,17 +168,17 @@ def _tradeoff(specification: Specification, figure: Figure, style: Style) -> Can
     return canvas
 
 
-def _lines(specification: Specification, figure: Figure, style: Style) -> Canvas:
+def _lines(specification: Specification, figure: Lines, style: Style) -> Canvas:
     canvas, panels = _panels(style, len(figure.measures), 0.72)
     cells = lookup(figure.folded, "method", "measure", "x")
     for axes, measure in zip(panels, figure.measures, strict=True):
-        order = figure.order[measure.name]
+        order = figure.places[measure.name]
         for method in specification.methods:
             found = [(float(k), cells.get((method.name, measure.name, x))) for k, x in enumerate(order)]
             _line(axes, method, [(k, cell) for k, cell in found if cell is not None], measure)
         axes.set_xticks(range(len(order)), order, rotation=25 if len(order) > 3 else 0)
         axes.set_ylabel(axis_title(measure, arrow=False))
-        axes.set_xlabel(figure.x)
+        axes.set_xlabel(figure.axis)
     _legend(canvas, panels, specification)
     return canvas
 
@@ -193,7 +203,7 @@ def _marker(method: Method, size: float) -> dict[str, Any]:
     return {**look, "markersize": size, "markeredgewidth": 0}
 
 
-def _points(specification: Specification, figure: Figure, style: Style) -> Canvas:
+def _points(specification: Specification, figure: Bars, style: Style) -> Canvas:
     """One value per method: a marker with its interval, and the seeds as dots."""
     from matplotlib.ticker import MaxNLocator
 
@@ -225,13 +235,13 @@ def _points(specification: Specification, figure: Figure, style: Style) -> Canva
     return canvas
 
 
-def _seeds(figure: Figure, method: Method, measure: Measure) -> list[float]:
+def _seeds(figure: Bars, method: Method, measure: Measure) -> list[float]:
     columns = zip(figure.data["method"], figure.data["measure"], figure.data["value"], strict=True)
     found = [value for name, of, value in columns if (name, of) == (method.name, measure.name)]
     return found if len(found) > 1 else []
 
 
-def _knobs(specification: Specification, figure: Figure, style: Style) -> Canvas:
+def _knobs(specification: Specification, figure: Knobs, style: Style) -> Canvas:
     cells = lookup(figure.folded, "method", "measure", "setting")
     knobs = dict(zip(figure.folded["method"], figure.folded["knob"], strict=True))
     methods = [method for method in specification.methods if method.name in knobs]
@@ -256,16 +266,16 @@ def _knobs(specification: Specification, figure: Figure, style: Style) -> Canvas
     return canvas
 
 
-def _matrix(specification: Specification, figure: Figure, style: Style) -> Canvas:
+def _matrix(specification: Specification, figure: Matrix, style: Style) -> Canvas:
     cells = lookup(figure.folded, "method", "row", "column")
     methods = [method for method in specification.methods if any(key[0] == method.name for key in cells)]
     canvas, panels = _panels(style, len(methods), 0.62)
-    rows, columns, tasks = figure.order["row"], figure.order["column"], figure.order["tasks"]
+    rows, columns, tasks = figure.rows, figure.columns, figure.tasks
     # What is trained stands apart from what is only measured, and the task just trained is framed, as on the page.
     places = [i + 0.25 * (column not in tasks) for i, column in enumerate(columns)]
     for number, (axes, method) in enumerate(zip(panels, methods, strict=True)):
         own = {(row, column): cell for (name, row, column), cell in cells.items() if name == method.name}
-        framed = just_trained(figure, own)
+        framed = figure.just_trained(own)
         for (row, column), cell in own.items():
             if cell.mean is not None:
                 i, j = columns.index(column), rows.index(row)
@@ -301,10 +311,10 @@ def _legend(canvas: Canvas, panels: list[Axes], specification: Specification) ->
     )
 
 
-_DRAWN: dict[str, Callable[[Specification, Figure, Style], Canvas]] = {
-    "tradeoff": _tradeoff,
-    "lines": _lines,
-    "bars": _points,
-    "knobs": _knobs,
-    "matrix": _matrix,
+_DRAWN: dict[type[Figure], Callable[[Specification, Any, Style], Canvas]] = {
+    Tradeoff: _tradeoff,
+    Lines: _lines,
+    Bars: _points,
+    Knobs: _knobs,
+    Matrix: _matrix,
 }

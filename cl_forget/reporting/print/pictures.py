@@ -13,7 +13,7 @@ from cl_forget.comparison.measures import PRETRAINED, Cell, Measure, Unit
 from cl_forget.comparison.observations import lookup
 from cl_forget.reporting.numbers import SUFFIX, bounded, scale
 from cl_forget.reporting.print.labels import Box, place_labels
-from cl_forget.reporting.specification import Figure, Method, Specification
+from cl_forget.reporting.specification import Method, Specification, Tradeoff
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ def tradeoff_png(specification: Specification, dpi: int = 200) -> bytes | None:
         figure = specification.item("tradeoff")
     except KeyError:
         return None
-    assert isinstance(figure, Figure)
+    assert isinstance(figure, Tradeoff)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
@@ -75,16 +75,16 @@ def tradeoff_png(specification: Specification, dpi: int = 200) -> bytes | None:
     return buffer.getvalue()
 
 
-def _caption(specification: Specification, figure: Figure) -> str:
+def _caption(specification: Specification, figure: Tradeoff) -> str:
     """What is drawn, wrapped to the width of the picture."""
     seeds = max(len(method.seeds) for method in specification.methods)
     means = f"Large markers: mean over {seeds} seeds with 95 % interval" if seeds > 1 else ""
-    dots = "; dots: seeds" * any(_seed_points(figure, method) for method in specification.methods)
+    dots = "; dots: seeds" if any(_seed_points(figure, m) for m in specification.methods) else ""
     front = "On the grey stair (the Pareto front) no other point is better on both."
     return fill(" ".join([*([f"{means}{dots}."] if means else []), front, *figure.notes]), 140)
 
 
-def _frame(canvas: Canvas, axes: Axes, specification: Specification, figure: Figure, caption: str) -> None:
+def _frame(canvas: Canvas, axes: Axes, specification: Specification, figure: Tradeoff, caption: str) -> None:
     canvas.text(0.02, 0.955, figure.title, size=14, weight="bold", color=INK, va="center", parse_math=False)
     canvas.text(0.02, 0.905, specification.subtitle, size=9, color=MUTED, va="center", parse_math=False)
     canvas.text(0.02, 0.02, caption, size=7.5, color=MUTED, va="bottom", parse_math=False)
@@ -112,7 +112,7 @@ def axis_title(measure: Measure, arrow: bool = True) -> str:
     return f"{measure.title}{', ' + unit if unit else ''}{better}"
 
 
-def draw_tradeoff(axes: Axes, specification: Specification, figure: Figure, look: Look) -> None:
+def draw_tradeoff(axes: Axes, specification: Specification, figure: Tradeoff, look: Look) -> None:
     """Curves, seeds, means with intervals, the front, and names where there is room for them."""
     means = _means(figure)
     curves = {method.name: _curve(figure, method.name) for method in specification.methods}
@@ -122,7 +122,7 @@ def draw_tradeoff(axes: Axes, specification: Specification, figure: Figure, look
     for method in specification.methods:
         line = [point for _, point in curves[method.name]]
         if line:
-            joined = method.name not in figure.order.get("unordered", ())
+            joined = method.name not in figure.unordered
             axes.plot(
                 *zip(*line, strict=True),
                 ".-" if joined else ".",
@@ -155,7 +155,7 @@ def _limits(axes: Axes, points: Points, cells: Sequence[Cell]) -> None:
             axes.set_ylim(low - pad, high + pad)
 
 
-def _means(figure: Figure) -> dict[str, tuple[Cell, Cell]]:
+def _means(figure: Tradeoff) -> dict[str, tuple[Cell, Cell]]:
     """Method -> its folded values on the two axes, for methods that have both."""
     cells = lookup(figure.folded, "method", "measure", "setting")
     x, y, units = figure.x, figure.y, [figure.measure(name).unit for name in (figure.x, figure.y)]
@@ -176,7 +176,7 @@ def _drawn(cell: Cell, unit: Unit) -> Cell:
     return Cell(mean, low, high)
 
 
-def _curve(figure: Figure, method: str) -> Curve:
+def _curve(figure: Tradeoff, method: str) -> Curve:
     """(knob value, point) along the method's curve, in the order of the knob."""
     cells = lookup(figure.folded, "method", "measure", "setting")
     settings = sorted({key[2] for key in cells if key[0] == method and key[2] is not None})
@@ -194,7 +194,7 @@ def _curve(figure: Figure, method: str) -> Curve:
     return points
 
 
-def _seed_points(figure: Figure, method: Method) -> Points:
+def _seed_points(figure: Tradeoff, method: Method) -> Points:
     """The runs of a method that stand beside its mean, a point per seed."""
     if len(method.seeds) < 2 or method.name == PRETRAINED:
         return []
@@ -212,7 +212,7 @@ def _seed_points(figure: Figure, method: Method) -> Points:
     ]
 
 
-def _seed_dots(axes: Axes, figure: Figure, method: Method) -> Points:
+def _seed_dots(axes: Axes, figure: Tradeoff, method: Method) -> Points:
     points = _seed_points(figure, method)
     if points:
         axes.plot(*zip(*points, strict=True), "o", color=method.color, markersize=3, alpha=0.4, mew=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,18 @@ from cl_forget.mitigations import MITIGATIONS
 from cl_forget.comparison.observations import lookup
 from cl_forget.reporting.wandb.runs import TrackedRun
 from cl_forget.comparison.measures import PRETRAINED, Cell, Measure
-from cl_forget.reporting.specification import Figure, Specification, Table
+from cl_forget.reporting.specification import (
+    Bars,
+    Figure,
+    Knobs,
+    Lines,
+    Listing,
+    Matrix,
+    Parallel,
+    Specification,
+    Table,
+    Tradeoff,
+)
 from cl_forget.reporting.tables import table_markdown
 from cl_forget.tracking.names import EXPERIENCE, key_of
 
@@ -48,13 +59,23 @@ class Renderer:
         """Panels for one item; only text where W&B has nothing to draw it from."""
         if isinstance(item, Table):
             return Panels(table_markdown(item), [])
-        draw = {"knobs": self._knobs, "tradeoff": self._tradeoff, "parallel": self._parallel}
-        draw |= {"lines": self._lines, "bars": self._bars, "matrix": self._matrix, "listing": self._listing}
-        panels = draw[item.kind](item)
-        notes = [item.how_to_read, *item.notes, *([self._front(item)] if item.kind == "tradeoff" else [])]
-        if not panels and item.kind != "listing":
+        panels = self._drawn(item)
+        notes = [item.how_to_read, *item.notes, *([self._front(item)] if isinstance(item, Tradeoff) else [])]
+        if not panels and not isinstance(item, Listing):
             notes.append("The runs in W&B have not logged what this figure shows; see the HTML report.")
         return Panels("\n\n".join(note for note in notes if note), panels)
+
+    def _drawn(self, figure: Figure) -> list[Any]:
+        draw: dict[type[Figure], Callable[[Any], list[Any]]] = {
+            Knobs: self._knobs,
+            Tradeoff: self._tradeoff,
+            Parallel: self._parallel,
+            Lines: self._lines,
+            Bars: self._bars,
+            Matrix: self._matrix,
+            Listing: lambda figure: [],  # W&B lists the runs itself
+        }
+        return draw[type(figure)](figure)
 
     def columns(self) -> list[str]:
         """The columns of the runs' table: what the headline table shows."""
@@ -63,7 +84,7 @@ class Renderer:
         return ["run:displayName", "config:method.value", "config:seed.value", *keys]
 
     # -- by kind ---------------------------------------------------------------------------------------
-    def _tradeoff(self, figure: Figure) -> list[Any]:
+    def _tradeoff(self, figure: Tradeoff) -> list[Any]:
         from wandb_workspaces.reports import v2 as wr
 
         panels = []
@@ -85,13 +106,13 @@ class Renderer:
                     layout=self._layout(1),
                 )
             )
-        kinds = {getattr(item, "kind", "") for part in self.specification.sections for item in part.items}
-        if "parallel" not in kinds:
+        items = (item for section in self.specification.sections for item in section.items)
+        if not any(isinstance(item, Parallel) for item in items):
             outcomes = (figure.measure(name) for name in (figure.x, figure.y))
             panels += self._coordinates("Knobs and what they bring", outcomes, top=2 * HEIGHT)
         return panels
 
-    def _front(self, figure: Figure) -> str:
+    def _front(self, figure: Tradeoff) -> str:
         """Which methods no other one beats on both axes, from the means over seeds."""
         means = lookup(figure.folded, "method", "measure", "setting")
         cells = [
@@ -106,7 +127,7 @@ class Renderer:
         front = [known[i][0] for i in pareto_front([(x, y) for _, x, y in known])] if known else []
         return f"On the Pareto front: {', '.join(front)}." if front else ""
 
-    def _parallel(self, figure: Figure) -> list[Any]:
+    def _parallel(self, figure: Parallel) -> list[Any]:
         return self._coordinates(figure.title, figure.measures)
 
     def _coordinates(self, title: str, outcomes: Iterable[Measure], top: int = 0) -> list[Any]:
@@ -127,7 +148,7 @@ class Renderer:
         layout = wr.Layout(0, top, 2 * WIDTH, HEIGHT)
         return [wr.ParallelCoordinatesPlot(title=title, columns=columns, layout=layout)]
 
-    def _knobs(self, figure: Figure) -> list[Any]:
+    def _knobs(self, figure: Knobs) -> list[Any]:
         """For every knob, what was gained and what was kept along it."""
         from wandb_workspaces.reports import v2 as wr
 
@@ -143,10 +164,10 @@ class Renderer:
             for number, (path, measure, key) in enumerate(pairs)
         ]
 
-    def _lines(self, figure: Figure) -> list[Any]:
+    def _lines(self, figure: Lines) -> list[Any]:
         from wandb_workspaces.reports import v2 as wr
 
-        if figure.x == "depth":  # along the model, where W&B has no axis for
+        if figure.by_depth:  # along the model, where W&B has no axis for
             return [
                 self._bar(number, measure.title, [key for key in keys if key in self.known])
                 for number, (measure, keys) in enumerate(self._by_depth(figure))
@@ -166,11 +187,11 @@ class Renderer:
             for number, (measure, key) in enumerate(self._logged(figure.measures))
         ]
 
-    def _by_depth(self, figure: Figure) -> Iterable[tuple[Measure, list[str]]]:
+    def _by_depth(self, figure: Lines) -> Iterable[tuple[Measure, list[str]]]:
         for measure in figure.measures:
-            yield measure, [f"{measure.name}/{depth}" for depth in figure.order.get(measure.name, ())]
+            yield measure, [f"{measure.name}/{depth}" for depth in figure.places.get(measure.name, ())]
 
-    def _bars(self, figure: Figure) -> list[Any]:
+    def _bars(self, figure: Bars) -> list[Any]:
         logged = self._logged(figure.measures)
         return [self._bar(number, measure.title, [key]) for number, (measure, key) in enumerate(logged)]
 
@@ -186,7 +207,7 @@ class Renderer:
             layout=self._layout(number),
         )
 
-    def _matrix(self, figure: Figure) -> list[Any]:
+    def _matrix(self, figure: Matrix) -> list[Any]:
         from wandb_workspaces.reports import v2 as wr
 
         panels: list[Any] = []
@@ -206,9 +227,6 @@ class Renderer:
                 )
             )
         return panels
-
-    def _listing(self, figure: Figure) -> list[Any]:
-        return []
 
     # -- what there is ---------------------------------------------------------------------------------
     def _one(self, measure: Measure) -> str | None:

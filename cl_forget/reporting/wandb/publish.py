@@ -16,7 +16,7 @@ from cl_forget.ground.errors import UserError
 from cl_forget.ground.redact import redact
 from cl_forget.reporting.wandb.panels import Renderer
 from cl_forget.reporting.wandb.runs import TrackedRun, fetch, match, selecting
-from cl_forget.reporting.specification import Specification
+from cl_forget.reporting.specification import Listing, Specification
 from cl_forget.tracking.login import entities
 
 TITLE_LENGTH = 128
@@ -111,7 +111,7 @@ class Target:
             for item in section.items:
                 shown = renderer.render(item)
                 blocks += [wr.H2(item.title), wr.MarkdownBlock(shown.text)]
-                if shown.panels or getattr(item, "kind", "") == "listing":
+                if shown.panels or isinstance(item, Listing):
                     blocks.append(wr.PanelGrid(runsets=self._run_sets(renderer), panels=shown.panels))
         definitions = "\n".join(f"- **{name}**: {text}" for name, text in specification.definitions.items())
         blocks += [wr.H2("Definitions"), wr.MarkdownBlock(definitions)]

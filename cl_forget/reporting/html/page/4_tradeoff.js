@@ -36,8 +36,8 @@ function tradeoffData(figure) {
     means: folded.filter((pair) => pair.setting === null || pair.setting === figure.selected[pair.method]),
     curve: folded.filter((pair) => pair.setting !== null)
       .sort((a, b) => a.method.localeCompare(b.method) || a.setting - b.setting),
-    seeds: joined(shown(figure.dataLines), xMeasure, yMeasure, "seed").filter((pair) => pair.seed !== null && (pair.setting === null || figure.order.trials)),
-    unordered: new Set(figure.order.unordered ?? []),
+    seeds: joined(shown(figure.dataLines), xMeasure, yMeasure, "seed").filter((pair) => pair.seed !== null && (pair.setting === null || figure.trained)),
+    unordered: new Set(figure.unordered),
     value,
   };
 }

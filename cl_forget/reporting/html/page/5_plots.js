@@ -45,7 +45,7 @@ function shorten(text, room, size = 12) {
 
 // -- values along the sequence or the depth -----------------------------------------------------------
 function drawLines(figure, plot) {
-  const measure = figure.measureOf[plot.dataset.measure], scale = scaleOf(measure), order = figure.order[measure.name];
+  const measure = figure.measureOf[plot.dataset.measure], scale = scaleOf(measure), order = figure.places[measure.name];
   const folded = shown(figure.foldedLines.filter((entry) => entry.measure === measure.name));
   if (!folded.length) return clear(plot);
   const position = Object.fromEntries(order.map((name, k) => [name, k]));
@@ -81,7 +81,7 @@ function drawLines(figure, plot) {
   const height = inner + margin.t + margin.b;
   return draw(plot, traces, layoutOf({
     width: plot.clientWidth, height, margin, annotations: labels.annotations,
-    xaxis: axis({ range: [-0.15, order.length - 0.85], tickvals: order.map((_, k) => k), ticktext: names.map(plain), tickangle: slanted ? 35 : 0, showgrid: false, title: { text: figure.x, standoff: 6, font: { size: 11, color: color("muted") } } }),
+    xaxis: axis({ range: [-0.15, order.length - 0.85], tickvals: order.map((_, k) => k), ticktext: names.map(plain), tickangle: slanted ? 35 : 0, showgrid: false, title: { text: figure.axis, standoff: 6, font: { size: 11, color: color("muted") } } }),
     yaxis: axis({ range, nticks: 6 }),
   }));
 }

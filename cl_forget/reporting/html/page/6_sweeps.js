@@ -69,9 +69,9 @@ const brushes = new Map();  // axis -> [low, high] in the units shown
 const MISSING_AT = -0.1;
 
 function parallelAxes(figure) {
-  return figure.order.axes.map((name) => {
+  return figure.axes.map((name) => {
     const measure = figure.measureOf[name], values = figure.data[name].filter(known).map((value) => value * scaleOf(measure));
-    const logarithmic = (figure.order.log ?? []).includes(name), to = logarithmic ? Math.log10 : (value) => value;
+    const logarithmic = figure.logarithmic.includes(name), to = logarithmic ? Math.log10 : (value) => value;
     const usable = logarithmic ? values.filter((value) => value > 0) : values;
     const low = Math.min(...usable), high = Math.max(...usable), from = to(low), span = to(high) - from || 1;
     return {
@@ -170,7 +170,7 @@ const PAGE = 25;
 class Listing {
   constructor(figure) {
     Object.assign(this, { figure, host: byId(figure.name), limit: PAGE, by: null, descending: true, words: "" });
-    this.texts = figure.order.text;
+    this.texts = figure.texts;
     this.body = this.host.querySelector("tbody");
     this.host.querySelector("input[type=search]").addEventListener("input", (event) => { this.words = event.target.value.toLowerCase(); this.limit = PAGE; this.fill(); });
     this.host.querySelector(".more").addEventListener("click", () => { this.limit += 4 * PAGE; this.fill(); });
