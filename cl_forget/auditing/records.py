@@ -187,6 +187,7 @@ class Repair(_Record):
         base, tuned: the two models as they were named.
         format: of the model written.
         rule: how the choice was made, in words.
+        keep: share of the tuned speciality that the rule asked for; None for the rule that balances both.
         base_point, tuned_point: the two ends on validation data.
         candidates: every edit, in the order tried.
         chosen: position of the chosen one.
@@ -200,6 +201,7 @@ class Repair(_Record):
     tuned: str
     format: str
     rule: str
+    keep: float | None = None
     base_point: Point
     tuned_point: Point
     candidates: list[Candidate]

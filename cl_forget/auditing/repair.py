@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from cl_forget.models.lm_sources import load_hf
 from cl_forget.models.options import TextOptions
 from cl_forget.weights.checkpoint import open_checkpoint
 
-METHODS = ("wise_ft", "lines", "hma", "restore")
+RESTORE = "restore"
+METHODS = (WiseFT.name, LiNeS.name, HeterogeneousAveraging.name, RESTORE)
 HMA_GRID = (0.3, 0.5, 0.7)
 """Mean shares that HMA is fitted at: each fit is a search of its own."""
 HMA_SAMPLES = 128
@@ -81,33 +83,80 @@ def repair(
     Raises:
         UserError: as `audit`; no task or no suite; an unknown method; an output that exists.
     """
-    output = None if output is None else Path(output)
-    _check(keep, methods, output)
+    asked = Asked(
+        output=None if output is None else Path(output),
+        keep=keep,
+        methods=tuple(methods),
+        limit=limit,
+        samples=samples,
+        merge_adapter=merge_adapter,
+        anyway=anyway,
+    )
+    asked.check()
     pair = load_pair(base, tuned, text)
     tasks, chosen = choose_data(pair, stream, suites)
     require_data(tasks, "the task the model was tuned for", "--stream")
     require_data(chosen, "a suite of what must not be lost", "--suite")
     pair.add_tasks(tasks)
     pair.load()
-    bench = Bench(pair, tasks, chosen, batch_size, limit)
-    search = Search(bench.limited(samples), bench.limited(min(HMA_SAMPLES, samples or HMA_SAMPLES)))
-    candidates = search.run(methods)
-    position, rule = choose(candidates, search.base, search.tuned, keep)
+    found = _repaired(Bench(pair, tasks, chosen, batch_size, limit), asked)
+    if asked.output is not None:
+        from cl_forget.auditing.output import write_repair
+
+        write_repair(found, asked.output)
+    return found
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a repair is asked for; the fields are the arguments of `repair` of the same names."""
+
+    output: Path | None
+    keep: float | None
+    methods: tuple[str, ...]
+    limit: int | None
+    samples: int | None
+    merge_adapter: bool
+    anyway: bool
+
+    def check(self) -> None:
+        """Refuse what cannot be done, before anything is loaded; raises `UserError`."""
+        if self.keep is not None and not 0 < self.keep <= 1:
+            raise UserError(
+                f"keep is the share of the tuned accuracy to keep, above 0 and at most 1, not {self.keep:g}."
+            )
+        for method in self.methods:
+            if method not in METHODS:
+                raise UserError(
+                    f"no edit is called '{method}'.{closest(method, list(METHODS))} Known: {', '.join(METHODS)}."
+                )
+        if self.output is not None and (self.output / "model").exists():
+            raise UserError(f"{self.output / 'model'} exists; choose another --output, or remove it.")
+
+
+def _repaired(bench: Bench, asked: Asked) -> Repair:
+    """Search, choose, write the model, and measure it on test data."""
+    pair, tasks, suites = bench.pair, bench.tasks, bench.suites
+    small = bench.limited(min(HMA_SAMPLES, asked.samples or HMA_SAMPLES))
+    search = Search(bench.limited(asked.samples), small)
+    candidates = search.run(asked.methods)
+    position, rule = choose(candidates, search.base, search.tuned, asked.keep)
     share = search.share(candidates[position].shares)
     rows, items = [], {}
     for model, of in (("base", lambda _: 0.0), ("tuned", lambda _: 1.0), ("repaired", share)):
         rows.append(bench.row(None if model == "base" else model, of))
         items[model] = bench.items("test")
-    verdict, reason = judge(search, candidates[position], keep, items)
+    verdict, reason = judge(search, candidates[position], asked.keep, items)
     written: list[Path] = []
-    if output is not None and (verdict == "repaired" or anyway):
-        written = pair.write(share, output / "model", merge_adapter)
-        _reread(pair, output / "model", merge_adapter)
-    found = Repair(
+    if asked.output is not None and (verdict == "repaired" or asked.anyway):
+        written = pair.write(share, asked.output / "model", asked.merge_adapter)
+        _reread(pair, asked.output / "model", asked.merge_adapter)
+    return Repair(
         base=redact(pair.base_name),
         tuned=redact(pair.tuned_name),
-        format=pair.base.kind if merge_adapter else pair.tuned.kind,
+        format=pair.base.kind if asked.merge_adapter else pair.tuned.kind,
         rule=rule,
+        keep=asked.keep,
         base_point=search.base,
         tuned_point=search.tuned,
         candidates=candidates,
@@ -117,32 +166,13 @@ def repair(
                 **vars(loss),
                 repaired=(rows[2].tasks if loss.role == "task" else rows[2].suites)[loss.name].test,
             )
-            for loss in losses(tasks, chosen, rows[0], rows[1], items)
+            for loss in losses(tasks, suites, rows[0], rows[1], items)
         ],
         verdict=verdict,
         reason=reason,
         written=[str(path) for path in written],
         environment=describe(),
     )
-    if output is not None:
-        from cl_forget.auditing.output import write_repair
-
-        write_repair(found, output)
-    return found
-
-
-def _check(keep: float | None, methods: Sequence[str], output: Path | None) -> None:
-    if keep is not None and not 0 < keep <= 1:
-        raise UserError(
-            f"keep is the share of the tuned accuracy to keep, above 0 and at most 1, not {keep:g}."
-        )
-    for method in methods:
-        if method not in METHODS:
-            raise UserError(
-                f"no edit is called '{method}'.{closest(method, list(METHODS))} Known: {', '.join(METHODS)}."
-            )
-    if output is not None and (output / "model").exists():
-        raise UserError(f"{output / 'model'} exists; choose another --output, or remove it.")
 
 
 class Search:
@@ -167,10 +197,16 @@ class Search:
 
     def run(self, methods: Sequence[str]) -> list[Candidate]:
         """Every candidate, the tuned model itself first; what two methods have in common is measured once."""
-        found = [self._candidate("wise_ft", "alpha", 1.0, dict.fromkeys(self.parts, 1.0))]
+        edits: dict[str, Callable[[], Iterator[Candidate]]] = {
+            WiseFT.name: self._wise_ft,
+            LiNeS.name: self._lines,
+            HeterogeneousAveraging.name: self._hma,
+            RESTORE: self._restore,
+        }
+        found = [self._candidate(WiseFT.name, "alpha", 1.0, dict.fromkeys(self.parts, 1.0))]
         with bar("searching", len(methods)) as advance:
             for method in methods:
-                found += getattr(self, f"_{method}")()
+                found += edits[method]()
                 advance(1, method)
         points = [(c.validation.speciality, c.validation.kept) for c in found]
         for position in pareto_front([[_number(x), _number(y)] for x, y in points]):
@@ -192,7 +228,7 @@ class Search:
         for alpha in WiseFT.grid[:-1]:
             method = WiseFT(alpha=alpha)
             shares = {part: float(method.share(part)) for part in self.parts}
-            yield self._candidate("wise_ft", "alpha", alpha, shares)
+            yield self._candidate(WiseFT.name, "alpha", alpha, shares)
 
     def _by_block(self, of_block: Callable[[int | None], float]) -> Shares:
         blocks = {f"block {i}": i for i in range(self.layout.blocks)}
@@ -202,7 +238,7 @@ class Search:
         for a in LiNeS.grid if self.layout.blocks > 1 else ():
             method = LiNeS(a=a)
             shares = self._by_block(lambda block, m=method: m.share(block, self.layout.blocks))  # type: ignore[misc]
-            yield self._candidate("lines", "a", a, shares)
+            yield self._candidate(LiNeS.name, "a", a, shares)
 
     def _hma(self) -> Iterator[Candidate]:
         blocks = self.layout.blocks
@@ -213,43 +249,52 @@ class Search:
                 return self._by_block(lambda block: m.share(block, blocks, groups))
 
             fitted = method.search(blocks, lambda groups: self.small.loss(self.share(shares(groups))))
-            yield self._candidate("hma", "alpha", alpha, shares(fitted))
+            yield self._candidate(HeterogeneousAveraging.name, "alpha", alpha, shares(fitted))
 
     def _restore(self) -> Iterator[Candidate]:
         """Each part put back on its own; then all of them one after another, the best bargain first."""
         whole = dict.fromkeys(self.parts, 1.0)
         singles = [
-            self._candidate("restore", part, 0.0, {**whole, part: 0.0})
-            for part in moved_parts(self.bench.pair)
+            self._candidate(RESTORE, part, 0.0, {**whole, part: 0.0}) for part in moved_parts(self.bench.pair)
         ]
         yield from singles
         singles.sort(key=lambda c: -score(c.validation, self.base, self.tuned))
         shares = whole
         for count, single in enumerate(singles, 1):
             shares = {**shares, single.knob: 0.0}
-            yield self._candidate("restore", "parts", count, shares)
+            yield self._candidate(RESTORE, "parts", count, shares)
 
 
 def choose(candidates: Sequence[Candidate], base: Point, tuned: Point, keep: float | None) -> tuple[int, str]:
-    """Position of the chosen candidate, and the rule in words; see `repair`."""
+    """Position of the chosen candidate, and the rule in words (`rule_of`); see `repair`."""
 
     def nearness(candidate: Candidate) -> float:
         return sum(candidate.shares.values()) / len(candidate.shares)
 
     everyone = range(len(candidates))
     if keep is None:
-        rule = "largest mean of retention G/G(base) and target S/S(tuned), on validation data"
         known = tuned.ranges.get("speciality")
         lowest = float("-inf") if known is None else known.low
         whole = [i for i in everyone if _number(candidates[i].validation.speciality) >= lowest]
         best = max(
             whole, key=lambda i: (score(candidates[i].validation, base, tuned), nearness(candidates[i]))
         )
-        return best, rule
+        return best, rule_of(keep)
     floor = keep * _number(tuned.speciality)
     kept = [i for i in everyone if _number(candidates[i].validation.speciality) >= floor]
-    rule = f"largest generality among edits that keep {keep:g} of the tuned speciality, on validation data"
-    return max(kept, key=lambda i: (_number(candidates[i].validation.kept), nearness(candidates[i]))), rule
+    best = max(kept, key=lambda i: (_number(candidates[i].validation.kept), nearness(candidates[i])))
+    return best, rule_of(keep)
+
+
+def rule_of(keep: float | None) -> str:
+    """The rule of the choice in words.
+
+    Args:
+        keep: share of the tuned model's speciality to keep; None balances both.
+    """
+    if keep is None:
+        return "largest mean of retention G/G(base) and target S/S(tuned), on validation data"
+    return f"largest generality among edits that keep {keep:g} of the tuned speciality, on validation data"
 
 
 def _number(value: float | None) -> float:

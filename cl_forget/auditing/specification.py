@@ -123,7 +123,7 @@ def audit_findings(audit: Audit) -> Iterable[str]:
 def repair_findings(found: Repair) -> Iterable[str]:
     """The answer and the choice in sentences."""
     yield f"{found.verdict[0].upper()}{found.verdict[1:]}: {found.reason}" if found.reason else "Repaired."
-    yield f"Chosen on validation data: {_titled(found.choice)}. {_reason(found.rule)}"
+    yield f"Chosen on validation data: {_titled(found.choice)}. {_reason(found)}"
     for role, what in (("task", "Speciality"), ("suite", "Generality")):
         ends = [_mean_quality(found.losses, role, which) for which in ("base", "tuned", "repaired")]
         base, tuned, repaired = map(_percent, ends)
@@ -142,14 +142,14 @@ def _titled(candidate: Candidate) -> str:
     return f"{TITLES[candidate.method]} with {candidate.knob} = {candidate.setting:g}"
 
 
-def _reason(rule: str) -> str:
+def _reason(found: Repair) -> str:
     """The rule of the choice for readers who have not seen its formula."""
-    if "S/S(tuned)" in rule:
+    if found.keep is None:
         return (
             "Of all edits tried it has the largest mean of two shares: of the base's generality, and of the tuned "
             "model's speciality."
         )
-    return f"It has the {rule.removesuffix(', on validation data')}."
+    return f"It has the {found.rule.removesuffix(', on validation data')}."
 
 
 def _percent(value: float | None) -> str:
@@ -303,11 +303,9 @@ def _kinds(kinds: Sequence[Moved]) -> Figure:
     )
 
 
-TITLES = {"wise_ft": "WiSE-FT", "lines": "LiNeS", "hma": "HMA", "restore": "restore parts"}
-_KNOBS = {
-    "wise_ft": f"alpha of WiSE-FT, {formula_text(WiseFT.formula)}",
-    "lines": f"a of LiNeS, {formula_text(LiNeS.formula)}",
-    "hma": f"alpha of HMA, {formula_text(HeterogeneousAveraging.formula)}",
+_EDITS = (WiseFT, LiNeS, HeterogeneousAveraging)
+TITLES = {edit.name: edit.title for edit in _EDITS} | {"restore": "restore parts"}
+_KNOBS = {edit.name: f"{edit.knob} of {edit.title}, {formula_text(edit.formula)}" for edit in _EDITS} | {
     "restore": "how many parts of the tuned model were put back to the base, the best bargain first",
 }
 

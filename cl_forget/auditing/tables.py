@@ -79,7 +79,9 @@ def repair_tables(found: Repair) -> Iterable[Table]:
             ]
             chosen = candidate is found.choice
             table.add_row(
-                candidate.label + " ← chosen" * chosen, *values, style="bold green" if chosen else ""
+                f"{candidate.label} ← chosen" if chosen else candidate.label,
+                *values,
+                style="bold green" if chosen else "",
             )
     yield table
     title = "Repaired" if found.verdict == "repaired" else f"{found.verdict[0].upper()}{found.verdict[1:]}"

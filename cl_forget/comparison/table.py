@@ -153,13 +153,13 @@ def _cell(estimate: Estimate) -> Cell:
 
 def _front(lines: Mapping[str, Mapping[str, Estimate]]) -> set[str]:
     """The arms on the Pareto front of speciality and generality; none where either was not measured."""
-    points = {
-        name: (of_arm["speciality"].mean, of_arm["generality"].mean)
-        for name, of_arm in lines.items()
-        if {"speciality", "generality"} <= of_arm.keys()
-    }
-    known = [(name, point) for name, point in points.items() if None not in point]
-    return {known[k][0] for k in pareto_front([point for _, point in known])} if known else set()
+    known: dict[str, tuple[float, float]] = {}
+    for name, of_arm in lines.items():
+        x, y = (of_arm.get(axis, Estimate()).mean for axis in ("speciality", "generality"))
+        if x is not None and y is not None:
+            known[name] = (x, y)
+    names = list(known)
+    return {names[k] for k in pareto_front(list(known.values()))} if known else set()
 
 
 def _against(found: Mapping[str, Estimate]) -> dict[str, Estimate]:

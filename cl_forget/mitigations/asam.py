@@ -24,7 +24,7 @@ class ASAM(Mitigation):
 
     Re-scaling a layer and its successor, which leaves the function as it is, leaves this sharpness as it is
     too. Everything else is as in SAM; useful ρ are about ten times larger. As in the authors' code, T is
-    |θ| + η for parameters with "weight" in their name and 1 for all others.
+    |θ| + η for parameters that are called a weight and 1 for all others.
 
     Attributes:
         rho: ρ, the relative distance.
@@ -51,10 +51,15 @@ class ASAM(Mitigation):
         loss = gradient()
         parameters = update.parameters
         scale = [
-            value.abs() + self.eta if "weight" in name else torch.ones_like(value)
+            value.abs() + self.eta if _is_weight(name) else torch.ones_like(value)
             for name, value in zip(parameters.names, parameters.values, strict=True)
         ]
         scaled = torch._foreach_mul(parameters.gradients, scale)  # T·g
         perturbation = torch._foreach_mul(torch._foreach_mul(scaled, scale), self.rho / (norm(scaled) + TINY))
         gradient_at(update, perturbation, gradient)
         return loss
+
+
+def _is_weight(name: str) -> bool:
+    """Whether a parameter is called a weight, such as `fc.weight` and `attn.in_proj_weight`."""
+    return any(part.endswith("weight") for part in name.split("."))
