@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from cl_forget.comparison.selection import default_protocol, select, settings_of
+from cl_forget.comparison.selection import default_protocol, select
+from cl_forget.comparison.settings import settings_of
 from cl_forget.comparison.trials import load_trials
 from cl_forget.config.sweep import load_sweep
 
