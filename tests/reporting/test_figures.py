@@ -132,5 +132,5 @@ def test_an_unknown_style_or_an_unwritable_folder_is_one_line(tmp_path):
     with pytest.raises(UserError, match="Did you mean 'paper'"):
         write_figures(specification, tmp_path, "papr")
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="nothing can be written to"):
         write_figures(specification, tmp_path / "file")

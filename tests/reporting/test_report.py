@@ -70,7 +70,7 @@ def test_a_report_without_generality_has_no_picture(tmp_path):
 
 def test_an_unwritable_folder_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="nothing can be written to"):
         report(make_results(["LDIFS"], (0,), ["digits"], [], []), tmp_path / "file")
 
 
