@@ -56,6 +56,7 @@ class Experiment(Shared):
             self,
             *,
             name: str = ...,
+            imports: Sequence[str] = ...,
             model: str,
             stream: StreamInput,
             mitigations: Sequence[MitigationInput] | None = ...,

@@ -187,6 +187,7 @@ class Run(Shared):
         def __init__(
             self,
             *,
+            imports: Sequence[str] = ...,
             model: str,
             stream: StreamInput,
             mitigations: Sequence[MitigationInput] = ...,

@@ -244,6 +244,7 @@ class Sweep(Shared):
             self,
             *,
             name: str = ...,
+            imports: Sequence[str] = ...,
             model: str,
             stream: StreamInput,
             methods: Mapping[str, ArmInput],

@@ -57,9 +57,7 @@ class STAR(Mitigation):
     source = "Eskandar et al. 2025, arXiv:2503.01595, eq. 5, algorithm 1"
 
     strength: float = Field(default=0.1, ge=0, allow_inf_nan=False, description="λ")
-    gamma: float = Field(
-        0.05, gt=0, le=10, description="γ, length of the move relative to each tensor's norm"
-    )
+    gamma: float = Field(default=0.05, gt=0, le=10, description="γ, the move relative to each tensor's norm")
     share: float = Field(default=1.0, gt=0, le=100, description="old samples per new one")
     memory: int = Field(default=500, ge=1, description="samples kept in all")
 
