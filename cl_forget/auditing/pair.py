@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from cl_forget.auditing.settings import refuse_other_settings
 from cl_forget.comparison.recorded import recorded_run
 from cl_forget.ground.documents import read_object
 from cl_forget.ground.errors import UserError
@@ -25,6 +27,7 @@ from cl_forget.models.clip import HEADS as HEAD_FILE
 from cl_forget.models.clip import WEIGHTS
 from cl_forget.models.lm_sources import load_hf
 from cl_forget.weights.checkpoint import Checkpoint, in_memory, open_checkpoint
+from cl_forget.weights.formats import read_adapter_config
 from cl_forget.weights.interpolation import interpolate
 from cl_forget.weights.layout import Layout
 from cl_forget.weights.merge import check_pair, merge, untied_head
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from cl_forget.models.options import TextOptions
     from cl_forget.streams.base import Experience
     from cl_forget.weights.interpolation import Share
+
+logger = logging.getLogger("cl_forget")
 
 
 @dataclass
@@ -197,7 +202,22 @@ def load_pair(base: str | None, tuned: str, text: TextOptions | None = None) -> 
     if run is not None and after.path == path:  # the run's own files are not the model's
         after.companions = before.path if before.path.is_dir() else None
     check_pair(before.source, after.source)
+    if after.kind == "adapter":
+        _say_other_base(after.path, base)
+    else:
+        refuse_other_settings(model, base, after.path)
     return Pair(base, tuned, model, before, after, run)
+
+
+def _say_other_base(adapter: Path, base: str) -> None:
+    """One line where an adapter names another base: a model of the same shape would be taken without complaint."""
+    named = read_adapter_config(adapter).get("base_model_name_or_path")
+    if named and Path(named).name.lower() != Path(base.rpartition(":")[2]).name.lower():
+        logger.warning(
+            "the adapter in %s says that it was trained on '%s', and the base given is '%s': check that they are the "
+            "same weights.",
+            adapter, named, base,
+        )  # fmt: skip
 
 
 def as_spec(name: str) -> str:

@@ -142,10 +142,15 @@ def _generate(
         eos_token_id=list(ends) or None,
         pad_token_id=padding,
     )
-    with torch.no_grad():
-        said = model.lm.generate(
-            input_ids=ids.to(model.device), attention_mask=seen.to(model.device), generation_config=greedy
-        )
+    # What ours leaves open would be filled in from the model's own settings: penalties, forbidden words, beams.
+    own, model.lm.generation_config = model.lm.generation_config, GenerationConfig()
+    try:
+        with torch.no_grad():
+            said = model.lm.generate(
+                input_ids=ids.to(model.device), attention_mask=seen.to(model.device), generation_config=greedy
+            )
+    finally:
+        model.lm.generation_config = own
     tokens: list[list[int]] = said[:, width:].tolist()
     return tokens
 

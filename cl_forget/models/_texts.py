@@ -77,12 +77,18 @@ class TextFormat:
         options: chat template or not, length, ...
         context: longest sequence of the model; None if it has no limit.
         ends: ids that end a response, the first of them its own; empty if the model knows none.
+        vocabulary: how many tokens the model knows; None leaves it to the tokenizer.
     """
 
     def __init__(
-        self, tokenizer: Any, options: TextOptions, context: int | None, ends: tuple[int, ...]
+        self,
+        tokenizer: Any,
+        options: TextOptions,
+        context: int | None,
+        ends: tuple[int, ...],
+        vocabulary: int | None = None,
     ) -> None:
-        self.tokenizer, self.options, self.ends = tokenizer, options, ends
+        self.tokenizer, self.options, self.ends, self.vocabulary = tokenizer, options, ends, vocabulary
         limits = [limit for limit in (context, options.max_length) if limit is not None]
         self.limit = min(limits, default=None)
         has_template = bool(getattr(tokenizer, "chat_template", None))
@@ -190,6 +196,13 @@ class TextFormat:
     def _ids(self, texts: list[str]) -> list[list[int]]:
         # verbose=False: the tokenizer's own warning about long texts; ours is an error with the cure
         ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        largest = max((max(own, default=0) for own in ids), default=0)
+        if self.vocabulary is not None and largest >= self.vocabulary:
+            raise UserError(
+                f"the tokenizer makes the token {self.tokenizer.convert_ids_to_tokens(largest)!r} ({largest}) of a "
+                f"text, and the model knows {self.vocabulary}: give it the tokenizer's tokens "
+                "(resize_token_embeddings, then save it), or the tokenizer that belongs to it."
+            )
         return ids
 
     def _special_start(self) -> list[int]:

@@ -86,7 +86,7 @@ class CausalLM(FoundationModel):
             UserError: options that the tokenizer or the model cannot follow.
         """
         self.options = options
-        self.form = TextFormat(self._tokenizer, options, self._context, self._ends())
+        self.form = TextFormat(self._tokenizer, options, self._context, self._ends(), self.known_tokens)
         self.top_logits = options.top_logits if options.top_logits < self.vocabulary else None
         if options.packing and not self.packs:
             raise UserError(
@@ -312,6 +312,11 @@ class CausalLM(FoundationModel):
         self.load_state_dict({f"lm.{name}": source.load(name) for name in source.infos})
 
     # -- what the configuration says -------------------------------------------------------------------
+    @property
+    def known_tokens(self) -> int:
+        """Number of tokens that have an embedding."""
+        return int(self.lm.get_input_embeddings().weight.shape[0])
+
     @property
     def vocabulary(self) -> int:
         """Number of logits of a unit."""

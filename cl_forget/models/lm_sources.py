@@ -12,11 +12,12 @@ from cl_forget.ground.errors import UserError
 from cl_forget.ground.hub import hub_offline_if_unreachable, out_of_reach
 from cl_forget.models._quiet import panics_are_errors, quiet_transformers
 from cl_forget.models.gguf_header import check_gguf
-from cl_forget.models.plausible import refuse_implausible
+from cl_forget.models.plausible import refuse_implausible, refuse_not_finite
 from cl_forget.models.sources import TRUST, trusts_code
 
 if TYPE_CHECKING:
     from cl_forget.models.causal_lm import CausalLM
+    from cl_forget.weights.checkpoint import Checkpoint
 
 PICO_LM = Path(__file__).parent / "zoo" / "pico_lm"
 
@@ -79,10 +80,13 @@ def _from_folder(folder: Path) -> Any:
     with torch.device("meta"):
         shell = AutoModelForCausalLM.from_config(config, trust_remote_code=trusts_code())
     plain = all(file.endswith(".safetensors") for file in checkpoint.files)
-    if plain and not checkpoint.renames(shell.state_dict().keys()):
-        return _from_hub(str(folder), config=config)
+    renamed = checkpoint.renames(shell.state_dict().keys())
     # transformers is given the tensors, and converts what it has come to call otherwise.
     checkpoint.know(shell.state_dict().keys())
+    if not hasattr(config, "quantization_config"):
+        _refuse_whole_numbers(checkpoint, shell)
+    if plain and not renamed:
+        return _from_hub(str(folder), config=config)
     state = {name: checkpoint.source.load(name) for name in checkpoint.source.infos}
     lm, report = type(shell).from_pretrained(
         None,
@@ -96,6 +100,15 @@ def _from_folder(folder: Path) -> Any:
     with contextlib.suppress(OSError):  # a folder need not have one
         lm.generation_config = GenerationConfig.from_pretrained(folder)
     return lm
+
+
+def _refuse_whole_numbers(checkpoint: Checkpoint, shell: Any) -> None:
+    from cl_forget.weights.keys import refuse_quantised
+
+    infos = checkpoint.source.infos
+    floats = (name for name, tensor in shell.state_dict().items() if tensor.is_floating_point())
+    stored = [name for name in floats if name in infos and not infos[name].dtype.is_floating_point]
+    refuse_quantised(str(checkpoint.path), stored)
 
 
 def _check_report(where: str, report: Mapping[str, Any]) -> None:
@@ -198,6 +211,7 @@ def _load(source: str, what: str, load: Any, tokenizer: dict[str, str]) -> Causa
                 f"'{source}:{what}' has no tokenizer that can be read ({_first_line(error)}); put the model's "
                 "tokenizer files beside its weights."
             ) from error
+    refuse_not_finite(f"{source}:{what}", lm)
     model = CausalLM(lm, words)
     if lm.config.is_encoder_decoder or not model.looks_back_only():
         raise _not_causal(f"{source}:{what}", type(lm).__name__)
@@ -228,6 +242,8 @@ def _why_not(source: str, what: str, local: bool, error: Exception) -> str:
             f"'{name}' brings Python code of its own, which is not run; if you trust its authors, set the "
             f"environment variable {TRUST}=1."
         )
+    if "quantiz" in said:
+        return f"'{name}' is quantised ({_first_line(error)}); give the model in bfloat16 or float32."
     if "safetensors" in said and "no file named" in said:
         return f"'{name}' has no model.safetensors; save it again with save_pretrained, which writes one."
     cure = (

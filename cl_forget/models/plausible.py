@@ -6,12 +6,15 @@ model is: it has no more layers than tensors, and no width, vocabulary or contex
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.ground.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from cl_forget.weights.reading import TensorInfo
 
 SIZES = frozenset({
@@ -40,6 +43,11 @@ def refuse_implausible(where: str, config: Any, weights: Mapping[str, TensorInfo
         UserError: names the field.
     """
     largest = max((size for info in weights.values() for size in info.shape), default=0)
+    if not largest:
+        raise UserError(
+            f"the weights beside {where} are empty; save the whole model (one that was trained in shards is gathered "
+            "first)."
+        )
     limits = {
         **dict.fromkeys(SIZES, largest),
         **dict.fromkeys(COUNTS, max(largest, len(weights))),
@@ -51,6 +59,31 @@ def refuse_implausible(where: str, config: Any, weights: Mapping[str, TensorInfo
                 f"{where} says {name} {value}, which does not fit the weights beside it (at most {limits[name]}); "
                 "download or save the model again."
             )
+
+
+def refuse_not_finite(where: str, model: nn.Module) -> None:
+    """Refuse a model of which some weight is NaN or infinite, as a training that diverged leaves it.
+
+    Args:
+        where: what it was loaded as, for the message.
+        model: it.
+
+    Raises:
+        UserError: names the first such tensor and how many there are.
+    """
+    broken = [name for name, tensor in model.named_parameters() if not _is_finite(tensor)]
+    if broken:
+        raise UserError(
+            f"'{where}' holds weights that are not finite ({len(broken)} tensors, the first '{broken[0]}'): its "
+            "training diverged, or the file is damaged; give an earlier checkpoint."
+        )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    # Either end is NaN where any value is.
+    return all(math.isfinite(end) for end in tensor.detach().aminmax())
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +14,16 @@ from cl_forget.ground.documents import read_object
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.hub import hub_offline_if_unreachable, out_of_reach
 from cl_forget.ground.registry import closest
-from cl_forget.models.plausible import refuse_implausible
+from cl_forget.models.plausible import refuse_implausible, refuse_not_finite
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from cl_forget.models.clip import ClipModel
     from cl_forget.weights.checkpoint import Checkpoint
 
+
+logger = logging.getLogger("cl_forget")
 
 TRUST = "CL_FORGET_TRUST_REMOTE_CODE"
 """Environment variable: 1 lets models run code that comes with them. No file, so no recorded run, can set it."""
@@ -81,6 +86,7 @@ def load_open_clip(what: str = "") -> ClipModel:
                 load_weights=tag is not None,
                 pretrained_text=tag is not None or checkpoint is None,
                 force_patch_dropout=0.0,
+                force_quick_gelu=tag is not None and _trained_with_quick_gelu(name, tag),
             )
             tokenizer = open_clip.get_tokenizer(name)
         if checkpoint is not None:
@@ -90,6 +96,7 @@ def load_open_clip(what: str = "") -> ClipModel:
         raise
     except Exception as error:
         raise UserError(_why_not_loaded(what, error)) from error
+    refuse_not_finite(f"open_clip:{what}", clip)
     model.origin = origin_of(name, clip)
     return model
 
@@ -102,7 +109,7 @@ def _load_checkpoint(clip: Any, checkpoint: Checkpoint) -> None:
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
 
-    from cl_forget.weights.keys import harmless, refuse_unless_whole
+    from cl_forget.weights.keys import harmless, refuse_quantised, refuse_unless_whole
 
     own = clip.state_dict()
     checkpoint.know(own.keys())
@@ -117,6 +124,7 @@ def _load_checkpoint(clip: Any, checkpoint: Checkpoint) -> None:
         if name in state and name in own and state[name].numel() == own[name].numel():
             state[name] = state[name].reshape(own[name].shape)
     both = state.keys() & own.keys()
+    refuse_quantised(str(checkpoint.path), [n for n in both if _is_float(own[n]) and not _is_float(state[n])])
     refuse_unless_whole(
         str(checkpoint.path),
         [name for name in own if name not in state],
@@ -124,6 +132,10 @@ def _load_checkpoint(clip: Any, checkpoint: Checkpoint) -> None:
         [name for name in both if state[name].shape != own[name].shape],
     )
     clip.load_state_dict(state)
+
+
+def _is_float(tensor: Tensor) -> bool:
+    return tensor.is_floating_point()
 
 
 @contextlib.contextmanager
@@ -156,6 +168,12 @@ def _architecture_and_weights(what: str) -> tuple[str, str | Path | None]:
     if weights in tags:
         return architecture, weights
     if weights and Path(weights).expanduser().exists():
+        if f"{architecture}-quickgelu" in known:
+            logger.warning(
+                "%s does not say which activation it was trained with, and %s has GELU: weights of OpenAI, "
+                "MetaCLIP and DFN need open_clip:%s-quickgelu/... .",
+                weights, architecture, architecture,
+            )  # fmt: skip
         return architecture, Path(weights).expanduser()
     if "/" in weights or weights.endswith((".pt", ".bin", ".safetensors")):
         raise UserError(f"no checkpoint file at '{weights}': give a path that exists, a tag, or 'none'.")
@@ -163,6 +181,13 @@ def _architecture_and_weights(what: str) -> tuple[str, str | Path | None]:
         f"'{architecture}' has no weights '{weights}'.{closest(weights, tags)} Known tags: "
         f"{', '.join(tags) or 'none'}; or a checkpoint file, or 'none' for random weights."
     )
+
+
+def _trained_with_quick_gelu(architecture: str, tag: str) -> bool:
+    """Whether weights want QuickGELU, which open_clip would only warn of where the architecture's name lacks it."""
+    import open_clip
+
+    return bool(open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu", False))
 
 
 def _brings_code(what: str) -> str:

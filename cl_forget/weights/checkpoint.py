@@ -166,17 +166,36 @@ def open_checkpoint(path: Path, base: TensorSource | None = None) -> Checkpoint:
                 f"{path} is a LoRA adapter, no model; give it as --tuned, with its base as --base."
             )
         return Checkpoint(path, "adapter", WithAdapter(base, path))
-    for index in INDEXES:
-        if (path / index).is_file():
-            return _sharded(path, index)
-    for name in SINGLE:
-        if (path / name).is_file():
-            source = open_file(path / name)
-            return Checkpoint(path, "folder", source, {name: source.infos}, companions=path)
+    for name in _by_preference(path):
+        if not (path / name).is_file():
+            continue
+        if name in INDEXES:
+            return _sharded(path, name)
+        source = open_file(path / name)
+        return Checkpoint(path, "folder", source, {name: source.infos}, companions=path)
     raise UserError(
         f"{path} holds no weights; a model's folder has one of {', '.join((*SINGLE, INDEXES[0]))}, an adapter's "
         "adapter_config.json."
     )
+
+
+def _by_preference(path: Path) -> list[str]:
+    """Files of weights in a folder, the one that the model's own library would read first.
+
+    Raises:
+        UserError: a model in one file beside the index of another in shards, of which either may be the left-over.
+    """
+    for index in INDEXES:
+        single = index.removesuffix(".index.json")
+        both = (path / index).is_file() and (path / single).is_file()
+        if both and single not in read_index(path / index)["weight_map"].values():
+            raise UserError(
+                f"{path} holds two models, {single} and the shards of {index}; remove the one that is not meant."
+            )
+    names = [*INDEXES[:1], *SINGLE[:1], *INDEXES[1:], *SINGLE[1:]]
+    if (path / "open_clip_config.json").is_file():  # hubs keep such models in transformers' form as well
+        names.sort(key=lambda name: not name.startswith("open_clip"))
+    return names
 
 
 def _index(path: Path, name: str) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from cl_forget.ground.errors import UserError
 MAX_HEADER = 100_000_000
 """The longest header of a safetensors file, bytes; that of the format's own library."""
 
+_LFS = int.from_bytes(b"version ", "little")  # what a pointer of Git LFS begins with
+
 Count = Annotated[int, Field(strict=True, ge=0, le=2**48)]
 
 
@@ -71,6 +73,10 @@ def read_header(path: Path, dtypes: Mapping[str, torch.dtype]) -> Header:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
+            if length == _LFS:
+                raise UserError(
+                    f"{path} is a Git LFS pointer and not the weights; run `git lfs pull` in its folder."
+                )
             if size < 8 or length > min(size - 8, MAX_HEADER):
                 raise UserError(
                     f"{path} is not a safetensors file (its header is longer than the file); {again}"

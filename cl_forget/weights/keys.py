@@ -124,6 +124,23 @@ def _prefixes(names: Iterable[str]) -> list[str]:
     return list(found)
 
 
+def refuse_quantised(where: str, names: Collection[str]) -> None:
+    """Raise where weights are stored as whole numbers: without what they are to be scaled by, they mean nothing.
+
+    Args:
+        where: the checkpoint.
+        names: its tensors of whole numbers for which the model has fractions.
+
+    Raises:
+        UserError: there are any.
+    """
+    if names:
+        raise UserError(
+            f"{where} is quantised: {len(names)} weights are whole numbers, the first '{min(names)}'; give the "
+            "model in bfloat16 or float32."
+        )
+
+
 def refuse_unless_whole(
     where: str, missing: Collection[str], foreign: Collection[str], mis_shaped: Collection[str] = ()
 ) -> None:

@@ -15,7 +15,7 @@ from cl_forget.weights.adapter import WithAdapter
 from cl_forget.weights.checkpoint import Checkpoint, copy_companions
 from cl_forget.weights.distance import squared_distance
 from cl_forget.weights.interpolation import interpolate
-from cl_forget.weights.keys import TIED
+from cl_forget.weights.keys import TIED, refuse_quantised
 from cl_forget.weights.reading import TensorSource
 from cl_forget.weights.writing import whole, write_file
 
@@ -64,6 +64,11 @@ def check_pair(base: TensorSource, tuned: TensorSource) -> None:
         raise UserError(
             f"{tuned.where} has {len(extra)} tensors that {base.where} lacks, the first '{extra[0]}'; name as "
             "base the model that was fine-tuned."
+        )
+    for one, other in ((tuned, base), (base, tuned)):
+        floats = (name for name, info in other.infos.items() if info.dtype.is_floating_point)
+        refuse_quantised(
+            one.where, [n for n in floats if n in one.infos and not one.infos[n].dtype.is_floating_point]
         )
     for name, (dtype, shape) in tuned.infos.items():
         original = _in_base(base, name)

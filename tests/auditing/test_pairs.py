@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tiny_lm import MIXTURES, SHAPE, folder, mixture, tokenizer
 from torch import Tensor
 
+import cl_forget.models
 from cl_forget.auditing.pair import load_pair
 from cl_forget.ground.errors import UserError
 from cl_forget.models import load_model
@@ -161,3 +163,72 @@ def test_the_cure_for_added_tokens_helps(tmp_path: Path) -> None:
     pair = load_pair(str(saved(same, tmp_path / "same")), str(tmp_path / "adapter"))
     pair.load()
     assert "lm_head.weight" in pair.moved_names()
+
+
+# -- configurations ------------------------------------------------------------------------------------------
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_an_adapter_of_another_base_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = folder(tmp_path / "base", tied=False)
+    get_peft_model(
+        AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=2, target_modules=["q_proj"])
+    ).save_pretrained(tmp_path / "adapter")
+    reconfigured(tmp_path / "adapter", "adapter_config.json", base_model_name_or_path="hub/Base")
+    load_pair(str(base), str(tmp_path / "adapter"))
+    assert not caplog.records
+    reconfigured(tmp_path / "adapter", "adapter_config.json", base_model_name_or_path="hub/base-chat")
+    load_pair(str(base), str(tmp_path / "adapter"))
+    assert "was trained on 'hub/base-chat'" in caplog.text
+
+
+def reconfigured(path: Path, file: str, **changes: Any) -> Path:
+    config = json.loads((path / file).read_text())
+    (path / file).write_text(json.dumps({**config, **changes}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"rms_norm_eps": 0.1}, "rms_norm_eps"),
+        ({"hidden_act": "gelu"}, "hidden_act"),
+        ({"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 4}, "head"),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}, "rope_parameters"),
+        ({"rope_theta": 5e5, "rope_parameters": None}, "rope_parameters"),
+    ],
+)
+def test_a_tuned_model_that_reads_its_weights_otherwise(
+    tmp_path: Path, changes: dict[str, Any], field: str
+) -> None:
+    base = folder(tmp_path / "base", tied=False)
+    tuned = reconfigured(tuned_copy(base, tmp_path / "tuned"), "config.json", **changes)
+    with pytest.raises(UserError, match=f"configured otherwise than .*{field}"):
+        load_pair(str(base), str(tuned))
+
+
+def test_what_changes_nothing_of_the_function_passes(tmp_path: Path) -> None:
+    base = folder(tmp_path / "base", tied=False)
+    tuned = tuned_copy(base, tmp_path / "tuned")
+    reconfigured(
+        tuned, "config.json", use_cache=False, attention_dropout=0.1, transformers_version="4.0", pad_token_id=3,
+        max_position_embeddings=128, torch_dtype="float16", unsloth_version="2025", architectures=["Mine"],
+    )  # fmt: skip
+    load_pair(str(base), str(tuned))
+
+
+def test_a_clip_model_with_other_image_statistics_or_activation(tmp_path: Path) -> None:
+    zoo = Path(cl_forget.models.__file__).parent / "zoo" / "emoji_clip"
+    tuned = tmp_path / "tuned"
+    shutil.copytree(zoo, tuned)
+    load_pair("emoji-clip", str(tuned))
+    config = json.loads((tuned / "open_clip_config.json").read_text())
+    other = {**config["preprocess_cfg"], "mean": [0.0, 0.0, 0.0]}
+    reconfigured(tuned, "open_clip_config.json", preprocess_cfg=other)
+    with pytest.raises(UserError, match=r"preprocess_cfg\.mean"):
+        load_pair("emoji-clip", str(tuned))
+    quick = {**config["model_cfg"], "quick_gelu": True}
+    reconfigured(tuned, "open_clip_config.json", preprocess_cfg=config["preprocess_cfg"], model_cfg=quick)
+    with pytest.raises(UserError, match="quick_gelu is True and not False"):
+        load_pair("emoji-clip", str(tuned))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,10 @@ from torch import Tensor
 
 from cl_forget.ground.errors import UserError
 from cl_forget.models import load_model
+from cl_forget.models._answers import _generate
+from cl_forget.models.sources import _architecture_and_weights
+from cl_forget.streams.text import TextData
+from cl_forget.weights.checkpoint import open_checkpoint
 from cl_forget.weights.keys import fit, tensors_of, unmarked
 
 Tensors = dict[str, Tensor]
@@ -171,7 +176,8 @@ def test_language_models_that_are_not_whole(tmp_path: Path) -> None:
     refuses(lambda t: {**t, mlp[0]: torch.ones(3, 3)}, mlp[0])
     lora = {"model.layers.0.self_attn.q_proj.lora_A.default.weight": torch.ones(2, 32)}
     refuses(lambda t: {**t, **lora}, "merge the adapter first")
-    refuses(lambda t: {}, "missing")
+    refuses(lambda t: {}, "weights beside", "are empty")
+    refuses(lambda t: {n: torch.zeros(0) for n in t}, "weights beside", "gathered first")
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -278,3 +284,139 @@ def test_what_holds_no_weights() -> None:
     assert tensors_of([1, 2]) is None
     assert tensors_of({"model": 3, "epoch": 4}) is None
     assert tensors_of({}) == {}
+
+
+# -- what loads without a complaint and is another model --------------------------------------------------------
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(tmp_path: Path, value: float) -> None:
+    def diverged(tensors: Tensors) -> Tensors:
+        return {n: torch.full_like(t, value) if "layers.1.mlp.up" in n else t for n, t in tensors.items()}
+
+    rewrite(folder(tmp_path / "lm", tied=False), diverged)
+    assert "not finite (1 tensors" in said(f"hf:{tmp_path / 'lm'}")
+    clip = tiny_open_clip(tmp_path / "clip")
+    rewrite(clip, lambda tensors: {**tensors, "visual.proj": tensors["visual.proj"] * value})
+    assert "'visual.proj'" in said(f"open_clip:local-dir:{clip}")
+
+
+def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
+    def rounded(tensors: Tensors) -> Tensors:
+        return {n: (100 * t).to(torch.int8) if t.ndim == 2 else t for n, t in tensors.items()}
+
+    rewrite(folder(tmp_path / "lm", tied=False), rounded)
+    assert "is quantised: 16 weights" in said(f"hf:{tmp_path / 'lm'}")
+    clip = tiny_open_clip(tmp_path / "clip")
+    rewrite(clip, rounded)
+    assert "is quantised" in said(f"open_clip:local-dir:{clip}")
+
+
+def test_a_quantised_model_whose_library_is_missing(tmp_path: Path) -> None:
+    path = folder(tmp_path, tied=False)
+    config = json.loads((path / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (path / "config.json").write_text(json.dumps(config))
+    assert "is quantised" in said(f"hf:{path}")
+
+
+@pytest.mark.parametrize("single", ["model.safetensors", "pytorch_model.bin"])
+def test_two_models_in_one_folder(tmp_path: Path, single: str) -> None:
+    path = folder(tmp_path, tied=False)
+    tensors = load_file(path / "model.safetensors")
+    doubled = {name: 2 * tensor for name, tensor in tensors.items()}
+    if single.endswith(".bin"):
+        (path / "model.safetensors").unlink()
+        torch.save(tensors, path / single)
+        torch.save(doubled, path / "shard.bin")
+    else:
+        save_file(doubled, path / "shard.safetensors", {"format": "pt"})
+    shard = f"shard.{single.rpartition('.')[2]}"
+    (path / f"{single}.index.json").write_text(json.dumps({"weight_map": dict.fromkeys(tensors, shard)}))
+    assert "holds two models" in said(f"hf:{path}")
+    # An index that leads to the single file itself is no second model.
+    (path / f"{single}.index.json").write_text(json.dumps({"weight_map": dict.fromkeys(tensors, single)}))
+    same(load_model(f"hf:{path}").lm, tensors)
+
+
+def test_the_library_s_own_order_of_formats(tmp_path: Path) -> None:
+    path = folder(tmp_path, tied=False)
+    tensors = load_file(path / "model.safetensors")
+    torch.save({name: 2 * tensor for name, tensor in tensors.items()}, path / "old.bin")
+    (path / "pytorch_model.bin.index.json").write_text(
+        json.dumps({"weight_map": dict.fromkeys(tensors, "old.bin")})
+    )
+    assert list(open_checkpoint(path).files) == ["model.safetensors"]
+    clip = tiny_open_clip(tmp_path / "clip")
+    save_file(
+        tensors, clip / "model.safetensors", {"format": "pt"}
+    )  # transformers' form of it, as hubs keep it
+    assert list(open_checkpoint(clip).files) == ["open_clip_model.safetensors"]
+    load_model(f"open_clip:local-dir:{clip}")
+
+
+def test_a_pointer_in_place_of_the_weights(tmp_path: Path) -> None:
+    path = folder(tmp_path, tied=False)
+    (path / "model.safetensors").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n"
+    )
+    assert "git lfs pull" in said(f"hf:{path}")
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted"),
+    [
+        ("ViT-B-32/openai", True),
+        ("ViT-B-32/metaclip_400m", True),
+        ("ViT-B-32/laion2b_e16", False),
+        ("RN50/openai", True),
+    ],
+)
+def test_weights_get_the_activation_they_were_trained_with(
+    spec: str, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import open_clip
+
+    asked: list[Any] = []
+
+    def create(name: str, **options: Any) -> Any:
+        asked.append(options)
+        raise RuntimeError("nothing is downloaded here")
+
+    monkeypatch.setattr(open_clip, "create_model_and_transforms", create)
+    monkeypatch.setattr("cl_forget.models.sources.hub_offline_if_unreachable", contextlib.nullcontext)
+    said(f"open_clip:{spec}")
+    assert asked[0]["force_quick_gelu"] is wanted
+
+
+def test_a_file_that_may_want_another_activation(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch.save({"w": torch.ones(2)}, tmp_path / "weights.pt")
+    _architecture_and_weights(f"ViT-B-32-quickgelu/{tmp_path}/weights.pt")
+    _architecture_and_weights(f"ViT-SO400M-14-SigLIP/{tmp_path}/weights.pt")
+    assert not caplog.records
+    _architecture_and_weights(f"ViT-B-32/{tmp_path}/weights.pt")
+    assert "need open_clip:ViT-B-32-quickgelu/" in caplog.text
+
+
+def test_a_models_own_settings_do_not_bend_greedy_answers(tmp_path: Path) -> None:
+    path = folder(tmp_path, tied=False)
+    prompts = [[5, 6, 7, 8], [9, 10, 11]]
+    plain = _generate(load_model(f"hf:{path}"), prompts, 8, (2,))
+    settings = {
+        "repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "num_beams": 4, "min_new_tokens": 7, "max_length": 3,
+        "suppress_tokens": sorted({token for own in plain for token in own}), "stop_strings": ["a"],
+    }  # fmt: skip
+    (path / "generation_config.json").write_text(json.dumps(settings))
+    model = load_model(f"hf:{path}")
+    assert _generate(model, prompts, 8, (2,)) == plain
+    assert model.lm.generation_config.repetition_penalty == 5.0, "what is exported keeps them"
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model(tmp_path: Path) -> None:
+    path = folder(tmp_path, tied=False)
+    words = tokenizer()
+    words.add_tokens(["<extra>"])
+    words.save_pretrained(path)
+    model = load_model(f"hf:{path}")
+    data = TextData(["a", "b"], ["1", "2 <extra>"])
+    with pytest.raises(UserError, match=r"makes the token '<extra>' .*resize_token_embeddings"):
+        model.form.table(data)
+    model.form.table(TextData(["a", "b"], ["1", "2"]))
