@@ -28,6 +28,8 @@ def as_text(value: Any) -> str | None:
         return text if _is_whole(text) else None
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and not math.isfinite(value):  # `Infinity`, or a number too large to be one
+        return None
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))  # a column of integers becomes one of floats where a single cell is empty
     if isinstance(value, (int, float, Decimal)):

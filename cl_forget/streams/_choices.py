@@ -104,6 +104,11 @@ class Choices:
         if not whole:
             raise self._nothing_fits(what, values, readings, lists)
         name = next(iter(whole))
+        if name == "by position" and len(rows) >= SOME and _from_one(values):
+            raise UserError(
+                f"{what}: '{self.response}' holds positions and none of its {len(rows):,} is 0, so they may be "
+                "counted from 1; count from 0, or write letters (A, B, ...) or the text of the choice."
+            )
         found[f"right choices are given {name} ('{self.response}')"] += len(rows)
         return [text for text in whole[name] if text is not None]
 
@@ -124,6 +129,16 @@ class Choices:
 
 
 # -- ways of saying which one is right; each gives the text of the choice, or None ----------------------------
+
+
+SOME = 20
+"""Among so many right choices the first one is seen."""
+
+
+def _from_one(values: Sequence[Any]) -> bool:
+    positions = [value.position if isinstance(value, ClassName) else value for value in values]
+    met = {str(position).strip() for position in positions}
+    return len(met) > 1 and not met & {"0", "0.0"}
 
 
 def _by_label(value: Any, text: str, own: Listed) -> str | None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from cl_forget.ground.errors import UserError
@@ -42,8 +43,15 @@ PAIRS = (
 CONVERSATIONS = ("messages", "conversations")
 PERHAPS_CONVERSATIONS = ("conversation", "dialog", "dialogue", "turns")  # also names of texts
 SYSTEM = ("system", "system_prompt")
-GIVEN = ("context", "passage", "input", "history", "document", "paragraph", "hint")
+GIVEN = (
+    "context", "contexts", "passage", "input", "history", "document", "paragraph", "hint", "query", "question",
+    "instruction", "choices", "options", "sentence2", "text2", "premise", "hypothesis", "evidence", "knowledge",
+    "schema",
+)  # fmt: skip
 """Columns that a question is about: one that is left out changes what is asked."""
+MEDIA = ("image", "images", "video", "videos", "audio", "audios")
+GOOD = ("label", "kto_tag")
+"""Columns whose true and false tell good answers from bad ones."""
 
 ALPACA = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
@@ -55,6 +63,10 @@ ALPACA_WITH_INPUT = (
     "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:"
 )
 """The two prompts of Stanford Alpaca (Taori et al. 2023, train.py)."""
+
+
+NO_INPUT = ("", "<noinput>", "noinput", "<no input>")
+"""What data made after Self-Instruct (Wang et al. 2022) write where an instruction needs no input."""
 
 
 class Sample(NamedTuple):
@@ -91,6 +103,7 @@ class Format:
         separator: what the format puts between prompt and response.
         keep: rows that are samples at all.
         optional: columns of `used` that a row may lack.
+        response: the column or template of the response, where it is one.
     """
 
     words: str
@@ -99,6 +112,7 @@ class Format:
     separator: str | None = None
     keep: Callable[[Row], bool] = lambda row: True
     optional: Sequence[str] = ()
+    response: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,6 +140,8 @@ class Columns:
         """
         if not table.rows:
             raise UserError(f"{what} holds no rows.")
+        if self.prompt is None:
+            _refuse_media(what, table)
         format = self._format(what, table)
         used = [*format.used, *([self.choices] if self.choices else [])]
         _check_columns(what, table, [name for name in used if name not in format.optional])
@@ -134,7 +150,8 @@ class Columns:
         if not rows:
             raise UserError(f"{what}: no row is a good answer ({format.words}).")
         pairs = _each(what, table, rows, lambda row: format.read(row, found))
-        choices = self._choices(what, table, rows, [response for _, response in pairs], found)
+        answers = [response for _, response in pairs]
+        choices = self._choices(what, table, rows, answers, found, format.response)
         _refuse_without_prompt(what, table, [i for i, _ in rows], [prompt for prompt, _ in pairs])
         samples = [
             Sample(prompt, response, None) if own is None else Sample(prompt, own[0], own[1])
@@ -144,11 +161,17 @@ class Columns:
         return Read(samples, _notes(table, format, used, found, len(rows)), format.separator)
 
     def _choices(
-        self, what: str, table: Table, rows: list[tuple[int, Row]], responses: list[str], found: Counter[str]
+        self,
+        what: str,
+        table: Table,
+        rows: list[tuple[int, Row]],
+        responses: list[str],
+        found: Counter[str],
+        response: str,
     ) -> Sequence[tuple[str, tuple[str, ...]] | None]:
         if self.choices is None:
             return [None] * len(rows)
-        given = Choices(self.choices, self.response or "")
+        given = Choices(self.choices, response)
         lists = _each(what, table, rows, given.listed)
         right = given.right(what, [row for _, row in rows], responses, lists, found)
         return list(zip(right, (own.texts for own in lists), strict=True))
@@ -159,11 +182,37 @@ class Columns:
             if known is None and self.response is None:
                 known = _preference(what, table) or _alpaca(table) or _completion(table)
             if known is not None:
-                return known
-        return _pair(what, table, self.prompt, self.response)
+                return _without_bad_answers(table, known)
+        return _pair(what, table, self.prompt, self.response, self.choices)
 
 
 # -- formats ---------------------------------------------------------------------------------------------
+
+
+def _refuse_media(what: str, table: Table) -> None:
+    """A question about a picture is another question without it."""
+    for name in (*table.media, *(name for name in MEDIA if name in table.columns)):
+        full = [
+            i
+            for i, row in enumerate(table.rows)
+            if name in table.media or row.get(name) not in (None, "", [])
+        ]
+        if full:
+            raise UserError(
+                f"{what}: rows come with pictures or sounds in column '{name}' (the first is row "
+                f"{table.number(full[0])}), which a language model does not get; remove these rows, or name the "
+                "`prompt` if it stands without them."
+            )
+
+
+def _without_bad_answers(table: Table, format: Format) -> Format:
+    """Of rows whose true and false tell good answers from bad ones, the good ones."""
+    for name in GOOD:
+        values = [row.get(name) for row in table.rows]
+        if name in table.columns and name not in format.used and all(isinstance(v, bool) for v in values):
+            words = f"{format.words}; rows whose '{name}' is false are left out"
+            return replace(format, words=words, used=[*format.used, name], keep=itemgetter(name))
+    return format
 
 
 def _conversation(table: Table, named: str | None) -> Format | None:
@@ -230,7 +279,8 @@ def _alpaca(table: Table) -> Format | None:
 
     def read(row: Row, found: Counter[str]) -> tuple[Prompt, str]:
         texts = {"instruction": _text_of(row, "instruction"), "input": _text_or_empty(row, given)}
-        asked = fill(ALPACA_WITH_INPUT if texts["input"].strip() else ALPACA, texts)
+        has_input = texts["input"].strip().lower() not in NO_INPUT
+        asked = fill(ALPACA_WITH_INPUT if has_input else ALPACA, texts)
         answered = _text_of(row, answer)
         turns = _with_system(row, system, [*_history(row), _user(asked)])
         return (asked if len(turns) == 1 else turns), answered
@@ -242,28 +292,37 @@ def _alpaca(table: Table) -> Format | None:
 
 
 def _completion(table: Table) -> Format | None:
-    """TRL's `prompt` and `completion`, plain or conversational; unpaired preferences as far as they are good."""
+    """TRL's `prompt` and `completion`, plain or conversational."""
     if not {"prompt", "completion"} <= set(table.columns):
         return None
-    labelled = "label" in table.columns and all(isinstance(row.get("label"), bool) for row in table.rows)
     conversational = any(_holds_turns(table, name) for name in ("prompt", "completion"))
 
     def read(row: Row, found: Counter[str]) -> tuple[Prompt, str]:
         return _asked_and_said(row, "prompt", "completion", found)
 
     words = f"prompt 'prompt', response 'completion'{' (conversations)' if conversational else ''}"
-    words += "; rows whose 'label' is false are left out" if labelled else ""
-    keep = (lambda row: row["label"]) if labelled else (lambda row: True)
-    return Format(words, ["prompt", "completion", *(["label"] if labelled else [])], read, keep=keep)
+    return Format(words, ["prompt", "completion"], read)
 
 
-def _pair(what: str, table: Table, prompt: str | None, response: str | None) -> Format:
+def _pair(
+    what: str, table: Table, prompt: str | None, response: str | None, choices: str | None = None
+) -> Format:
     """The columns or templates a user names; where one is missing, the first pair of telling names."""
     named = prompt is not None
     prompt, response = _telling(what, table, prompt, response)
     system = None if named else next((name for name in SYSTEM if name in table.columns), None)
     used = list(dict.fromkeys([*columns_of(prompt), *columns_of(response), *([system] if system else [])]))
-    lost = [name for name in GIVEN if name in table.columns and name not in used and prompt]
+    lost = [name for name in GIVEN if name in table.columns and name not in (*used, choices) and prompt]
+    if (
+        lost
+        and not named
+        and lost[0] in ("choices", "options")
+        and is_list(parsed(table.rows[0].get(lost[0])))
+    ):
+        raise UserError(
+            f"{what}: prompt '{prompt}' and response '{response}' leave out the choices in '{lost[0]}'; set "
+            f"`choices: {lost[0]}` for multiple choice, or `prompt: {prompt}`."
+        )
     if lost and not named:
         template = "\\n\\n".join("{" + name + "}" for name in (*lost, prompt))
         raise UserError(
@@ -279,7 +338,7 @@ def _pair(what: str, table: Table, prompt: str | None, response: str | None) -> 
         return (asked if not prompt or len(turns) == 1 else turns), said
 
     words = f"prompt {prompt!r}, response {response!r}" if prompt else f"plain text: {response!r}"
-    return Format(words, used, read, optional=[system] if system else [])
+    return Format(words, used, read, optional=[system] if system else [], response=response)
 
 
 def _telling(what: str, table: Table, prompt: str | None, response: str | None) -> tuple[str, str]:
@@ -290,6 +349,7 @@ def _telling(what: str, table: Table, prompt: str | None, response: str | None) 
     for asked, said in PAIRS:
         fits = said in table.columns and (not asked or asked in table.columns)
         if said == "label" and response is None:  # the number of a class is no answer
+            fits = fits and not all(str(row.get(said)).strip("-. ").isdecimal() for row in table.rows)
             fits = fits and all(isinstance(row.get(said), str) for row in table.rows)
         if fits and prompt in (None, asked) and response in (None, said):
             return asked, said

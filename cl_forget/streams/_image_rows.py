@@ -46,7 +46,6 @@ class Rows(ABC):
         format: what was read, in words.
         images: columns that are known to hold images.
         classes: column -> names of its classes, where the table knows them.
-        first: number of the first row, as a person counts in that file.
     """
 
     what: str
@@ -54,14 +53,17 @@ class Rows(ABC):
     format: str
     images: tuple[str, ...] = ()
     classes: Mapping[str, Sequence[str]] = {}
-    first: int = 1
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     def row(self, position: int) -> str:
         """What a person calls the row at `position`, for messages."""
-        return f"{self.what}, row {position + self.first}"
+        return f"{self.what}, row {self.number(position)}"
+
+    def number(self, position: int) -> int:
+        """The number of the row at `position`, as a person counts in that file."""
+        return position + 1
 
     @abstractmethod
     def column(self, name: str) -> list[Any]:
@@ -126,11 +128,14 @@ class TableRows(Rows):
     """Rows of a CSV or JSON file."""
 
     def __init__(self, what: str, table: Table) -> None:
-        self.what, self.format, self.columns, self.first = what, table.format, table.columns, table.first
+        self.what, self.format, self.columns, self._table = what, table.format, table.columns, table
         self._rows = table.rows
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def number(self, position: int) -> int:
+        return self._table.number(position)
 
     def column(self, name: str) -> list[Any]:
         return [row.get(name) for row in self._rows]

@@ -20,7 +20,7 @@ from cl_forget.streams._image_rows import (
     encoded_image,
 )
 from cl_forget.streams._layout import SPLIT_NAMES
-from cl_forget.streams._rows import CSV_NAMES, read_file, split_files
+from cl_forget.streams._rows import CSV_NAMES, only, read_file, split_files
 from cl_forget.streams.base import ImageData
 from cl_forget.streams.images import Picture, Range, Survey, check_range, read_image, sampled
 from cl_forget.streams.own import few
@@ -68,11 +68,14 @@ class Source:
         if not files or any(file.suffix.lower() in FILE_KINDS for file in files.values()):
             loaded = load_datasets(self.what, self.path, config)
             return {split: HubRows(f"{self.what}, {split}", own) for split, own in loaded.items()}
-        return {
-            split or inside: TableRows(f"{self.what}, {split or inside}", table)
+        tables = {
+            split or inside: table
             for split, file in files.items()
-            for inside, table in read_file(file, "csv").items()
+            for inside, table in (
+                {split: only(file, read_file(file, "csv"))} if split else read_file(file, "csv")
+            ).items()
         }
+        return {split: TableRows(f"{self.what}, {split}", table) for split, table in tables.items()}
 
     def said_of_all(self) -> tuple[str, ...]:
         """Everything that has to be said, once all data are made."""

@@ -29,6 +29,7 @@ SPLIT_NAMES = {
         "dev": "validation",
     },
     **{"validation": "validation", "test": "test", "testing": "test"},
+    **{"eval": "validation", "evaluation": "validation"},
 }
 #: What systems and programs leave behind; names that begin with a point are left out, too.
 LITTER = frozenset(
@@ -76,6 +77,7 @@ class Tree:
                 found[image[0]].direct += 1
             elif len(image) > 2:
                 found[image[0]].folders.setdefault(image[1])
+                found[image[0]].deep |= len(image) > 3
         return found
 
     def direct(self, prefix: Parts) -> int:
@@ -85,10 +87,12 @@ class Tree:
 
 @dataclass
 class Holds:
-    """Images of a folder: how many it holds itself, and which of its folders hold more, in order."""
+    """Images of a folder: how many it holds itself, which of its folders hold more, in order, and whether these
+    folders have folders with images, too."""
 
     direct: int = 0
     folders: dict[str, None] = field(default_factory=dict)
+    deep: bool = False
 
 
 def walk(root: Path) -> Tree:
@@ -169,6 +173,7 @@ def find_splits(tree: Tree, named: Mapping[str, str] | None, notes: list[str]) -
     tops = tree.holds(())
     splits = [name for name in tops if name.lower() in SPLIT_NAMES]
     if not splits:
+        _refuse_like_splits(tree, tops)
         _siblings(tree.root, notes)
         return {"train": ()}
     others = [name for name, holds in tops.items() if name not in splits and (holds.direct or holds.folders)]
@@ -195,6 +200,36 @@ def find_splits(tree: Tree, named: Mapping[str, str] | None, notes: list[str]) -
             "it is another test set"
         )
     return _unique(tree.root, splits)
+
+
+def _refuse_like_splits(tree: Tree, tops: Mapping[str, Holds]) -> None:
+    """Refuse to make classes of `train2017` and `val2017`, of `seg_train` and `seg_test`."""
+    found: dict[str, str] = {}
+    for name, holds in tops.items():
+        words = (re.sub(r"(set|data|images|imgs)$", "", word) for word in re.split(r"[^a-z]+", name.lower()))
+        split = next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
+        if split is not None and (holds.direct or holds.folders):
+            found.setdefault(split, _down(tree, name, holds))
+    if len(found) < 2 or "train" not in found:
+        return
+    in_order = sorted(found.items(), key=lambda own: own[0] != "train")
+    told = ", ".join(f"{split}: {folder}" for split, folder in in_order)
+    raise UserError(
+        f"folder '{printable(tree.root)}': {few([folder for _, folder in in_order])} look like splits; say "
+        f"`splits: {{{told}}}`, or `splits: {{}}` if they are classes."
+    )
+
+
+def _down(tree: Tree, name: str, holds: Holds) -> str:
+    """Where in a folder the classes lie: a folder that holds one folder of folders only wraps it."""
+    parts: Parts = (name,)
+    while not holds.direct and len(holds.folders) == 1 and holds.deep:
+        parts += tuple(holds.folders)
+        inner = tree.holds(parts[:-1])[parts[-1]]
+        if inner.direct or not inner.folders:
+            break
+        holds = inner
+    return "/".join(parts)
 
 
 def _alike(tops: Mapping[str, Holds], split: str, others: list[str]) -> bool:
@@ -310,7 +345,8 @@ def _refuse_too_high(place: str, holds: Mapping[str, Holds]) -> None:
     first = next(iter(holds))
     many = next((name for name, own in holds.items() if len(own.folders) > 1), first)
     inside = list(holds[many].folders)
-    if len(inside) < 2 and len(holds) > 1 and inside[0].lower() not in SPLIT_NAMES:
+    wraps = any(own.deep for own in holds.values())
+    if len(inside) < 2 and len(holds) > 1 and inside[0].lower() not in SPLIT_NAMES and not wraps:
         return  # each class keeps its images in one folder of its own, as Tiny ImageNet does
     raise UserError(
         f"folder '{place}' is a level too high: {printable(many)} holds no images but the folders {few(inside)}; "

@@ -12,7 +12,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from cl_forget.ground.errors import UserError
 Row = Mapping[str, Any]
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation"}
 SPLITS |= {"val": "validation", "dev": "validation", "eval": "validation", "test": "test"}
+SPLITS |= {"evaluation": "validation", "testing": "test"}
 JSON_NAMES = (".jsonl", ".json", ".ndjson", ".jsonlines")
 CSV_NAMES = (".csv", ".tsv", ".tab", ".txt")
 ARROW_NAMES = (".parquet", ".arrow", ".feather")
@@ -51,6 +52,8 @@ class Table:
         format: what the file was read as, in words.
         unit: what one of its rows is called.
         first: number of the first row, as a person counts in that file.
+        media: columns of pictures and sounds, which no row has.
+        numbers: what a person calls each row, where they do not follow each other.
     """
 
     rows: list[Row]
@@ -58,10 +61,12 @@ class Table:
     format: str
     unit: str = "row"
     first: int = 1
+    media: tuple[str, ...] = ()
+    numbers: tuple[int, ...] | None = None
 
     def number(self, position: int) -> int:
         """What a person calls the row at `position`."""
-        return position + self.first
+        return position + self.first if self.numbers is None else self.numbers[position]
 
 
 def read_file(path: Path, prefer: str) -> dict[str, Table]:
@@ -79,7 +84,7 @@ def read_file(path: Path, prefer: str) -> dict[str, Table]:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); check the path.") from None
     if data[:4] == b"PAR1" or data[:6] == b"ARROW1" or data[:4] == b"\xff\xff\xff\xff":
-        return {"train": _arrow(path, data)}
+        return _by_column({"train": _arrow(path, data)})
     if data[:4] == b"PK\x03\x04":
         raise UserError(f"{path} is a zip or an Excel file; unpack it, or save its sheet as CSV.")
     text = _decoded(path, data)
@@ -92,7 +97,35 @@ def read_file(path: Path, prefer: str) -> dict[str, Table]:
         raise UserError(f"{path} is a web page and not the data; download the file itself.")
     suffix = next((s.lower() for s in reversed(path.suffixes) if s.lower() not in COMPRESSED_NAMES), "")
     named = "json" if suffix in JSON_NAMES else "csv" if suffix in CSV_NAMES[:3] else prefer
-    return _json(path, text) if named == "json" else {"train": _csv(path, text)}
+    return _by_column(_json(path, text) if named == "json" else {"train": _csv(path, text)})
+
+
+SPLIT_COLUMNS = ("split", "subset", "set", "partition")
+
+
+def _by_column(tables: dict[str, Table]) -> dict[str, Table]:
+    """The rows by the split that a column names, where one does so in every row."""
+    table = tables.get("train")
+    if table is None or len(tables) > 1 or not table.rows:
+        return tables
+    by_name = {name.lower(): name for name in table.columns}
+    for column in (by_name[name] for name in SPLIT_COLUMNS if name in by_name):
+        named = [SPLITS.get(str(row.get(column)).strip().lower()) for row in table.rows]
+        if None in named:
+            continue
+        return {split: _part(table, column, split, named) for split in dict.fromkeys(filter(None, named))}
+    return tables
+
+
+def _part(table: Table, column: str, split: str, named: Sequence[str | None]) -> Table:
+    places = [position for position, own in enumerate(named) if own == split]
+    return replace(
+        table,
+        rows=[{k: v for k, v in table.rows[place].items() if k != column} for place in places],
+        columns=tuple(name for name in table.columns if name != column),
+        format=f"{table.format}, splits by column '{column}'",
+        numbers=tuple(table.number(place) for place in places),
+    )
 
 
 def only(path: Path, tables: Mapping[str, Table]) -> Table:
@@ -142,7 +175,7 @@ def from_datasets(dataset: Any, format: str) -> Table:
     for row in rows:
         for name, feature in named.items():
             row[name] = _with_names(feature, row[name])
-    return Table(rows, tuple(name for name in features if name not in media), format)
+    return Table(rows, tuple(name for name in features if name not in media), format, media=tuple(media))
 
 
 # -- bytes -----------------------------------------------------------------------------------------------

@@ -131,6 +131,8 @@ def _as_list(value: Any) -> Any:
 
 
 def _turn(column: str, turn: Mapping[str, Any]) -> dict[str, Any]:
+    # A column of a table has every key that some turn has: what is null is not there.
+    turn = {key: own for key, own in turn.items() if own is not None}
     role = turn.get("role", turn.get("from"))
     if not isinstance(role, str) or role.lower() not in ROLES:
         said = f"has the role {role!r}" if role else "has no role"

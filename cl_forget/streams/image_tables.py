@@ -67,6 +67,7 @@ def images(
     main = "train" if "train" in parts else "test"  # a table without train is a suite
     column = choose(first_of(parts), label, "label", LABEL_COLUMNS, tuple(first_of(parts).classes))
     named = _classes(source, parts, column, main)
+    _refuse_two_classes(source, parts, named)
     found = list(first_of(parts).classes.get(column, ())) or sorted(set(named[main]), key=natural)
     number = {own: position for position, own in enumerate(found)}
     name = name or Path(path).stem
@@ -98,11 +99,25 @@ def _classes(source: Source, parts: Mapping[str, Rows], column: str, main: str) 
         if None in own:
             raise UserError(
                 f"{source.what}, {split}: {own.count(None):,} of {len(own):,} rows have no class in column "
-                f"'{column}' (the first is row {own.index(None) + rows.first}); remove them, or choose other "
+                f"'{column}' (the first is row {rows.number(own.index(None))}); remove them, or choose other "
                 "`splits`."
             )
         named[split] = [str(name) for name in own]
     return named
+
+
+def _refuse_two_classes(source: Source, parts: Mapping[str, Rows], named: Mapping[str, list[str]]) -> None:
+    """Refuse a file that stands in two classes, as tables with several labels per image have it."""
+    met: dict[str, str] = {}
+    for split, own in named.items():
+        column = source.column(parts[split])
+        files = parts[split].column(column) if column not in parts[split].images else []
+        for file, name in zip(files, own, strict=False):
+            if isinstance(file, str) and met.setdefault(file, name) != name:
+                raise UserError(
+                    f"{source.what}: image '{file[:80]}' is in the classes '{met[file]}' and '{name}'; an image "
+                    "has one: keep one of its rows."
+                )
 
 
 def _chosen(

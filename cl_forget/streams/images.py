@@ -49,8 +49,10 @@ ORIENTATION = 0x0112  # the EXIF tag
 NEARLY_WHITE = 0.9  # mean brightness above which a transparent picture would vanish on white
 
 DEEP, DIM, ROTATED, TRANSPARENT, FRAMES, CMYK = "deep", "dim", "rotated", "transparent", "frames", "cmyk"
+DEEP_COLOUR, DIM_COLOUR = "deep colour", "dim colour"
 NOTES = {
     DEEP: "have more than 8 bits per channel: {scale} are read as black to white (`value_range:`)",
+    DEEP_COLOUR: "have 16 bits per channel: the upper 8 of them are read",
     ROTATED: "are turned as their EXIF orientation says",
     TRANSPARENT: "have transparency: they are put on white, or on black where the picture is nearly white itself",
     FRAMES: "have several frames or pages: the first is taken",
@@ -82,7 +84,7 @@ def read_image(source: Path | bytes | Image, what: str, value_range: Range | Non
     Raises:
         UserError: the image cannot be read, or has values outside the range that was assumed for it.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         if isinstance(source, Image.Image):
@@ -91,11 +93,17 @@ def read_image(source: Path | bytes | Image, what: str, value_range: Range | Non
             return _as_seen(image, what, value_range)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(
+            error, UnidentifiedImageError
+        ):  # its text is the path once more, or an address in memory
+            reason = "it is no image of a format that is known here"
         raise UserError(f"{what} cannot be read ({printable(reason)}): replace or remove it.") from None
 
 
 def _as_seen(image: Image, what: str, value_range: Range | None) -> Picture:
     done = set()
+    if any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):  # told before the pixels are read
+        done.add(DEEP_COLOUR)
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a phone's MPO holds one picture
         done.add(FRAMES)
     turned = _turned(image)
@@ -105,13 +113,17 @@ def _as_seen(image: Image, what: str, value_range: Range | None) -> Picture:
         done.add(CMYK)
     if turned.mode in ("I", "F") or turned.mode.startswith("I;16"):
         done.add(DEEP)
+        done.discard(DEEP_COLOUR)
         return Picture(_shallow(turned, what, value_range, done), frozenset(done))
     if turned.has_transparency_data:
         turned = turned.convert("RGBA")  # also where one colour of a palette or of RGB is the transparent one
         if turned.getchannel("A").getextrema() != (255, 255):
             done.add(TRANSPARENT)
             turned = _on_background(turned)
-    return Picture(turned.convert("RGB"), frozenset(done))
+    seen = turned.convert("RGB")
+    if DEEP_COLOUR in done and max(most for _, most in seen.getextrema()) <= TWELVE_BITS >> 8:  # type: ignore[misc]
+        done.add(DIM_COLOUR)
+    return Picture(seen, frozenset(done))
 
 
 def _turned(image: Image) -> Image:
@@ -208,6 +220,11 @@ class Survey:
             raise UserError(
                 f"{self._what}: images of 16 bits hold no value above {TWELVE_BITS:,}, so they would be nearly "
                 "black; set the option `value_range: [black, white]`, such as [0, 4095]."
+            )
+        if every[DEEP_COLOUR] and every[DEEP_COLOUR] == every[DIM_COLOUR]:
+            raise UserError(
+                f"{self._what}: colour images of 16 bits hold no value above {TWELVE_BITS:,}, so they would be "
+                "nearly black; scale them to all 16 bits, or to 8."
             )
         low, high = self._range or (0, 0)
         scale = f"{low:g} to {high:g}" if self._range else "0 to 65,535, and 0 to 1 of fractions,"

@@ -326,3 +326,29 @@ def test_a_model_is_measured_on_captions(tmp_path: Path) -> None:
     assert result.suites == ["retrieval"]
     assert 0 <= (result.rows[-1].suites["retrieval"].test.accuracy or 0) <= 1
     assert result.rows[-1].tasks["pets"].test.accuracy is not None
+
+
+def listed(tmp_path: Path, rows: list[str], header: str = "file,label") -> Path:
+    """A table of twenty pictures on disk."""
+    for number in range(20):
+        picture(number).save(tmp_path / f"{number}.png")
+    (tmp_path / "table.csv").write_text("\n".join([header, *rows]))
+    return tmp_path / "table.csv"
+
+
+def test_an_image_in_two_classes(tmp_path: Path) -> None:
+    rows = [f"{i}.png,{'ab'[i % 2]}" for i in range(20)]
+    load(listed(tmp_path, rows))
+    load(listed(tmp_path, [*rows, rows[3]]))
+    assert "image '3.png' is in the classes 'b' and 'a'" in refused(listed(tmp_path, [*rows, "3.png,a"]))
+
+
+def test_a_table_that_names_the_splits(tmp_path: Path) -> None:
+    rows = [f"{i}.png,{'ab'[i % 2]},{'train' if i < 14 else 'test'}" for i in range(20)]
+    path = listed(tmp_path, rows, "file,label,split")
+    assert sizes(load(path))["test"] == 6
+    rows[16] = "16.png,,test"
+    assert "the first is row 18" in refused(listed(tmp_path, rows, "file,label,split"))
+    (tmp_path / "train.csv").write_text(path.read_text())
+    path.unlink()
+    assert "holds several splits" in refused(tmp_path), "a file that stands for one split"

@@ -13,6 +13,8 @@ from cl_forget.ground.errors import UserError
 from cl_forget.streams.images import (
     CMYK,
     DEEP,
+    DEEP_COLOUR,
+    DIM_COLOUR,
     FRAMES,
     ROTATED,
     TRANSPARENT,
@@ -208,3 +210,46 @@ def test_what_is_said_of_a_set_names_numbers_and_whether_all_were_looked_at() ->
     assert said({"train": [clear]}, 1000)[0].startswith("1 of 1 images looked at in train have transparency")
     assert sampled(3) == [0, 1, 2]
     assert len(set(sampled(1_000_000))) == 64
+
+
+def sixteen_bits(values: np.ndarray, colour_type: int) -> bytes:
+    """A PNG of 16 bits per channel, which Pillow reads and does not write."""
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(("channels", "colour_type"), [(3, 2), (4, 6), (2, 4)])
+def test_colour_images_of_sixteen_bits_that_would_be_black(channels: int, colour_type: int) -> None:
+    values = np.repeat((RAMP * 65535).astype(np.uint16)[..., None], channels, axis=2)
+    if channels != 3:
+        values[..., -1] = 65535
+    picture = read(sixteen_bits(values, colour_type))
+    assert picture.done == {DEEP_COLOUR}
+    np.testing.assert_allclose(grey(picture), RAMP, atol=0.005)
+    values[..., : 3 if channels > 2 else 1] //= 16
+    dim = read(sixteen_bits(values, colour_type))
+    assert dim.done == {DEEP_COLOUR, DIM_COLOUR}
+    survey = Survey("set")
+    survey.look("train", [dim, dim], 2)
+    with pytest.raises(UserError, match="colour images of 16 bits hold no value above 4,095"):
+        survey.notes()
+    survey.look("test", [picture], 1)
+    assert any("have 16 bits per channel" in note for note in survey.notes())
+
+
+def test_what_is_no_image_is_said_without_addresses_in_memory() -> None:
+    for content in (b"", b"<html>404</html>"):
+        assert "'x' cannot be read (it is no image of a format that is known here): replace" in message(
+            content
+        )

@@ -380,3 +380,46 @@ def test_an_empty_path_is_not_the_working_directory(
     with pytest.raises(UserError, match="option 'path' is empty: name a file or folder"):
         load_stream({"folder": {"path": path}})
     assert classes(load(Path("."), name="here")) == ("cat", "dog")
+
+
+# -- names like those of splits ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "told"),
+    [
+        ("seg_train/seg_train", "seg_test/seg_test", "train: seg_train/seg_train, test: seg_test/seg_test"),
+        ("train2017", "val2017", "train: train2017, validation: val2017"),
+        ("training_set", "test_set", "train: training_set, test: test_set"),
+        ("trainset", "testset", "train: trainset, test: testset"),
+        ("Train-Data", "Evaluation-Data", "train: Train-Data, validation: Evaluation-Data"),
+    ],
+)
+def test_splits_by_other_names_are_not_classes(tmp_path: Path, train: str, test: str, told: str) -> None:
+    plant(tmp_path / "set" / train, "a", "b")
+    plant(tmp_path / "set" / test, "a", "b", images=2)
+    message = refused(tmp_path / "set")
+    assert f"{{{told}}}" in message
+    given = dict(part.split(": ") for part in told.split(", "))
+    loaded = load(tmp_path / "set", splits=given)
+    assert classes(loaded) == ("a", "b") and sizes(loaded)[next(s for s in given if s != "train")] == 4
+
+
+def test_images_of_splits_without_classes_are_not_classes(tmp_path: Path) -> None:
+    plant(tmp_path / "set", "train_images", "test_images")
+    assert "look like splits" in refused(tmp_path / "set")
+    assert classes(load(tmp_path / "set", splits={})) == ("test images", "train images")
+    plant(tmp_path / "toys", "bullet_train", "bus")
+    assert classes(load(tmp_path / "toys")) == ("bullet train", "bus")
+
+
+def test_eval_is_validation(tmp_path: Path) -> None:
+    plant(tmp_path / "set" / "train", "a", "b")
+    plant(tmp_path / "set" / "eval", "a", "b", images=2)
+    assert sizes(load(tmp_path / "set"))["validation"] == 4
+
+
+def test_class_folders_that_wrap_class_folders(tmp_path: Path) -> None:
+    plant(tmp_path / "set" / "photos" / "inner", "a", "b")
+    plant(tmp_path / "set" / "drawings" / "inner", "a", "b")
+    assert "a level too high" in refused(tmp_path / "set")

@@ -208,3 +208,33 @@ def test_few_samples_are_enough(tmp_path: Path) -> None:
     for count in range(3, 25):
         task = load(written(tmp_path / "few.jsonl", "\n".join(LINES.split("\n")[:count])))
         assert task.train and len(pairs(task)) == count
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_column_that_names_the_split(tmp_path: Path, kind: str) -> None:
+    """The rows that somebody set aside for testing are tested on, and never trained on."""
+    names = ["train"] * 14 + ["val"] * 2 + ["Test"] * 4
+    rows = [{"question": f"q{i}", "answer": f"a{i}", "split": name} for i, name in enumerate(names)]
+    path = tmp_path / f"rows.{kind}"
+    if kind == "csv":
+        path.write_text("question,answer,split\n" + "\n".join(",".join(row.values()) for row in rows))
+    else:
+        path.write_text("\n".join(json.dumps(row) for row in rows))
+    (task,) = load_stream({kind: {"path": str(path)}})
+    assert [len(task.train), len(task.validation), len(task.test)] == [14, 2, 4]
+    assert task.test.responses == ["a16", "a17", "a18", "a19"]
+    assert any("splits by column 'split'" in note for note in task.notes)
+
+
+def test_rows_of_a_split_keep_their_numbers(tmp_path: Path) -> None:
+    names = ["train"] * 14 + ["val"] * 2 + ["test"] * 4
+    rows = [{"question": f"q{i}", "answer": f"a{i}", "split": name} for i, name in enumerate(names)]
+    path = tmp_path / "rows.jsonl"
+    rows[17]["answer"] = " "
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    with pytest.raises(UserError, match="the first is row 18"):
+        load_stream({"jsonl": {"path": str(path)}})
+    rows[17] |= {"answer": "a17", "split": "other"}
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    (task,) = load_stream({"jsonl": {"path": str(path)}})
+    assert any("columns not used: split" in note for note in task.notes), "a column of another meaning"

@@ -277,3 +277,102 @@ def test_definitions_of_tools_stand_in_the_first_turn(tmp_path: Path) -> None:
         assert turn["tools"] in ([tool], [tool["function"]])
     assert "tools" not in samples(read(tmp_path, many({"messages": messages, "tools": None})))["a3"][0]
     assert "must be a list of definitions" in said(tmp_path, many({"messages": messages, "tools": "look_up"}))
+
+
+# -- what is about something that would be lost -----------------------------------------------------------------
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [{"role": "user", "content": "q#"}, {"role": "assistant", "content": "a#"}], "images": ["x"]},
+        {"conversations": [{"from": "human", "value": "q#"}, {"from": "gpt", "value": "a#"}], "image": "x.png"},
+        {"instruction": "say #", "input": "", "output": "a#", "videos": ["x.mp4"]},
+    ],
+)  # fmt: skip
+def test_questions_about_pictures_are_no_texts(tmp_path: Path, row: dict[str, Any]) -> None:
+    rows = many(row)
+    assert "a language model does not get" in said(tmp_path, rows)
+    media = next(name for name in row if name in ("images", "image", "videos"))
+    for own in rows:
+        own[media] = None if media == "image" else []
+    assert len(samples(read(tmp_path, rows))) == COUNT, "the column is there and empty"
+
+
+def test_pictures_of_a_data_set_are_not_dropped_in_silence(tmp_path: Path) -> None:
+    import datasets
+    from PIL import Image
+
+    features = datasets.Features(
+        {n: datasets.Value("string") for n in ("question", "answer")} | {"pic": datasets.Image()}
+    )
+    rows = [{"question": f"q{i}", "answer": f"a{i}", "pic": Image.new("RGB", (2, 2))} for i in range(COUNT)]
+    datasets.Dataset.from_list(rows, features=features).save_to_disk(tmp_path / "set")
+    with pytest.raises(UserError, match="in column 'pic'"):
+        load(tmp_path / "set", "datasets")
+    assert len(samples(load(tmp_path / "set", "datasets", prompt="question", response="answer"))) == COUNT
+
+
+@pytest.mark.parametrize("flag", ["label", "kto_tag"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [{"role": "user", "content": "q#"}, {"role": "assistant", "content": "a#"}]},
+        {"instruction": "say #", "input": "", "output": "a#"},
+        {"prompt": "q#", "completion": "a#"},
+    ],
+)
+def test_bad_answers_are_left_out_of_every_format(tmp_path: Path, row: dict[str, Any], flag: str) -> None:
+    rows = [{**own, flag: i % 2 == 0} for i, own in enumerate(many(row))]
+    task = read(tmp_path, rows)
+    assert set(samples(task)) == {f"a{i}" for i in range(0, COUNT, 2)}
+    assert any(f"whose '{flag}' is false are left out" in note for note in task.notes)
+
+
+@pytest.mark.parametrize(
+    ("row", "lost"),
+    [
+        ({"question": "q#", "choices": ["x", "y"], "answer": 1}, "choices: choices"),
+        ({"instruction": "i#", "query": "q#", "response": "a#"}, "{query}"),
+        ({"sentence": "s#", "sentence2": "t#", "label": "same"}, "{sentence2}"),
+        ({"prompt": "p#", "question": "q#", "response": "a#"}, "{question}"),
+    ],
+)
+def test_columns_that_a_question_is_about(tmp_path: Path, row: dict[str, Any], lost: str) -> None:
+    assert lost in said(tmp_path, many(row))
+
+
+def test_classes_by_number_in_a_table_of_texts_are_no_answers(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n" + "\n".join(f"t{i},{i % 2}" for i in range(COUNT)))
+    task = load(path, "csv")
+    assert set(samples(task)) == {f"t{i}" for i in range(COUNT)}, "plain text, as nothing answers it"
+
+
+def test_numbers_that_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    for number in ("1e400", "Infinity", "-Infinity", "NaN"):
+        path.write_text("\n".join(f'{{"question": "q{i}", "answer": {number}}}' for i in range(COUNT)))
+        with pytest.raises(UserError, match=r"column 'answer' holds .*, not a text"):
+            load(path)
+
+
+def test_keys_that_a_table_fills_with_null(tmp_path: Path) -> None:
+    null = {"role": None, "content": None, "tool_calls": None, "weight": None}
+    turns = [{**null, "from": "human", "value": "q#"}, {**null, "from": "gpt", "value": "a#"}]
+    assert samples(read(tmp_path, many({"conversations": turns})))["a3"] == [
+        {"role": "user", "content": "q3"}
+    ]
+
+
+@pytest.mark.parametrize("nothing", ["<noinput>", "Noinput", " <NoInput> "])
+def test_alpaca_s_word_for_no_input(tmp_path: Path, nothing: str) -> None:
+    found = samples(read(tmp_path, many({"instruction": "Say #.", "input": nothing, "output": "a#"})))
+    assert found["a3"].endswith("### Instruction:\nSay 3.\n\n### Response:") and "paired" not in found["a3"]
+
+
+def test_positions_that_are_counted_from_one(tmp_path: Path) -> None:
+    rows = [{"question": f"q{i}", "answer": 1 + i % 3, "choices": ["w", "x", "y", "z"]} for i in range(COUNT)]
+    assert "'answer' holds positions and none of its 30 is 0" in said(tmp_path, rows, choices="choices")
+    rows[0]["answer"] = 0
+    task = read(tmp_path, rows, choices="choices")
+    assert set(samples(task)) == {"w", "x", "y", "z"}
+    assert any("by position ('answer')" in note for note in task.notes)
