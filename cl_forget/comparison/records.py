@@ -140,6 +140,8 @@ def _problems(result: Result) -> Iterator[str]:
     """What is missing from a result, or contradicts itself; raises ValueError as `stages` does."""
     if result.schema_version < 1:
         yield f"there is no schema {result.schema_version}"
+    if result.run.get("seed", result.seed) != result.seed:
+        yield f"seed: {result.seed}, and that of its run is {result.run['seed']}"
     if not result.tasks or len(set(result.tasks)) < len(result.tasks):
         yield "tasks: there are none, or one is named twice"
     if not result.rows or result.rows[0].after is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ Named = TypeVar("Named", bound=BaseModel)
 def load_file(path: StrPath, kind: type[Named], overrides: Sequence[str] = ()) -> Named:
     """Read a YAML file as `kind`, named after the file where it gives no name; errors as `load_experiment`."""
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, this is False for a name that is too long for any file
         word, example = (
             ("experiment", "quickstart") if kind.__name__ == "Experiment" else ("sweep", "quickstart-sweep")
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 from cl_forget.ground.errors import UserError
 
-RECORDS = ("result.json", "state.json", "events.jsonl", "sweep.json", "trial.json")
+RECORDS = ("result.json", "state.json", "events.jsonl", "experiment.json", "sweep.json", "trial.json")
 """Files by which a folder is known for one that a run or a sweep wrote."""
 
 
@@ -44,7 +44,8 @@ def allow_code(*places: str) -> None:
 
 def is_recorded(file: Path) -> bool:
     """Whether a file lies in a folder that a run or a sweep wrote."""
-    return any((file.parent / name).exists() for name in RECORDS)
+    folders = {file.parent, file.resolve().parent}  # a link to a file in such a folder is that file
+    return any((folder / name).exists() for folder in folders for name in RECORDS)
 
 
 def check_recorded(fields: Any, what: str) -> None:

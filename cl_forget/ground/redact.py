@@ -35,6 +35,9 @@ def redact(value: Value) -> Value:
 
 def _redact(value: Any, known: tuple[str, ...]) -> Any:
     if isinstance(value, dict):
+        named = value.get("name", value.get("key"))  # {"name": "API_TOKEN", "value": ...}
+        if "value" in value and isinstance(named, str) and is_secret(named):
+            value = {**value, "value": _hide_all(value["value"], named)}
         return {
             _redact(key, known): _hide_all(item, str(key)) if is_secret(str(key)) else _redact(item, known)
             for key, item in value.items()
@@ -73,11 +76,12 @@ def _hide_all(value: Any, name: str) -> Any:
 # -- names ---------------------------------------------------------------------------------------------------
 _SECRET_ENDS = (
     "token", "secret", "secrets", "password", "passwords", "passwd", "passphrase", "passcode", "apikey", "apikeys",
-    "credential", "credentials", "authorization", "secretkey", "accesskey", "privatekey", "pwd",
+    "credential", "credentials", "authorization", "secretkey", "accesskey", "privatekey", "pwd", "cookie", "cookies",
+    "jwt", "bearer",
 )  # fmt: skip
 _KEYS_OF = frozenset({
     "api", "access", "private", "secret", "ssh", "account", "auth", "signing", "encryption", "storage",
-    "master", "deploy", "service", "subscription", "hub", "wandb", "hf", "openai", "aws", "gcp", "azure",
+    "master", "deploy", "service", "subscription", "license", "hub", "wandb", "hf", "openai", "aws", "gcp", "azure",
 })  # fmt: skip
 """What stands before `key` or `keys` where it is a secret one; a key of a mapping or of a data set is none."""
 _TOKENS_OF_TEXT = frozenset({
@@ -124,9 +128,18 @@ _PRIVATE = re.compile(
 _FORMATS = re.compile(
     r"\b(hf_[A-Za-z0-9]{16,}|sk-(?=[\w-]*\d)[\w-]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}"
     r"|xox[abceoprs]-[\w-]{10,}|xapp-[\w-]{10,}|wandb_v1_[\w-]{16,}|A(?:KIA|SIA)[A-Z0-9]{16}|AIza[\w-]{30,}"
-    r"|ya29\.[\w-]{20,}|npm_[A-Za-z0-9]{30,}|[rs]k_(?:live|test)_\w{16,}|dapi[0-9a-f]{32})"
+    r"|local-[0-9a-f]{40}|ya29\.[\w-]{20,}|npm_[A-Za-z0-9]{30,}|[rs]k_(?:live|test)_\w{16,}|dapi[0-9a-f]{32})"
 )
 """What detect-secrets leaves out, or knows at one length only."""
+
+_OF_A_VENDOR = re.compile(
+    r"(?<![\w/.-])[A-Za-z][A-Za-z0-9]{0,9}(?:[_-][a-z]{2,5})?[_-]"
+    r"(?!\w*[a-z]{7})(?=\w*[a-z])(?=\w*[A-Z])(?=[A-Za-z]*\d+[A-Za-z]+\d)[A-Za-z0-9]{24,}(?![\w-])"
+)
+"""A short word and a long draw of small and capital letters with digits among them, as most services issue keys.
+
+No name that people give (`model-Qwen2ForCausalLM`) and no hash (small letters alone) is like that.
+"""
 
 _HOST = r"(?:localhost|[\w-]+(?:\.[\w-]+)+|\[[0-9a-fA-F:]+\]):\d{1,5}(?:[/?#\s\"']|$)"
 _LOGIN = re.compile(rf"://(?!{_HOST})(?:[^\s/@:\"'<>]*:[^\s\"'<>]*|[^\s/?#@\"'<>]+)@")
@@ -136,6 +149,9 @@ _BEARER = re.compile(r"(?i)\b(bearer)\s+(?=[\w.~+/-]*\d|[\w.~+/-]{20})[\w.~+/-]{
 _AUTHORIZATION = re.compile(
     r"(?i)\b((?:proxy-)?authorization\"?'?\s*[:=]\s*\"?'?(?:basic|bearer|token)?\s*)[^\s\"',;]+"
 )
+_NETRC = re.compile(r"(?i)(\blogin\s+\S+\s+(?:password|account)\s+)\S+")
+_WEBHOOK = re.compile(r"(?i)(://[^\s\"'<>]*/(?:web)?hooks?/(?:[^\s\"'<>/]+/)*)[\w-]{16,}")
+_COOKIE = re.compile(r"(?i)\b((?:set-)?cookie\"?'?\s*:\s*\"?'?)[^\r\n\"']+")
 _OPTION = re.compile(r"(?P<option>(?<!\w)--(?P<name>[A-Za-z][\w.-]*)\s+)(?P<value>[^\s-]\S*)")
 _ASSIGNED = re.compile(
     r"(?P<name>[\w.-]+)(?P<sign>[\"']?\s*[=:]\s*)(?P<value>\"[^\"]*\"|'[^']*'|[^\s,;}\]\"']+)"
@@ -152,12 +168,14 @@ def _redact_text(text: str, known: tuple[str, ...]) -> str:
     whole = _WHOLE.fullmatch(text)
     if whole and is_secret(whole["name"]) and " " not in text:  # an argument: all of it, commas too
         return f"{whole['name']}={MARK}"
-    text = _FORMATS.sub(MARK, _PRIVATE.sub(MARK, text))
+    text = _OF_A_VENDOR.sub(MARK, _FORMATS.sub(MARK, _PRIVATE.sub(MARK, text)))
     for detector in _detectors() if len(text) >= 16 else ():
         for found in detector.analyze_string(text):
             text = re.sub(rf"{re.escape(found)}[\w+/=-]*", MARK, text)  # a token ends where its word does
     text = _QUERY.sub(_hide_query, _LOGIN.sub(f"://{MARK}@", text))
     text = _AUTHORIZATION.sub(rf"\1{MARK}", _BEARER.sub(rf"\1 {MARK}", text))
+    for behind in (_NETRC, _WEBHOOK, _COOKIE):
+        text = behind.sub(rf"\1{MARK}", text)
     return _ASSIGNED.sub(_hide_assigned, _OPTION.sub(_hide_option, text))
 
 

@@ -71,6 +71,7 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a percentage": (put("rows", 0, "tasks", "digits", "test", "accuracy", value=95.0), "accuracy of 95"),
     "fewer than no samples": (put("rows", 0, "tasks", "digits", "test", "samples", value=-1), "samples"),
     "seed missing": (drop("seed"), "seed"),
+    "another seed than its run's": (put("seed", value=7), "seed: 7"),
     "an unknown field": (put("comment", value="mine"), "comment"),
     "environment of another shape": (put("environment", "packages", value=["torch"]), "environment.packages"),
 }

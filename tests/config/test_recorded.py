@@ -117,9 +117,23 @@ def test_an_experiment_file_of_ones_own_may_name_code(planted: Path, tmp_path: P
     plain = fields(**ATTACKS[0])
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({k: plain[k] for k in ("model", "stream", "suites")}))
     assert load_experiment(tmp_path / "mine.yaml").stream == plain["stream"]
-    (tmp_path / "sweep.json").write_text("{}")  # the same file in a folder that a sweep wrote
-    with pytest.raises(UserError, match="was recorded by a run"):
-        load_experiment(tmp_path / "mine.yaml")
+    for index in (
+        "sweep.json",
+        "experiment.json",
+    ):  # the same file in a folder that a sweep or an experiment wrote
+        (tmp_path / index).write_text("{}")
+        with pytest.raises(UserError, match="was recorded by a run"):
+            load_experiment(tmp_path / "mine.yaml")
+        (tmp_path / "elsewhere").mkdir(exist_ok=True)
+        (tmp_path / "elsewhere" / f"{index}.yaml").symlink_to(tmp_path / "mine.yaml")
+        with pytest.raises(UserError, match="was recorded by a run"):
+            load_experiment(tmp_path / "elsewhere" / f"{index}.yaml")
+        (tmp_path / index).unlink()
+
+
+def test_a_name_that_is_too_long_for_any_file() -> None:
+    with pytest.raises(UserError, match="no experiment file"):
+        load_experiment("a" * 5000)
 
 
 @pytest.mark.parametrize(

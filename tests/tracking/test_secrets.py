@@ -163,6 +163,19 @@ def test_a_mistake_is_explained_without_the_secret(
         ),
         ('{"token": "abc def", "lr": 1}', f'{{"token": "{MARK}", "lr": 1}}'),
         ("smtp_pass: hunter2x", f"smtp_pass: {MARK}"),
+        ("gsk_" + "a1B2c3D4" * 4, MARK),
+        ("with r8_" + "Z9y8X7w6" * 4 + ", then", f"with {MARK}, then"),
+        ("dckr_pat_" + "a1B2c3D4" * 3, MARK),
+        ("local-" + "0a1b2c3d4e" * 4, MARK),
+        ("machine h\n login me\n password hunter2", f"machine h\n login me\n password {MARK}"),
+        (
+            "https://chat.example/api/webhooks/1234/" + "a-B_c" * 8,
+            f"https://chat.example/api/webhooks/1234/{MARK}",
+        ),
+        ("Set-Cookie: session=abc; Path=/", f"Set-Cookie: {MARK}"),
+        ({"cookies": {"session": "abc"}, "jwt": "x.y"}, {"cookies": {"session": MARK}, "jwt": MARK}),
+        ([{"name": "HF_TOKEN", "value": "abc"}], [{"name": "HF_TOKEN", "value": MARK}]),
+        ({"name": "rank", "value": 8}, None),
     ],
 )
 def test_what_is_a_secret(value: object, redacted: object) -> None:
@@ -239,6 +252,8 @@ def test_ordinary_variables_hide_nothing(name: str, value: str, monkeypatch: pyt
         "unexpected token: name", "bearer of news", "the basic instructions", "train.lr=1e-4", "key=validation",
         "0f9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b3a2f1e", "a1b2c3d4-e5f6-7890-abcd-ef0123456789", "/home/me/token/a.json",
         "tokens=12 max_tokens=64 top_token=3 pad_token=<pad> eos_token: </s>", "normalise: token", "monkey=chimp",
+        "model-Qwen2ForSequenceClassification", "run-Llama4ForConditionalGeneration2", "ViT-SO400M-14-SigLIP-384",
+        "hf-0123456789abcdef0123456789abcdef01234567", "https://example.org/docs/hooks/on-train", "login as me",
         "forward_pass: frozen", "scikit-learn sk-learn-contributed-models",
         "--seeds 1 --output runs/a --host hub.example", "2026-11-26 13:22:00 https://example.org/a?page=2&seed=1",
         "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAE",
