@@ -100,6 +100,12 @@ def audit_findings(audit: Audit) -> Iterable[str]:
             yield f"Largest loss: {worst.name}, {ends} ({_points(-drop)} points{interval}).{doubt}"
         else:
             yield f"No suite has lost anything; the nearest to it is {worst.name}, {ends}."
+    unseen = [loss.name for loss in audit.losses if loss.drop is not None and "drop" not in loss.ranges]
+    if unseen:
+        yield (
+            f"No interval is known for {', '.join(unseen)}: their samples are not seen one by one (as in tasks of "
+            "lm-eval), so a small change may be chance."
+        )
     effects = [e for e in audit.effects if e.recovered is not None]
     if effects:
         best = max(effects, key=lambda e: e.recovered or 0.0)

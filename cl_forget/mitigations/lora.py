@@ -10,6 +10,7 @@ from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
+    from cl_forget.models.base import FoundationModel
     from cl_forget.training.context import Task
     from cl_forget.training.state import State
 
@@ -45,6 +46,12 @@ class LoRA(Mitigation):
     rank: int = Field(default=8, ge=1, le=1024, description="r")
     alpha: float = Field(default=16.0, gt=0, le=4096, description="a, the update is scaled by a/r")
     placement: Literal["all", "attention", "mlp"] = Field(default="all", description="which linear maps")
+
+    def remarks(self, model: FoundationModel) -> list[str]:
+        """What the adapters do not reach."""
+        from cl_forget.mitigations.shared import adapters as _lora
+
+        return _lora.remark(self.name, model, experts=True)
 
     def shape_parameters(self, task: Task, state: State) -> None:
         """Insert the adapters."""

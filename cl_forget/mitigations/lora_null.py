@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cl_forget.mitigations.shared.adapters import Adapter
+    from cl_forget.models.base import FoundationModel
     from cl_forget.training.context import Task
     from cl_forget.training.state import Tensors
 
@@ -75,6 +76,12 @@ class LoRANull(Mitigation):
     def references(self) -> Sequence[str | dict[str, Any]]:
         """The reference data, if they are not the task's own."""
         return [self.reference] if self.reference else []
+
+    def remarks(self, model: FoundationModel) -> list[str]:
+        """What the adapters do not reach."""
+        from cl_forget.mitigations.shared import adapters as _lora
+
+        return _lora.remark(self.name, model)
 
     def shape_parameters(self, task: Task, state: Factors) -> None:
         """Insert adapters in the null space; their first values are kept, to resume with the same bits."""

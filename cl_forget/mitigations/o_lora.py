@@ -12,6 +12,7 @@ from cl_forget.mitigations.protocol import Mitigation
 from cl_forget.training.state import State
 
 if TYPE_CHECKING:
+    from cl_forget.models.base import FoundationModel
     from cl_forget.training.context import Task, Update
     from cl_forget.training.state import Tensors
 
@@ -61,6 +62,12 @@ class OLoRA(Mitigation):
     def needs_past(self) -> bool:
         """The first task is plain LoRA."""
         return True
+
+    def remarks(self, model: FoundationModel) -> list[str]:
+        """What the adapters do not reach."""
+        from cl_forget.mitigations.shared import adapters as _lora
+
+        return _lora.remark(self.name, model)
 
     def shape_parameters(self, task: Task, state: Directions) -> None:
         """Insert new adapters, started as in LoRA."""

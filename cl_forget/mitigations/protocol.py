@@ -164,6 +164,14 @@ class Mitigation(Exact, metaclass=Definition):
             UserError: the method cannot do what it is asked for here.
         """
 
+    def remarks(self, model: FoundationModel) -> Sequence[str]:
+        """Sentences that whoever reads a result has to know of this method on this model; recorded with the run.
+
+        Args:
+            model: the pre-trained model.
+        """
+        return ()
+
     def references(self) -> Sequence[str | dict[str, Any]]:
         """Suites and streams whose data the method reads, as an experiment file names them."""
         return ()

@@ -38,7 +38,8 @@ def notes_on(
         tasks: the experiences of its stream.
         pretrained: row 0, of which validation data are read.
     """
-    return [*_heads(run, chain, model, tasks, pretrained), *_statistics(run, chain, model)]
+    of_methods = [remark for m in chain for remark in m.remarks(model)]
+    return [*_heads(run, chain, model, tasks, pretrained), *_statistics(run, chain, model), *of_methods]
 
 
 def _heads(

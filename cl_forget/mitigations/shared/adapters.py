@@ -186,15 +186,47 @@ def random_start(task: Task) -> Callable[[str, Adapter], tuple[Tensor, Tensor]]:
     return start
 
 
-def linear_maps(model: FoundationModel, placement: Placement) -> list[str]:
-    """Names of the trainable weights of linear maps inside the blocks (anywhere, if there are none in them)."""
+def remark(method: str, model: FoundationModel, experts: bool = False) -> list[str]:
+    """What adapters cannot reach inside the blocks (routers, convolutions), as a sentence; none where they reach all.
+
+    Args:
+        method: its name.
+        model: the model.
+        experts: whether the maps of a mixture's experts are reached.
+    """
+    reached = {*linear_maps(model, "all", trainable=False)}
+    reached |= {*expert_maps(model, trainable=False)} if experts else set()
+    weights = {
+        name: weight.numel()
+        for name, weight in model.named_parameters()
+        if weight.ndim > 1 and model.block_of(name) is not None
+    }
+    left = sorted((name for name in weights if name not in reached), key=lambda name: -weights[name])
+    if not left:
+        return []
+    # 0.9999 is not all of it.
+    share = min(1 - sum(weights[name] for name in left) / sum(weights.values()), 0.999)
+    return [
+        f"{method} reaches {share:.1%} of the weights in the blocks; {len(left)} that are no linear maps stay as "
+        f"they are, the largest '{left[0]}'."
+    ]
+
+
+def linear_maps(model: FoundationModel, placement: Placement, trainable: bool = True) -> list[str]:
+    """Names of the weights of linear maps inside the blocks (anywhere, if there are none in them).
+
+    Args:
+        model: the model.
+        placement: which maps.
+        trainable: only those that are trainable at this point.
+    """
     found = []
     for path, module in model.named_modules():
         own = "in_proj_weight" if isinstance(module, nn.MultiheadAttention) else "weight"
         linear = isinstance(module, (nn.Linear, nn.MultiheadAttention)) or _is_conv1d(module)
         weight = getattr(module, own, None) if linear else None
         name = f"{path}.{own}"
-        if weight is None or not weight.requires_grad or path.startswith("heads."):
+        if weight is None or path.startswith("heads.") or (trainable and not weight.requires_grad):
             continue
         attention = "attn" in path or "attention" in path
         placed = placement == "all" or attention == (placement == "attention")
@@ -204,13 +236,13 @@ def linear_maps(model: FoundationModel, placement: Placement) -> list[str]:
     return inside or found
 
 
-def expert_maps(model: FoundationModel) -> list[str]:
-    """Names of the trainable weights (experts, out, in) of mixtures of experts that keep them in one tensor."""
+def expert_maps(model: FoundationModel, trainable: bool = True) -> list[str]:
+    """Names of the weights (experts, out, in) of mixtures of experts that keep them in one tensor."""
     return [
         name
         for name, weight in model.named_parameters()
         if weight.ndim == 3
-        and weight.requires_grad
+        and (weight.requires_grad or not trainable)
         and ".experts." in name
         and model.block_of(name) is not None
     ]
