@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from cl_forget.models.base import FoundationModel as FoundationModel
     from cl_forget.models.base import Prepared as Prepared
     from cl_forget.streams.base import Experience as Experience
+    from cl_forget.training import head
     from cl_forget.training import per_sample as per_sample
     from cl_forget.training.context import Edit as Edit
     from cl_forget.training.context import Extra as Extra
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from cl_forget.training.state import State as State
     from cl_forget.training.state import Tensors as Tensors
     from cl_forget.weights import interpolation as interpolation
+
+    heads = head
 
 _HOMES = {
     "BadMethod": "cl_forget.mitigations.definition",

@@ -12,6 +12,8 @@ from urllib.parse import unquote
 import pytest
 
 import cl_forget
+import cl_forget.method
+import cl_forget.testing
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,6 +37,9 @@ def test_the_python_reference_has_everything_public(site: Path) -> None:
     page = (site / "docs" / "reference" / "python.html").read_text()
     there = set(re.findall(r'id="cl_forget\.(\w+)"', page))
     assert there == set(cl_forget.__all__)
+    for door in (cl_forget.method, cl_forget.testing):
+        for name in door.__all__:
+            assert f"{door.__name__}.{name}" in page or f"<code>{name}</code>" in page, name
 
 
 @pytest.mark.slow

@@ -79,7 +79,8 @@ def data_page() -> str:
     ]
     for title, registry in (("Streams", STREAMS), ("Suites", SUITES)):
         parts.append(f"## {title}\n")
-        ours = [name for name in registry if registry.get(name).__module__.startswith("cl_forget.")]
+        built_in = [name for name in registry if name not in registry.additions]
+        ours = [name for name in built_in if registry.get(name).__module__.startswith("cl_forget.")]
         parts += [_source(name, registry.get(name)) for name in ours]
     return "\n".join(parts)
 
@@ -251,10 +252,10 @@ def _options(name: str, function: Callable[..., Any]) -> Iterator[tuple[str, str
     from pydantic import BaseModel
 
     parameters = inspect.signature(function, eval_str=True).parameters
-    only = next(iter(parameters.values()))
-    if isinstance(only.annotation, type) and issubclass(only.annotation, BaseModel):
-        said = attributes(only.annotation)
-        fields = only.annotation.model_fields.items()
+    typed = next((parameter.annotation for parameter in parameters.values()), None)
+    if isinstance(typed, type) and issubclass(typed, BaseModel):
+        said = attributes(typed)
+        fields = typed.model_fields.items()
         defaults = {field: inspect.Parameter.empty if f.is_required() else f.default for field, f in fields}
     else:
         said = listed(function.__doc__, "Args")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, dataclass_transform
 
-from pydantic import BaseModel, PydanticUserError, ValidationError
+from pydantic import BaseModel, Field, PydanticUserError, ValidationError
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.registry import closest
@@ -46,8 +46,12 @@ else:
     ModelClass = type(BaseModel)  # pydantic does not export its metaclass
 
 
+@dataclass_transform(kw_only_default=True, field_specifiers=(Field,))
 class Definition(ModelClass):
-    """The class of `Mitigation` and of every method: pydantic's, with its refusals as one line."""
+    """The class of `Mitigation` and of every method: pydantic's, with its refusals as one line.
+
+    To type checkers it says again what pydantic's own says of constructors, which they do not inherit.
+    """
 
     def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, Any], **options: Any) -> Any:
         """Make the class."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,7 +99,8 @@ def python_page() -> str:
                 elsewhere.append(f"`{name}`")
                 continue
             shown.append(thing)
-            parts.append(f"::: {door}.{name}\n    options:\n      heading_level: 3\n")
+            place = thing.__name__ if inspect.ismodule(thing) else f"{door}.{name}"
+            parts.append(f"::: {place}\n    options:\n      heading: {door}.{name}\n      heading_level: 3\n")
         if elsewhere:
             parts.append(
                 f"Also there, from above or from the library it belongs to: {', '.join(elsewhere)}.\n"

@@ -30,7 +30,7 @@ class Pull(Mitigation):
     formula = "loss + λ·Σ(θ-θ*)²"
     source = "this test"
 
-    strength: float = Field(0.1, ge=0, description="λ")
+    strength: float = Field(default=0.1, ge=0, description="λ")
 
     def add_gradient(self, update: Any, state: Any) -> None:
         """`grad += 2λ(θ-θ*)`."""

@@ -23,7 +23,7 @@ def define(body: dict[str, Any] | None = None, without: str = "", **more: Any) -
     """A class as `class Mine(Mitigation)` makes it: a sound one, with `more` changed and `without` left out."""
     whole = {
         "__module__": __name__, "__qualname__": "Mine", "__doc__": "Mine.\n\nAttributes:\n    strength: λ.",
-        "__annotations__": {"strength": float}, "strength": Field(1.0, ge=0, description="λ"),
+        "__annotations__": {"strength": float}, "strength": Field(default=1.0, ge=0, description="λ"),
         **SAID, "knob": "strength", "grid": (0.1, 1.0), "absent": 0.0, "penalty": penalty, **(body or {}), **more,
     }  # fmt: skip
     whole.pop(without, None)
@@ -64,7 +64,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"grid": ("much",)}, "`grid` holds 'much'"),
     ({"absent": -1.0}, "`absent` holds -1.0"),
     ({"knobs": "strength"}, "`knobs` is nothing that a method says. Did you mean 'knob'?"),
-    ({"radius": Field(0.1)}, "A field has a type: `radius: float"),
+    ({"radius": Field(default=0.1)}, "A field has a type: `radius: float"),
     ({"claims": frozenset({"task loss"})}, "Did you mean Claim.TASK_LOSS?"),
     ({"claims": frozenset({"everything"})}, "'everything' is no claim"),
     ({"objective": penalty}, "add `claims = frozenset({Claim.TASK_LOSS})`"),
@@ -89,7 +89,7 @@ def test_a_mistake_is_one_line_with_the_cure(change: dict[str, Any], said: str) 
 
 def test_a_class_that_others_inherit_from_says_nothing_of_itself() -> None:
     class Base(Mitigation, abstract=True):
-        strength: float = Field(1.0, ge=0, description="λ")
+        strength: float = Field(default=1.0, ge=0, description="λ")
 
         def penalty(self, step: Any, state: Any) -> None:
             return None

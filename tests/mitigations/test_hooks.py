@@ -97,7 +97,7 @@ class Adding(Mitigation):
 
     name, place, title, formula, source = "adding", "step", "Adding", "loss + c", "this test"
     claims = frozenset({Claim.GRADIENT_POINT})
-    constant: float = Field(2.0, allow_inf_nan=True)
+    constant: float = Field(default=2.0, allow_inf_nan=True)
 
     def around_gradient(self, update: Any, gradient: Any, state: Any) -> Any:
         loss = gradient()
