@@ -6,36 +6,23 @@ from typing import Any
 
 import pytest
 import tiny  # noqa: F401  registers the tiny model and streams
+from tiers import WHOLE_FIXTURES, is_whole
 
 from cl_forget.config.run import Run
-
-HERE = Path(__file__).parent
-WHOLE = (
-    "avalanche_bridge/", "claims/test_running.py", "experiments/", "fuzzing/", "sweeps/test_before_any_trial.py",
-    "sweeps/test_cluster", "sweeps/test_durability.py", "sweeps/test_fairness.py", "sweeps/test_runner.py",
-    "test_notebooks.py", "test_site.py", "test_typing.py", "tracking/", "training/test_sharded.py",
-)  # fmt: skip
-"""What only `make test` runs: Ray, several processes, notebooks, the site, W&B, Avalanche, long fuzzing."""
-WHOLE_FIXTURES = {"browser", "server"}
-"""So are tests that ask for one of these."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """`make check` does not even import what it leaves out."""
     left_out = config.option.markexpr == "not whole" and collection_path.suffix == ".py"
-    return True if left_out and _is_whole(collection_path) else None
+    return True if left_out and is_whole(collection_path) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make check` leaves out; this is the only place that says so."""
+    """Mark what `make check` leaves out; `tiers.py` alone says what that is."""
     for item in items:
         fixtures = WHOLE_FIXTURES.intersection(getattr(item, "fixturenames", ()))
-        if fixtures or _is_whole(item.path) or item.get_closest_marker("slow"):
+        if fixtures or is_whole(item.path) or item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.whole)
-
-
-def _is_whole(path: Path) -> bool:
-    return path.is_relative_to(HERE) and path.relative_to(HERE).as_posix().startswith(WHOLE)
 
 
 @pytest.fixture(autouse=True)

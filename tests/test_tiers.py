@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import HERE, WHOLE
+from tiers import HERE, WHOLE
 
 HEAVY = ("ray", "nbclient", "wandb_server", "torch.multiprocessing")
 CLOCKS = {"time", "monotonic", "perf_counter"}
 FILES = sorted(HERE.rglob("*.py"))
-ROOMS = {"avalanche_bridge": "avalanche", "starting": "cli"}
+ROOMS = {"avalanche_bridge": "avalanche", "kit": "testing", "starting": "cli"}
 """Where a folder of tests is called otherwise than the room that it is about."""
 
 

@@ -146,7 +146,8 @@ def _repaired(bench: Bench, asked: Asked) -> Repair:
     for model, of in (("base", lambda _: 0.0), ("tuned", lambda _: 1.0), ("repaired", share)):
         rows.append(bench.row(None if model == "base" else model, of))
         items[model] = bench.items("test")
-    verdict, reason = judge(search, candidates[position], asked.keep, items)
+    chosen = candidates[position]
+    verdict, reason = judge(search.ends, search.measured(chosen), chosen, asked.keep, items)
     written: list[Path] = []
     if asked.output is not None and (verdict == "repaired" or asked.anyway):
         written = pair.write(share, asked.output / "model", asked.merge_adapter)

@@ -9,7 +9,6 @@ from cl_forget.auditing.bench import Measured, range_of, range_of_difference
 from cl_forget.auditing.records import Candidate, Verdict
 
 if TYPE_CHECKING:
-    from cl_forget.auditing.repair import Search
     from cl_forget.evaluation.items import Interval, Items
 
 NEGLIGIBLE = 0.01
@@ -17,18 +16,22 @@ NEGLIGIBLE = 0.01
 
 
 def judge(
-    search: Search, chosen: Candidate, keep: float | None, test: Mapping[str, Mapping[str, Items]]
+    ends: tuple[Measured, Measured],
+    edit: Measured,
+    chosen: Candidate,
+    keep: float | None,
+    test: Mapping[str, Mapping[str, Items]],
 ) -> tuple[Verdict, str]:
     """The answer of a repair.
 
     Args:
-        search: the two ends and the candidates on validation data, sample by sample.
-        chosen: the edit that was chosen.
+        ends: base and tuned model on validation data, sample by sample.
+        edit: likewise the edit that was chosen.
+        chosen: that edit.
         keep: share of the tuned speciality that was asked for.
         test: the items of "base", "tuned" and "repaired" on test data.
     """
-    base, tuned = search.ends
-    edit = search.measured(chosen)
+    base, tuned = ends
     learnt = range_of_difference(tuned.items, base.items, tuned.groups["speciality"])
     lost = range_of_difference(base.items, tuned.items, tuned.kept)
     back = range_of_difference(edit.items, tuned.items, tuned.kept)

@@ -94,10 +94,9 @@ class EWC(Mitigation):
         _quadratic.merge(state, self._fisher(task, task.sources, weights), weights, self.centre)
 
     def _fisher(self, task: Task, sources: list[Prepared], weights: Weights) -> Weights:
-        from cl_forget.training.per_sample import fisher
+        from cl_forget.training.per_sample import PerSample, fisher
 
         names = _quadratic.trained_names(task, sources)
         generator = task.generator("ewc fisher")
-        return fisher(
-            task.model, sources, names, self.fisher, self.samples, generator, weights, cost=task.cost
-        )
+        samples = PerSample(task.model, sources, names, self.samples, generator, weights, task.cost)
+        return fisher(samples, self.fisher)

@@ -87,21 +87,12 @@ class MAS(Mitigation):
         _quadratic.merge(state, self._sensitivity(task, task.sources, weights), weights, self.centre)
 
     def _sensitivity(self, task: Task, sources: list[Prepared], weights: Weights) -> Weights:
-        from cl_forget.training.per_sample import mean_per_sample
+        from cl_forget.training.per_sample import PerSample, mean_per_sample
 
         names = _quadratic.trained_names(task, sources)
         generator = task.generator("mas samples")
-        return mean_per_sample(
-            task.model,
-            sources,
-            names,
-            _squared_norm,
-            torch.abs,
-            self.samples,
-            generator,
-            weights,
-            cost=task.cost,
-        )
+        samples = PerSample(task.model, sources, names, self.samples, generator, weights, task.cost)
+        return mean_per_sample(samples, _squared_norm, torch.abs)
 
 
 def _squared_norm(forward: Forward) -> Tensor:

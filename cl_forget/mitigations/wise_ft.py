@@ -102,7 +102,7 @@ class WiseFT(Mitigation):
 
     def _fisher(self, edit: Edit, weights: Weights) -> Weights:
         from cl_forget.mitigations.shared.quadratic import trained_names
-        from cl_forget.training.per_sample import fisher
+        from cl_forget.training.per_sample import PerSample, fisher
 
         task = edit.task
         if task is None:
@@ -111,7 +111,5 @@ class WiseFT(Mitigation):
             )
         names = trained_names(task, task.sources)
         generator = task.generator("wise_ft fisher")
-        compute = partial(
-            fisher, task.model, task.sources, names, "empirical", self.samples, generator, weights
-        )
-        return edit.once(f"fisher {self.samples}", weights, compute)
+        samples = PerSample(task.model, task.sources, names, self.samples, generator, weights)
+        return edit.once(f"fisher {self.samples}", weights, partial(fisher, samples))

@@ -239,12 +239,24 @@ class Driver:
 
     # -- Ray Tune --------------------------------------------------------------------------------------
     def _tune(self, source: Source, count: int = 1, search: Any = None, judged: bool = False) -> None:
-        from cl_forget.sweeps.tuning import fit
+        from cl_forget.sweeps.tuning import Round, fit
 
         # What lies in this process's memory no worker can reach; then they share the folder on this machine.
         mirrored = not is_local(self.address) and not self.address.startswith("memory://")
         where = self.address if mirrored else None
-        fit(source, self.asked, self.folder, self.runtime, count, search, judged, self.tuner, where)
+        fit(
+            Round(
+                source,
+                self.asked,
+                self.folder,
+                self.runtime,
+                count,
+                search,
+                judged,
+                own=self.tuner,
+                address=where,
+            )
+        )
         if self.mirror:
             self.mirror.pull()
         shutil.rmtree(self.folder / ".ray", ignore_errors=True)  # Tune's own books: the records are the truth

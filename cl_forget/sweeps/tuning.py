@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,11 @@ MEMORY_SIGNS = ("OutOfMemoryError", "low on memory", "out of memory")
 MEMORY_REASON = "its machine ran out of memory; set --max-concurrent lower or --memory-per-trial higher"
 
 
-def fit(
-    source: Source,
-    asked: Sweep,
-    folder: Path,
-    resources: Resources,
-    count: int,
-    search: Any,
-    judged: bool,
-    own: dict[str, Any],
-    address: str | None = None,
-) -> None:
-    """Run a source's Tune trials to their end, and record what became of those that did not report it.
+@dataclass(frozen=True)
+class Round:
+    """One round of a sweep.
 
-    Args:
+    Attributes:
         source: what the configurations mean.
         asked: the sweep.
         folder: its folder.
@@ -49,37 +41,63 @@ def fit(
         own: the user's arguments of `TuneConfig`, and `callbacks`.
         address: storage that workers mirror the folder to; None where they see the folder itself.
     """
-    arguments = dict(own)
-    callbacks = [Recorder(source, folder), *arguments.pop("callbacks", [])]
-    if judged and "scheduler" not in arguments:
-        arguments["scheduler"] = ASHAScheduler(
+
+    source: Source
+    asked: Sweep
+    folder: Path
+    resources: Resources
+    count: int = 1
+    search: Any = None
+    judged: bool = False
+    own: dict[str, Any] = field(default_factory=dict)
+    address: str | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Of `TuneConfig`: the user's own, and what is not set there."""
+        arguments = {key: value for key, value in self.own.items() if key != "callbacks"}
+        if self.judged:
+            arguments.setdefault("scheduler", self._asha())
+        if self.search is not None:
+            arguments.setdefault("search_alg", self.search)
+            arguments.setdefault("num_samples", -1)
+        return arguments
+
+    def _asha(self) -> ASHAScheduler:
+        return ASHAScheduler(
             time_attr="progress",
             metric="score",
             mode="max",
             max_t=100,
-            grace_period=asked.asha.grace,
-            reduction_factor=asked.asha.reduction,
+            grace_period=self.asked.asha.grace,
+            reduction_factor=self.asked.asha.reduction,
         )
-    if search is not None:
-        arguments.setdefault("search_alg", search)
-        arguments.setdefault("num_samples", -1)
-    space = {"group": tune.grid_search(list(range(count)))} if search is None else {}
+
+
+def fit(this: Round) -> None:
+    """Run a round's Tune trials to their end, and record what became of those that did not report it.
+
+    Raises:
+        UserError: Ray itself broke down.
+    """
+    resources = this.resources
+    callbacks = [Recorder(this.source, this.folder), *this.own.get("callbacks", [])]
+    space = {"group": tune.grid_search(list(range(this.count)))} if this.search is None else {}
     per_trial, concurrent = resources.per_trial, resources.side_by_side
-    if asked.train.strategy == "fsdp":
+    if this.asked.train.strategy == "fsdp":
         # The trial's own process only waits for its workers, for which Ray Train reserves what they need. A
         # byte of memory, because Tune wants to reserve something.
-        per_trial, concurrent = {"memory": 1.0}, sharded_side_by_side(resources, asked.train.workers)
-    config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=concurrent, **arguments)
+        per_trial, concurrent = {"memory": 1.0}, sharded_side_by_side(resources, this.asked.train.workers)
+    config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=concurrent, **this.arguments())
     tuner = tune.Tuner(
         tune.with_resources(
-            trainable(source, folder, resources.threads, resources.device, address),
+            trainable(this.source, this.folder, resources.threads, resources.device, this.address),
             tune.PlacementGroupFactory([per_trial]),
         ),
         param_space=space,
         tune_config=config,
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(folder / ".ray"),
+            storage_path=str(this.folder / ".ray"),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             callbacks=callbacks,
             verbose=0,

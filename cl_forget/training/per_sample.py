@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -27,55 +28,71 @@ CHUNK_SAMPLES = 32
 Loss = Callable[[Forward], Tensor]
 
 
+@dataclass(frozen=True)
+class PerSample:
+    """Whose per-sample gradients, and on what.
+
+    Attributes:
+        model: whose gradients; it runs in eval mode and is not changed.
+        sources: the data; the mean is over all their samples together, random augmentation left out.
+        names: the parameters.
+        samples: at most this many, drawn at random by `generator`; None for all.
+        generator: draws the samples, and labels where they are drawn.
+        weights: the point at which, by name; None for the model's own weights.
+        cost: added to, in place.
+        vectorised: whether to run many samples at a time where that is possible; False runs them one by one.
+    """
+
+    model: FoundationModel
+    sources: Sequence[Prepared]
+    names: Sequence[str]
+    samples: int | None = None
+    generator: torch.Generator | None = None
+    weights: Weights | None = None
+    cost: Cost | None = None
+    vectorised: bool = True
+
+    @cached_property
+    def state(self) -> Weights:
+        """Every tensor of the model at the point."""
+        return dict(self.model.state_dict() if self.weights is None else self.weights)
+
+    @cached_property
+    def point(self) -> Weights:
+        """Those of the parameters."""
+        return {name: self.state[name].detach() for name in self.names}
+
+
 def mean_per_sample(
-    model: FoundationModel,
-    sources: Sequence[Prepared],
-    names: Sequence[str],
+    of: PerSample,
     loss: Loss,
     statistic: Callable[[Tensor], Tensor],
-    samples: int | None = None,
-    generator: torch.Generator | None = None,
-    weights: Weights | None = None,
     relabel: Callable[[Batch], Batch] | None = None,
-    cost: Cost | None = None,
-    vectorised: bool = True,
 ) -> Weights:
     """Mean over samples of `statistic` of each sample's gradient of `loss`, by parameter.
 
-    The model runs in eval mode and is not changed; random augmentation is left out.
-
     Args:
-        model: whose gradients.
-        sources: the data; the mean is over all their samples together.
-        names: the parameters.
+        of: the model, its parameters and the samples.
         loss: what is differentiated: a forward pass -> (batch,) values.
         statistic: elementwise, `torch.square` for the Fisher information.
-        samples: at most this many, drawn at random by `generator`; None for all.
-        generator: draws the samples.
-        weights: the point at which, by name; None for the model's own weights.
         relabel: gives a batch other targets before it is differentiated.
-        cost: added to, in place.
-        vectorised: whether to run many samples at a time where that is possible; False runs them one by one.
 
     Returns:
         name -> a tensor of the parameter's shape.
     """
-    state = dict(model.state_dict() if weights is None else weights)
-    point = {name: state[name].detach() for name in names}
-    total = {name: torch.zeros_like(value) for name, value in point.items()}
-    chosen = _choose(sources, samples, generator)
+    model = of.model
+    total = {name: torch.zeros_like(value) for name, value in of.point.items()}
+    chosen = _choose(of.sources, of.samples, of.generator)
     count = sum(len(indices) for _, indices in chosen)
-    if cost is not None:
-        cost.forward_samples += count * (2 if relabel else 1)
-        cost.backward_samples += count
+    if of.cost is not None:
+        of.cost.forward_samples += count * (2 if relabel else 1)
+        of.cost.backward_samples += count
     was = model.training
     model.eval()
     with torch.enable_grad(), bar("per-sample gradients", count, "samples") as advance:
         for source, indices in chosen:
-            for part in indices.split(_chunk(point)):
-                for gradients, stacked in _gradients(
-                    model, source, part, state, point, loss, relabel, vectorised
-                ):
+            for part in indices.split(_chunk(of.point)):
+                for gradients, stacked in _gradients(of, source, part, loss, relabel):
                     for name, value in gradients.items():
                         value = statistic(value)
                         total[name] += value.sum(0) if stacked else value
@@ -84,53 +101,35 @@ def mean_per_sample(
     return {name: value / count for name, value in total.items()}
 
 
-def fisher(
-    model: FoundationModel,
-    sources: Sequence[Prepared],
-    names: Sequence[str],
-    labels: str = "empirical",
-    samples: int | None = None,
-    generator: torch.Generator | None = None,
-    weights: Weights | None = None,
-    cost: Cost | None = None,
-    vectorised: bool = True,
-) -> Weights:
+def fisher(of: PerSample, labels: str = "empirical") -> Weights:
     """Diagonal Fisher information `F = mean over samples of (∂ log p(y|x) / ∂θ)²`.
 
     The log-likelihood of a sample with several units (the tokens of a response) is the mean over its units,
     as in the training loss, so that F does not grow with the length of the text.
 
     Args:
-        model, sources, names, samples, generator, weights, cost, vectorised: as in `mean_per_sample`.
+        of: the model, its parameters and the samples.
         labels: "empirical": y is the data's label; "true": y is drawn from the model's own prediction, which
             gives the Fisher information proper.
 
     Returns:
         name -> a tensor of the parameter's shape, not negative.
     """
-    generator = generator or torch.Generator().manual_seed(0)
-    state = dict(model.state_dict() if weights is None else weights)
+    of = replace(of, generator=of.generator or torch.Generator().manual_seed(0))
 
     def draw_targets(batch: Batch) -> Batch:
         with torch.no_grad():
-            logits = functional_call(model, state, (batch,)).logits
-        uniform = torch.rand(len(logits), generator=generator).to(logits)
+            logits = functional_call(of.model, of.state, (batch,)).logits
+        uniform = torch.rand(len(logits), generator=of.generator).to(logits)
         cumulative = logits.softmax(-1).cumsum(-1)  # (units, classes)
         drawn = torch.searchsorted(cumulative, uniform[:, None]).squeeze(1)
         return replace(batch, targets=drawn.clamp_max(logits.shape[1] - 1))
 
     return mean_per_sample(
-        model,
-        sources,
-        names,
+        of,
         lambda forward: forward.per_sample(forward.unit_losses()),
         torch.square,
-        samples,
-        generator,
-        weights,
         draw_targets if labels == "true" else None,
-        cost,
-        vectorised,
     )
 
 
@@ -155,25 +154,18 @@ def _chunk(point: Weights) -> int:
 
 
 def _gradients(
-    model: FoundationModel,
-    source: Prepared,
-    indices: Tensor,
-    state: Weights,
-    point: Weights,
-    loss: Loss,
-    relabel: Callable[[Batch], Batch] | None,
-    vectorised: bool,
+    of: PerSample, source: Prepared, indices: Tensor, loss: Loss, relabel: Callable[[Batch], Batch] | None
 ) -> Iterator[tuple[Weights, bool]]:
     """(gradients by name, whether they are stacked): one stack (samples, *shape), or sample by sample."""
     batch = source.batch(indices)
-    if vectorised and _is_plain(model, batch):
+    if of.vectorised and _is_plain(of.model, batch):
         batch = relabel(batch) if relabel else batch
-        yield _stacked(model, batch, state, point, loss), True
+        yield _stacked(of, batch, loss), True
         return
     for index in indices.split(1):
         single = source.batch(index)
-        leaves = {name: value.clone().requires_grad_() for name, value in point.items()}
-        forward = functional_call(model, {**state, **leaves}, (relabel(single) if relabel else single,))
+        leaves = {name: value.clone().requires_grad_() for name, value in of.point.items()}
+        forward = functional_call(of.model, {**of.state, **leaves}, (relabel(single) if relabel else single,))
         values = torch.autograd.grad(loss(forward)[0], list(leaves.values()), materialize_grads=True)
         yield dict(zip(leaves, values, strict=True)), False
 
@@ -189,16 +181,16 @@ def _is_plain(model: FoundationModel, batch: Batch) -> bool:
     return isinstance(batch.inputs, Tensor) and batch.sample_of_unit is None and own_head
 
 
-def _stacked(model: FoundationModel, batch: Batch, state: Weights, point: Weights, loss: Loss) -> Weights:
+def _stacked(of: PerSample, batch: Batch, loss: Loss) -> Weights:
     """name -> (batch, *shape)."""
-    rest = {name: value for name, value in state.items() if name not in point}
+    rest = {name: value for name, value in of.state.items() if name not in of.point}
 
     def of_one(parameters: Weights, inputs: Tensor, target: Tensor) -> Tensor:
         one = replace(batch, inputs=inputs[None], targets=target[None], indices=batch.indices[:1])
-        return loss(functional_call(model, {**rest, **parameters}, (one,)))[0]
+        return loss(functional_call(of.model, {**rest, **parameters}, (one,)))[0]
 
     with _plain_attention():
-        return vmap(grad(of_one), in_dims=(None, 0, 0))(point, batch.inputs, batch.targets)
+        return vmap(grad(of_one), in_dims=(None, 0, 0))(of.point, batch.inputs, batch.targets)
 
 
 @contextlib.contextmanager

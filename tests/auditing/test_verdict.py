@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -35,9 +32,9 @@ def answer(
     chosen = Candidate(
         method="wise_ft", knob="alpha", setting=share, shares={"all": share}, validation=edit.point
     )
-    search: Any = SimpleNamespace(ends=(base, tuned), measured=lambda _: edit)
     on_test = {"base": base, "tuned": tuned, "repaired": edit} | test
-    verdict, reason = judge(search, chosen, keep, {name: one.items for name, one in on_test.items()})
+    items = {name: one.items for name, one in on_test.items()}
+    verdict, reason = judge((base, tuned), edit, chosen, keep, items)
     assert reason.endswith(".") and "\n" not in reason
     return verdict
 

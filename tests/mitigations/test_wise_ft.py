@@ -16,7 +16,7 @@ from cl_forget.mitigations import Chain
 from cl_forget.mitigations.wise_ft import WiseFT
 from cl_forget.run.simulate import simulate
 from cl_forget.training.context import Edit
-from cl_forget.training.per_sample import fisher
+from cl_forget.training.per_sample import PerSample, fisher
 
 
 @pytest.mark.parametrize("weighting", ["uniform", "fisher"])
@@ -76,9 +76,9 @@ def test_fisher_weights_as_written() -> None:
     tuned, task = weights(edit.model), edit.task
     names = task.model.tunable(task.stage[0])
     found = apply(edit, WiseFT(alpha=0.3, weighting="fisher", samples=None))
-    f1 = fisher(edit.model, task.sources, names)
+    f1 = fisher(PerSample(edit.model, task.sources, names))
     edit.model.load_state_dict(edit.pretrained)
-    f0 = fisher(edit.model, task.sources, names)
+    f0 = fisher(PerSample(edit.model, task.sources, names))
     for name in tuned:
         expected = 0.7 * edit.pretrained[name] + 0.3 * tuned[name]
         if name in names:
@@ -90,9 +90,9 @@ def test_fisher_weights_as_written() -> None:
 def test_fisher_is_computed_once_for_a_whole_curve(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def counted(model, sources, names, *arguments):
+    def counted(of):
         calls.append(1)
-        return {name: torch.ones_like(arguments[3][name]) for name in names}
+        return {name: torch.ones_like(tensor) for name, tensor in of.point.items()}
 
     monkeypatch.setattr("cl_forget.training.per_sample.fisher", counted)
     edit = edit_of()

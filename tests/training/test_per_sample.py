@@ -8,7 +8,7 @@ from tiny import colours, experience, tiny_clip
 
 from cl_forget.ground.records import Cost
 from cl_forget.models.clip import ClipModel
-from cl_forget.training.per_sample import fisher, mean_per_sample
+from cl_forget.training.per_sample import PerSample, fisher, mean_per_sample
 
 TASKS = [experience("one", 1, per_class=5), experience("two", 2, per_class=3)]
 
@@ -45,7 +45,7 @@ def test_fisher_equals_single_sample_backward_passes(vectorised: bool) -> None:
     model, sources, names = setting()
     expected = one_by_one(model, sources, names)
     cost = Cost()
-    found = fisher(model, sources, names, cost=cost, vectorised=vectorised)
+    found = fisher(PerSample(model, sources, names, cost=cost, vectorised=vectorised))
     assert found.keys() == expected.keys()
     for name in names:
         torch.testing.assert_close(found[name], expected[name], atol=1e-10, rtol=1e-8)
@@ -55,9 +55,13 @@ def test_fisher_equals_single_sample_backward_passes(vectorised: bool) -> None:
 
 def test_the_size_of_chunks_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     model, sources, names = setting()
-    whole = fisher(model, sources, names, labels="true", generator=torch.Generator().manual_seed(5))
+    whole = fisher(
+        PerSample(model, sources, names, generator=torch.Generator().manual_seed(5)), labels="true"
+    )
     monkeypatch.setattr("cl_forget.training.per_sample.CHUNK_SAMPLES", 4)
-    parts = fisher(model, sources, names, labels="true", generator=torch.Generator().manual_seed(5))
+    parts = fisher(
+        PerSample(model, sources, names, generator=torch.Generator().manual_seed(5)), labels="true"
+    )
     for name in names:
         torch.testing.assert_close(whole[name], parts[name], atol=1e-10, rtol=1e-8)
 
@@ -66,7 +70,7 @@ def test_squaring_the_gradient_of_a_batch_mean_is_another_thing() -> None:
     """The trap: it shrinks with the batch size."""
     model, sources, _ = setting()
     name = "heads.one.weight"
-    right = fisher(model, sources[:1], [name])[name].sum()
+    right = fisher(PerSample(model, sources[:1], [name]))[name].sum()
     wrong = []
     for size in (1, 3, 15):
         parts = torch.arange(15).split(size)
@@ -85,7 +89,9 @@ def test_true_fisher_of_a_softmax_head_in_closed_form() -> None:
     model, sources, _ = setting()
     source, name = sources[0], "heads.one.bias"
     many = replace_length(source, 2000)
-    found = fisher(model, [many], [name], labels="true", generator=torch.Generator().manual_seed(1))[name]
+    found = fisher(
+        PerSample(model, [many], [name], generator=torch.Generator().manual_seed(1)), labels="true"
+    )[name]
     probabilities = model(source.batch(torch.arange(len(source)))).logits.softmax(-1)
     expected = (probabilities * (1 - probabilities)).mean(0)
     torch.testing.assert_close(found, expected, rtol=0.1, atol=0.01)
@@ -113,7 +119,7 @@ def replace_length(source, length: int):
 def test_a_sample_limit_draws_by_its_generator() -> None:
     model, sources, names = setting()
     draw = [
-        fisher(model, sources, names, samples=6, generator=torch.Generator().manual_seed(s))
+        fisher(PerSample(model, sources, names, samples=6, generator=torch.Generator().manual_seed(s)))
         for s in (0, 0, 1)
     ]
     assert all(torch.equal(draw[0][name], draw[1][name]) for name in names)
@@ -128,7 +134,9 @@ def test_data_without_a_head_of_their_own_and_another_point() -> None:
     names = [name for name in model.tunable(TASKS[0]) if name.startswith("clip.")]
     point = {n: t + 0.01 if n in names else t.clone() for n, t in model.state_dict().items()}
     before = {n: t.clone() for n, t in model.state_dict().items()}
-    found = mean_per_sample(model, [source], names, lambda f: f.unit_losses(), torch.square, weights=point)
+    found = mean_per_sample(
+        PerSample(model, [source], names, weights=point), lambda f: f.unit_losses(), torch.square
+    )
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
     model.load_state_dict(point)
     expected = one_by_one(model, [source], names)

@@ -5,3 +5,5 @@ from pathlib import Path
 
 #: The model in open_clip's own folder format: `open_clip.create_model_and_transforms(f"local-dir:{FOLDER}")`.
 FOLDER = Path(__file__).parent
+#: Its convolutional twin, whose outputs it learns, too; that one's recipe imports this one's.
+TEACHER = FOLDER.parent / "emoji_clip_rn"

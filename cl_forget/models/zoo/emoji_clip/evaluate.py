@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl_forget.models.zoo import emoji_clip, emoji_clip_rn
 from cl_forget.models.zoo._pretraining import write_table
+from cl_forget.models.zoo.emoji_clip import FOLDER, TEACHER
 from cl_forget.models.zoo.emoji_clip.captions import DIGITS
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def write_card(scores: dict[str, float], card: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("folders", type=Path, nargs="*", default=[emoji_clip.FOLDER, emoji_clip_rn.FOLDER])
+    parser.add_argument("folders", type=Path, nargs="*", default=[FOLDER, TEACHER])
     parser.add_argument("--card", action="store_true", help="write the scores into each folder's README.md")
     options = parser.parse_args()
     for place in options.folders:

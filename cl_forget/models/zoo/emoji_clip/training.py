@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from cl_forget.models.zoo import emoji_clip_rn
 from cl_forget.models.zoo._pretraining import optimizer_tensors, restore_optimizers
-from cl_forget.models.zoo.emoji_clip import _statistics
+from cl_forget.models.zoo.emoji_clip import TEACHER, _statistics
 from cl_forget.models.zoo.emoji_clip._muon import Muon
 from cl_forget.models.zoo.emoji_clip._patches import KeepPatches, generator_of_thread
 from cl_forget.models.zoo.emoji_clip.augment import augment, mix
@@ -53,7 +52,7 @@ class Trainer:
         self.pictures = data.pretrain.nonzero().flatten()
         self.model, self.average = (build_model(recipe.tower, recipe.seed).to(device) for _ in range(2))
         self.objective: Objective = (
-            Teacher(self.model, load_tower(emoji_clip_rn.FOLDER).to(device), concepts, tokenizer, recipe)
+            Teacher(self.model, load_tower(TEACHER).to(device), concepts, tokenizer, recipe)
             if recipe.teacher
             else Anchors(self.model, concepts, tokenizer, recipe, device)
         )
