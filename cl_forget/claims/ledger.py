@@ -10,11 +10,12 @@ from pydantic import BaseModel
 
 from cl_forget.claims.planning import Asked, Plan
 from cl_forget.claims.records import RECORDS, keep_records
-from cl_forget.claims.values import Records, settle
+from cl_forget.claims.values import Records, points, settle
+from cl_forget.comparison.law import Point
 from cl_forget.comparison.trials import Trial
 from cl_forget.comparison.verdicts import Judged, Verdict, holm, overall
 from cl_forget.ground.errors import UserError
-from cl_forget.ground.files import write_text
+from cl_forget.ground.files import write_bytes, write_text
 from cl_forget.ground.spreadsheet import csv_text
 
 BEGIN, END = "<!-- ledger: written by `cl-forget claims` -->", "<!-- end of the ledger -->"
@@ -85,6 +86,18 @@ def ledger(plan: Plan, trials: Mapping[str, Trial]) -> list[Line]:
         _line(one, judged, hardest)
         for one, judged, (_, hardest) in zip(plan.asked, adjusted, settled, strict=True)
     ]
+
+
+def laws(plan: Plan, trials: Mapping[str, Trial]) -> dict[str, dict[str, list[Point]]]:
+    """World -> distance -> every setting that a claim of kind "explained" reads, where all were run."""
+    found: dict[str, dict[str, list[Point]]] = {}
+    for one in plan.asked:
+        if one.claim.kind == "explained" and one.claim.against is not None:
+            arms = one.claim.arms or list(one.sweep.arms)
+            here = points(one.claim, Records(plan.needed[one.key], trials), arms)
+            if here:
+                found.setdefault(one.world, {})[one.claim.against] = here
+    return found
 
 
 def _line(one: Asked, judged: Judged, hardest: str | None) -> Line:
@@ -169,18 +182,25 @@ def table(lines: Sequence[Line]) -> str:
     return csv_text(COLUMNS, rows)
 
 
-def write_ledger(lines: Sequence[Line], trials: Sequence[Trial], folder: Path) -> list[Path]:
+def write_ledger(
+    lines: Sequence[Line],
+    trials: Sequence[Trial],
+    folder: Path,
+    panels: Mapping[str, Mapping[str, Sequence[Point]]] | None = None,
+) -> list[Path]:
     """Write the ledger into `README.md` (between its marks), `claims.csv`, `claims.html` and the records.
 
     Args:
         lines: of the ledger.
         trials: the records that are kept beside it.
         folder: of the experiments.
+        panels: world -> distance -> points, drawn as `law-<world>.png`.
 
     Raises:
         UserError: the folder cannot be written.
     """
     from cl_forget.reporting.html.claims import claims_page
+    from cl_forget.reporting.print.law import law_png
 
     readme = folder / "README.md"
     try:
@@ -190,9 +210,12 @@ def write_ledger(lines: Sequence[Line], trials: Sequence[Trial], folder: Path) -
         write_text(folder / "claims.csv", table(lines))
         write_text(folder / "claims.html", claims_page(rows(lines)))
         keep_records(trials, folder / RECORDS)
+        pictures = [folder / f"law-{world}.png" for world in panels or {}]
+        for picture, of_world in zip(pictures, (panels or {}).values(), strict=True):
+            write_bytes(picture, law_png(of_world))
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another --ledger.") from None
-    return [readme, *(folder / name for name in ("claims.csv", "claims.html", RECORDS))]
+    return [readme, *(folder / name for name in ("claims.csv", "claims.html", RECORDS)), *pictures]
 
 
 def rows(lines: Sequence[Line]) -> list[dict[str, Any]]:

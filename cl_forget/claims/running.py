@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from cl_forget.claims.flatness import measure, wanted
 from cl_forget.claims.planning import Plan
 from cl_forget.claims.records import load_records
 from cl_forget.comparison.trials import load_trials
@@ -55,13 +56,17 @@ def run(
                 trial.save(folder)
         if address is not None:
             _with_ray(plan, folder, address, tell)
+            measure(wanted(plan, load_trials(folder), folder), folder, jobs, tell)
             return True
         tuning = plan.tuning()
         waves: list[Wave] = [
             lambda: share(tuning),
             lambda: share(plan.reporting(load_trials(folder)), before=tuning),
         ]
-        return work_through([Queue(folder, waves)], jobs, until, tell)
+        begun = work_through([Queue(folder, waves)], jobs, until, tell)
+        if begun:
+            measure(wanted(plan, load_trials(folder), folder), folder, jobs, tell)
+        return begun
 
 
 def _with_ray(plan: Plan, folder: Path, address: str, tell: Callable[[str], None]) -> None:

@@ -77,7 +77,7 @@ def settled(
     whole: bool,
 ) -> None:
     """Run what is missing, then show the verdicts, and write the ledger if it is a whole one."""
-    from cl_forget.claims.ledger import ledger, write_ledger
+    from cl_forget.claims.ledger import laws, ledger, write_ledger
     from cl_forget.claims.records import RECORDS, load_records
     from cl_forget.claims.running import run as work
 
@@ -94,7 +94,7 @@ def settled(
     lines = ledger(made, trials)
     print_table(_verdicts(lines))
     if whole:
-        for path in write_ledger(lines, list(trials.values()), place):
+        for path in write_ledger(lines, list(trials.values()), place, laws(made, trials)):
             typer.echo(f"  {path}")
 
 

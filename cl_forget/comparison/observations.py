@@ -123,6 +123,8 @@ def headline_measures(tasks: Sequence[str], suites: Sequence[str]) -> tuple[Meas
         metric("bwt", "BWT", "change", "higher", moved),
         metric("fwt", "FWT", "change", "higher", moved),
         metric("delta_lp", "Δ_LP", "change", "higher", moved),
+        metric("f_true", "F_true", "points", "lower", moved),
+        metric("bt_true", "BT_true", "points", "higher", moved),
         metric("kl_to_base", "KL to base", "nats", "lower", moved),
         *COST_MEASURES[:2],
     )

@@ -23,8 +23,9 @@ from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
 from cl_forget.ground.records import Fingerprints, Record, Row, TaskScores
 
-SCHEMA = 2
-"""1: the first. 2: `fingerprints`, `notes`; `Cost.frozen_samples` counts passes the cache held, too."""
+SCHEMA = 3
+"""1: the first. 2: `fingerprints`, `notes`; `Cost.frozen_samples` counts passes the cache held, too. 3: `lost`,
+`gained` and `choices` of scores, with the metrics made of them."""
 
 
 class CurvePoint(Record):

@@ -262,7 +262,7 @@ class Run(Shared):
         return _digest(fields)
 
 
-BOOKKEEPING = ("track", "imports", "train.checkpoint_seconds")
+BOOKKEEPING = ("track", "imports", "train.checkpoint_seconds", "evaluate.items")
 """Fields that change no number."""
 
 
@@ -285,7 +285,8 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
 def _without_bookkeeping(fields: dict[str, Any]) -> dict[str, Any]:
     """A run's fields without those that change no number."""
     fields.pop("imports", None)
-    del fields["train"]["checkpoint_seconds"], fields["track"], fields["evaluate"]["keep_stages"]
+    del fields["train"]["checkpoint_seconds"], fields["track"]
+    del fields["evaluate"]["keep_stages"], fields["evaluate"]["items"]
     if fields["train"]["strategy"] == "single":
         del fields["train"]["strategy"], fields["train"]["workers"]
     return fields

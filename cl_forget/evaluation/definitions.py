@@ -20,6 +20,13 @@ DEFINITIONS: dict[str, str] = {
     "speciality_restored": "mean accuracy over the stream's tasks after the last stage, likewise",
     "statistics_share": "share of the lost generality that comes back with those statistics: (generality_restored - "
     "mean_k G[T,k]) / (mean_k G[0,k] - mean_k G[T,k]); missing where nothing was lost",
+    "f_true": "F_true: mean over suites of max(n_{1→0}/n - (1-a_pre)(1-a_post)/(k-1), 0), the share of the samples "
+    "that the pre-trained model has right and the tuned one wrong, beyond what guessing among k choices changes",
+    "f_true_by_suite": "F_true of each suite",
+    "bt_true": "BT_true: the same of n_{0→1}, wrong before and right after",
+    "bt_true_by_suite": "BT_true of each suite",
+    "generality_adjusted": "mean over suites of the final accuracy without guessing, max((k·a-1)/(k-1), 0)",
+    "speciality_adjusted": "mean over tasks of the final accuracy without guessing, max((k·a-1)/(k-1), 0)",
     "delta_zs": "Δ_ZS: mean over suites of zero-shot accuracy now minus pre-trained, G[T,k] - G[0,k]",
     "delta_zs_by_suite": "Δ_ZS per suite: G[T,k] - G[0,k]",
     "general_ability_delta": "TRACE's general ability delta ΔR^G_T: mean over suites of the general ability "

@@ -81,6 +81,9 @@ class Evaluator:
         self.items: dict[
             tuple[str, str], Items
         ] = {}  # (experience, split) -> sample by sample, as last measured
+        self.row_items: dict[
+            tuple[str, str], Items
+        ] = {}  # the same of the last row, statistics as they were tuned
         self._trunk_moved = True
         self._pretrained_weights = {n: p.detach() for n, p in base.model.state_dict().items()}
 
@@ -126,6 +129,7 @@ class Evaluator:
             self.model.eval()
             self._trunk_moved = self._has_moved()
             scores = self._all_scores(pretrained, advance)
+            self.row_items = dict(self.items)
             probes = {}
             for experience in probed:
                 probes[experience.name] = self._probe(experience, pretrained)
@@ -195,8 +199,10 @@ class Evaluator:
         base = self._base_outputs(samples)
         now = base if pretrained else self._outputs(samples)
         assert samples.targets is not None
-        correct = (now.logits.argmax(1).cpu() == samples.targets).numpy()
-        self.items[experience.name, split] = Items(right=correct)
+        predicted = now.logits.argmax(1).cpu()
+        correct = (predicted == samples.targets).numpy()
+        before = (base.logits.argmax(1).cpu() == samples.targets).numpy()
+        self.items[experience.name, split] = Items(right=correct, predicted=predicted.numpy())
         confidence = now.logits.softmax(1).amax(1).cpu().numpy()
         return Scores(
             accuracy=float(correct.mean()),
@@ -205,6 +211,9 @@ class Evaluator:
             hardest_decile_accuracy=metrics.hardest_decile_accuracy(base.losses.cpu().numpy(), correct),
             kl_to_base=float(metrics.kl_divergence(base.logits.numpy(), now.logits.cpu().numpy()).mean()),
             samples=len(samples),
+            lost=float((before & ~correct).mean()),
+            gained=float((~before & correct).mean()),
+            choices=float(now.logits.shape[1]),
         )
 
     def _probe(self, experience: Experience, pretrained: bool) -> ProbeScores:

@@ -37,11 +37,13 @@ class Items:
         right: (samples,) whether the answer is right; None where only fluency is measured.
         losses: (samples,) mean loss per token, nats; None where accuracy is measured.
         tokens: (samples,) how many tokens that is over.
+        predicted: (samples,) the class that was predicted; None where answers are free.
     """
 
     right: NDArray[np.bool_] | None = None
     losses: NDArray[np.float64] | None = None
     tokens: NDArray[np.int64] | None = None
+    predicted: NDArray[np.int64] | None = None
 
     @property
     def value(self) -> float:

@@ -200,6 +200,32 @@ def retention(G: ArrayLike) -> float | None:
     return None if start is None or end is None or start == 0 else end / start
 
 
+def true_change(
+    changed: float | None, before: float | None, after: float | None, choices: float | None
+) -> float | None:
+    """The share of samples that changed sides, beyond what guessing alone changes (2510.17776).
+
+    `max(changed - (1 - before)(1 - after)/(k - 1), 0)`: with `changed` the share right before and wrong after it is
+    F_true, with the share wrong before and right after BT_true. Averages hide that both happen at once.
+
+    Args:
+        changed: share of the samples.
+        before, after: accuracies.
+        choices: k; None for free answers, which are never guessed.
+    """
+    if changed is None or before is None or after is None:
+        return None
+    guessed = 0.0 if choices is None or choices <= 1 else (1 - before) * (1 - after) / (choices - 1)
+    return max(changed - guessed, 0.0)
+
+
+def chance_adjusted(accuracy: float | None, choices: float | None) -> float | None:
+    """`max((k·a - 1)/(k - 1), 0)`: 0 for guessing among k choices; as it is for free answers (2510.17776)."""
+    if accuracy is None or choices is None or choices <= 1:
+        return accuracy
+    return max((choices * accuracy - 1) / (choices - 1), 0.0)
+
+
 def effective_robustness(
     id_accuracy: float | None,
     ood_accuracy: float | None,
@@ -390,6 +416,7 @@ def summary(
     }
     for field in ("ece", "hardest_decile_accuracy", "kl_to_base"):
         result[field] = mean(matrix(rows, tasks, split, field)[-1])
+    result |= _item_metrics(rows, tasks, suites, split, R, G)
     result |= _restored_metrics(final, tasks, G, P, suites, split)
     result["weight_distance"] = None if final is None else final.drift.weight_distance.get("all")
     return result
@@ -435,6 +462,33 @@ def _generality_metrics(G: Array, P: Array, suites: Sequence[str]) -> dict[str, 
         "perplexity_by_suite": _named(read, P[-1]),
         "perplexity_rise_by_suite": _named(read, rise),
         "perplexity_rise": mean(rise),
+    }
+
+
+def _item_metrics(
+    rows: Sequence[Row], tasks: Sequence[str], suites: Sequence[str], split: Split, R: Array, G: Array
+) -> dict[str, Any]:
+    """What single samples lost and gained, and accuracies without the share of guessing."""
+
+    def last(field: str, names: Sequence[str], kind: Callable[..., Array]) -> dict[str, float | None]:
+        table = kind(rows, tasks, *((suites,) if names is suites else ()), split, field)
+        return _named(names, table[-1])
+
+    lost, gained, choices = (last(f, suites, suite_matrix) for f in ("lost", "gained", "choices"))
+    classes = last("choices", tasks, matrix)
+    known = [name for name, value in _named(suites, G[-1]).items() if value is not None]
+    start, end = _named(suites, G[0]), _named(suites, G[-1])
+    forgot = {name: true_change(lost[name], start[name], end[name], choices[name]) for name in known}
+    won = {name: true_change(gained[name], start[name], end[name], choices[name]) for name in known}
+    return {
+        "f_true": mean(forgot.values()),
+        "f_true_by_suite": forgot,
+        "bt_true": mean(won.values()),
+        "bt_true_by_suite": won,
+        "generality_adjusted": mean(chance_adjusted(end[name], choices[name]) for name in known),
+        "speciality_adjusted": mean(
+            chance_adjusted(value, classes[name]) for name, value in _named(tasks, R[-1]).items()
+        ),
     }
 
 

@@ -25,6 +25,7 @@ class Evaluation(Section):
             a LoRA also writes it as an adapter of peft; "merged" leaves that out, "adapter" writes it alone.
         keep_stages: whether the checkpoints after each task stay when all runs of the file are done. Without
             them nothing can be trained on from a finished run.
+        items: whether `items.parquet` keeps, for every evaluation, which samples were right and what was predicted.
     """
 
     batch_size: int = Field(default=256, ge=1)
@@ -32,3 +33,4 @@ class Evaluation(Section):
     curves: bool = True
     export: Export = True
     keep_stages: bool = False
+    items: bool = True

@@ -46,6 +46,7 @@ def text_scores(
         losses, right, divergence = _pass(model, samples, known, offsets, batch_size, not fluent)
     units = offsets.diff()
     correct = None if right is None else right.numpy() > 0.5
+    before = known["correct"].numpy() > 0.5 if "correct" in known else None
     if correct is None:
         items = Items(losses=losses.double().numpy(), tokens=units.numpy())
     else:
@@ -59,8 +60,17 @@ def text_scores(
         else metrics.hardest_decile_accuracy(known["losses"].numpy(), correct),
         kl_to_base=float(divergence.double().mean()),
         samples=len(samples),
+        lost=None if correct is None or before is None else float((before & ~correct).mean()),
+        gained=None if correct is None or before is None else float((~before & correct).mean()),
+        choices=_choices(samples),
     )
     return scores, items
+
+
+def _choices(samples: Prepared) -> float | None:
+    """How many answers there are to choose among, on average."""
+    listed = getattr(getattr(samples, "data", None), "choices", None)
+    return None if not listed else sum(map(len, listed)) / len(listed)
 
 
 def _pass(

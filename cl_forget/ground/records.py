@@ -48,6 +48,9 @@ class Scores(Record):
             pre-trained model.
         kl_to_base: mean KL(p_θ0 ‖ p_θ) over samples, nats.
         samples: how many samples the numbers are over.
+        lost, gained: share of the samples that the pre-trained model has right and this one wrong, and the other
+            way round; None where nothing is right or wrong.
+        choices: answers that a sample chooses among (classes, or the mean number of choices); None for free answers.
     """
 
     accuracy: Finite = None
@@ -57,6 +60,9 @@ class Scores(Record):
     hardest_decile_accuracy: Finite = None
     kl_to_base: Finite = None
     samples: NonNegativeInt = 0
+    lost: Finite = None
+    gained: Finite = None
+    choices: Finite = None
 
 
 class TaskScores(Record):

@@ -18,6 +18,7 @@ import torch
 from cl_forget.comparison.records import Curve, CurvePoint, Result
 from cl_forget.config.run import Run, differences
 from cl_forget.evaluation.evaluate import Evaluator
+from cl_forget.evaluation.item_table import gather_parts, write_part
 from cl_forget.evaluation.metrics import summary
 from cl_forget.ground.environment import conditions, describe, peak_memory_mb, use_threads
 from cl_forget.ground.errors import UserError
@@ -351,6 +352,7 @@ class Simulation:
             self._feed_back(after)
             return
         self.rows.append(self.workers.once(partial(self._row, after)))
+        self._keep_items(number)
         # Logged first: the state says how many lines of the log count.
         self.log.write({"row": number, "after": _stage_name(after)})
         self.state.rows = list(self.rows)
@@ -365,6 +367,11 @@ class Simulation:
     def _row(self, after: tuple[Experience, ...] | None) -> Row:
         with contextlib.nullcontext() if after is None else self._edited():
             return self.evaluator.row(_stage_name(after), self._untuned(), self.cost)
+
+    def _keep_items(self, number: int) -> None:
+        """Beside the state, before it says that the row is there: what is measured again is written again."""
+        if self.run.evaluate.items and self.workers.rank == 0 and self.folder.lasting:
+            write_part(self.folder.path, number, self.evaluator)
 
     def _feed_back(self, after: tuple[Experience, ...] | None) -> None:
         """Go on from other weights than the tuned ones where a method asks for it."""
@@ -458,6 +465,7 @@ class Simulation:
                 export(self.model, self.folder.path, self.run.evaluate.export, self.pretrained, rank)
             self.state.exported = self.folder.written_since(started)
             self._commit()
+        gather_parts(self.folder.path)
         write_result(self.folder.path, result)
         self.tracker.finish(self.log.written, result, self.folder.path)
         return result

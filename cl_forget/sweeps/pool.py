@@ -67,7 +67,7 @@ def work_through(
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the processes when they load torch
     started, running = time.time(), dict[Future[str], Queue]()
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, spawn, initializer=_begin, initargs=(registered(),)) as pool:
+    with ProcessPoolExecutor(jobs, spawn, initializer=begin, initargs=(registered(),)) as pool:
         try:
             while True:
                 for queue in queues:
@@ -86,7 +86,7 @@ def work_through(
     return not any(queue.left or queue._waves for queue in queues)
 
 
-def _begin(additions: dict[str, dict[str, str]]) -> None:
+def begin(additions: dict[str, dict[str, str]]) -> None:
     """In each process: what the first one knows, and nothing on the terminal."""
     silence()
     quiet_libraries()

@@ -187,6 +187,8 @@ class RunFolder:
             _remove(file)
         for name in ("events.jsonl", "wandb", *exported):
             _remove(self.path / name)
+        for file in self.path.glob("items*.parquet"):
+            _remove(file)
 
     def save(self, name: str, groups: Groups) -> Checkpoint:
         """Write a checkpoint; the entry returned goes into the state."""

@@ -7,10 +7,11 @@ import csv
 import pytest
 import small
 
-from cl_forget.claims.ledger import BEGIN, END, ledger, summary, write_ledger
+from cl_forget.claims.ledger import BEGIN, END, laws, ledger, summary, write_ledger
 from cl_forget.claims.planning import plan
 from cl_forget.claims.records import RECORDS, load_records
 from cl_forget.ground.errors import UserError
+from cl_forget.reporting.print.law import added
 
 
 def numbers(trial):
@@ -89,6 +90,20 @@ def test_how_far_it_moved_against_what_is_left(tmp_path):
     assert by_name["explained"].verdict == "supported" and 0.5 < by_name["explained"].effect < 1
     assert by_name["residual"].verdict == "supported"
     assert by_name["residual"].effect == pytest.approx(0.1, abs=0.05)
+
+
+def test_the_law_is_drawn(tmp_path):
+    law = {"source": "ours", "sentence": "…", "kind": "explained", "measure": "retention", "worlds": ["tiny"]}
+    arms = ["full fine-tuning", "WiSE-FT", "L2-SP"]
+    claim = {**law, "name": "law", "against": "weight_distance", "margin": 0.5, "arms": arms}
+    made = plan([small.write(tmp_path / "paper", claim)])
+    trials = small.finished(made, moving)
+    panels = laws(made, trials)
+    assert {p.arm for p in panels["tiny"]["weight_distance"]} == set(arms)
+    assert added(panels["tiny"]["weight_distance"])["L2-SP"].mean == pytest.approx(0.1, abs=0.05)
+    written = write_ledger(ledger(made, trials), [], tmp_path, panels)
+    assert written[-1].name == "law-tiny.png" and written[-1].read_bytes().startswith(b"\x89PNG")
+    assert laws(made, {}) == {}
 
 
 def test_what_is_missing_leaves_a_claim_undecided(tmp_path):

@@ -21,14 +21,16 @@ WORLD = {**small.WORLD, "methods": METHODS, "seeds": [0, 1]}
 
 def test_run_judge_and_go_on(tmp_path, monkeypatch):
     claim = {**small.KEEPS, "less": "full fine-tuning", "fewest": 2}
-    made = plan([small.write(tmp_path / "paper", claim, world=WORLD)])
+    flat = {**claim, "name": "flat", "measure": "sam_gap"}
+    made = plan([small.write(tmp_path / "paper", claim, flat, world=WORLD)])
     said: list[str] = []
     assert run(made, tmp_path / "runs", [], jobs=1, tell=said.append)
     trials = load_records(tmp_path / "runs", [])
     assert {trial.status for trial in trials.values()} == {"finished"}
     assert sum(trial.shared_stages > 0 for trial in trials.values()) >= 2  # strengths share their fine-tune
-    found = ledger(made, trials)[0].judged
+    found, gap = (line.judged for line in ledger(made, trials))
     assert found.seeds == 2 and found.effect is not None
+    assert gap.seeds == 2 and gap.effect == 0  # the same weights as they were tuned
 
     keep_records(list(trials.values()), tmp_path / RECORDS)
     said.clear()

@@ -1,0 +1,66 @@
+"""How flat the loss lies around tuned models, for claims about it: measured once, kept with the trial's numbers."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from cl_forget.claims.claim import FLATNESS
+from cl_forget.claims.planning import Plan
+from cl_forget.comparison.trials import Trial, load_trial
+from cl_forget.ground.errors import UserError
+from cl_forget.sweeps.additions import registered
+from cl_forget.sweeps.pool import begin
+
+POINTS = 5
+"""Points per side of the plane of losses."""
+
+
+def wanted(plan: Plan, trials: Sequence[Trial], folder: Path) -> list[str]:
+    """The trials that a claim about flatness reads, that are finished, and whose flatness is not known yet."""
+    arms: dict[str, set[str]] = {}
+    for one in plan.asked:
+        if one.claim.flatness:
+            arms.setdefault(one.key, set()).update(one.arms)
+    known = {trial.id: trial for trial in trials}
+    names = [
+        report.trial.id
+        for key, of_world in arms.items()
+        for report in plan.needed[key].reporting(trials)
+        if report.trial.method in of_world
+    ]
+    return [
+        name
+        for name in dict.fromkeys(names)
+        if name in known and known[name].status == "finished" and FLATNESS[0] not in known[name].test
+        and (folder / "trials" / name / "result.json").exists()
+    ]  # fmt: skip
+
+
+def measure(names: Sequence[str], folder: Path, jobs: int, tell: Callable[[str], None]) -> None:
+    """Measure these trials in processes side by side; one that cannot be measured is told of and left."""
+    if not names:
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, spawn, initializer=begin, initargs=(registered(),)) as pool:
+        futures = {pool.submit(_one, folder, name): name for name in names}
+        for future in as_completed(futures):
+            try:
+                tell(f"flatness of {futures[future]}: {future.result():.4g}")
+            except UserError as error:
+                tell(f"flatness of {futures[future]}: {error}")
+
+
+def _one(folder: Path, name: str) -> float:
+    """Measure one trial and note it in its record; returns the SAM gap."""
+    from cl_forget.run.flatness import landscape
+
+    place = folder / "trials" / name
+    found = landscape(place, points=POINTS)["tuned"]
+    trial = load_trial(folder, name)
+    assert trial is not None
+    numbers = {measure: float(found[measure]) for measure in FLATNESS}
+    trial.model_copy(update={"test": {**trial.test, **numbers}}).save(folder)
+    return numbers[FLATNESS[0]]
