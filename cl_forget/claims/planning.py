@@ -58,6 +58,7 @@ class Needed:
     grid: list[Planned]
     arms: list[str] = field(default_factory=list)
     curves: set[str] = field(default_factory=set)
+    _knobs: dict[str, str | None] = field(default_factory=dict)
 
     def tuning(self) -> list[Planned]:
         """The settings that selection chooses among."""
@@ -105,7 +106,9 @@ class Needed:
 
     def points(self, arm: str, config: dict[str, Any]) -> list[dict[str, Any]]:
         """The points of an arm's curve: its strengths at the chosen learning rate, or its learning rates."""
-        knob = planned(self.sweep, arm, config, 0, "report").trial.knob
+        if arm not in self._knobs:
+            self._knobs[arm] = planned(self.sweep, arm, config, 0, "report").trial.knob
+        knob = self._knobs[arm]
         ranges = self.sweep.ranges(arm)
         name = knob if knob in ranges else "train.lr"
         if name not in ranges:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,6 +44,7 @@ class Records:
         self.seeds = sweep.report_on.seeds or sweep.seeds
         self.configs = needed.selected(trials.values())
         self.control = control_of(sweep.arms)
+        self._names: dict[str, str] = {}  # planning a trial costs more than all that is done with its record
 
     def selected(self, arm: str) -> dict[int, Trial | None]:
         """Seed -> the finished trial of an arm's selected setting."""
@@ -63,7 +65,10 @@ class Records:
     def _trial(self, arm: str, config: dict[str, Any] | None, seed: int) -> Trial | None:
         if config is None:
             return None
-        trial = self.trials.get(planned(self.needed.sweep, arm, config, seed, "report").trial.id)
+        key = json.dumps([arm, config, seed], sort_keys=True)
+        if key not in self._names:
+            self._names[key] = planned(self.needed.sweep, arm, config, seed, "report").trial.id
+        trial = self.trials.get(self._names[key])
         return trial if trial is not None and trial.status == "finished" else None
 
 

@@ -1,0 +1,64 @@
+"""Sweeps in processes of this machine alone, without Ray."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from sweep_samples import FIELDS
+
+from cl_forget.comparison.trials import load_trials
+from cl_forget.config.sweep import Sweep
+from cl_forget.ground.errors import UserError
+from cl_forget.sweeps.planning import plan_grid, share
+from cl_forget.sweeps.pool import Queue, cost, work_through
+from cl_forget.sweeps.runner import sweep
+
+SMALL = {
+    **FIELDS,
+    "methods": {"WiSE-FT": ["wise_ft"]},
+    "space": {"wise_ft.alpha": [0.25, 0.75]},
+    "stream": ["squares"],
+    "tune_on": {"seeds": [7]},
+    "report_on": {"seeds": [0]},
+    "protocol": {"select": "balanced"},
+}
+
+
+def test_a_sweep_needs_no_ray_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    said: list[str] = []
+    trials = sweep(Sweep(**SMALL), tmp_path / "out", jobs=1, tell=said.append)
+    assert {trial.status for trial in trials} == {"finished"}
+    assert sorted((t.method, t.role) for t in trials) == [
+        ("WiSE-FT", "report"), ("WiSE-FT", "tune"), ("WiSE-FT", "tune"),
+        ("full fine-tuning", "report"), ("full fine-tuning", "tune"),
+    ]  # fmt: skip
+    assert (tmp_path / "out" / "final.md").exists()
+    before = {t.id: t.seconds for t in load_trials(tmp_path / "out")}
+    sweep(Sweep(**SMALL), tmp_path / "out", resume=True, jobs=1)
+    assert {t.id: t.seconds for t in load_trials(tmp_path / "out")} == before
+
+
+def test_what_needs_ray_is_refused_in_one_line(tmp_path):
+    search = Sweep(**{**FIELDS, "mode": "search"})
+    for asked, where in ((search, tmp_path / "out"), (Sweep(**SMALL), "memory://somewhere")):
+        with pytest.raises(UserError, match="leave --jobs out"):
+            sweep(asked, where, jobs=2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_waves_wait_for_each_other_and_time_can_be_over(tmp_path):
+    groups = share(plan_grid(Sweep(**SMALL)))
+    queue = Queue(tmp_path, [lambda: groups, lambda: pytest.fail("asked too early")])
+    assert queue.next() is not None
+    queue.running = 1
+    assert queue.next() is None  # the second wave is asked for when the first is over
+    assert not work_through([Queue(tmp_path, [lambda: groups])], jobs=1, until=0.0)
+
+
+def test_two_passes_cost_twice():
+    methods = {"SAM": [{"sam": 0.1}], "full fine-tuning": []}
+    groups = share(plan_grid(Sweep(**{**SMALL, "methods": methods, "space": {}})))
+    by_arm = {group[0].trial.method: cost(group) for group in groups}
+    assert by_arm["SAM"] - by_arm["full fine-tuning"] == pytest.approx(1.0)
