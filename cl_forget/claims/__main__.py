@@ -3,18 +3,22 @@
     python -m cl_forget.claims experiments/*/claims.yaml --jobs 16 --minutes 10 --output runs/claims
 
 For a machine that lends its processors for a while: it runs, and leaves the verdicts to `cl-forget claims --no-run`.
+For a machine that lends its processors for a while: it runs, and leaves verdicts to `cl-forget claims --no-run`.
+back from the machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from functools import partial
 from pathlib import Path
 
 from cl_forget.claims.planning import plan
-from cl_forget.claims.records import RECORDS
+from cl_forget.claims.records import RECORDS, keep_records, load_records
 from cl_forget.claims.running import run
+
+EVERY = 60.0
+"""Seconds between two times at which the records are written."""
 
 
 def main() -> None:
@@ -27,14 +31,29 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after that long")
     parser.add_argument("--output", type=Path, default=Path("runs/claims"))
     parser.add_argument(
-        "--records", type=Path, default=Path("experiments") / RECORDS, help="what was run before"
+        "--records", type=Path, default=Path("experiments") / RECORDS, help="what was run, before and now"
     )
     given = parser.parse_args()
     made = plan(given.files, given.only, given.world)
     until = time.time() + 60 * given.minutes
-    tell = partial(print, flush=True)
-    if not run(made, given.output, [given.records], given.jobs, until=until, tell=tell):
-        tell("time is over before everything was begun; the same command goes on")
+    last = time.time()
+
+    def keep() -> None:
+        known = load_records(given.output, [given.records])
+        keep_records(list(known.values()), given.records)
+
+    def tell(line: str) -> None:
+        nonlocal last
+        print(line, flush=True)
+        if time.time() > last + EVERY:
+            keep()
+            last = time.time()
+
+    try:
+        if not run(made, given.output, [given.records], given.jobs, until=until, tell=tell):
+            tell("time is over before everything was begun; the same command goes on")
+    finally:
+        keep()
 
 
 if __name__ == "__main__":
