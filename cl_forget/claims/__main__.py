@@ -3,8 +3,8 @@
     python -m cl_forget.claims experiments/*/claims.yaml --jobs 16 --minutes 10 --output runs/claims
 
 For a machine that lends its processors for a while: it runs, and leaves verdicts to `cl-forget claims --no-run`.
-What `--records` holds counts as run, and what is over is written there every minute: that file is all that has to come
-back from the machine.
+What `--records` holds counts as run, and what is over is written there every minute: that file is all that has to
+come back from the machine.
 """
 
 from __future__ import annotations
