@@ -47,13 +47,15 @@ class Report:
         combined: the combinations that were tried.
         resumed: after how many steps of the last stage a run was continued; None where it takes no steps.
         sharded: why it is not trained sharded; None where it is.
-        language: why it has no meaning for a language model; None where it has one.
+        vision, language: why it has no meaning for a CLIP model, or a language model; None where it has one. The
+            other checks are made with the first of the two for which it has.
     """
 
     name: str
     combined: list[list[str]] = field(default_factory=list)
     resumed: int | None = None
     sharded: str | None = None
+    vision: str | None = None
     language: str | None = None
 
 
@@ -67,10 +69,10 @@ def check_method(
 ) -> Report:
     """Hold a method to what every method promises, on models that train in a fraction of a second.
 
-    It is described; it runs on two tasks of a CLIP model; a run continued from a checkpoint is the run itself, to the
-    bit; its `absent` value is absence, to the bit; random legal partners, drawn from the method's name, may be listed
-    in any order; one sharded worker gives what a plain process gives; and on a language model it runs or is refused
-    in one line.
+    It is described; it runs on two tasks of a CLIP model and of a language model, or is refused by one of them in one
+    line; a run continued from a checkpoint is the run itself, to the bit; its `absent` value is absence, to the bit;
+    random legal partners, drawn from the method's name, may be listed in any order; one sharded worker gives what a
+    plain process gives.
 
     Args:
         method: the class.
@@ -88,26 +90,42 @@ def check_method(
     """
     report = Report(method.name)
     _describes_itself(method)
-    make = functools.partial(method, **(fields or {}))
-    assert not make().is_absent, (
-        f"{method.name} does nothing at these fields; give `fields` at which it acts."
-    )
-    world = vision()
-    try:
-        alone = train(world, [make()], keep=True)
-    except TrainingDiverged as error:
-        raise AssertionError(f"{method.name}: {error}") from error
-    assert finite(alone.weights), f"{method.name}: a weight is not finite after two tasks."
+    given = {"vision": fields or {}, "language": language_fields or fields or {}}
+    homes: list[tuple[World, Callable[[], Mitigation], Outcome]] = []
+    for world in (vision(), language()):
+        make = functools.partial(method, **given[world.name])
+        found = _runs(make(), world)
+        setattr(report, world.name, found if isinstance(found, str) else None)
+        if isinstance(found, Outcome):
+            homes.append((world, make, found))
+    assert homes, f"{method.name} is refused on both models: {report.vision} {report.language}"
+    world, make, alone = homes[0]
     report.resumed = _resumes(make(), world, alone)
-    _absent_is_absent(make, world)
+    _absent_is_absent(make(), world)
     for partners in _partners(make(), combinations):
         _order_does_not_matter([make(), *partners], world)
         report.combined.append([method.name, *(partner.name for partner in partners)])
     report.sharded = _shards(make(), world, alone)
-    report.language = _speaks(functools.partial(method, **(language_fields or fields or {})))
     if reference is not None:
         _agrees_with(make(), world, reference)
     return report
+
+
+def _runs(method: Mitigation, world: World) -> Outcome | str:
+    """Two tasks end at finite weights, or the method has no meaning for the model and says so in one line."""
+    name = method.name
+    assert not method.is_absent, f"{name} does nothing at these fields; give `fields` at which it acts."
+    try:
+        outcome = train(world, [method], keep=True)
+    except TrainingDiverged as error:
+        raise AssertionError(f"{name}: {error}") from error
+    except UserError as error:
+        assert "\n" not in str(error), f"a refusal is one line: {error}"
+        return str(error)
+    assert finite(outcome.weights), (
+        f"{name}: a weight of the {world.name} model is not finite after two tasks."
+    )
+    return outcome
 
 
 def _describes_itself(method: type[Mitigation]) -> None:
@@ -142,9 +160,8 @@ def _resumes(method: Mitigation, world: World, whole: Outcome) -> int | None:
     return done
 
 
-def _absent_is_absent(make: Callable[..., Mitigation], world: World) -> None:
+def _absent_is_absent(method: Mitigation, world: World) -> None:
     """Where the knob stands at `absent`, the method is left out, to the bit."""
-    method = make()
     if method.absent is None or method.knob is None:
         return
     absent = method.with_knob(method.absent)
@@ -204,21 +221,6 @@ def _shards(method: Mitigation, world: World, alone: Outcome) -> str | None:
             f"{method.name}: sharded, {name} differs. Use parameters.align and part_like for what is laid out like a "
             "parameter, or say in `whole_only` why it needs whole weights."
         )
-    return None
-
-
-def _speaks(make: Callable[[], Mitigation]) -> str | None:
-    """On a language model it runs, or is refused in one line."""
-    try:
-        outcome = train(language(), [make()])
-    except TrainingDiverged as error:
-        raise AssertionError(f"{make().name}: {error}") from error
-    except UserError as error:
-        assert "\n" not in str(error), f"a refusal is one line: {error}"
-        return str(error)
-    assert finite(outcome.weights), (
-        f"{make().name}: a weight of the language model is not finite after two tasks."
-    )
     return None
 
 

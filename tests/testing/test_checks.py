@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from cl_forget.method import Field, Mitigation, State, Tensors
+from cl_forget.method import Field, Mitigation, UserError
 from cl_forget.mitigations import MITIGATIONS
 from cl_forget.testing import check_method
 from cl_forget.testing.checks import PARTNERS, _partners
@@ -133,18 +133,14 @@ class Blows(Pull):
         update.parameters.values[0].fill_(torch.nan)
 
 
-class Gossip(State):
-    said: Tensors
-
-
-class Ordered(Pull):
-    """Behaves otherwise when it was listed before others; the chain's order hides that from no one.
+class Quarrels(Pull):
+    """Does not go together with a method that nobody knows.
 
     Attributes:
         strength: λ.
     """
 
-    name = "ordered"
+    name = "quarrels"
     conflicts = {"nobody": "they would undo each other"}  # noqa: RUF012
 
 
@@ -155,12 +151,47 @@ class Ordered(Pull):
         (Undescribed, "undescribed.strength is not in the docstring"),
         (Untrue, "is_absent says no"),
         (Blows, "blows: step 2 of 4 .* is not finite"),
-        (Ordered, "ordered conflicts with 'nobody'"),
+        (Quarrels, "quarrels conflicts with 'nobody'"),
     ],
 )
 def test_a_broken_promise_is_named(method: type[Mitigation], said: str) -> None:
     with pytest.raises(AssertionError, match=said):
         check_method(method)
+
+
+class OfTexts(Pull):
+    """Has no meaning for images.
+
+    Attributes:
+        strength: λ.
+    """
+
+    name = "of_texts"
+
+    def start_task(self, task: Any, state: Any) -> None:
+        if task.stage[0].labels is not None:
+            raise UserError("of_texts is for texts; use pull.")
+
+
+class OfNothing(OfTexts):
+    """Has no meaning at all.
+
+    Attributes:
+        strength: λ.
+    """
+
+    name = "of_nothing"
+
+    def start_task(self, task: Any, state: Any) -> None:
+        raise UserError("of_nothing is for nothing.")
+
+
+def test_a_method_for_texts_is_checked_on_texts() -> None:
+    report = check_method(OfTexts)
+    assert report.vision == "of_texts is for texts; use pull." and report.language is None
+    assert report.resumed and report.combined
+    with pytest.raises(AssertionError, match="of_nothing is refused on both models"):
+        check_method(OfNothing)
 
 
 def test_whole_tensors_mixed_with_parts_do_not_pass() -> None:
