@@ -51,7 +51,7 @@ class ASAM(Mitigation):
         loss = gradient()
         parameters = update.parameters
         scale = [
-            value.abs() + self.eta if _is_weight(name) else torch.ones_like(value)
+            value.abs() + self.eta if is_weight(name) else torch.ones_like(value)
             for name, value in zip(parameters.names, parameters.values, strict=True)
         ]
         scaled = torch._foreach_mul(parameters.gradients, scale)  # T·g
@@ -60,6 +60,6 @@ class ASAM(Mitigation):
         return loss
 
 
-def _is_weight(name: str) -> bool:
-    """Whether a parameter is called a weight, such as `fc.weight` and `attn.in_proj_weight`."""
-    return any(part.endswith("weight") for part in name.split("."))
+def is_weight(name: str) -> bool:
+    """Whether a parameter is called a weight, as `fc.weight`, `in_proj_weight`, an adapter's `down_weights.0`."""
+    return any(part.endswith(("weight", "weights")) for part in name.split("."))

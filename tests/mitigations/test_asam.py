@@ -8,7 +8,7 @@ from drive import TASKS, TRAIN, assert_close, clip, distance, resumed, task_of, 
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from cl_forget.mitigations.asam import ASAM
+from cl_forget.mitigations.asam import ASAM, is_weight
 from cl_forget.mitigations.lora import LoRA
 from cl_forget.mitigations.shared import adapters as _lora
 
@@ -52,7 +52,8 @@ def test_adapters_are_weights() -> None:
     factors = [(a.down, a.up) for a in _lora.adapters(task.model).values()]
     assert factors
     trained = {id(p): name for name, p in task.model.named_parameters() if p.requires_grad}
-    assert all("weight" in trained[id(factor)] for pair in factors for factor in pair)
+    assert all(is_weight(trained[id(factor)]) for pair in factors for factor in pair)
+    assert is_weight("attn.in_proj_weight") and not is_weight("weighting.bias") and not is_weight("ln.bias")
 
 
 def test_resumes_to_the_same_bits() -> None:
