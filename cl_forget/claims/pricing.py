@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cl_forget.claims.planning import Asked, Needed, Plan, distinct
+from cl_forget.claims.planning import Asked, Plan, distinct
 from cl_forget.sweeps.planning import Planned, share
 from cl_forget.sweeps.preview import seconds
-from cl_forget.sweeps.rehearsal import measurements, rehearsed
+from cl_forget.sweeps.rehearsal import measurements
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ def bills(plan: Plan) -> list[Bill]:
         trials = distinct([*needed.tuning(), *needed.supposed()])
         share(trials)
         trained = [one for one in trials if one.trial.shared_stages < one.trial.stages]
-        hours, device = _elsewhere(asked, trained) if asked.priced else (_here(needed, trials), "core")
+        hours, device = _elsewhere(asked, trained) if asked.priced else (_here(trials), "core")
         found.append(
             Bill(asked.world, needed.sweep.model, len(needed.arms), len(trials), len(trained), hours, device)
         )
     return found
 
 
-def _here(needed: Needed, trials: list[Planned]) -> float:
-    measured = measurements(rehearsed(needed.sweep), say=lambda line: None)
+def _here(trials: list[Planned]) -> float:
+    measured = measurements((one.run for one in trials), say=lambda line: None)
     return sum(_passes(one) * seconds(one, measured) for one in trials) / 3600
 
 

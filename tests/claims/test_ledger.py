@@ -76,11 +76,12 @@ def test_how_far_it_moved_against_what_is_left(tmp_path):
         "sentence": "…",
         "measure": "retention",
         "against": "weight_distance",
+        "sign": -1,
         "worlds": ["tiny"],
     }
     found, _ = settle(
         tmp_path,
-        {**law, "name": "correlation", "kind": "correlation", "sign": -1, "margin": 0.5, "arms": arms},
+        {**law, "name": "correlation", "kind": "correlation", "margin": 0.5, "arms": arms},
         {**law, "name": "explained", "kind": "explained", "margin": 0.5, "arms": arms},
         {**law, "name": "residual", "kind": "residual", "more": "L2-SP", "margin": 0.02, "arms": arms},
         numbers=moving,
