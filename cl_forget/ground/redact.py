@@ -39,12 +39,29 @@ def _redact(value: Any, known: tuple[str, ...]) -> Any:
         if "value" in value and isinstance(named, str) and is_secret(named):
             value = {**value, "value": _hide_all(value["value"], named)}
         return {
-            _redact(key, known): _hide_all(item, str(key)) if is_secret(str(key)) else _redact(item, known)
+            _redact(key, known): _hide_all(item, str(key))
+            if _holds_secret(str(key), item)
+            else _redact(item, known)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
         return _redact_items(value, known)
     return _redact_text(value, known) if isinstance(value, str) else value
+
+
+def _holds_secret(name: str, value: Any) -> bool:
+    """Whether what stands under a name is to be hidden, whatever it is.
+
+    Names that people give, such as those of arms ("FLOW by token"), are phrases, or stand over whole sections;
+    those hold secrets in fields of their own, if any.
+    """
+    if not is_secret(name):
+        return False
+    if isinstance(value, dict | list | tuple) and re.search(r"\s", name):
+        return False
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    section = any(isinstance(own, dict | list | tuple) for own in inside)
+    return not (section and _words(name)[-1].endswith("token"))
 
 
 def _redact_items(items: Any, known: tuple[str, ...]) -> Any:
@@ -87,7 +104,8 @@ _KEYS_OF = frozenset({
 _TOKENS_OF_TEXT = frozenset({
     "pad", "eos", "bos", "unk", "mask", "sep", "cls", "image", "audio", "video", "start", "end", "stop",
     "first", "last", "next", "special", "separator", "newline", "prefix", "suffix", "middle", "answer",
-    "prompt", "response", "think", "max", "min", "num", "per", "top", "added", "boi", "eoi", "sos",
+    "prompt", "response", "think", "by", "every", "each", "max", "min", "num", "per", "top", "added", "boi",
+    "eoi", "sos",
 })  # fmt: skip
 """What stands before `token` where it is one of a tokenizer."""
 _PASSES = frozenset({

@@ -176,6 +176,16 @@ def test_a_mistake_is_explained_without_the_secret(
         ({"cookies": {"session": "abc"}, "jwt": "x.y"}, {"cookies": {"session": MARK}, "jwt": MARK}),
         ([{"name": "HF_TOKEN", "value": "abc"}], [{"name": "HF_TOKEN", "value": MARK}]),
         ({"name": "rank", "value": 8}, None),
+        ({"methods": {"FLOW by token": {"mitigations": [{"flow": {"level": "unit"}}]}}}, None),
+        ({"methods": {"by-token": ["lora"], "FLOW, my token": ["flow"], "flow_token": [{"flow": {}}]}}, None),
+        (
+            {"tokens_of": 1, "my token": "abc", "api_keys": ["a"]},
+            {"tokens_of": 1, "my token": MARK, "api_keys": [MARK]},
+        ),
+        (
+            {"flow_token": {"mitigations": [], "password": "x"}},
+            {"flow_token": {"mitigations": [], "password": MARK}},
+        ),
     ],
 )
 def test_what_is_a_secret(value: object, redacted: object) -> None:
