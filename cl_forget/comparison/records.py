@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
 
-from cl_forget.evaluation.metrics import stages
+from cl_forget.evaluation.metrics import Split, stages
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
-from cl_forget.ground.records import Fingerprints, Record, Row, TaskScores
+from cl_forget.ground.records import Fingerprints, Metrics, Record, Row, TaskScores
 
 SCHEMA = 3
 """1: the first. 2: `fingerprints`, `notes`; `Cost.frozen_samples` counts passes the cache held, too. 3: `lost`,
@@ -79,7 +79,7 @@ class Result(Record):
     probes: list[str] = Field(default_factory=list)
     rows: list[Row]
     curves: list[Curve] = Field(default_factory=list)
-    metrics: dict[str, Any] = Field(default_factory=dict)
+    metrics: dict[Split, Metrics] = Field(default_factory=dict)
     environment: dict[str, Any] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
     fingerprints: Fingerprints | None = None
@@ -147,7 +147,7 @@ def _problems(result: Result) -> Iterator[str]:
         yield "tasks: there are none, or one is named twice"
     if not result.rows or result.rows[0].after is not None:
         yield "rows: row 0, the pre-trained model, is missing"
-    if not isinstance(test := result.metrics.get("test"), dict) or "speciality" not in test:
+    if "speciality" not in result.metrics.get("test", {}):
         yield "metrics: those on test data are missing"
     for split, metrics in result.metrics.items():
         yield from (f"metrics.{split}.{name}: no number" for name in _not_numbers(metrics))
@@ -167,9 +167,9 @@ def _problems(result: Result) -> Iterator[str]:
             yield from (f"{place}.{kind}.{name}: {bad}" for name, s in measured.items() for bad in _bad(s))
 
 
-def _not_numbers(metrics: Any) -> Iterator[str]:
-    """The names of metrics that are neither a number, nor None, nor numbers by name."""
-    for name, value in metrics.items() if isinstance(metrics, dict) else [("all of it", "")]:
+def _not_numbers(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """The names of metrics that are neither a number, nor None, nor numbers by name; of unknown ones, too."""
+    for name, value in metrics.items():
         found = value.values() if isinstance(value, dict) else [value]
         if any(isinstance(one, bool) or not isinstance(one, int | float | None) for one in found):
             yield name

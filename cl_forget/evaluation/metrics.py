@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cl_forget.ground.records import Row, Scores, TaskScores
+from cl_forget.ground.records import Metrics, Row, Scores, TaskScores
 
 Array = NDArray[np.float64]
 
@@ -389,7 +389,7 @@ def summary(
     suites: Sequence[str] = (),
     probes: Sequence[str] = (),
     split: Split = "test",
-) -> dict[str, Any]:
+) -> Metrics:
     """Every metric of one run by name, as in `DEFINITIONS`; what `Result.metrics` holds.
 
     Args:
@@ -419,7 +419,7 @@ def summary(
     result |= _item_metrics(rows, tasks, suites, split, R, G)
     result |= _restored_metrics(final, tasks, G, P, suites, split)
     result["weight_distance"] = None if final is None else final.drift.weight_distance.get("all")
-    return result
+    return cast(Metrics, result)
 
 
 def _stream_metrics(R: Array, tasks: Sequence[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import math
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt
+from typing_extensions import TypedDict
 
 from cl_forget.ground.errors import UserError
 
@@ -188,3 +189,53 @@ class Fingerprints(Record):
                 f"{' and '.join(changed)} are not what {whose} began with: put them back as they were, choose "
                 "another --output, or start over with --overwrite."
             )
+
+
+class Metrics(TypedDict, total=False):
+    """Every metric of one run on one kind of data, by the names of `cl_forget.evaluation.definitions.DEFINITIONS`.
+
+    None is what could not be computed; names in `_by_task`, `_by_suite` and `_by_probe` hold numbers by name. Files
+    of another version may hold other metrics, too, and lack some of these.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    speciality: float | None
+    speciality_by_task: dict[str, float | None]
+    speciality_pretrained: float | None
+    forgetting_last: float | None
+    forgetting_last_by_task: dict[str, float | None]
+    forgetting_max: float | None
+    forgetting_max_by_task: dict[str, float | None]
+    bwt: float | None
+    fwt: float | None
+    fwt_by_task: dict[str, float | None]
+    mtil_transfer: float | None
+    mtil_avg: float | None
+    mtil_last: float | None
+    generality: float | None
+    generality_by_suite: dict[str, float | None]
+    generality_pretrained: float | None
+    retention: float | None
+    generality_drop: float | None
+    generality_drop_by_suite: dict[str, float | None]
+    delta_zs: float | None
+    delta_zs_by_suite: dict[str, float | None]
+    general_ability_delta: float | None
+    perplexity_by_suite: dict[str, float | None]
+    perplexity_rise_by_suite: dict[str, float | None]
+    perplexity_rise: float | None
+    delta_lp: float | None
+    delta_lp_by_probe: dict[str, float | None]
+    delta_lp_before_tuning: float | None
+    delta_lp_before_tuning_by_task: dict[str, float | None]
+    ood_accuracy: float | None
+    ood_accuracy_by_task: dict[str, float | None]
+    ood_accuracy_pretrained: float | None
+    ece: float | None
+    hardest_decile_accuracy: float | None
+    kl_to_base: float | None
+    generality_restored: float | None
+    speciality_restored: float | None
+    statistics_share: float | None
+    weight_distance: float | None

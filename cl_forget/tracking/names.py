@@ -110,7 +110,7 @@ def row_values(
         },
         **{f"cost/{name}": value for name, value in row.cost.model_dump().items()},
     }
-    found = summary(rows, seen, suites, [*probes, *seen])
+    found: dict[str, Any] = {**summary(rows, seen, suites, [*probes, *seen])}
     values |= {f"metrics/{name}": found[key] for key, name in METRICS.items()}
     return _known(values)
 
