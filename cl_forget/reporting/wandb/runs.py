@@ -64,7 +64,11 @@ def match(records: Sequence[RunRecord], tracked: Sequence[TrackedRun]) -> list[T
     found = []
     for record in records:
         wanted = {key: value for key, value in record.configuration.items() if key != "track"}
-        same = [run for run in tracked if all(_field(run, key) == value for key, value in wanted.items())]
+        same = [
+            run
+            for run in tracked
+            if all(_kept(_field(run, key)) == _kept(value) for key, value in wanted.items())
+        ]
         if same:
             newest = [run for run in same if run.state == "finished"] or same
             run = newest[-1]
@@ -85,6 +89,15 @@ def _field(run: TrackedRun, dotted: str) -> Any:
         if value is not None:
             return value
     return None
+
+
+def _kept(value: Any) -> Any:
+    """A value of the configuration as W&B keeps it, which is without empty mappings; None where nothing is left."""
+    if not isinstance(value, dict):
+        return value
+    items = {key: (item, _kept(item)) for key, item in value.items()}
+    left = {key: kept for key, (item, kept) in items.items() if kept is not None or not isinstance(item, dict)}
+    return left or None
 
 
 def selecting(wanted: Iterable[TrackedRun], tracked: Sequence[TrackedRun]) -> Any:
