@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune.schedulers import ASHAScheduler
 from rich.console import Console
 from sweep_samples import FIELDS
 
@@ -24,7 +26,7 @@ from cl_forget.sweeps.rehearsal import rehearse, rehearsed
 from cl_forget.sweeps.runner import sweep
 from cl_forget.sweeps.sources import Grid
 from cl_forget.sweeps.tables import failure_lines
-from cl_forget.sweeps.tuning import Recorder
+from cl_forget.sweeps.tuning import Recorder, Round, fit
 
 
 @pytest.mark.parametrize(
@@ -116,6 +118,38 @@ def test_a_process_killed_for_memory_is_recorded_as_that(tmp_path: Path) -> None
     assert "ran out of memory; set --max-concurrent lower" in (trials[0].reason or "")
     (line,) = failure_lines(sweep_summary(trials))
     assert line.startswith(f"{len(trials)} out of memory: its process died 4 times")
+
+
+def test_a_round_is_what_tune_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the user set for the tuner stays; the sweep sets the rest."""
+    given: dict[str, Any] = {}
+
+    class Tuner:
+        def __init__(self, _: object, **arguments: Any) -> None:
+            given.update(arguments)
+
+        def fit(self) -> None:
+            given["done"] = True
+
+    monkeypatch.setattr("ray.tune.Tuner", Tuner)
+    monkeypatch.setattr(Resources, "side_by_side", 3)  # asks the runtime
+    asked = Sweep(**FIELDS)
+    groups = share(plan_grid(asked))
+    mine = SimpleNamespace()
+    round_ = Round(
+        Grid(groups), asked, tmp_path, Resources(), count=len(groups), judged=True,
+        own={"callbacks": [mine], "time_budget_s": 60.0},
+    )  # fmt: skip
+    fit(round_)
+    config, arranged = given["tune_config"], given["run_config"]
+    assert given["done"] and config.reuse_actors and config.time_budget_s == 60.0
+    assert type(config.scheduler) is ASHAScheduler
+    assert (config.search_alg, config.num_samples, config.max_concurrent_trials) == (None, 1, 3)
+    assert given["param_space"]["group"]["grid_search"] == list(range(len(groups)))
+    assert [type(one) for one in arranged.callbacks] == [Recorder, SimpleNamespace]
+    assert arranged.storage_path == str(tmp_path / ".ray")
+    searched = replace(round_, search="search", judged=False, own={"num_samples": 7})
+    assert searched.arguments() == {"search_alg": "search", "num_samples": 7}
 
 
 def test_a_rehearsal_measures_the_memory_of_a_trial() -> None:
