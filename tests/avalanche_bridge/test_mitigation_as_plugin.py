@@ -66,6 +66,7 @@ def our_loop(module: nn.Module, stream: Sequence[Any], chain: Chain) -> list[lis
     from cl_forget.avalanche.model import AvalancheSamples, ModuleModel, named_experience
 
     model = ModuleModel(module, FEATURES)
+    model.zero_shot = True  # the module's own head is the start, as it is under Avalanche
     weights = lambda: {n: t.detach().clone() for n, t in model.state_dict().items()}  # noqa: E731
     pretrained, base, past, orders, history, starts = weights(), FrozenModel(model), [], [], [], []
     for index, one in enumerate(stream):
