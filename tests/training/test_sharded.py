@@ -97,9 +97,9 @@ def work(rank: int, port: int, folder: str) -> None:
         simulate_with(run_of(chain), RunFolder(Path(folder) / name), Beginning(workers=workers))
     commit, committed = Simulation._commit_step, []
 
-    def die(self: Simulation, index: int, done: int, groups: Any) -> None:
-        commit(self, index, done, groups)
-        committed.append((index, done))
+    def die(self: Simulation, task: Any, done: int, groups: Any) -> None:
+        commit(self, task, done, groups)
+        committed.append((task.index, done))
         if committed[-1] == (1, 3):
             raise Killed
 
