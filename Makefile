@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/cl-forget run experiments/quickstart.yaml --seed 0 --jobs 2 evaluate.limit=50 --output runs/demo
+	$(BIN)/cl-forget run experiments/demo.yaml --jobs 2 --output runs/demo --overwrite
 	@echo "Open runs/demo/report.html in a browser."
 
 check: setup
