@@ -96,7 +96,9 @@ def _kept(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     items = {key: (item, _kept(item)) for key, item in value.items()}
-    left = {key: kept for key, (item, kept) in items.items() if kept is not None or not isinstance(item, dict)}
+    left = {
+        key: kept for key, (item, kept) in items.items() if kept is not None or not isinstance(item, dict)
+    }
     return left or None
 
 
