@@ -93,11 +93,11 @@ def check_method(
     given = {"vision": fields or {}, "language": language_fields or fields or {}}
     homes: list[tuple[World, Callable[[], Mitigation], Outcome]] = []
     for world in (vision(), language()):
-        make = functools.partial(method, **given[world.name])
-        found = _runs(make(), world)
+        there = functools.partial(method, **given[world.name])
+        found = _runs(there(), world)
         setattr(report, world.name, found if isinstance(found, str) else None)
         if isinstance(found, Outcome):
-            homes.append((world, make, found))
+            homes.append((world, there, found))
     assert homes, f"{method.name} is refused on both models: {report.vision} {report.language}"
     world, make, alone = homes[0]
     report.resumed = _resumes(make(), world, alone)
