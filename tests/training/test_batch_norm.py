@@ -73,8 +73,6 @@ ELSEWHERE = {"avalanche", "batch_norm", "layer_decay"}  # tested below; re-estim
 @pytest.mark.parametrize("name", sorted(set(MITIGATIONS.names()) - ELSEWHERE))
 def test_no_way_of_training_moves_frozen_statistics(name: str, tiny_run: MakeRun, tmp_path: Path) -> None:
     cls = MITIGATIONS.get(name)
-    if name in ("lines", "hma"):
-        pytest.skip("a tower without blocks")
     fields = {name: {**FIELDS.get(name, {}), **({"rank": 2} if "rank" in cls.model_fields else {})}}
     run = tiny_run(
         model="tiny-resnet",
