@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,3 +57,9 @@ def methods(node: ast.AST) -> Iterator[str]:
 def test_what_is_left_out_is_there() -> None:
     names = [file.relative_to(HERE).as_posix() for file in FILES]
     assert not [entry for entry in WHOLE if not any(name.startswith(entry) for name in names)]
+
+
+def test_no_two_files_have_one_name() -> None:
+    """Pytest imports them by their bare names: whichever comes second would be another folder's."""
+    names = Counter(file.name for file in FILES if file.name != "conftest.py")
+    assert [name for name, count in names.items() if count > 1] == []

@@ -235,6 +235,12 @@ class Metrics(TypedDict, total=False):
     ece: float | None
     hardest_decile_accuracy: float | None
     kl_to_base: float | None
+    f_true: float | None
+    f_true_by_suite: dict[str, float | None]
+    bt_true: float | None
+    bt_true_by_suite: dict[str, float | None]
+    generality_adjusted: float | None
+    speciality_adjusted: float | None
     generality_restored: float | None
     speciality_restored: float | None
     statistics_share: float | None

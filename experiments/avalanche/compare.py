@@ -110,7 +110,7 @@ def fishers(model: nn.Module, experience: Any, batch_size: int) -> tuple[Tensor,
     from avalanche.training.plugins import EWCPlugin
 
     from cl_forget.avalanche.model import AvalancheSamples, ModuleModel, named_experience
-    from cl_forget.training.per_sample import fisher
+    from cl_forget.training.per_sample import PerSample, fisher
 
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     theirs = EWCPlugin(1.0).compute_importances(
@@ -119,7 +119,7 @@ def fishers(model: nn.Module, experience: Any, batch_size: int) -> tuple[Tensor,
     ours_model = ModuleModel(model)
     named = named_experience(1, torch.tensor(list(experience.dataset.targets)), CLASSES)
     source = AvalancheSamples(experience.dataset, named, "train", torch.device("cpu"))
-    ours = fisher(ours_model, [source], [name for name, _ in ours_model.named_parameters()])
+    ours = fisher(PerSample(ours_model, [source], [name for name, _ in ours_model.named_parameters()]))
     flat = torch.cat([value.data.flatten() for value in theirs.values()])
     return flat, torch.cat([value.flatten() for value in ours.values()])
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 
+import claim_samples as small
 import pytest
-import small
 
 from cl_forget.claims.ledger import BEGIN, END, laws, ledger, summary, write_ledger
 from cl_forget.claims.planning import plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import small
+import claim_samples as small
 
 from cl_forget.claims.ledger import ledger
 from cl_forget.claims.planning import plan

@@ -26,6 +26,7 @@ from cl_forget.models import load_model
 from cl_forget.run.shared import Setup
 from cl_forget.run.simulate import simulate
 from cl_forget.run.simulation import Beginning, Simulation, Watch
+from cl_forget.testing import worlds
 from cl_forget.training.checkpoints import RunFolder, State
 
 MakeRun = Callable[..., Run]
@@ -540,15 +541,13 @@ def test_a_state_that_is_not_whole_is_one_line(
 def test_other_weights_or_data_under_the_same_name_are_not_mixed(
     tiny_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tiny
-
     run = tiny_run(stream={"squares": {"tasks": 2}}, probes=[])
     with pytest.raises(KeyboardInterrupt):
         simulate(run, tmp_path / "cut", watch=StopAfter(stage=1))
     finished = simulate(run, tmp_path / "whole")
-    experience = tiny.experience
+    experience = worlds.experience
     with monkeypatch.context() as changed:
-        changed.setattr(tiny, "experience", lambda name, seed, **more: experience(name, seed + 1, **more))
+        changed.setattr(worlds, "experience", lambda name, seed, **more: experience(name, seed + 1, **more))
         changed.setattr("cl_forget.streams._in_memory", {})
         with pytest.raises(UserError, match="the data of squares-1, squares-2, colours are not what"):
             simulate(run, tmp_path / "cut", resume=True)
@@ -557,7 +556,7 @@ def test_other_weights_or_data_under_the_same_name_are_not_mixed(
             simulate(wise, tmp_path / "taken", donor=tmp_path / "whole")
         with pytest.raises(UserError, match="other runs"):
             simulate(wise, tmp_path / "beside", alike=finished.fingerprints)
-    build = tiny.tiny_clip
+    build = worlds.tiny_clip
 
     def moved() -> Any:
         model = build()
@@ -565,7 +564,7 @@ def test_other_weights_or_data_under_the_same_name_are_not_mixed(
             next(model.parameters()).add_(1e-6)
         return model
 
-    monkeypatch.setattr(tiny, "tiny_clip", moved)
+    monkeypatch.setattr(worlds, "tiny_clip", moved)
     with pytest.raises(UserError, match="the base model's weights are not what the run in"):
         simulate(run, tmp_path / "cut", resume=True)
 

@@ -17,6 +17,7 @@ from cl_forget.sweeps.folder import clear, known_state, new_folder
 from cl_forget.sweeps.planning import plan_grid, share
 from cl_forget.sweeps.runner import _threads
 from cl_forget.sweeps.work import work
+from cl_forget.testing import worlds
 
 DISTILLING = {
     **FIELDS,
@@ -85,12 +86,10 @@ def test_a_sweep_does_not_move_into_an_experiments_folder(tmp_path: Path) -> Non
 def test_trials_on_other_data_are_not_added_to_a_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tiny
-
     first, second, *_ = share(plan_grid(Sweep(**DISTILLING)))
     work(first, tmp_path, Setups(), lambda trial: None)
-    experience = tiny.experience
-    monkeypatch.setattr(tiny, "experience", lambda name, seed, **more: experience(name, seed + 1, **more))
+    experience = worlds.experience
+    monkeypatch.setattr(worlds, "experience", lambda name, seed, **more: experience(name, seed + 1, **more))
     monkeypatch.setattr("cl_forget.streams._in_memory", {})
     (trial,) = work(second, tmp_path, Setups(), lambda trial: None)
     assert trial.status == "failed" and "are not what the sweep began with" in (trial.reason or "")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import claim_samples as small
 import pytest
-import small
 
 from cl_forget.claims.claim import load_claims
 from cl_forget.claims.planning import plan
