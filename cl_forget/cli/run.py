@@ -52,10 +52,11 @@ def run(
     quiet_libraries()
     from cl_forget.reporting import report as render
     from cl_forget.reporting import terminal_table
-    from cl_forget.run.experiment import run_experiment
+    from cl_forget.run.experiment import run_experiment, run_folder
 
     results = run_experiment(experiment, folder, resume, partial(_announce, folder), jobs, overwrite)
-    rendered = render(results, folder, title=experiment.name)
+    folders = {(one.method, one.seed): folder / run_folder(one) for one in experiment.runs()}
+    rendered = render(results, folder, title=experiment.name, folders=folders)
     show_report(terminal_table(results), rendered)
 
 

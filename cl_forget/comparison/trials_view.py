@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,13 +111,20 @@ class SweepView:
 
     def chosen_results(self, folders: Mapping[str, Path]) -> list[Result]:
         """The results behind the table, as far as they are on disk."""
-        found = []
+        return [
+            Result.load(place).model_copy(update={"method": trial.method, "seed": trial.seed})
+            for trial, place in self._chosen(folders)
+        ]
+
+    def chosen_folders(self, folders: Mapping[str, Path]) -> dict[tuple[str, int], Path]:
+        """(method, seed) -> where that result lies."""
+        return {(trial.method, trial.seed): place for trial, place in self._chosen(folders)}
+
+    def _chosen(self, folders: Mapping[str, Path]) -> Iterator[tuple[Trial, Path]]:
         for trial in (trial for trials in self.reported.values() for trial in trials):
             place = trial_folder(trial, folders)
             if trial.status == "finished" and place is not None and (place / "result.json").exists():
-                result = Result.load(place)
-                found.append(result.model_copy(update={"method": trial.method, "seed": trial.seed}))
-        return found
+                yield trial, place
 
 
 def trial_folder(trial: Trial, folders: Mapping[str, Path]) -> Path | None:

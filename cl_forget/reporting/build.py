@@ -23,6 +23,7 @@ from cl_forget.reporting.specification import (
     definitions_of,
 )
 from cl_forget.reporting.styles import method_styles
+from cl_forget.reporting.training_curves import training_curves
 
 
 def specify(
@@ -36,7 +37,7 @@ def specify(
         results: one per method and seed, in any order. Runs of one method with different settings become arms
             of their own, named by what differs.
         title: of the page; by default it names the stream.
-        folders: (method, seed) -> where the run lies, to be shown with it.
+        folders: (method, seed) -> where the run lies, to be shown with it; its training curves are read from there.
 
     Raises:
         UserError: the results cannot be compared; the message says what differs.
@@ -58,6 +59,7 @@ def specify(
             _figures.accuracy_matrix(comparison),
             _figures.transfer(comparison),
         ],
+        "Training": [training_curves(comparison, folders)],
         "Inside the model": [
             _figures.probes(comparison),
             _figures.drift(comparison),

@@ -15,7 +15,7 @@ from cl_forget.comparison.measures import Cell, Frame, Measure
 from cl_forget.comparison.table import Source
 from cl_forget.streams.understood import Understood
 
-Kind = Literal["tradeoff", "knobs", "parallel", "matrix", "lines", "bars", "listing"]
+Kind = Literal["tradeoff", "knobs", "parallel", "matrix", "lines", "bars", "curves", "listing"]
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,21 @@ class Bars(Figure):
     kind = "bars"
 
     shared_scale: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves(Figure):
+    """Per measure, values along the optimiser steps; its data have `step`, and nothing is folded over seeds.
+
+    Attributes:
+        stages: method -> (stage, its last step), in order; of the methods that took steps.
+        after: the measures taken after each stage only.
+    """
+
+    kind = "curves"
+
+    stages: dict[str, tuple[tuple[str, int], ...]]
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,7 @@ def specify_sweep(
         "Trade-off": [_sweep_figures.tradeoff(view)],
         "Results": [sweep_table(view.summary)],
         "Knobs": [_sweep_figures.knobs(view), _sweep_figures.parallel(view)],
-        **_sweep_figures.along(results),
+        **_sweep_figures.along(results, view.chosen_folders(folders or {})),
         "Cost": [_sweep_figures.cost(view)],
         "Trials": [_sweep_figures.failures(view), _sweep_figures.listing(view)],
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import log10
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.comparison.comparison import compare
@@ -15,6 +16,7 @@ from cl_forget.comparison.table import SEARCH
 from cl_forget.comparison.trials_view import SECONDS, SweepView
 from cl_forget.reporting import run_figures as _figures
 from cl_forget.reporting.specification import Bars, Figure, Knobs, Listing, Parallel, Table, Tradeoff
+from cl_forget.reporting.training_curves import training_curves
 
 if TYPE_CHECKING:
     from cl_forget.comparison.trials import Trial
@@ -200,8 +202,15 @@ def _spans_decades(values: Sequence[float | None]) -> bool:
     return bool(known) and min(known) > 0 and log10(max(known)) - log10(min(known)) > 1.3
 
 
-def along(results: Sequence[Result]) -> dict[str, list[Figure | Table | None]]:
-    """The figures along the stream and inside the model, of the chosen settings."""
+def along(
+    results: Sequence[Result], folders: Mapping[tuple[str, int], Path]
+) -> dict[str, list[Figure | Table | None]]:
+    """The figures along the stream and inside the model, of the chosen settings.
+
+    Args:
+        results: the runs of the chosen settings.
+        folders: (method, seed) -> where each lies.
+    """
     if not results:
         return {}
     check_comparable(results)
@@ -212,6 +221,7 @@ def along(results: Sequence[Result]) -> dict[str, list[Figure | Table | None]]:
             _figures.accuracy_matrix(comparison),
             _figures.transfer(comparison),
         ],
+        "Training": [training_curves(comparison, folders)],
         "Inside the model": [
             _figures.probes(comparison),
             _figures.drift(comparison),

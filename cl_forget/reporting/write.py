@@ -56,7 +56,7 @@ def report(
         results: one per method and seed, of the same model, stream and suites.
         output: folder, made if need be; files of an earlier report are replaced.
         title: of the page.
-        folders: (method, seed) -> where the run lies, to be shown with it.
+        folders: (method, seed) -> where the run lies, to be shown with it; its training curves are read from there.
 
     Raises:
         UserError: the results cannot be compared, or `output` cannot be written.

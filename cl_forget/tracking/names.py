@@ -143,6 +143,23 @@ def key_of(measure: str) -> str | None:
     return f"cost/{measure}" if measure in Cost.model_fields else None
 
 
+def step_key(measure: str) -> str | None:
+    """The logged name of a quantity that a report's training curves show; None if it is not logged step by step.
+
+    Args:
+        measure: as in the curves' frame: "loss", "term:task", "term:ldifs", "lr", "norm", "kl_to_base".
+    """
+    term = measure.removeprefix("term:")
+    if term != measure:
+        return "train/task_loss" if term == "task" else f"train/penalty_{term}"
+    return {
+        "loss": "train/loss",
+        "lr": "train/learning_rate",
+        "norm": "train/gradient_norm",
+        "kl_to_base": "train/kl_to_base",
+    }.get(measure)
+
+
 def metrics_table() -> str:
     """The names below `metrics/` with their definitions, as the Markdown table of `docs/tracking.md`."""
     lines = [f"| `metrics/{name}` | {DEFINITIONS[key]} |" for key, name in METRICS.items()]

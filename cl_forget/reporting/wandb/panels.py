@@ -13,6 +13,7 @@ from cl_forget.reporting.wandb.runs import TrackedRun
 from cl_forget.comparison.measures import PRETRAINED, Cell, Measure
 from cl_forget.reporting.specification import (
     Bars,
+    Curves,
     Figure,
     Knobs,
     Lines,
@@ -24,7 +25,7 @@ from cl_forget.reporting.specification import (
     Tradeoff,
 )
 from cl_forget.reporting.tables import table_markdown
-from cl_forget.tracking.names import EXPERIENCE, key_of
+from cl_forget.tracking.names import EXPERIENCE, STEP, key_of, step_key
 
 WIDTH, HEIGHT = 12, 8
 """Of a panel, in a grid of 24 columns."""
@@ -72,6 +73,7 @@ class Renderer:
             Parallel: self._parallel,
             Lines: self._lines,
             Bars: self._bars,
+            Curves: self._curves,
             Matrix: self._matrix,
             Listing: lambda figure: [],  # W&B lists the runs itself
         }
@@ -185,6 +187,24 @@ class Renderer:
                 layout=self._layout(number),
             )
             for number, (measure, key) in enumerate(self._logged(figure.measures))
+        ]
+
+    def _curves(self, figure: Curves) -> list[Any]:
+        from wandb_workspaces.reports import v2 as wr
+
+        keys = [(m, key) for m in figure.measures if (key := step_key(m.name)) in self.known]
+        return [
+            wr.LinePlot(
+                title=measure.title,
+                x=STEP,
+                y=[key],
+                title_x="optimiser steps",
+                groupby=wr.Config("method"),
+                groupby_aggfunc="mean",
+                groupby_rangefunc="minmax",
+                layout=self._layout(number),
+            )
+            for number, (measure, key) in enumerate(keys)
         ]
 
     def _by_depth(self, figure: Lines) -> Iterable[tuple[Measure, list[str]]]:

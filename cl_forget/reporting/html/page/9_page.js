@@ -6,7 +6,7 @@ function clear(plot) {
   plot.textContent = "";
 }
 
-const RENDERERS = { tradeoff: drawTradeoff, bars: drawBars, lines: drawLines, knobs: drawKnobs, parallel: drawParallel };
+const RENDERERS = { tradeoff: drawTradeoff, bars: drawBars, lines: drawLines, curves: drawCurves, knobs: drawKnobs, parallel: drawParallel };
 const plots = figures.flatMap((figure) =>
   [...byId(figure.name).querySelectorAll(".plot")].map((plot) => ({ figure, plot, near: false })));
 const entryOf = new Map(plots.map((entry) => [entry.plot, entry]));
