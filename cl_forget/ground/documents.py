@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from cl_forget.ground.errors import UserError
+from cl_forget.ground.errors import UserError, first_line
 
 MAX_BYTES = 256 * 2**20
 """The longest file that is read whole; records of a run are far below it."""
@@ -109,7 +109,7 @@ def parse_json(text: str | bytes, where: str, cure: str) -> Any:
     except UnicodeEncodeError:
         raise UserError(f"{where} holds half of a surrogate pair; {cure}") from None
     except ValueError as error:  # broken JSON, broken UTF-8, or a number of thousands of digits
-        raise UserError(f"{where} is not JSON ({_first_line(error)}); {cure}") from None
+        raise UserError(f"{where} is not JSON ({first_line(error)}); {cure}") from None
     except RecursionError:
         raise UserError(f"{where} is nested too deep; {cure}") from None
     return value
@@ -134,7 +134,7 @@ def read_record(path: Path, kind: type[Model], cure: str) -> Model:
             f"{path} is not of this version ({field + ': ' if field else ''}{first['msg']}); {cure}"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not of this version ({_first_line(error)}); {cure}") from None
+        raise UserError(f"{path} is not of this version ({first_line(error)}); {cure}") from None
 
 
 def _may_be_deep(text: str | bytes) -> bool:
@@ -161,10 +161,6 @@ def _inside(value: Any) -> Iterator[Any]:
 def _kind(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "a text", type(None): "null", bool: "true or false"}
     return names.get(type(value), "a number")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
 
 
 # -- YAML ----------------------------------------------------------------------------------------------
@@ -248,12 +244,12 @@ def parse_yaml(text: str, where: str, cure: str) -> Yaml:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or _first_line(error)
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or first_line(error)
         raise UserError(f"{where}{line}: it is not YAML: {problem}; {cure}") from None
     except RecursionError:
         raise UserError(f"{where} is nested too deep; {cure}") from None
     except (ValueError, OverflowError) as error:  # an explicit tag on what is no such thing: `!!int x`
-        raise UserError(f"{where}: it is not YAML: {_first_line(error)}; {cure}") from None
+        raise UserError(f"{where}: it is not YAML: {first_line(error)}; {cure}") from None
     finally:
         if loader is not None:
             loader.dispose()

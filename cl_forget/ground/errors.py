@@ -12,3 +12,8 @@ class UserError(Exception):
 
 class TrainingDiverged(UserError):
     """A loss or gradient became NaN or infinite; the last good state is kept on disk."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")

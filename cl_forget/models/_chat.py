@@ -15,6 +15,7 @@ from typing import Any
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.registry import closest
+from cl_forget.models._quiet import tokenized
 from cl_forget.streams.text import Prompt
 
 MARK = "ANSWERq7x"
@@ -211,7 +212,7 @@ class ChatTemplate:
 
     def _check_tokens(self, head: str, tail: str) -> None:
         """The prompt's tokens are the first tokens of the whole."""
-        before, whole = self._tokenizer([head, head + tail], add_special_tokens=False)["input_ids"]
+        before, whole = tokenized(self._tokenizer, [head, head + tail], add_special_tokens=False)["input_ids"]
         if whole[: len(before)] != before:
             raise UserError(
                 "the chat template runs the prompt's last token into the answer, so that no prompt can be told from "

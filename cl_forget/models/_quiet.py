@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from cl_forget.ground.errors import UserError, first_line
 
 
 @contextlib.contextmanager
@@ -45,3 +48,22 @@ def panics_are_errors() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+def tokenized(tokenizer: Callable[..., Any], texts: str | list[str], **options: Any) -> Any:
+    """What the tokenizer makes of the texts.
+
+    Raises:
+        UserError: it fails on them, as one whose files are damaged may on some texts only.
+    """
+    try:
+        with panics_are_errors():
+            return tokenizer(texts, **options)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        text = texts if isinstance(texts, str) else next(iter(texts), "")
+        raise UserError(
+            f"the model's tokenizer fails on {text[:40]!r} ({type(error).__name__}: {first_line(error)}); "
+            "its files may be damaged: save it again with the model, or use those that belong to the model."
+        ) from error

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from cl_forget.ground.errors import UserError
 from cl_forget.models._chat import ChatTemplate
+from cl_forget.models._quiet import tokenized
 from cl_forget.models.base import Batch, Prepared
 from cl_forget.models.options import TextOptions
 from cl_forget.streams.base import Experience
@@ -195,7 +196,9 @@ class TextFormat:
     # -- ids -------------------------------------------------------------------------------------------
     def _ids(self, texts: list[str]) -> list[list[int]]:
         # verbose=False: the tokenizer's own warning about long texts; ours is an error with the cure
-        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        ids: list[list[int]] = tokenized(self.tokenizer, texts, add_special_tokens=False, verbose=False)[
+            "input_ids"
+        ]
         largest = max((max(own, default=0) for own in ids), default=0)
         if self.vocabulary is not None and largest >= self.vocabulary:
             raise UserError(
@@ -207,8 +210,8 @@ class TextFormat:
 
     def _special_start(self) -> list[int]:
         """The ids the tokenizer puts before a text of its own accord."""
-        with_them = self.tokenizer("a")["input_ids"]
-        without = self.tokenizer("a", add_special_tokens=False)["input_ids"]
+        with_them = tokenized(self.tokenizer, "a")["input_ids"]
+        without = tokenized(self.tokenizer, "a", add_special_tokens=False)["input_ids"]
         for start in range(len(with_them) - len(without) + 1):
             if with_them[start : start + len(without)] == without:
                 return list(with_them[:start])

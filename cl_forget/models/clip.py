@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.tensors import save_tensors
+from cl_forget.models._quiet import tokenized
 from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared, evaluating, full_precision
 from cl_forget.models.clip_folder import Origin, write_origin
 from cl_forget.streams.base import Data, Experience, ImageData, LabelSpace
@@ -183,7 +184,10 @@ class ClipModel(FoundationModel):
         clip: Any = self.clip
         parts = [texts[i : i + 256] for i in range(0, len(texts), 256)]
         return torch.cat(
-            [clip.encode_text(self._tokenizer(part).to(self.device), normalize=True) for part in parts]
+            [
+                clip.encode_text(tokenized(self._tokenizer, part).to(self.device), normalize=True)
+                for part in parts
+            ]
         )
 
     def _logit_scale(self) -> Tensor:

