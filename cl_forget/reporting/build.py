@@ -24,6 +24,7 @@ from cl_forget.reporting.specification import (
 )
 from cl_forget.reporting.styles import method_styles
 from cl_forget.reporting.training_curves import training_curves
+from cl_forget.reporting.verdict_strip import Verdicts, verdicts_of_runs
 
 
 def specify(
@@ -72,14 +73,16 @@ def specify(
         for heading, items in figures.items()
     ]
     sections = [section for section in sections if section.items]
+    verdicts = verdicts_of_runs(comparison)
     return Specification(
         title=title or f"What was forgotten while learning {listed(comparison.tasks)}",
         subtitle=_subtitle(comparison),
-        findings=tuple(_findings(comparison, table)),
+        findings=tuple(_findings(comparison, table, verdicts)),
         methods=tuple(_methods(comparison)),
         sections=tuple(sections),
         runs=tuple(_record(result, folders) for result in comparison.results),
         definitions=definitions_of(sections),
+        verdicts=verdicts,
     )
 
 
@@ -110,7 +113,7 @@ def _subtitle(comparison: Comparison) -> str:
     return f"{comparison.results[0].model} · {' → '.join(comparison.tasks)} · {methods} · {count}"
 
 
-def _findings(comparison: Comparison, table: Table) -> Iterable[str]:
+def _findings(comparison: Comparison, table: Table, verdicts: Verdicts | None) -> Iterable[str]:
     """The comparison in sentences; each only if its numbers are known."""
 
     def shown(method: str, name: str) -> str:
@@ -147,7 +150,8 @@ def _findings(comparison: Comparison, table: Table) -> Iterable[str]:
         elif not still and len(rated) > 1:
             yield "Every other method ends more than a point below plain fine-tuning's speciality."
     yield from conditions(comparison.results)
-    yield from _caution(sorted({len(comparison.seeds(name)) for name in comparison.names}))
+    if verdicts is None:  # which say themselves what so many seeds can show
+        yield from _caution(sorted({len(comparison.seeds(name)) for name in comparison.names}))
 
 
 def _caution(counts: Sequence[int]) -> Iterable[str]:

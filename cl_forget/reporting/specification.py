@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from cl_forget.comparison.measures import Cell, Frame, Measure
 from cl_forget.comparison.table import Source
+from cl_forget.reporting.verdict_strip import Verdicts
 from cl_forget.streams.understood import Understood
 
 Kind = Literal["tradeoff", "knobs", "parallel", "matrix", "lines", "bars", "curves", "listing"]
@@ -306,6 +307,7 @@ class Specification:
         runs: configuration and versions of each run.
         definitions: metric name -> one line, for all metrics the report uses.
         understood: what the data were taken for, where the runs have kept it.
+        verdicts: every arm against the control; None without a control, or without another arm.
     """
 
     title: str
@@ -316,6 +318,7 @@ class Specification:
     runs: tuple[RunRecord, ...]
     definitions: dict[str, str]
     understood: tuple[Understood, ...] = ()
+    verdicts: Verdicts | None = None
 
     def item(self, name: str) -> Figure | Table:
         """The figure or table called `name`; raises `KeyError` if there is none."""

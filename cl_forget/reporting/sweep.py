@@ -22,6 +22,7 @@ from cl_forget.reporting.specification import (
     definitions_of,
 )
 from cl_forget.reporting.styles import method_styles
+from cl_forget.reporting.verdict_strip import verdicts_of_sweep
 
 if TYPE_CHECKING:
     from cl_forget.comparison.analysis import MethodSummary, SweepSummary
@@ -72,6 +73,7 @@ def specify_sweep(
         sections=tuple(kept),
         runs=tuple(_record(trial, folders or {}) for trial in trials),
         definitions=definitions_of(kept),
+        verdicts=verdicts_of_sweep(view),
     )
 
 

@@ -13,6 +13,7 @@ from cl_forget.reporting._understood import find_understood
 from cl_forget.reporting.build import specify
 from cl_forget.reporting.specification import Specification, Table
 from cl_forget.reporting.tables import table_csv, table_markdown
+from cl_forget.reporting.verdict_strip import verdicts_markdown
 
 if TYPE_CHECKING:
     from cl_forget.comparison.trials import Trial
@@ -104,7 +105,7 @@ def write_report(specification: Specification, output: StrPath) -> Report:
     contents = {
         "report.html": page(specification, picture).encode(),
         "table.csv": table_csv(table).encode(),
-        "table.md": table_markdown(table).encode(),
+        "table.md": (table_markdown(table) + verdicts_markdown(specification.verdicts)).encode(),
     }
     if picture is not None:
         contents["tradeoff.png"] = picture

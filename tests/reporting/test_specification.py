@@ -87,7 +87,7 @@ def test_one_seed_has_no_interval_and_says_so():
     row = table_of(specification).rows["LDIFS"]
     assert all(cell.low is None for cell in row.values())
     assert half_width(row["speciality"], "percent") == ""
-    assert any("One seed" in finding for finding in specification.findings)
+    assert specification.verdicts.sentence == "One seed: nothing can be told."
 
 
 def test_one_method_alone_is_best_at_nothing():
@@ -316,4 +316,7 @@ def test_signs_that_definitions_use_are_defined():
 
 def test_unequal_seeds_are_counted_as_they_are():
     made = [*make_results([CONTROL]), *make_results(["LDIFS"], seeds=(0,))]
-    assert specify(made).findings[-1].startswith("1 to 3 seeds per method give numbers, not proof")
+    verdicts = specify(made).verdicts
+    assert verdicts.sentence == "One seed: nothing can be told."
+    verdicts = specify([*made, *make_results(["SAM"], seeds=(0, 1))]).verdicts
+    assert verdicts.basis.startswith("1 to 2 seeds") and "5 or more" in verdicts.sentence

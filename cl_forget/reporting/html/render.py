@@ -22,6 +22,7 @@ from cl_forget.ground.redact import redact
 from cl_forget.reporting.numbers import LIMITS, MISSING, SUFFIX, half_width, number, scale, with_interval
 from cl_forget.reporting.specification import Figure, RunRecord, Specification, Table
 from cl_forget.reporting.tables import table_csv
+from cl_forget.reporting.verdict_strip import DEFINITION, strip
 from cl_forget.streams.understood import Understood
 
 # Markers in a box from -10 to 10, by plotly name; chips and tables show the marker the figures use.
@@ -61,6 +62,9 @@ def page(specification: Specification, picture: bytes | None = None, live: str |
         many_seeds=any(len(method.seeds) > 1 for method in specification.methods),
         picture=base64.b64encode(picture).decode() if picture else None,
         live=live,
+        strip=strip,
+        strip_definition=DEFINITION,
+        places={method.name: k for k, method in enumerate(specification.methods)},
         kind=_kind,
         thumbnail=_thumbnail,
         grid=_grid,

@@ -54,11 +54,13 @@ def render_table(specification: Specification, width: int | None = None) -> Rich
     """`terminal_table` of a specification that is already built."""
     table = specification.item("results")
     assert isinstance(table, Table)
-    return draw_table(table, specification.subtitle, width)
+    verdicts = specification.verdicts
+    said = () if verdicts is None else (f"{verdicts.sentence} ({verdicts.basis}.)",)
+    return draw_table(table, specification.subtitle, width, said)
 
 
-def draw_table(table: Table, title: str, width: int | None = None) -> RichTable:
-    """A table of methods on the terminal; arguments as of `terminal_table`."""
+def draw_table(table: Table, title: str, width: int | None = None, below: Sequence[str] = ()) -> RichTable:
+    """A table of methods on the terminal; arguments as of `terminal_table`, and sentences to stand below it first."""
     from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable
@@ -67,7 +69,7 @@ def draw_table(table: Table, title: str, width: int | None = None) -> RichTable:
     columns = _fitting(table, width or Console().width)
     rich = RichTable(
         title=Text(title),
-        caption=Text(_caption(table, columns)),
+        caption=Text("\n".join([*below, _caption(table, columns)])),
         box=box.SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",

@@ -84,7 +84,7 @@ function setTheme(dark) {
 
 function showHidden() {
   document.querySelectorAll(".chip[data-method]").forEach((chip) => chip.setAttribute("aria-pressed", String(!hidden.has(chip.dataset.method))));
-  document.querySelectorAll("tr[data-method], table[data-method]").forEach((element) => {
+  document.querySelectorAll("tr[data-method], table[data-method], .verdicts li").forEach((element) => {
     element.hidden = hidden.has(element.dataset.method);
   });
 }
