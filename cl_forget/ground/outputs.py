@@ -50,7 +50,9 @@ def refuse_taken(folder: Path, how: Mode) -> None:
     runs = sorted({file.parent for name in _RUNS for file in (*folder.glob(name), *folder.glob(f"*/{name}"))})
     reports = [name for name in _REPORT if (folder / name).exists()]
     if runs or reports:
-        what = f"{len(runs)} run{'s' * (len(runs) > 1)} already" if runs else f"{reports[0]} already"
+        what = (
+            f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} already" if runs else f"{reports[0]} already"
+        )
         raise UserError(
             f"{folder} holds {what}: go on with --resume, replace what is there with --overwrite, or choose another "
             "--output."

@@ -97,7 +97,8 @@ def _conclusions(
 def _open_ended(sweep: Sweep, total: int) -> str:
     if sweep.budget.compute is not None:
         return f"trials until each method has used {sweep.budget.compute:,} samples"
-    return f"{total} trials{', those of later seeds only for what is not stopped' * (sweep.mode == 'asha')}"
+    later = ", those of later seeds only for what is not stopped" if sweep.mode == "asha" else ""
+    return f"{total} trials{later}"
 
 
 def seconds(one: Planned, measured: dict[str, dict[str, float]]) -> float:
