@@ -1,6 +1,7 @@
 """`python -m cl_forget.claims`: the same as `cl-forget claims FILE... --jobs N`, with nothing but the library.
 
     python -m cl_forget.claims experiments/*/claims.yaml --jobs 16 --minutes 10 --output runs/claims
+    python -m cl_forget.claims experiments/*/claims.yaml --world vision --slices    what each claim costs, in order
 
 For a machine that lends its processors for a while: it runs, and leaves verdicts to `cl-forget claims --no-run`.
 What `--records` holds counts as run, and what is over is written there every minute: that file is all that has to
@@ -13,8 +14,10 @@ import argparse
 import time
 from pathlib import Path
 
-from cl_forget.claims.planning import plan
+from cl_forget.claims.order import slices
+from cl_forget.claims.planning import Plan, plan
 from cl_forget.claims.records import RECORDS, keep_records, load_records
+from cl_forget.claims.reuse import Reuse
 from cl_forget.claims.running import run
 
 EVERY = 60.0
@@ -33,8 +36,18 @@ def main() -> None:
     parser.add_argument(
         "--records", type=Path, default=Path("experiments") / RECORDS, help="what was run, before and now"
     )
+    parser.add_argument(
+        "--reuse", type=Path, action="append", default=[],
+        help="a sweep's folder or a folder of runs that count, or an experiment file whose runs are made elsewhere",
+    )  # fmt: skip
+    parser.add_argument(
+        "--slices", action="store_true", help="show what each claim costs, in order; run nothing"
+    )
     given = parser.parse_args()
     made = plan(given.files, given.only, given.world)
+    if given.slices:
+        _show(made, given.output, given.records, given.reuse)
+        return
     until = time.time() + 60 * given.minutes
     last = time.time()
 
@@ -50,10 +63,25 @@ def main() -> None:
             last = time.time()
 
     try:
-        if not run(made, given.output, [given.records], given.jobs, until=until, tell=tell):
+        if not run(
+            made, given.output, [given.records], given.jobs, until=until, tell=tell, reuse=given.reuse
+        ):
             tell("time is over before everything was begun; the same command goes on")
     finally:
         keep()
+
+
+def _show(made: Plan, output: Path, records: Path, reuse: list[Path]) -> None:
+    known = load_records(output, [records])
+    source = Reuse(made, reuse, print)
+    known |= {name: trial for name, (trial, _) in source.look(known).items()}
+    total = 0.0
+    print("fine-tunes  in all  trials  claim")
+    for piece in slices(made, known, source.coming):
+        total += piece.price
+        print(
+            f"{piece.price:10.1f} {total:7.1f} {piece.trials:7d}  {piece.asked.claim.name} ({piece.asked.world})"
+        )
 
 
 if __name__ == "__main__":

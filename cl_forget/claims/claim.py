@@ -1,7 +1,7 @@
 """The file of a paper's claims: what is claimed, how it is measured, and what would settle it.
 
     paper: Lin et al. 2023, Speciality vs Generality (arXiv:2309.06256)
-    worlds: {vision: {sweep: embedded.yaml}}
+    worlds: {vision: {sweep: ../worlds/vision.yaml}}
     claims:
       - name: s1-forgets
         sentence: full fine-tuning loses generality

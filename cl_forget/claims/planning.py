@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cl_forget.claims.claim import Claim, Claims, load_claims, load_world
-from cl_forget.comparison.selection import spread
+from cl_forget.comparison.selection import default_protocol, spread, within_budget
+from cl_forget.comparison.settings import settings_of
 from cl_forget.comparison.trials import Trial
 from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
@@ -92,10 +93,12 @@ class Needed:
         return list(found.values())
 
     def selected(self, trials: Iterable[Trial]) -> dict[str, dict[str, Any]]:
-        """Arm -> the fields of the setting that validation data chose."""
+        """Arm -> the fields of the setting that validation data chose; only arms whose settings are all over."""
         own = {one.trial.id: one.trial for one in self.tuning()}
         known = {trial.id: trial for trial in trials}
         tuned = [known.get(name, trial) for name, trial in own.items()]
+        open_ = {trial.method for trial in tuned if not trial.over}
+        tuned = [trial for trial in tuned if trial.method not in open_]
         return {arm: config for arm, (_, config) in chosen(self.sweep, tuned).items()}
 
     def _configs(self, arm: str, config: dict[str, Any]) -> list[dict[str, Any]]:
@@ -183,7 +186,7 @@ def _read(file: Path) -> list[Asked]:
     for name in dict.fromkeys(name for claim in claims.claims for name in claim.worlds):
         sweeps[name] = load_world(file, name, claims.worlds[name])
         # Probes are fitted on test tasks and never selected on: tuning goes without them, and is shared more often.
-        grids[name] = plan_grid(sweeps[name].model_copy(update={"probes": []}))
+        grids[name] = _thinned(sweeps[name], plan_grid(sweeps[name].model_copy(update={"probes": []})))
         _check_fair(file, name, grids[name])
     found = []
     for claim in claims.claims:
@@ -197,6 +200,21 @@ def _read(file: Path) -> list[Asked]:
                     )
             found.append(one)
     return found
+
+
+def _thinned(sweep: Sweep, grid: Sequence[Planned]) -> list[Planned]:
+    """The settings that selection reads: as many of each arm as the arm with the fewest has, evenly spread.
+
+    They are spread in the order in which a sweep's records are read, so the same grid gives the same choice here
+    and in `cl-forget sweep`, whose records and reports count here. A sweep with a budget of trials is thin already.
+    """
+    ordered = sorted(grid, key=lambda one: one.trial.id)
+    protocol = sweep.protocol or default_protocol([])
+    if sweep.budget.trials is not None or protocol.equal != "trials":
+        return ordered
+    read = within_budget(settings_of([one.trial for one in ordered]), protocol.equal)
+    names = {trial.id for found in read.values() for setting in found for trial in setting.trials.values()}
+    return [one for one in ordered if one.trial.id in names]
 
 
 def _check_fair(file: Path, world: str, grid: Sequence[Planned]) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cl_forget.claims.flatness import measure, wanted
-from cl_forget.claims.planning import Plan
+from cl_forget.claims.order import slices
+from cl_forget.claims.planning import Needed, Plan
 from cl_forget.claims.records import load_records
-from cl_forget.comparison.trials import load_trials
+from cl_forget.claims.reuse import Reuse
+from cl_forget.comparison.trials import Trial, load_trials
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import remove_leftovers
 from cl_forget.sweeps.folder import SweepState, only_driver
-from cl_forget.sweeps.planning import share
+from cl_forget.sweeps.planning import Group, Planned, share
 from cl_forget.sweeps.pool import Queue, Wave, work_through
 
 NAME = "claims"
@@ -26,8 +29,11 @@ def run(
     address: str | None = None,
     until: float = float("inf"),
     tell: Callable[[str], None] = lambda line: None,
+    reuse: Sequence[Path] = (),
 ) -> bool:
     """Run every trial of a plan that is not over; what is over in kept records counts.
+
+    Without Ray the claims that need least come first, each with its tuning and then its report.
 
     Args:
         plan: of all claims.
@@ -37,6 +43,7 @@ def run(
         address: a Ray cluster to run on instead.
         until: `time.time()` from which on nothing more is begun, without Ray.
         tell: given a line now and then.
+        reuse: places whose runs count (`Reuse`); they are looked at again before every claim.
 
     Returns:
         Whether everything was begun.
@@ -54,19 +61,53 @@ def run(
         for name, trial in load_records(None, kept).items():
             if not (folder / "trials" / name / "trial.json").exists():
                 trial.save(folder)
+        source = Reuse(plan, reuse, tell)
+        trials = _taken_over(source, folder)
         if address is not None:
             _with_ray(plan, folder, address, tell)
             measure(wanted(plan, load_trials(folder), folder), folder, jobs, tell)
             return True
-        tuning = plan.tuning()
-        waves: list[Wave] = [
-            lambda: share(tuning),
-            lambda: share(plan.reporting(load_trials(folder)), before=tuning),
-        ]
-        begun = work_through([Queue(folder, waves)], jobs, until, tell)
+        measure(wanted(plan, list(trials.values()), folder), folder, jobs, tell)
+        begun = work_through([Queue(folder, _waves(plan, folder, trials, source))], jobs, until, tell)
+        trials = _taken_over(source, folder)
         if begun:
-            measure(wanted(plan, load_trials(folder), folder), folder, jobs, tell)
+            measure(wanted(plan, list(trials.values()), folder), folder, jobs, tell)
         return begun
+
+
+def _taken_over(source: Reuse, folder: Path) -> dict[str, Trial]:
+    """Every record of the folder by id, after what is new elsewhere was brought in, checkpoints and all."""
+    known = {trial.id: trial for trial in load_trials(folder)}
+    for name, (trial, place) in source.look(known).items():
+        shutil.copytree(place, folder / "trials" / name, dirs_exist_ok=True)
+        trial.save(folder)
+        known[name] = trial
+    return known
+
+
+def _waves(plan: Plan, folder: Path, trials: dict[str, Trial], source: Reuse) -> Iterable[Wave]:
+    """Claim after claim: the settings to choose among, then, once these are over, the chosen ones."""
+    before: dict[str, dict[str, Planned]] = {}
+
+    def groups(several: Iterable[Planned]) -> list[Group]:
+        known = {trial.id for trial in load_trials(folder) if trial.over}
+        here = [one for one in several if one.trial.id in known or one.trial.id not in source.coming]
+        firsts = {one.run.training_keys()[0] for one in here}
+        givers = [one for first in firsts for one in before.get(first, {}).values()]
+        found = share(here, before=givers)
+        for one in here:
+            before.setdefault(one.run.training_keys()[0], {}).setdefault(one.trial.id, one)
+        return found
+
+    def tuning(needed: Needed) -> Wave:
+        return lambda: groups(needed.tuning())
+
+    def reporting(needed: Needed) -> Wave:
+        return lambda: groups(needed.reporting(_taken_over(source, folder).values()))
+
+    for piece in slices(plan, trials, source.coming):
+        yield tuning(piece.needed)
+        yield reporting(piece.needed)
 
 
 def _with_ray(plan: Plan, folder: Path, address: str, tell: Callable[[str], None]) -> None:

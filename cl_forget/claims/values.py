@@ -15,6 +15,8 @@ from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.trials import Trial
 from cl_forget.comparison.verdicts import Judged, against_each, judge
 from cl_forget.evaluation.metrics import mean, retention_at_equal_target
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.records import Fingerprints
 from cl_forget.sweeps.planning import planned
 
 BySeed = dict[int, float | None]
@@ -44,6 +46,7 @@ class Records:
         self.seeds = sweep.report_on.seeds or sweep.seeds
         self.configs = needed.selected(trials.values())
         self.control = control_of(sweep.arms)
+        self._began: Fingerprints | None = None
         self._names: dict[str, str] = {}  # planning a trial costs more than all that is done with its record
 
     def selected(self, arm: str) -> dict[int, Trial | None]:
@@ -69,7 +72,15 @@ class Records:
         if key not in self._names:
             self._names[key] = planned(self.needed.sweep, arm, config, seed, "report").trial.id
         trial = self.trials.get(self._names[key])
-        return trial if trial is not None and trial.status == "finished" else None
+        if trial is None or trial.status != "finished":
+            return None
+        if trial.fingerprints is not None:
+            self._began = self._began or trial.fingerprints
+            if changed := self._began.changes(trial.fingerprints):
+                raise UserError(
+                    f"the record {trial.id}: {' and '.join(changed)} are not those of the others; run it again."
+                )
+        return trial
 
 
 def settle(asked: Asked, records: Records) -> tuple[Judged, str | None]:

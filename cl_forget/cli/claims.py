@@ -41,6 +41,13 @@ def claims(
     minutes: Annotated[
         float | None, typer.Option(help="Begin nothing more after so long; the same command goes on.", min=0)
     ] = None,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A sweep's folder or a folder of runs that count where they are what a claim asks for, or an "
+            "experiment file whose runs are made elsewhere; repeatable."
+        ),
+    ] = None,
     run: Annotated[
         bool, typer.Option("--run/--no-run", help="Whether to run what is missing, or judge what is there.")
     ] = True,
@@ -63,7 +70,8 @@ def claims(
     if dry_run:
         print_table(_bills(made))
         return
-    settled(made, output, ledger, jobs, address, minutes, run, whole=not (files or only or world))
+    whole = not (files or only or world)
+    settled(made, output, ledger, jobs, address, minutes, run, whole, reuse or [])
 
 
 def settled(
@@ -75,22 +83,25 @@ def settled(
     minutes: float | None,
     run: bool,
     whole: bool,
+    reuse: list[Path],
 ) -> None:
     """Run what is missing, then show the verdicts, and write the ledger if it is a whole one."""
     from cl_forget.claims.ledger import laws, ledger, write_ledger
     from cl_forget.claims.records import RECORDS, load_records
+    from cl_forget.claims.reuse import Reuse
     from cl_forget.claims.running import run as work
 
     kept = [place / RECORDS]
+
+    def tell(line: str) -> None:
+        typer.echo(redact(line), err=True)
+
     if run:
         until = float("inf") if minutes is None else time.time() + 60 * minutes
-
-        def tell(line: str) -> None:
-            typer.echo(redact(line), err=True)
-
-        if not work(made, output, kept, jobs, address, until, tell):
+        if not work(made, output, kept, jobs, address, until, tell, reuse):
             typer.echo("time is over before everything was begun; the same command goes on", err=True)
     trials = load_records(output, kept)
+    trials |= {name: trial for name, (trial, _) in Reuse(made, reuse, tell).look(trials).items()}
     lines = ledger(made, trials)
     print_table(_verdicts(lines))
     if whole:

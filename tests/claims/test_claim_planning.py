@@ -83,11 +83,36 @@ def test_mistakes_are_named(tmp_path, change, said):
         plan([small.write(tmp_path, {**small.FORGETS, **change})])
 
 
-def test_an_arm_with_more_to_choose_from_is_refused(tmp_path):
+def test_every_arm_chooses_among_as_many_settings_as_the_one_with_the_fewest(tmp_path):
+    methods = {
+        **small.WORLD["methods"],
+        "KD": {"mitigations": ["kd"], "space": {"kd.strength": [0.1, 0.3, 1.0]}},
+    }
+    file = small.write(tmp_path, small.FORGETS, small.KEEPS, world={**small.WORLD, "methods": methods})
+    made = plan([file])
+    read = [p.trial for p in made.tuning()]
+    assert {arm: sum(t.method == arm for t in read) for arm in ("full fine-tuning", "WiSE-FT", "L2-SP")} == {
+        "full fine-tuning": 3, "WiSE-FT": 3, "L2-SP": 3,
+    }  # fmt: skip
+    alone = plan(
+        [file], only=["forgets"]
+    )  # which claims are planned does not change what an arm chooses among
+    assert {p.trial.id for p in alone.tuning()} <= {t.id for t in read}
+
+
+def test_a_budget_that_not_every_arm_has_is_refused(tmp_path):
     methods = {**small.WORLD["methods"], "KD": {"mitigations": ["kd"], "space": {"kd.strength": [0.1, 1.0]}}}
-    file = small.write(tmp_path, small.FORGETS, world={**small.WORLD, "methods": methods})
+    world = {**small.WORLD, "methods": methods, "budget": {"trials": 4}}
+    file = small.write(tmp_path, small.FORGETS, world=world)
     with pytest.raises(UserError, match=r"different numbers of settings.*KD 2"):
         plan([file])
+
+
+def test_an_arm_is_selected_when_all_of_its_settings_are_over(tmp_path):
+    made = plan([small.write(tmp_path, small.FORGETS)])
+    trials = small.finished(made, lambda t: small.measured(0.9, 0.4))
+    tuned = [t for t in trials.values() if t.role == "tune"]
+    assert made.reporting(tuned) and not made.reporting(tuned[1:])
 
 
 def test_test_data_are_never_selected_on(tmp_path):
