@@ -39,13 +39,29 @@ def wanted(plan: Plan, trials: Sequence[Trial], folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def measure(names: Sequence[str], folder: Path, jobs: int, tell: Callable[[str], None]) -> None:
-    """Measure these trials in processes side by side; one that cannot be measured is told of and left."""
+def planes(plan: Plan) -> bool:
+    """Whether a claim reads more than the SAM gap, which is had for a twentieth of the work."""
+    measures = {name for one in plan.asked for name in (one.claim.measure, one.claim.against)}
+    return bool(measures & set(FLATNESS[1:]))
+
+
+def measure(
+    names: Sequence[str], folder: Path, jobs: int, tell: Callable[[str], None], whole: bool = True
+) -> None:
+    """Measure these trials in processes side by side; one that cannot be measured is told of and left.
+
+    Args:
+        names: ids of the trials.
+        folder: that holds their runs.
+        jobs: processes.
+        tell: given a line for each.
+        whole: whether all of `FLATNESS` is measured, or the SAM gap alone.
+    """
     if not names:
         return
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, spawn, initializer=begin, initargs=(registered(),)) as pool:
-        futures = {pool.submit(_one, folder, name): name for name in names}
+        futures = {pool.submit(_one, folder, name, whole): name for name in names}
         for future in as_completed(futures):
             try:
                 tell(f"flatness of {futures[future]}: {future.result():.4g}")
@@ -53,14 +69,19 @@ def measure(names: Sequence[str], folder: Path, jobs: int, tell: Callable[[str],
                 tell(f"flatness of {futures[future]}: {error}")
 
 
-def _one(folder: Path, name: str) -> float:
+def _one(folder: Path, name: str, whole: bool) -> float:
     """Measure one trial and note it in its record; returns the SAM gap."""
-    from cl_forget.run.flatness import landscape
+    from cl_forget.run.flatness import gap, landscape
 
     place = folder / "trials" / name
-    found = landscape(place, points=POINTS)["tuned"]
+    if whole:
+        found = landscape(place, points=POINTS)["tuned"]
+    else:
+        found = {FLATNESS[0]: gap(place)}
+    if found[FLATNESS[0]] is None:
+        raise UserError("its gradient gives no direction.")
     trial = load_trial(folder, name)
     assert trial is not None
-    numbers = {measure: float(found[measure]) for measure in FLATNESS}
+    numbers = {measure: float(found[measure]) for measure in FLATNESS if measure in found}
     trial.model_copy(update={"test": {**trial.test, **numbers}}).save(folder)
     return numbers[FLATNESS[0]]

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from cl_forget.claims.flatness import measure, wanted
+from cl_forget.claims.flatness import measure, planes, wanted
 from cl_forget.claims.order import slices
 from cl_forget.claims.planning import Needed, Plan
 from cl_forget.claims.records import load_records
@@ -56,6 +56,9 @@ def run(
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another --output.") from None
 
+    def flatten(trials: Sequence[Trial]) -> None:
+        measure(wanted(plan, trials, folder), folder, jobs, tell, planes(plan))
+
     with only_driver(folder):
         remove_leftovers(folder)
         for name, trial in load_records(None, kept).items():
@@ -65,13 +68,13 @@ def run(
         trials = _taken_over(source, folder)
         if address is not None:
             _with_ray(plan, folder, address, tell)
-            measure(wanted(plan, load_trials(folder), folder), folder, jobs, tell)
+            flatten(load_trials(folder))
             return True
-        measure(wanted(plan, list(trials.values()), folder), folder, jobs, tell)
+        flatten(list(trials.values()))
         begun = work_through([Queue(folder, _waves(plan, folder, trials, source))], jobs, until, tell)
         trials = _taken_over(source, folder)
         if begun:
-            measure(wanted(plan, list(trials.values()), folder), folder, jobs, tell)
+            flatten(list(trials.values()))
         return begun
 
 

@@ -99,6 +99,31 @@ def landscape(
     return measured
 
 
+def gap(folder: StrPath, on: str | None = None, samples: int = 256, rho: float = 0.05) -> float | None:
+    """The SAM gap of a finished run's model, as `landscape` gives it, without the planes, which cost most.
+
+    Args:
+        folder: of the run.
+        on, samples, rho: as in `landscape`.
+
+    Returns:
+        Nats; None where the gradient gives no direction.
+
+    Raises:
+        UserError: no finished run there, or no such task.
+    """
+    [(run, path)] = _runs(as_paths(folder)).values()
+    tasks, suites = load_stream(run.stream), [load_suite(spec) for spec in run.suites]
+    experience = _chosen([*suites, *tasks], on)
+    model = load_model(run.model, run.text)
+    for task in tasks:
+        model.add_task(task)
+    model.to(default_device())
+    _set_to_tuned(model, path)
+    trunk = [(n, p) for n, p in model.named_parameters() if model.block_of(n) is not None]
+    return sam_gap(_loss(model, experience, samples), trunk, rho)
+
+
 def _set_to_tuned(model: FoundationModel, folder: Path) -> None:
     """The weights as they were tuned: of the last checkpoint, or, where none is kept, the exported ones."""
     run_folder = FollowedFolder(folder)
