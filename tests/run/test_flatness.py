@@ -10,7 +10,7 @@ from matplotlib.image import imread
 
 from cl_forget.config.run import Run
 from cl_forget.ground.errors import UserError
-from cl_forget.run.flatness import landscape
+from cl_forget.run.flatness import gap, landscape
 from cl_forget.run.simulate import simulate
 
 
@@ -18,6 +18,7 @@ def test_landscape_of_a_run(tiny_run: Callable[..., Run], tmp_path: Path) -> Non
     simulate(tiny_run(), tmp_path)
     measured = landscape(tmp_path, points=5, samples=8)
     assert set(measured) == {"pretrained", "tuned"}
+    assert gap(tmp_path, samples=8) == pytest.approx(measured["tuned"]["sam_gap"], rel=1e-5)
     assert all(value is not None for values in measured.values() for value in values.values())
     assert measured["tuned"] != measured["pretrained"]
     assert json.loads((tmp_path / "landscape.json").read_text())["on"] == "colours"
