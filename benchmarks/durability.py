@@ -2,10 +2,11 @@
 
     python benchmarks/durability.py --kills 200 --record durability.json
 
-Half of the kills come at random instants, up to four in one run. The other half comes right before or right after
-a rename, an fsync, a link or a deletion, spread evenly over all of them; `--every-call` takes each one. After its
-kills a run goes on to its end. Then these must be those of the uninterrupted run: every number of `result.json`, the
-bytes of all weights, the records of `events.jsonl`, W&B's records in its offline files, and the names of the files.
+Half of the kills come at random instants. The other half comes right before or right after a rename, an fsync, a
+link or a deletion, spread evenly over all of them; `--every-call` takes each one in a run of its own. A run is killed
+up to four times, then it goes on to its end. Then these must be those of the uninterrupted run: every number of
+`result.json`, the bytes of all weights, the records of `events.jsonl`, W&B's records in its offline files, and the
+names of the files.
 
 Prints a line per run. With `--record` what was done is kept after every run, and the same command goes on from
 there, so that many kills can be spread over several sittings.
@@ -211,12 +212,22 @@ def plan(kills: int, calls: int, length: float, seed: int, every: bool) -> list[
     chance = random.Random(seed)
     places = [Moment(call=number, after=after) for number in range(1, calls + 1) for after in (False, True)]
     wanted = len(places) if every else min(len(places), kills - kills // 2)
-    at_calls = [[places[round(i * (len(places) - 1) / max(1, wanted - 1))]] for i in range(wanted)]
-    instants = [Moment(seconds=chance.uniform(0.05, 0.9) * length) for _ in range(max(0, kills - wanted))]
+    spread = [places[round(i * (len(places) - 1) / max(1, wanted - 1))] for i in range(wanted)]
+    lives = 1 if every else LIVES
+    count = -(-wanted // lives)
+    at_calls = [_in_turn(spread[first::count]) for first in range(count)]
+    instants = [Moment(seconds=chance.uniform(0.05, 0.5) * length) for _ in range(max(0, kills - wanted))]
     at_instants = [instants[i : i + LIVES] for i in range(0, len(instants), LIVES)]
     runs = at_calls + at_instants
     chance.shuffle(runs)  # a few of them are a fair sample of all
     return runs
+
+
+def _in_turn(places: Sequence[Moment]) -> list[Moment]:
+    """Kills of one run at these places of its course: a life counts its calls from where it goes on."""
+    calls = [0, *(place.call or 0 for place in places)]
+    return [place._replace(call=max(1, call - before))
+            for place, before, call in zip(places, calls, calls[1:], strict=False)]  # fmt: skip
 
 
 def main() -> None:
