@@ -154,7 +154,8 @@ def plan(
     Raises:
         UserError: a file, a name or an arm is wrong, or arms are not treated alike.
     """
-    asked = [one for file in files for one in _read(file)]
+    known: dict[str, tuple[Sweep, list[Planned]]] = {}
+    asked = [one for file in files for one in _read(file, known)]
     _check_names(asked, only, worlds)
     taken = [
         one
@@ -179,15 +180,21 @@ def distinct(several: Iterable[Planned]) -> list[Planned]:
     return list(found.values())
 
 
-def _read(file: Path) -> list[Asked]:
+def _read(file: Path, known: dict[str, tuple[Sweep, list[Planned]]]) -> list[Asked]:
+    """The claims of a file in their worlds; `known` holds the worlds that files before it have named."""
     claims = load_claims(file)
     sweeps: dict[str, Sweep] = {}
     grids: dict[str, list[Planned]] = {}
     for name in dict.fromkeys(name for claim in claims.claims for name in claim.worlds):
-        sweeps[name] = load_world(file, name, claims.worlds[name])
-        # Probes are fitted on test tasks and never selected on: tuning goes without them, and is shared more often.
-        grids[name] = _thinned(sweeps[name], plan_grid(sweeps[name].model_copy(update={"probes": []})))
-        _check_fair(file, name, grids[name])
+        world = claims.worlds[name]
+        place = f"{(file.parent / world.sweep).resolve()} {world.set}"
+        if place not in known:
+            sweep = load_world(file, name, world)
+            # Probes are fitted on test tasks and never selected on: tuning goes without, and is shared more often.
+            grid = _thinned(sweep, plan_grid(sweep.model_copy(update={"probes": []})))
+            _check_fair(file, name, grid)
+            known[place] = sweep, grid
+        sweeps[name], grids[name] = known[place]
     found = []
     for claim in claims.claims:
         for world in claim.worlds:

@@ -115,7 +115,9 @@ class Reuse:
                 }
             )
             return
-        self._tell(f"left out {file.parent}: {reasons[-1] if reasons else 'no claim asks for it'}")
+        # Of several worlds the one that it comes closest to says most, and another model is the furthest.
+        closest = [reason for reason in reasons if not reason.startswith("model was")] or reasons
+        self._tell(f"left out {file.parent}: {closest[0] if closest else 'no claim is planned'}")
 
     def _planned(self, run: Run, reasons: list[str] | None = None) -> list[tuple[Needed, Planned]]:
         """The worlds and trials that a run is one of, at most one for each world."""
@@ -136,6 +138,8 @@ def trial_of(sweep: Sweep, run: Run) -> Planned | str:
     """
     report = sweep.report_on
     assert report is not None
+    if run.model != sweep.model:
+        return f"model was {run.model} and is {sweep.model}"
     if run.method not in sweep.arms:
         return f"no arm is named '{run.method}'"
     if run.seed not in (report.seeds or sweep.seeds):
