@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from cl_forget.claims.claim import BALANCE
+from cl_forget.claims.items import KEPT, Paired, Right, keep, paired, wanted
 from cl_forget.claims.planning import Asked, Plan
 from cl_forget.claims.records import RECORDS, keep_records
-from cl_forget.claims.values import Records, points, settle
+from cl_forget.claims.values import Records, measured, points, settle
 from cl_forget.comparison.law import Point
+from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.trials import Trial
 from cl_forget.comparison.verdicts import Judged, Verdict, holm, overall
 from cl_forget.ground.errors import UserError
@@ -38,6 +41,9 @@ class Line(BaseModel):
         scale: what effects are multiplied with where they are shown, and their `unit` then.
         judged: the verdict and what it rests on.
         note: a deviation from the paper.
+        missing: runs and choices that the verdict still needs; with any, the claim is not run.
+        paired: the two arms item by item, where the claim is about accuracy and items were kept.
+        forgot: of both arms, means over seeds: F_true and BT_true of the suites, for claims about generality.
     """
 
     paper: str
@@ -51,6 +57,29 @@ class Line(BaseModel):
     unit: str
     judged: Judged
     note: str = ""
+    missing: int = 0
+    paired: Paired | None = None
+    forgot: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def standing(self) -> str:
+        """The verdict, or "not run"."""
+        return "not run" if self.missing else self.judged.verdict
+
+    @property
+    def behind(self) -> str:
+        """The items behind the effect, in words; "" where nothing is known of them."""
+        said = []
+        if self.paired is not None:
+            p = self.paired
+            said.append(
+                f"{p.more_only:,} items only the first has right, {p.less_only:,} only the second; McNemar p < .05 "
+                f"for it in {p.better} of {p.seeds} seeds, against it in {p.worse}"
+            )
+        if self.forgot:
+            parts = ", ".join(f"{name} {100 * value:.1f} %" for name, value in self.forgot.items())
+            said.append(f"corrected for guessing: {parts}")
+        return "; ".join(said)
 
     def shown(self, value: float | None) -> str:
         """A number in the unit that is shown."""
@@ -72,20 +101,53 @@ class Line(BaseModel):
         return said if j.reason is None else f"{said} ({j.reason})"
 
 
-def ledger(plan: Plan, trials: Mapping[str, Trial]) -> list[Line]:
+def ledger(plan: Plan, trials: Mapping[str, Trial], items: Mapping[str, Right] | None = None) -> list[Line]:
     """Every claim of a plan with its verdict; p values are adjusted over all of them.
 
     Args:
         plan: the claims.
-        trials: the records by id; what is missing leaves a claim undecided.
+        trials: the records by id; a claim of which some are missing is not run, and decides nothing.
+        items: of trials by id (`cl_forget.claims.items.gather`), for what stands behind an effect.
     """
     records = {key: Records(needed, trials) for key, needed in plan.needed.items()}
-    settled = [settle(one, records[one.key]) for one in plan.asked]
+    settled, missing = [], []
+    for one in plan.asked:
+        here = records[one.key]
+        here.missing.clear()
+        settled.append(settle(one, here))
+        missing.append(len(here.missing))
     adjusted = holm([judged for judged, _ in settled])
-    return [
-        _line(one, judged, hardest)
-        for one, judged, (_, hardest) in zip(plan.asked, adjusted, settled, strict=True)
-    ]
+    lines = []
+    for one, judged, (_, hardest), gone in zip(plan.asked, adjusted, settled, missing, strict=True):
+        line = _line(one, judged, hardest)
+        less = hardest or (one.claim.less[0] if one.claim.less else "")
+        extra: dict[str, Any] = {"missing": gone}
+        if not gone and one.claim.kind == "difference" and less:
+            extra["paired"] = paired(one, records[one.key], items or {}, less)
+            extra["forgot"] = _forgot(one, records[one.key], less)
+        lines.append(line.model_copy(update=extra))
+    return lines
+
+
+def compared(plan: Plan, trials: Mapping[str, Trial]) -> list[str]:
+    """Ids of the trials whose items the ledger compares."""
+    return wanted(plan.asked, {key: Records(needed, trials) for key, needed in plan.needed.items()})
+
+
+def _forgot(one: Asked, records: Records, less: str) -> dict[str, float]:
+    claim = one.claim
+    found: dict[str, float] = {}
+    if claim.measure not in ("generality", BALANCE):
+        return found
+    for name, metric in (("F_true", "f_true"), ("BT_true", "bt_true")):
+        for arm in (str(claim.more), less):
+            values = [] if arm == PRETRAINED else [
+                None if t is None else measured(t, metric) for t in records.selected(arm).values()
+            ]  # fmt: skip
+            known = [value for value in values if value is not None]
+            if known and len(known) == len(values):
+                found[f"{name} of {arm}"] = sum(known) / len(known)
+    return found
 
 
 def laws(plan: Plan, trials: Mapping[str, Trial]) -> dict[str, dict[str, list[Point]]]:
@@ -139,7 +201,17 @@ def _contrast(one: Asked, hardest: str | None) -> str:
 
 
 def markdown(lines: Sequence[Line]) -> str:
-    """The ledger as a table, one line per claim and world."""
+    """The ledger as a table, one line per claim and world that was run, and the names of those that were not."""
+    run = [line for line in lines if not line.missing]
+    parts = [_markdown_table(run)] if run else ["Nothing has been run yet."]
+    worlds = dict.fromkeys(line.world for line in lines if line.missing)
+    for world in worlds:
+        names = [f"`{line.name}`" for line in lines if line.missing and line.world == world]
+        parts.append(f"Not run in the world `{world}`, {len(names)}: {', '.join(names)}.")
+    return "\n\n".join(parts)
+
+
+def _markdown_table(lines: Sequence[Line]) -> str:
     rows = [
         "| claim (source) | world | compared | effect [95 %] | margin | seeds | p, Holm | verdict |",
         "|---|---|---|---|---|---|---|---|",
@@ -169,7 +241,8 @@ def summary(lines: Sequence[Line]) -> dict[str, Verdict]:
 COLUMNS = (
     "paper", "source", "name", "sentence", "world", "model", "contrast", "verdict", "effect", "low", "high",
     "bootstrap_low", "bootstrap_high", "margin", "rule", "seeds", "p", "p_holm", "p_t", "p_t_holm",
-    "p_equivalence", "reason", "note",
+    "p_equivalence", "reason", "note", "missing", "more_only", "less_only", "mcnemar_better", "mcnemar_worse",
+    "behind",
 )  # fmt: skip
 
 
@@ -177,7 +250,13 @@ def table(lines: Sequence[Line]) -> str:
     """The ledger as CSV, every number in the measure's own unit."""
     rows: list[list[Any]] = []
     for line in lines:
-        fields = {**line.model_dump(exclude={"judged"}), **line.judged.model_dump()}
+        fields = {**line.model_dump(exclude={"judged"}), **line.judged.model_dump(), "behind": line.behind}
+        fields["verdict"] = line.standing
+        p = line.paired
+        fields |= {"more_only": None, "less_only": None, "mcnemar_better": None, "mcnemar_worse": None}
+        if p is not None:
+            fields |= {"more_only": p.more_only, "less_only": p.less_only}
+            fields |= {"mcnemar_better": p.better, "mcnemar_worse": p.worse}
         rows.append([fields[name] for name in COLUMNS])
     return csv_text(COLUMNS, rows)
 
@@ -187,6 +266,7 @@ def write_ledger(
     trials: Sequence[Trial],
     folder: Path,
     panels: Mapping[str, Mapping[str, Sequence[Point]]] | None = None,
+    items: Mapping[str, Right] | None = None,
 ) -> list[Path]:
     """Write the ledger into `README.md` (between its marks), `claims.csv`, `claims.html` and the records.
 
@@ -195,6 +275,7 @@ def write_ledger(
         trials: the records that are kept beside it.
         folder: of the experiments.
         panels: world -> distance -> points, drawn as `law-<world>.png`.
+        items: of the trials that are compared, kept beside the records.
 
     Raises:
         UserError: the folder cannot be written.
@@ -210,12 +291,13 @@ def write_ledger(
         write_text(folder / "claims.csv", table(lines))
         write_text(folder / "claims.html", claims_page(rows(lines)))
         keep_records(trials, folder / RECORDS)
+        keep(items or {}, folder / KEPT)
         pictures = [folder / f"law-{world}.png" for world in panels or {}]
         for picture, of_world in zip(pictures, (panels or {}).values(), strict=True):
             write_bytes(picture, law_png(of_world))
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another --ledger.") from None
-    return [readme, *(folder / name for name in ("claims.csv", "claims.html", RECORDS)), *pictures]
+    return [readme, *(folder / name for name in ("claims.csv", "claims.html", RECORDS, KEPT)), *pictures]
 
 
 def rows(lines: Sequence[Line]) -> list[dict[str, Any]]:
@@ -225,7 +307,8 @@ def rows(lines: Sequence[Line]) -> list[dict[str, Any]]:
             **line.model_dump(
                 include={"paper", "source", "name", "sentence", "world", "model", "contrast", "note"}
             ),
-            "verdict": line.judged.verdict,
+            "verdict": line.standing,
+            "behind": line.behind,
             "effect": line.effect,
             "seeds": line.judged.seeds,
             "p": line.judged.p_t_holm,

@@ -37,6 +37,9 @@ class Records:
     Args:
         needed: the world.
         trials: all records, by id.
+
+    Attributes:
+        missing: what was asked for since it was last emptied and has not been run: ids, and arms without a choice.
     """
 
     def __init__(self, needed: Needed, trials: Mapping[str, Trial]) -> None:
@@ -46,6 +49,7 @@ class Records:
         self.seeds = sweep.report_on.seeds or sweep.seeds
         self.configs = needed.selected(trials.values())
         self.control = control_of(sweep.arms)
+        self.missing: set[str] = set()
         self._began: Fingerprints | None = None
         self._names: dict[str, str] = {}  # planning a trial costs more than all that is done with its record
 
@@ -57,6 +61,7 @@ class Records:
         """Seed -> the trials of an arm's curve in the order of its knob; None unless all are finished."""
         config = self.configs.get(arm)
         if config is None:
+            self.missing.add(arm)
             return dict.fromkeys(self.seeds)
         points = self.needed.points(arm, config)
         found: dict[int, list[Trial] | None] = {}
@@ -67,12 +72,15 @@ class Records:
 
     def _trial(self, arm: str, config: dict[str, Any] | None, seed: int) -> Trial | None:
         if config is None:
+            self.missing.add(arm)
             return None
         key = json.dumps([arm, config, seed], sort_keys=True)
         if key not in self._names:
             self._names[key] = planned(self.needed.sweep, arm, config, seed, "report").trial.id
         trial = self.trials.get(self._names[key])
         if trial is None or trial.status != "finished":
+            if trial is None or not trial.over:
+                self.missing.add(self._names[key])
             return None
         if trial.fingerprints is not None:
             self._began = self._began or trial.fingerprints

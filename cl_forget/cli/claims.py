@@ -86,7 +86,8 @@ def settled(
     reuse: list[Path],
 ) -> None:
     """Run what is missing, then show the verdicts, and write the ledger if it is a whole one."""
-    from cl_forget.claims.ledger import laws, ledger, write_ledger
+    from cl_forget.claims.items import KEPT, gather
+    from cl_forget.claims.ledger import compared, laws, ledger, write_ledger
     from cl_forget.claims.records import RECORDS, load_records
     from cl_forget.claims.reuse import Reuse
     from cl_forget.claims.running import run as work
@@ -101,11 +102,15 @@ def settled(
         if not work(made, output, kept, jobs, address, until, tell, reuse):
             typer.echo("time is over before everything was begun; the same command goes on", err=True)
     trials = load_records(output, kept)
-    trials |= {name: trial for name, (trial, _) in Reuse(made, reuse, tell).look(trials).items()}
-    lines = ledger(made, trials)
+    folders = {name: output / "trials" / name for name in trials}
+    for name, (trial, folder) in Reuse(made, reuse, tell).look(trials).items():
+        trials[name], folders[name] = trial, folder
+    items = gather(compared(made, trials), folders, place / KEPT)
+    lines = ledger(made, trials, items)
     print_table(_verdicts(lines))
     if whole:
-        for path in write_ledger(lines, list(trials.values()), place, laws(made, trials)):
+        written = write_ledger(lines, list(trials.values()), place, laws(made, trials), items)
+        for path in written:
             typer.echo(f"  {path}")
 
 
@@ -137,7 +142,7 @@ def _verdicts(lines: Any) -> Any:
     table = Table(title="claims", box=box.SIMPLE_HEAD, title_style="bold")
     for column in ("claim", "world", "compared", "effect [95 %]", "seeds", "p, Holm", "verdict"):
         table.add_column(column)
-    for line in lines:
+    for line in (line for line in lines if not line.missing):
         p = "–" if line.judged.p_t_holm is None else f"{line.judged.p_t_holm:.2g}"
         cells = (
             line.name,
@@ -149,6 +154,9 @@ def _verdicts(lines: Any) -> Any:
             line.judged.verdict,
         )
         table.add_row(*map(_plain, cells))
+    missing = sum(line.missing > 0 for line in lines)
+    if missing:
+        table.caption = f"{missing} of {len(lines)} are not run"
     return table
 
 

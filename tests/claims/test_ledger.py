@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 
 import claim_samples as small
+import numpy as np
 import pytest
 
-from cl_forget.claims.ledger import BEGIN, END, laws, ledger, summary, write_ledger
+from cl_forget.claims.items import KEPT, Paired, gather, keep
+from cl_forget.claims.ledger import BEGIN, END, compared, laws, ledger, markdown, summary, write_ledger
 from cl_forget.claims.planning import plan
 from cl_forget.claims.records import RECORDS, load_records
 from cl_forget.ground.errors import UserError
@@ -114,6 +116,57 @@ def test_what_is_missing_leaves_a_claim_undecided(tmp_path):
     gone = next(name for name, trial in trials.items() if trial.role == "report" and trial.seed == 3)
     found = ledger(made, {name: trial for name, trial in trials.items() if name != gone})[0].judged
     assert (found.verdict, found.reason) == ("undecided", "no value for seed 3")
+
+
+def test_what_is_not_run_stands_by_name_and_in_no_table(tmp_path):
+    made = plan([small.write(tmp_path / "paper", small.FORGETS, small.KEEPS)])
+    nothing = ledger(made, {})
+    assert [line.standing for line in nothing] == ["not run", "not run"]
+    text = markdown(nothing)
+    assert "Nothing has been run" in text and "`tiny`, 2: `forgets`, `keeps`" in text and "|" not in text
+    trials = small.finished(made, numbers)
+    some = {name: trial for name, trial in trials.items() if trial.method != "L2-SP"}
+    found = ledger(made, some)  # the other one needs it
+    assert [line.standing for line in found] == ["supported", "not run"]
+    assert "**supported**" in markdown(found) and "`tiny`, 1: `keeps`" in markdown(found)
+    write_ledger(found, list(some.values()), tmp_path)
+    page = (tmp_path / "claims.html").read_text()
+    assert "1 not run" in page and page.count("<tr id=") == 1
+    with (tmp_path / "claims.csv").open() as file:
+        assert [row["verdict"] for row in csv.DictReader(file)] == ["supported", "not run"]
+    diverged = {
+        name: trial.model_copy(update={"status": "diverged"}) if trial.seed == 3 else trial
+        for name, trial in trials.items()
+    }
+    assert ledger(made, diverged)[0].standing == "undecided"  # it was run, and gave no number
+
+
+def test_two_arms_item_by_item(tmp_path):
+    made = plan([small.write(tmp_path / "paper", small.KEEPS)])
+    trials = {
+        name: trial.model_copy(
+            update={"test": {**trial.test, "generality_by_suite": {"colours": 0.4}, "f_true": 0.1}}
+        )
+        for name, trial in small.finished(made, numbers).items()
+    }
+    assert ledger(made, trials)[0].paired is None  # no items were kept
+    names = compared(made, trials)
+    assert {trials[name].method for name in names} == {"WiSE-FT", "full fine-tuning", "L2-SP"}
+    assert all(trials[name].role == "report" for name in names)
+    rights = {"WiSE-FT": 40, "L2-SP": 30, "full fine-tuning": 20}
+    items = {
+        name: {"colours": np.arange(50) < rights[trials[name].method], "squares": np.ones(3, bool)}
+        for name in names
+    }
+    keep(items, tmp_path / KEPT)
+    again = gather(names, {}, tmp_path / KEPT)
+    assert all((again[name][data] == right).all() for name in names for data, right in items[name].items())
+    found = ledger(made, trials, again)[0]
+    assert found.paired == Paired(more_only=50, less_only=0, better=5, worse=0, seeds=5)  # against L2-SP
+    assert "5 of 5 seeds" in found.behind and "F_true of WiSE-FT 10.0 %" in found.behind
+    with pytest.raises(UserError, match="holds no items"):
+        (tmp_path / KEPT).write_bytes(b"PAR1 is not enough")
+        gather(names, {}, tmp_path / KEPT)
 
 
 def test_the_ledger_is_made_again_from_its_records(tmp_path):

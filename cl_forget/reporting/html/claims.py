@@ -10,13 +10,16 @@ from typing import Any
 WIDTH, HEIGHT = 220, 22
 """Of the picture of one interval."""
 
+NOT_RUN = "not run"
+
 
 def claims_page(rows: Sequence[Mapping[str, Any]]) -> str:
     """The page.
 
     Args:
         rows: one per claim and world: paper, source, sentence, world, contrast, verdict, effect, seeds, p and exact
-            (Holm-adjusted, or None), margin, keeps, note, and interval: (low, effect, high), or None for each.
+            (Holm-adjusted, or None), margin, keeps, note, behind (the items behind it, in words), and interval: (low,
+            effect, high), or None for each. Those with the verdict "not run" are listed by name.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -25,10 +28,17 @@ def claims_page(rows: Sequence[Mapping[str, Any]]) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    papers = [(paper, list(of_paper)) for paper, of_paper in groupby(rows, key=lambda row: row["paper"])]
+    papers = []
+    for paper, several in groupby(rows, key=lambda row: row["paper"]):
+        of_paper = list(several)
+        open_: dict[str, list[str]] = {}
+        for row in of_paper:
+            if row["verdict"] == NOT_RUN:
+                open_.setdefault(row["world"], []).append(row["sentence"])
+        papers.append((paper, [row for row in of_paper if row["verdict"] != NOT_RUN], open_))
     counts = {
         name: sum(row["verdict"] == name for row in rows)
-        for name in ("supported", "contradicted", "equivalent", "undecided")
+        for name in ("supported", "contradicted", "equivalent", "undecided", NOT_RUN)
     }
     return environment.from_string((own / "claims.html").read_text(encoding="utf-8")).render(
         papers=papers,
