@@ -43,7 +43,7 @@ class Line(BaseModel):
         note: a deviation from the paper.
         missing: runs and choices that the verdict still needs; with any, the claim is not run.
         paired: the two arms item by item, where the claim is about accuracy and items were kept.
-        forgot: of both arms, means over seeds: F_true and BT_true of the suites, for claims about generality.
+        forgot: "F_true" and "BT_true" -> of the tuned arms compared, means over seeds; for claims about generality.
     """
 
     paper: str
@@ -59,7 +59,7 @@ class Line(BaseModel):
     note: str = ""
     missing: int = 0
     paired: Paired | None = None
-    forgot: dict[str, float] = Field(default_factory=dict)
+    forgot: dict[str, list[float]] = Field(default_factory=dict)
 
     @property
     def standing(self) -> str:
@@ -77,8 +77,11 @@ class Line(BaseModel):
                 f"for it in {p.better} of {p.seeds} seeds, against it in {p.worse}"
             )
         if self.forgot:
-            parts = ", ".join(f"{name} {100 * value:.1f} %" for name, value in self.forgot.items())
-            said.append(f"corrected for guessing: {parts}")
+            parts = [
+                f"{name} {' and '.join(f'{100 * value:.1f}' for value in values)} %"
+                for name, values in self.forgot.items()
+            ]
+            said.append(", ".join(parts))
         return "; ".join(said)
 
     def shown(self, value: float | None) -> str:
@@ -134,9 +137,9 @@ def compared(plan: Plan, trials: Mapping[str, Trial]) -> list[str]:
     return wanted(plan.asked, {key: Records(needed, trials) for key, needed in plan.needed.items()})
 
 
-def _forgot(one: Asked, records: Records, less: str) -> dict[str, float]:
+def _forgot(one: Asked, records: Records, less: str) -> dict[str, list[float]]:
     claim = one.claim
-    found: dict[str, float] = {}
+    found: dict[str, list[float]] = {}
     if claim.measure not in ("generality", BALANCE):
         return found
     for name, metric in (("F_true", "f_true"), ("BT_true", "bt_true")):
@@ -146,7 +149,7 @@ def _forgot(one: Asked, records: Records, less: str) -> dict[str, float]:
             ]  # fmt: skip
             known = [value for value in values if value is not None]
             if known and len(known) == len(values):
-                found[f"{name} of {arm}"] = sum(known) / len(known)
+                found.setdefault(name, []).append(sum(known) / len(known))
     return found
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cl_forget.claims.claim import AT_EQUAL_SPECIALITY, BALANCE, HYPERVOLUME, OF_CURVES, Claim
+from cl_forget.claims.claim import AT_EQUAL_SPECIALITY, BALANCE, FLATNESS, HYPERVOLUME, OF_CURVES, Claim
 from cl_forget.claims.planning import Asked, Needed
 from cl_forget.comparison.analysis import hypervolume_share
 from cl_forget.comparison.arms import control_of
@@ -69,6 +69,13 @@ class Records:
             trials = [self._trial(arm, {**config, **point}, seed) for point in points]
             found[seed] = None if None in trials else [trial for trial in trials if trial is not None]
         return found
+
+    def value(self, trial: Trial, measure: str) -> float | None:
+        """A number of a trial on test data; flatness is measured after the run, and may still be missing."""
+        value = measured(trial, measure)
+        if value is None and measure in FLATNESS:
+            self.missing.add(f"{measure} of {trial.id}")
+        return value
 
     def _trial(self, arm: str, config: dict[str, Any] | None, seed: int) -> Trial | None:
         if config is None:
@@ -134,7 +141,7 @@ def _of_arm(measure: str, records: Records, arm: str) -> BySeed:
     if arm == PRETRAINED:
         return {}
     if measure not in OF_CURVES:
-        return {s: None if t is None else measured(t, measure) for s, t in records.selected(arm).items()}
+        return {s: None if t is None else records.value(t, measure) for s, t in records.selected(arm).items()}
     curves = records.curve(arm)
     if measure == HYPERVOLUME:
         return {seed: None if c is None else hypervolume_share(c) for seed, c in curves.items()}
@@ -196,7 +203,7 @@ def points(claim: Claim, records: Records, arms: Sequence[str]) -> list[Point] |
             if trials is None:
                 return None
             for trial in trials:
-                x, y = measured(trial, claim.against), measured(trial, claim.measure)
+                x, y = records.value(trial, claim.against), records.value(trial, claim.measure)
                 if x is None or y is None:
                     return None
                 found.append(Point(arm, seed, x, y))

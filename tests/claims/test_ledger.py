@@ -163,7 +163,7 @@ def test_two_arms_item_by_item(tmp_path):
     assert all((again[name][data] == right).all() for name in names for data, right in items[name].items())
     found = ledger(made, trials, again)[0]
     assert found.paired == Paired(more_only=50, less_only=0, better=5, worse=0, seeds=5)  # against L2-SP
-    assert "5 of 5 seeds" in found.behind and "F_true of WiSE-FT 10.0 %" in found.behind
+    assert "5 of 5 seeds" in found.behind and "F_true 10.0 and 10.0 %" in found.behind
     with pytest.raises(UserError, match="holds no items"):
         (tmp_path / KEPT).write_bytes(b"PAR1 is not enough")
         gather(names, {}, tmp_path / KEPT)
@@ -181,7 +181,7 @@ def test_the_ledger_is_made_again_from_its_records(tmp_path):
     with (tmp_path / "claims.csv").open() as file:
         assert [row["verdict"] for row in csv.DictReader(file)] == ["supported", "supported"]
     page = (tmp_path / "claims.html").read_text()
-    assert page.count('class="verdict supported"') == 2 and "http" not in page.split("</style>")[1]
+    assert page.count('class="standing supported"') == 2 and "http" not in page.split("</style>")[1]
 
 
 def test_a_readme_without_a_place_is_left_alone(tmp_path):
