@@ -187,8 +187,9 @@ class Evaluator:
         )
 
     def _split_scores(self, experience: Experience, split: str, pretrained: bool) -> Scores:
-        data = self._data(experience, split)
-        if isinstance(data, MeasuredData):
+        if isinstance(experience.splits()[split], MeasuredData):
+            data = self._data(experience, split)
+            assert isinstance(data, MeasuredData), "a part of what measures itself does so, too"
             return data.measure(self.model, self.batch_size)
         samples = self.prepared(experience, split)
         if samples.experience.labels is None:

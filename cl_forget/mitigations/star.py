@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from cl_forget.ground.lazy import torch
+from cl_forget.ground.seeds import seed_dropout
 from cl_forget.mitigations.flyp import HEAD_MADE_ANEW
 from cl_forget.mitigations.protocol import Mitigation
 from cl_forget.mitigations.shared import memory as _memory
@@ -121,7 +122,7 @@ def _scaled(tensors: list[Tensor], values: list[Tensor], length: float) -> list[
 
 def _run(task: Task, batch: Batch, number: int) -> Tensor:
     """(units, classes) logits, with the same dropout masks in every pass of a step."""
-    torch.manual_seed(task.generator("star dropout", number).initial_seed())
+    seed_dropout(task.generator("star dropout", number).initial_seed(), task.model.device)
     task.cost.forward_samples += len(batch)
     return task.model(batch).logits
 

@@ -28,6 +28,12 @@ MODELS = Registry(
     },
 )
 
+_IMPORTED = {
+    "cl_forget.models.sources": ("open_clip", "cl_forget.models.clip"),
+    "cl_forget.models.lm_sources": ("transformers", "cl_forget.models.causal_lm"),
+    "cl_forget.models.smollm2": ("transformers", "cl_forget.models.causal_lm"),
+}
+
 RECIPES = Registry(
     "recipe",
     "cl_forget.recipes",
@@ -59,6 +65,17 @@ def load_model(spec: str, text: TextOptions | None = None) -> FoundationModel:
     if text is not None:
         model.read_as(text)
     return model
+
+
+def modules_of(spec: str) -> tuple[str, ...]:
+    """The heavy modules that loading a model imports, as far as they are known without loading it.
+
+    Args:
+        spec: as for `load_model`; nothing is said of an unknown one.
+    """
+    source = spec.partition(":")[0]
+    place = MODELS.place(source).partition(":")[0] if source in MODELS else ""
+    return _IMPORTED.get(place, ())
 
 
 def weights_of(spec: str) -> Path | None:

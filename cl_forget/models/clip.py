@@ -72,8 +72,9 @@ class ClipModel(FoundationModel):
             parameter.requires_grad_(False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ClipModel:
-        # Tokenizer and preprocessing never change, and copying a vocabulary takes a second.
-        memo.update({id(shared): shared for shared in (self._tokenizer, self._preprocess)})
+        # Tokenizer and preprocessing never change, and copying a vocabulary takes a second. Zero-shot heads are
+        # known by the content of the text tower that made them, so that a twin may look there as well.
+        memo.update({id(shared): shared for shared in (self._tokenizer, self._preprocess, self._zero_shot)})
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
@@ -137,11 +138,14 @@ class ClipModel(FoundationModel):
         """The classifier the text tower makes from class names and templates.
 
         Weights are `exp(logit_scale) * normalise(mean of normalised prompt embeddings)`, the bias is 0 (or
-        the model's own logit bias); memoised as long as the text tower does not change.
+        the model's own logit bias); memoised, for copies of this model too, until the text tower changes again.
         """
-        key = (labels, self._text_fingerprint())
+        key = (labels.classes, self._text_fingerprint(), labels.templates, self.device)
         if key not in self._zero_shot:
-            self._zero_shot = {k: v for k, v in self._zero_shot.items() if k[1] == key[1]}
+            # The first ones are the pre-trained model's, which copies of it come back to.
+            lasting = {key[1], next(iter(self._zero_shot), key)[1]}
+            for stale in [known for known in self._zero_shot if known[1] not in lasting]:
+                del self._zero_shot[stale]
             self._zero_shot[key] = self._make_zero_shot(labels)
         return self._zero_shot[key]
 

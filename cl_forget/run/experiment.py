@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,21 @@ from cl_forget.config.run import Run
 from cl_forget.ground.environment import quiet_libraries
 from cl_forget.ground.files import StrPath, only_writer, remove_leftovers
 from cl_forget.ground.outputs import Mode, drop_empty, mode, refuse_taken, write_index
+from cl_forget.ground.processes import context
 from cl_forget.ground.progress import bar, silence
+from cl_forget.models import modules_of
 
 if TYPE_CHECKING:
     from cl_forget.comparison.records import Result
     from cl_forget.ground.records import Fingerprints
+    from cl_forget.run.shared import Setups
 
 logger = logging.getLogger("cl_forget")
+
+#: What every run imports, beside the libraries of its model.
+PRELOADED = ("cl_forget.run.simulation", "cl_forget.run.simulate")
+
+_setups: Setups | None = None  # of a process of the pool, which keeps it from group to group
 
 
 def run_experiment(
@@ -60,35 +68,82 @@ def run_experiment(
     folders = [output / run_folder(run) for run in runs]
     how = mode(resume, overwrite)
     refuse_taken(output, how)
-    _check_first(runs, folders)
     _say_cores(experiment.train.threads, jobs)
+    naming = _naming(runs, folders)
+    note = partial(write_index, output, [folder.name for folder in folders])
+    if jobs > 1:
+        pool = ProcessPoolExecutor(
+            jobs,
+            context([*PRELOADED, *modules_of(experiment.model)]),
+            initializer=_start_worker,
+            initargs=(dict(os.environ),),
+        )
+        with pool:
+            _check_side_by_side(pool, jobs, runs[0], naming)
+            with _folder(output):
+                _side_by_side(pool, runs, folders, how, on_run, note)
+                return [Result.load(folder) for folder in folders]
+    from cl_forget.run.shared import Setups
+
+    setups = Setups(room=1)
+    _check(runs[0], naming, setups)
+    with _folder(output):
+        _one_by_one(runs, folders, how, setups, partial(_numbered, on_run, runs), note)
+        return [Result.load(folder) for folder in folders]
+
+
+@contextlib.contextmanager
+def _folder(output: Path) -> Iterator[None]:
+    """The experiment's folder, with nobody else in it; one that was made for nothing is taken away again."""
     new = not output.exists()
     try:
         with only_writer(output):
             remove_leftovers(output)
-            note = partial(write_index, output, [folder.name for folder in folders])
-            if jobs > 1:
-                _side_by_side(runs, folders, how, on_run, jobs, note)
-            else:
-                _one_by_one(runs, folders, how, partial(_numbered, on_run, runs), note)
-            return [Result.load(folder) for folder in folders]
+            yield
     finally:
         if new:
             drop_empty(output)
 
 
-def _check_first(runs: list[Run], folders: list[Path]) -> None:
-    """Refuse what a later run names and does not find, before the first one is run; that one checks itself."""
-    from cl_forget.run.shared import Setup
-
+def _naming(runs: list[Run], folders: list[Path]) -> list[Run]:
+    """The later runs that name something to be looked up, one of each method; the first run checks itself."""
     later = {run.method: run for run in runs if run.method != runs[0].method}
-    naming = [run for run in later.values() if run.chain().looks_up]
     sharded = runs[0].train.strategy == "fsdp"  # too large for this process; its workers check
-    if not naming or sharded or all((folder / "result.json").exists() for folder in folders):
-        return
-    setup = Setup(runs[0])
-    for run in naming:
-        setup.check(run)
+    if sharded or all((folder / "result.json").exists() for folder in folders):
+        return []
+    return [run for run in later.values() if run.chain().looks_up]
+
+
+def _check(first: Run, naming: list[Run], setups: Setups) -> None:
+    """Refuse what a later run names and does not find, before the first one is run.
+
+    Raises:
+        UserError: as `Setup.check`.
+    """
+    if naming:
+        setup = setups.get(first)
+        for run in naming:
+            setup.check(run)
+
+
+def _check_side_by_side(pool: ProcessPoolExecutor, jobs: int, first: Run, naming: list[Run]) -> None:
+    """`_check` in each process of the pool: what they load for it they work with afterwards."""
+    if naming:
+        for check in [pool.submit(_check_in_worker, first, naming) for _ in range(jobs)]:
+            check.result()
+
+
+def _check_in_worker(first: Run, naming: list[Run]) -> None:
+    _check(first, naming, _own_setups())
+
+
+def _own_setups() -> Setups:
+    """Those of this process of the pool."""
+    global _setups
+    from cl_forget.run.shared import Setups
+
+    _setups = _setups or Setups(room=1)
+    return _setups
 
 
 def _say_cores(threads: int, jobs: int) -> None:
@@ -111,6 +166,7 @@ def _one_by_one(
     runs: list[Run],
     folders: list[Path],
     how: Mode,
+    setups: Setups,
     on_run: Callable[[Run], None] = lambda run: None,
     after: Callable[[], None] = lambda: None,
 ) -> None:
@@ -125,7 +181,9 @@ def _one_by_one(
         on_run(run)
         donor = trained.get(run.training_key())
         goes_on, starts_over = "resume" in how, "overwrite" in how
-        result = simulate(run, folder, resume=goes_on, donor=donor, overwrite=starts_over, alike=known)
+        result = simulate(
+            run, folder, resume=goes_on, donor=donor, setup=setups, overwrite=starts_over, alike=known
+        )
         known = known or result.fingerprints
         if gives(folder, run):
             trained.setdefault(run.training_key(), folder)
@@ -143,19 +201,18 @@ def _finished_fingerprints(folders: list[Path]) -> Fingerprints | None:
 
 
 def _side_by_side(
+    pool: ProcessPoolExecutor,
     runs: list[Run],
     folders: list[Path],
     how: Mode,
     on_run: Callable[[Run, int, int], None],
-    jobs: int,
     after: Callable[[], None],
 ) -> None:
     """Simulate in several processes; runs that share a fine-tuning stay together."""
     groups: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
         groups.setdefault(run.training_key(), []).append(index)
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_worker)
-    with pool, bar("runs", len(runs)) as advance:
+    with bar("runs", len(runs)) as advance:
         # The largest groups first: nobody waits long for the last one.
         pending = {
             pool.submit(
@@ -177,7 +234,8 @@ def _side_by_side(
             raise
 
 
-def _start_worker() -> None:
+def _start_worker(environment: dict[str, str]) -> None:
+    os.environ.update(environment)  # a process that was forked off an earlier one has that one's
     silence()
     quiet_libraries()
 
@@ -186,7 +244,7 @@ def _work(runs: list[Run], folders: list[Path], how: Mode, hushed: bool) -> None
     from cl_forget.streams.understood import hush
 
     hush(hushed)  # the data are the same in all processes: the one with the first run says what they are
-    _one_by_one(runs, folders, how)
+    _one_by_one(runs, folders, how, _own_setups())
 
 
 def run_folder(run: Run) -> str:

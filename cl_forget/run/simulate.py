@@ -13,7 +13,7 @@ from cl_forget.ground.files import StrPath, only_writer, remove_leftovers
 from cl_forget.ground.outputs import drop_empty
 from cl_forget.ground.records import Fingerprints
 from cl_forget.run.sharded import refuse
-from cl_forget.run.shared import Setup
+from cl_forget.run.shared import Setup, Setups
 from cl_forget.run.simulation import Beginning, Watch, simulate_with
 from cl_forget.training.checkpoints import RunFolder
 
@@ -24,7 +24,7 @@ def simulate(
     *,
     resume: bool = False,
     donor: StrPath | None = None,
-    setup: Setup | None = None,
+    setup: Setup | Setups | None = None,
     watch: Watch | None = None,
     overwrite: bool = False,
     alike: Fingerprints | None = None,
@@ -38,7 +38,8 @@ def simulate(
         donor: the folder of a run that starts with the same fine-tuning, which is taken over instead of
             repeated: all of it (one fine-tune serves every post-hoc method) or the stages of the tasks that
             the two streams begin with.
-        setup: the model and data of this run where they are loaded already.
+        setup: the model and data of this run where they are loaded already, or those that the process keeps, to
+            which they are added.
         watch: told of every training step and every row; what it raises ends the run, which can be resumed.
             The steps of a sharded run (`train.strategy: fsdp`) are taken elsewhere, and nobody watches them.
         overwrite: start over where the folder holds a run; that run stays until this one can begin. With

@@ -30,7 +30,7 @@ from cl_forget.run.donor import Donor
 from cl_forget.run.exporting import adapter_rank, export
 from cl_forget.run.notes import notes_on, say_once
 from cl_forget.run.saved import check_world, saved_state
-from cl_forget.run.shared import Setup
+from cl_forget.run.shared import Setup, Setups
 from cl_forget.streams.base import Experience
 from cl_forget.streams.understood import announce, write_understood
 from cl_forget.tracking import NullTracker, Tracker, mode_of, start_tracker
@@ -83,7 +83,7 @@ class Beginning:
         resume, overwrite: what to do with a run that the folder holds, as in `simulate`.
         donor: the folder of a run whose fine-tuning is taken over.
         alike: what the base model and the data must be.
-        setup: the model and data of the run where they are loaded already.
+        setup: the model and data of the run where they are loaded already, or those that the process keeps.
         watch: told of every training step and every row.
         workers: those that train together, this process among them; None for this one alone.
     """
@@ -92,7 +92,7 @@ class Beginning:
     overwrite: bool = False
     donor: Path | None = None
     alike: Fingerprints | None = None
-    setup: Setup | None = None
+    setup: Setup | Setups | None = None
     watch: Watch | None = None
     workers: Workers | None = None
 
@@ -166,7 +166,7 @@ class Simulation:
             yield Result.load(folder.path)
             return
         donor = None if how.donor is None else Donor(how.donor, run)
-        setup = how.setup or Setup(run)
+        setup = how.setup.get(run) if isinstance(how.setup, Setups) else how.setup or Setup(run)
         check_world(state, setup.fingerprints, folder.path, how.alike, donor)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)

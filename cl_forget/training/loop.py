@@ -20,6 +20,7 @@ from torch import Tensor
 from cl_forget.ground.errors import TrainingDiverged
 from cl_forget.ground.progress import bar
 from cl_forget.ground.records import Cost
+from cl_forget.ground.seeds import seed_dropout
 from cl_forget.models.base import Batch, Prepared
 from cl_forget.training.context import Step, Task, Trainable, Update, part_like
 from cl_forget.training.head import resume_from_probe, start_from_probe, starts_from_probe
@@ -216,7 +217,7 @@ class FineTune:
         task, number = self.task, update.number
         source, indices = batch
         # The same dropout masks at every call within a step: SAM's two passes must see one function.
-        torch.manual_seed(task.generator("dropout", number).initial_seed())
+        seed_dropout(task.generator("dropout", number).initial_seed(), task.model.device)
         augmentation = task.generator("augmentation", number)
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=task.model.device)

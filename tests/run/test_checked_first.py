@@ -66,7 +66,7 @@ def test_nothing_is_loaded_twice_where_no_later_method_names_anything(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import cl_forget.run.shared as shared
-    from cl_forget.run.experiment import _check_first
+    from cl_forget.run.experiment import _check, _naming
 
     def loaded(*_: Any) -> None:
         raise AssertionError("there is nothing to look up")
@@ -75,7 +75,9 @@ def test_nothing_is_loaded_twice_where_no_later_method_names_anything(
     experiment = Experiment(
         **FIELDS, methods={"LDIFS": ["ldifs"], "plain": [], "L2-SP": ["l2_sp"]}, seeds=[0, 1]
     )
-    _check_first(experiment.runs(), [tmp_path] * 6)
-    finished = Experiment(**FIELDS, methods={"plain": [], "LDIFS": ["ldifs"]})
+    runs = experiment.runs()
+    _check(runs[0], _naming(runs, [tmp_path] * 6), shared.Setups())
+    finished = Experiment(**FIELDS, methods={"plain": [], "LDIFS": ["ldifs"]}).runs()
+    assert [run.method for run in _naming(finished, [tmp_path] * 2)] == ["LDIFS"]
     (tmp_path / "result.json").write_text("{}")
-    _check_first(finished.runs(), [tmp_path] * 2)
+    assert not _naming(finished, [tmp_path] * 2)

@@ -57,6 +57,8 @@ class FrozenModel:
         self.samples_run = 0
         self._experiences = tuple(experiences)
         self._digests: dict[str, tuple[tuple[int, int], str]] = {}
+        # (spec, heads left out) -> stamps of all tensors, fingerprint
+        self._fingerprints: dict[tuple[str, frozenset[str]], tuple[tuple[tuple[int, int], ...], str]] = {}
 
     @property
     def device(self) -> torch.device:
@@ -72,6 +74,16 @@ class FrozenModel:
         own = set() if experience is None else set(self.model.head_parameters(experience))
         other = {name for e in self._experiences for name in self.model.head_parameters(e)} - own
         spec = "" if experience is None else f" {self.model.spec}"
+        tensors = {**dict(self.model.named_buffers()), **self.model.state_dict()}
+        stamps = tuple(_stamp(tensor) for tensor in tensors.values())
+        known = self._fingerprints.get((spec, frozenset(other)))
+        if known is None or known[0] != stamps:
+            known = stamps, self._fingerprint(spec, other, tensors)
+            self._fingerprints[spec, frozenset(other)] = known
+        return known[1]
+
+    def _fingerprint(self, spec: str, other: set[str], tensors: dict[str, Tensor]) -> str:
+        """The hash itself: of `tensors` and of the modules, but for the heads named in `other`."""
         digest = hashlib.sha256(f"{type(self.model).__qualname__}{spec}\n".encode())
         for name, module in self.model.named_modules():
             parameters = {f"{name}.{p}" if name else p for p, _ in module.named_parameters(recurse=False)}
@@ -79,13 +91,12 @@ class FrozenModel:
                 # Two models can share every weight and differ in an activation or an epsilon.
                 line = f"{name} {type(module).__qualname__} {module.extra_repr()}\n"
                 digest.update(_ADDRESS.sub("", line).encode())
-        tensors = {**dict(self.model.named_buffers()), **self.model.state_dict()}
         for name in sorted(tensors.keys() - other):
             digest.update(f"{name} {self._tensor_digest(name, tensors[name])}\n".encode())
         return digest.hexdigest()[:32]
 
     def _tensor_digest(self, name: str, tensor: Tensor) -> str:
-        stamp = (tensor.data_ptr(), tensor._version)  # changes when somebody writes to it all the same
+        stamp = _stamp(tensor)
         known = self._digests.get(name)
         if known is None or known[0] != stamp:
             digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -162,6 +173,11 @@ class FrozenModel:
         if unknown:
             raise ValueError(f"no depth {', '.join(unknown)}; this model has {', '.join(self.model.depths)}")
         return [depth for depth in self.model.depths if depth in wanted]
+
+
+def _stamp(tensor: Tensor) -> tuple[int, int]:
+    """Changes when somebody writes to a frozen tensor all the same."""
+    return tensor.data_ptr(), tensor._version
 
 
 def needs_head(field: str) -> bool:
