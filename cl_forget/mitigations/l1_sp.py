@@ -8,6 +8,7 @@ from pydantic import Field
 
 from cl_forget.ground.lazy import torch
 from cl_forget.mitigations.protocol import Mitigation
+from cl_forget.mitigations.shared.anchored import differences
 
 if TYPE_CHECKING:
     from cl_forget.training.context import Update
@@ -44,7 +45,6 @@ class L1SP(Mitigation):
 
     def add_gradient(self, update: Update, state: State) -> None:
         """`grad += λ·sign(θ-θ*)`."""
-        parameters = update.parameters
-        difference = torch._foreach_sub(parameters.values, parameters.align(update.task.anchor(self.anchor)))
-        torch._foreach_sign_(difference)
-        torch._foreach_add_(parameters.gradients, difference, alpha=self.strength)
+        for gradients, difference in differences(update, self.anchor):
+            torch._foreach_sign_(difference)
+            torch._foreach_add_(gradients, difference, alpha=self.strength)

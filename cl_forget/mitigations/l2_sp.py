@@ -8,6 +8,7 @@ from pydantic import Field
 
 from cl_forget.ground.lazy import torch
 from cl_forget.mitigations.protocol import Mitigation
+from cl_forget.mitigations.shared.anchored import differences
 
 if TYPE_CHECKING:
     from cl_forget.training.context import Update
@@ -43,6 +44,5 @@ class L2SP(Mitigation):
 
     def add_gradient(self, update: Update, state: State) -> None:
         """`grad += 2λ(θ-θ*)`."""
-        parameters = update.parameters
-        difference = torch._foreach_sub(parameters.values, parameters.align(update.task.anchor(self.anchor)))
-        torch._foreach_add_(parameters.gradients, difference, alpha=2 * self.strength)
+        for gradients, difference in differences(update, self.anchor):
+            torch._foreach_add_(gradients, difference, alpha=2 * self.strength)

@@ -48,20 +48,42 @@ class MoFO(Mitigation):
 
     def around_update(self, update: Update, apply: Callable[[], None], state: State) -> None:
         """Let AdamW step, then put back what must not move."""
-        values = update.parameters.values
-        before = [value.clone() for value in values]
+        parameters = update.parameters
+        before = parameters.copies()
         apply()
-        for parameter, value, old in zip(update.parameters.tensors, values, before, strict=True):
-            size = update.optimizer.state[parameter]["exp_avg"].abs()
-            threshold = kth_largest(size.flatten(), math.ceil(self.share * size.numel()))
-            torch.where(size >= threshold, value, old, out=value)
+        momenta = [update.optimizer.state[parameter]["exp_avg"] for parameter in parameters.tensors]
+        size, moves = _Block(momenta), _Block(momenta)
+        for momentum, value, old in zip(momenta, parameters.values, before, strict=True):
+            own = torch.abs(momentum, out=size.like(momentum))
+            threshold = kth_largest(own.view(-1), math.ceil(self.share * own.numel()))
+            # At 0 and at 1 an interpolation is one of its ends to the bit, and faster than a choice between them.
+            torch.lerp(old, value, torch.ge(own, threshold, out=moves.like(momentum)), out=value)
+
+
+class _Block:
+    """Memory for one tensor at a time out of several.
+
+    Args:
+        tensors: the largest of them decides how much.
+    """
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self._entries = max((tensor.numel() for tensor in tensors), default=0)
+        self._memory: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def like(self, tensor: Tensor) -> Tensor:
+        """A tensor of this one's shape, its values left over from the last."""
+        kind = tensor.dtype, tensor.device
+        if kind not in self._memory:
+            self._memory[kind] = tensor.new_empty(self._entries)
+        return self._memory[kind][: tensor.numel()].view(tensor.shape)
 
 
 def kth_largest(values: Tensor, k: int) -> Tensor:
     """The k-th largest entry, exactly, without sorting.
 
-    A sample gives a bound that is almost surely below it; the search is then among the few entries above
-    the bound. If fewer than k are, the bound was wrong and all entries are searched.
+    A sample gives two bounds that it is almost surely between; the search is then among the few entries there. If
+    it lies elsewhere, which the number of entries above the upper bound says, those above are searched, or all.
 
     Args:
         values: (n,) finite.
@@ -71,10 +93,17 @@ def kth_largest(values: Tensor, k: int) -> Tensor:
     if n > SAMPLED_FROM:
         sample = values[:: n // SAMPLE]
         expected = len(sample) * k / n
-        rank = math.ceil(expected + 4 * math.sqrt(expected) + 1)  # four standard deviations to be safe
-        if rank < len(sample):
-            bound = torch.kthvalue(sample, len(sample) - rank + 1).values
-            above = values[values >= bound]
-            if len(above) >= k:
-                values = above
+        margin = 4 * math.sqrt(expected) + 1  # four standard deviations to be safe
+        lower, upper = math.ceil(expected + margin), math.floor(expected - margin)
+        if lower < len(sample):
+            inside = values >= torch.kthvalue(sample, len(sample) - lower + 1).values
+            if upper < 1:
+                above, number = torch.zeros_like(inside), 0
+            else:
+                above = values >= torch.kthvalue(sample, len(sample) - upper + 1).values
+                number = int(torch.count_nonzero(above))
+            if number >= k:
+                values = values[above]
+            elif len(between := values[inside.logical_xor_(above)]) >= k - number:
+                values, k = between, k - number
     return torch.kthvalue(values, len(values) - k + 1).values

@@ -146,6 +146,7 @@ class Trainable:
 
     names: list[str]
     tensors: list[Tensor]
+    _kept: list[Tensor] = field(default_factory=list, repr=False)
 
     @property
     def values(self) -> list[Tensor]:
@@ -159,6 +160,20 @@ class Trainable:
             if tensor.grad is None:
                 tensor.grad = torch.zeros_like(tensor)
         return [tensor.grad for tensor in self.tensors if tensor.grad is not None]
+
+    def copies(self) -> list[Tensor]:
+        """Copies of the values, good until the next call.
+
+        On a processor they stay in memory from step to step, where getting it anew takes longer than copying; the
+        allocator of a GPU keeps what was given back by itself.
+        """
+        values = self.values
+        if not all(value.is_cpu for value in values):
+            return [value.clone() for value in values]
+        if not self._kept:
+            self._kept = [torch.empty_like(value) for value in values]
+        torch._foreach_copy_(self._kept, values)
+        return self._kept
 
     def align(self, tensors: Weights) -> list[Tensor]:
         """The entries of `tensors` (an anchor, a Fisher) for these parameters, in the same order.
