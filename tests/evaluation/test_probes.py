@@ -94,10 +94,30 @@ def test_only_directions_of_features_count():
 def test_the_same_input_gives_the_same_probe_and_stays_as_it_was():
     features, labels = clusters(spread=2.0)
     before = features.clone()
-    first, second = (fit_linear_probe(features, labels, 4, seed=5) for _ in range(2))
+    first = fit_linear_probe(features, labels, 4, seed=5)
+    assert fit_linear_probe(features.clone(), labels, 4, seed=5) is first  # remembered
+    # A value of C named twice is another input, and so a fit of its own, with the same steps.
+    second = fit_linear_probe(features, labels, 4, seed=5, grid=[*probes.GRID, probes.GRID[-1]])
+    assert second is not first
     assert torch.equal(first.weight, second.weight) and torch.equal(first.bias, second.bias)
     assert (first.c, first.validation_accuracy) == (second.c, second.validation_accuracy)
     assert torch.equal(features, before)
+
+
+def test_what_is_remembered_is_of_the_same_input_alone():
+    features, labels = clusters(spread=2.0)
+    known = fit_linear_probe(features, labels, 4)
+    moved = features.clone()
+    moved[0, 0] += 1.0
+    for other in (
+        fit_linear_probe(moved, labels, 4),
+        fit_linear_probe(features, labels.roll(1), 4),
+        fit_linear_probe(features, labels, 5),
+        fit_linear_probe(features.double(), labels, 4),
+        fit_linear_probe(features, labels, 4, seed=1),
+        fit_linear_probe(features, labels, 4, grid=[1.0]),
+    ):
+        assert other is not known
 
 
 def test_the_split_is_a_stratified_seeded_tenth():

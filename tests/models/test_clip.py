@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,20 @@ def test_zero_shot_heads_follow_the_text_tower(fused: bool) -> None:
     trained = model.zero_shot_head(labels)
     model.eval()
     torch.testing.assert_close(model.zero_shot_head(labels).weight, trained.weight)
+
+
+def test_copies_know_the_heads_of_one_text_tower_and_keep_their_own() -> None:
+    model, (first, *_) = tiny_clip().eval(), squares()
+    twin = copy.deepcopy(model)
+    head = twin.zero_shot_head(first.labels)
+    assert model.zero_shot_head(first.labels) is head
+    assert (
+        model.zero_shot_head(replace(first.labels, head="another")) is head
+    )  # a name makes no other classifier
+    for factor in (1.1, 1.2):
+        twin.load_state_dict({name: tensor * factor for name, tensor in twin.state_dict().items()})
+        assert not torch.equal(twin.zero_shot_head(first.labels).weight, head.weight)
+        assert model.zero_shot_head(first.labels) is head
 
 
 def named(head: str) -> Experience:
