@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
+import threading
 from collections.abc import Sequence
+from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -27,3 +30,19 @@ def context(modules: Sequence[str]) -> BaseContext:
     forked = multiprocessing.get_context("forkserver")
     forked.set_forkserver_preload(list(modules))
     return forked
+
+
+def end_with_parent() -> None:
+    """Called in a process that works for another: it ends when that one does, even killed at once.
+
+    Otherwise it would go on with what it has begun, and hold the folders that the next command wants.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -16,7 +16,7 @@ from cl_forget.config.run import Run
 from cl_forget.ground.environment import quiet_libraries
 from cl_forget.ground.files import StrPath, only_writer, remove_leftovers
 from cl_forget.ground.outputs import Mode, drop_empty, mode, refuse_taken, write_index
-from cl_forget.ground.processes import context
+from cl_forget.ground.processes import context, end_with_parent
 from cl_forget.ground.progress import bar, silence
 from cl_forget.models import modules_of
 
@@ -236,6 +236,7 @@ def _side_by_side(
 
 def _start_worker(environment: dict[str, str]) -> None:
     os.environ.update(environment)  # a process that was forked off an earlier one has that one's
+    end_with_parent()
     silence()
     quiet_libraries()
 

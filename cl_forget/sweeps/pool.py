@@ -16,6 +16,7 @@ from typing import Any
 
 from cl_forget.comparison.trials import load_trial
 from cl_forget.ground.environment import quiet_libraries
+from cl_forget.ground.processes import end_with_parent
 from cl_forget.ground.progress import silence
 from cl_forget.sweeps.additions import register, registered
 from cl_forget.sweeps.planning import Group
@@ -88,6 +89,7 @@ def work_through(
 
 def begin(additions: dict[str, dict[str, str]]) -> None:
     """In each process: what the first one knows, and nothing on the terminal."""
+    end_with_parent()
     silence()
     quiet_libraries()
     register(additions)

@@ -82,7 +82,9 @@ def test_a_tokenizer_that_panics_on_texts(tmp_path: Path) -> None:
     written = json.loads(file.read_text())
     written["post_processor"]["special_tokens"] = {}
     file.write_text(json.dumps(written))
-    assert "the model's tokenizer fails on 'a' (RuntimeError: no entry found for key)" in said(f"hf:{tmp_path}")
+    assert "the model's tokenizer fails on 'a' (RuntimeError: no entry found for key)" in said(
+        f"hf:{tmp_path}"
+    )
 
 
 @pytest.mark.slow
