@@ -73,7 +73,7 @@ class Reuse:
         for place in self._folders:
             if (place / "trials").is_dir():
                 for trial in load_trials(place) if place not in self._seen else []:
-                    if trial.over and trial.id not in known:
+                    if trial.over and trial.id not in known and trial.id not in found:
                         found[trial.id] = trial, place / "trials" / trial.id
                 self._seen.add(place)
                 continue
@@ -84,7 +84,7 @@ class Reuse:
                     found |= {
                         trial.id: (trial, file.parent)
                         for trial in self._records(file, before)
-                        if trial.id not in known
+                        if trial.id not in before  # of several places the first counts
                     }
         return found
 

@@ -98,6 +98,19 @@ def test_other_weights_are_never_mixed(made, tmp_path):
     assert "the base model's weights are others" in lines[0]
 
 
+def test_of_several_places_the_first_counts(made, tmp_path):
+    folder = result(tmp_path / "runs", "one", **l2())
+    [(name, (trial, _))] = Reuse(made, [tmp_path / "runs"]).look({}).items()
+    more = trial.model_copy(update={"test": {**trial.test, "sam_gap": 0.1}})  # measured after the run
+    more.save(tmp_path / "sweep")
+    for places, kept in (
+        ([tmp_path / "sweep", folder.parent], True),
+        ([folder.parent, tmp_path / "sweep"], False),
+    ):
+        found = Reuse(made, places).look({})[name][0]
+        assert ("sam_gap" in found.test) == kept
+
+
 def test_what_an_experiment_makes_is_not_made_twice(made, tmp_path):
     methods = {"L2-SP": {"mitigations": [{"l2_sp": 1.0}], "train": {"lr": 1e-3}}}
     file = tmp_path / "experiment.yaml"
