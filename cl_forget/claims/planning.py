@@ -186,10 +186,10 @@ def _read(file: Path, known: dict[str, tuple[Sweep, list[Planned]]]) -> list[Ask
     sweeps: dict[str, Sweep] = {}
     grids: dict[str, list[Planned]] = {}
     for name in dict.fromkeys(name for claim in claims.claims for name in claim.worlds):
-        world = claims.worlds[name]
-        place = f"{(file.parent / world.sweep).resolve()} {world.set}"
+        given = claims.worlds[name]
+        place = f"{(file.parent / given.sweep).resolve()} {given.set}"
         if place not in known:
-            sweep = load_world(file, name, world)
+            sweep = load_world(file, name, given)
             # Probes are fitted on test tasks and never selected on: tuning goes without, and is shared more often.
             grid = _thinned(sweep, plan_grid(sweep.model_copy(update={"probes": []})))
             _check_fair(file, name, grid)

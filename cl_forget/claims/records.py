@@ -14,7 +14,7 @@ RECORDS = "records.parquet"
 
 
 def load_records(runs: Path | None, kept: Iterable[Path]) -> dict[str, Trial]:
-    """Every record by id; what the runs' folder says goes before what was kept.
+    """Every record by id; what the runs' folder says goes before what was kept, number by number.
 
     Args:
         runs: the folder of the runs; None or a folder that is not there has none.
@@ -27,8 +27,12 @@ def load_records(runs: Path | None, kept: Iterable[Path]) -> dict[str, Trial]:
     for file in kept:
         if file.is_file():
             found |= {trial.id: trial for trial in _read(file)}
-    if runs is not None and runs.is_dir():
-        found |= {trial.id: trial for trial in load_trials(runs)}
+    for trial in load_trials(runs) if runs is not None and runs.is_dir() else []:
+        before = found.get(trial.id)
+        if before is not None and before.status == trial.status == "finished":
+            # What was measured after the run, its flatness, may stand in the kept record alone.
+            trial = trial.model_copy(update={"test": {**before.test, **trial.test}})
+        found[trial.id] = trial
     return found
 
 

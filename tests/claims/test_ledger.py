@@ -11,7 +11,7 @@ import pytest
 from cl_forget.claims.items import KEPT, Paired, gather, keep
 from cl_forget.claims.ledger import BEGIN, END, compared, laws, ledger, markdown, summary, write_ledger
 from cl_forget.claims.planning import plan
-from cl_forget.claims.records import RECORDS, load_records
+from cl_forget.claims.records import RECORDS, keep_records, load_records
 from cl_forget.ground.errors import UserError
 from cl_forget.reporting.print.law import added
 
@@ -197,3 +197,15 @@ def test_records_that_are_none(tmp_path):
     (tmp_path / RECORDS).write_bytes(b"PAR1 is not enough")
     with pytest.raises(UserError, match="holds no records"):
         load_records(None, [tmp_path / RECORDS])
+
+
+def test_a_number_that_was_measured_after_the_run_is_kept(tmp_path):
+    made = plan([small.write(tmp_path / "paper", small.FORGETS)])
+    trial = next(t for t in small.finished(made, numbers).values() if t.role == "report")
+    keep_records(
+        [trial.model_copy(update={"test": {**trial.test, "sam_gap": 0.2, "generality": 9.0}})],
+        tmp_path / RECORDS,
+    )
+    trial.save(tmp_path / "runs")
+    found = load_records(tmp_path / "runs", [tmp_path / RECORDS])[trial.id]
+    assert found.test == {**trial.test, "sam_gap": 0.2}
