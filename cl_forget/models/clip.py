@@ -244,14 +244,12 @@ class ClipModel(FoundationModel):
         visual: Any = self.clip.visual
         if not depths:
             return _embedding(visual(images)), {}
-        if hasattr(visual, "ln_pre"):
-            return _encode_transformer(visual, images, depths)
         return _encode_with_hooks(visual, images, {depth: self._module_at(depth) for depth in depths})
 
     def _module_at(self, depth: str) -> nn.Module:
         """The module whose output the features of a depth are; whose input, for "embeddings"."""
         visual: Any = self.clip.visual
-        if self._is_resnet:
+        if self._is_resnet or depth == "ln_pre":
             return visual.get_submodule(depth)
         return visual.get_submodule(
             self._block_paths[0 if depth == "embeddings" else int(depth.split()[1]) - 1]
@@ -434,34 +432,17 @@ def _shift(images: Tensor, generator: torch.Generator | None, flip: bool) -> Ten
     return picked.permute(0, 3, 1, 2).contiguous()  # (batch, height, width, 3) -> (batch, 3, height, width)
 
 
-def _encode_transformer(
-    visual: Any, images: Tensor, depths: Sequence[str]
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """One pass of a VisionTransformer, all tokens of the blocks asked for, class token first."""
-    features: dict[str, Tensor] = {}
-    hook = None
-    if "ln_pre" in depths:
-        # ln_pre's output is (batch, tokens, width) in every open_clip version; the blocks' order is not.
-        hook = visual.ln_pre.register_forward_hook(lambda _m, _i, out: features.__setitem__("ln_pre", out))
-    indices = [int(depth.split()[1]) - 1 for depth in depths if depth != "ln_pre"]
-    try:
-        out = visual.forward_intermediates(
-            images, indices=indices or [0], output_fmt="NLC", output_extra_tokens=True
-        )
-    finally:
-        if hook is not None:
-            hook.remove()
-    pairs = zip(out["image_intermediates_prefix"], out["image_intermediates"], strict=True)
-    blocks = [torch.cat(pair, dim=1) for pair in pairs]
-    features.update({f"block {i + 1}": tokens for i, tokens in zip(indices, blocks, strict=False)})
-    return out["image_features"], {depth: features[depth] for depth in depths}
-
-
 def _encode_with_hooks(
     visual: Any, images: Tensor, modules: dict[str, nn.Module]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """One pass of a tower of any other kind; feature maps become (batch, positions, channels)."""
+    """One pass; feature maps become (batch, positions, channels), and a class token comes first.
+
+    The features are what the modules give. open_clip's `forward_intermediates` cuts the class token off, and to put
+    it back is a copy of all of them, in the forward and in the backward pass.
+    """
     features: dict[str, Tensor] = {}
+    # Between its first and its last block a transformer may have the tokens in front.
+    tokens_first = not getattr(getattr(visual, "transformer", None), "batch_first", True)
     channels_last = getattr(getattr(visual, "trunk", None), "output_fmt", "NCHW") == "NHWC"  # Swin
 
     def tokens(out: Tensor) -> Tensor:
@@ -469,13 +450,16 @@ def _encode_with_hooks(
             return out
         return out.flatten(1, 2) if channels_last else out.flatten(2).transpose(1, 2)
 
+    def turned(depth: str, out: Tensor) -> Tensor:
+        return out.transpose(0, 1) if tokens_first and depth.startswith("block ") else out
+
     def hook(depth: str, module: nn.Module) -> Any:
         if depth == "embeddings":
             return module.register_forward_pre_hook(
                 lambda _m, given: features.__setitem__(depth, tokens(given[0]))
             )
         return module.register_forward_hook(
-            lambda _m, _i, out: features.__setitem__(depth, tokens(_embedding(out)))
+            lambda _m, _i, out: features.__setitem__(depth, turned(depth, tokens(_embedding(out))))
         )
 
     hooks = [hook(depth, module) for depth, module in modules.items()]
