@@ -38,6 +38,17 @@ def test_run_judge_and_go_on(tmp_path, monkeypatch):
     assert said == []  # everything was known
     assert ledger(made, load_records(tmp_path / "elsewhere", []))[0].judged == found
 
+    # Another folder's runs count as they stand, and come with their checkpoints, from which others take over.
+    assert run(made, tmp_path / "third", [], jobs=1, tell=said.append, reuse=[tmp_path / "runs"])
+    assert said == []
+    assert ledger(made, load_records(tmp_path / "third", []))[1].judged == gap
+    name = next(name for name, trial in trials.items() if trial.shared_with is None)
+    kept = {
+        path.relative_to(tmp_path / "runs")
+        for path in (tmp_path / "runs" / "trials" / name).rglob("*.safetensors")
+    }
+    assert kept and all((tmp_path / "third" / path).is_file() for path in kept)
+
 
 def test_planning_and_working_need_no_ray():
     program = (
