@@ -91,10 +91,11 @@ class Evaluator:
         """A data set of an experience in the model's format, without augmentation; made once."""
         key = (experience.name, split)
         if key not in self._prepared:
-            self._prepared[key] = self.base.model.prepare(self._data(experience, split), experience, split)
+            self._prepared[key] = self.base.model.prepare(self.data(experience, split), experience, split)
         return self._prepared[key]
 
-    def _data(self, experience: Experience, split: str) -> Data:
+    def data(self, experience: Experience, split: str) -> Data:
+        """A data set of an experience as it is measured: under `limit`, the same samples every time."""
         data = experience.splits()[split]
         if self.limit is None or split == "train":
             return data
@@ -188,7 +189,7 @@ class Evaluator:
 
     def _split_scores(self, experience: Experience, split: str, pretrained: bool) -> Scores:
         if isinstance(experience.splits()[split], MeasuredData):
-            data = self._data(experience, split)
+            data = self.data(experience, split)
             assert isinstance(data, MeasuredData), "a part of what measures itself does so, too"
             return data.measure(self.model, self.batch_size)
         samples = self.prepared(experience, split)

@@ -1,18 +1,21 @@
 """`items.parquet`: for every evaluation of a run, which samples were right and what was predicted.
 
 One line per sample, columns dictionary-encoded: `row` (0 is the pre-trained model), `data` (task or suite), `split`,
-`item` (position in what was read of the split), `right`, `predicted` (the class's name; null for free answers). A run
-under way keeps one part per row, so that one that is killed goes on; the parts are gathered when it ends.
+`item` (position in what was read of the split), `right`, `predicted` (the class's name, or the text that was said).
+The latter is null where no text was spelt out: the cache holds no text of the pre-trained model's wrong answers. A
+run under way keeps one part per row, so that one that is killed goes on; the parts are gathered when it ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cl_forget.evaluation.item_samples import shortened
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import whole
 
@@ -81,6 +84,61 @@ def read_items(folder: Path, row: int, split: str = "test") -> dict[str, np.ndar
     return {name: right[names == name] for name in dict.fromkeys(data)}
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What a model said to the samples of a data set, in order.
+
+    Attributes:
+        right: (samples,) whether each answer is right.
+        predicted: (samples,) which of `names` each answer is; -1 where it was not kept.
+        names: the answers.
+    """
+
+    right: np.ndarray[Any, Any]
+    predicted: np.ndarray[Any, Any]
+    names: tuple[str, ...]
+
+
+def read_answers(folder: Path, split: str = "test") -> dict[tuple[int, str], Answers]:
+    """(row, data set) -> what the model said after that evaluation.
+
+    Args:
+        folder: of a run.
+        split: as for `read_items`.
+
+    Raises:
+        UserError: the run kept none.
+    """
+    import pyarrow
+    import pyarrow.compute as compute
+    import pyarrow.parquet as parquet
+
+    file = folder / FILE
+    if not file.is_file():
+        raise UserError(f"{folder} holds no {FILE}; run it with `evaluate: {{items: true}}`.")
+    try:
+        table = parquet.read_table(file)
+        table = table.filter(compute.equal(table["split"], split)).unify_dictionaries()
+        rows, right = table["row"].to_numpy(), table["right"].to_numpy()
+        (data, sets), (predicted, names) = (_codes(table[name]) for name in ("data", "predicted"))
+    except (pyarrow.ArrowException, KeyError, OSError) as error:
+        raise UserError(f"{file} is not whole ({str(error).splitlines()[0]}); run it again.") from None
+    found = {}
+    for row in np.unique(rows):
+        for code, name in enumerate(sets):
+            here = (rows == row) & (data == code)
+            if here.any():
+                found[int(row), name] = Answers(right[here], predicted[here], names)
+    return found
+
+
+def _codes(column: Any) -> tuple[np.ndarray[Any, Any], tuple[str, ...]]:
+    """A dictionary column as positions in its values, -1 for null."""
+    array = column.combine_chunks()
+    array = array.chunk(0) if hasattr(array, "chunk") else array
+    return array.indices.fill_null(-1).to_numpy(zero_copy_only=False), tuple(array.dictionary.to_pylist())
+
+
 def _tables(row: int, evaluator: Evaluator) -> Iterator[Any]:
     import pyarrow
 
@@ -93,7 +151,8 @@ def _tables(row: int, evaluator: Evaluator) -> Iterator[Any]:
         if items.right is None:
             continue
         count = len(items.right)
-        predicted = pyarrow.array([None] * count, pyarrow.string()).dictionary_encode()
+        words = [None if word is None else shortened(word) for word in items.said or [None] * count]
+        predicted = pyarrow.array(words, pyarrow.string()).dictionary_encode()
         if items.predicted is not None and name in classes:
             predicted = pyarrow.DictionaryArray.from_arrays(
                 pyarrow.array(items.predicted.astype(np.int32)),

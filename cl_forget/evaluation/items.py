@@ -38,12 +38,14 @@ class Items:
         losses: (samples,) mean loss per token, nats; None where accuracy is measured.
         tokens: (samples,) how many tokens that is over.
         predicted: (samples,) the class that was predicted; None where answers are free.
+        said: (samples,) the free answers, None where one was not spelt out; None where classes are predicted.
     """
 
     right: NDArray[np.bool_] | None = None
     losses: NDArray[np.float64] | None = None
     tokens: NDArray[np.int64] | None = None
     predicted: NDArray[np.int64] | None = None
+    said: Sequence[str | None] | None = None
 
     @property
     def value(self) -> float:

@@ -11,6 +11,7 @@ from cl_forget.evaluation import metrics
 from cl_forget.evaluation.items import Items
 from cl_forget.ground.records import Scores
 from cl_forget.models.base import FoundationModel, Prepared
+from cl_forget.streams.text import TextData
 from cl_forget.training.frozen import FrozenCache, FrozenModel, teacher, teacher_fields, unit_rows
 
 
@@ -41,16 +42,16 @@ def text_scores(
     offsets = known.get("offsets", torch.arange(len(samples) + 1))
     if pretrained:
         losses, right = known["losses"], known.get("correct")
-        divergence = torch.zeros(len(samples))
+        divergence, said = torch.zeros(len(samples)), _known_answers(samples, right)
     else:
-        losses, right, divergence = _pass(model, samples, known, offsets, batch_size, not fluent)
+        losses, right, divergence, said = _pass(model, samples, known, offsets, batch_size, not fluent)
     units = offsets.diff()
     correct = None if right is None else right.numpy() > 0.5
     before = known["correct"].numpy() > 0.5 if "correct" in known else None
     if correct is None:
         items = Items(losses=losses.double().numpy(), tokens=units.numpy())
     else:
-        items = Items(right=correct)
+        items = Items(right=correct, said=said)
     scores = Scores(
         accuracy=None if correct is None else float(correct.mean()),
         loss=float(losses.double().mean()),
@@ -80,9 +81,10 @@ def _pass(
     offsets: Tensor,
     batch_size: int,
     answering: bool,
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    """(samples,) losses, whether each answer is right, and KL(base ‖ model)."""
+) -> tuple[Tensor, Tensor | None, Tensor, list[str | None]]:
+    """(samples,) losses, whether each answer is right, KL(base ‖ model), and the answers."""
     losses, right, divergence = [], [], []
+    said: list[str | None] = []
     fields = teacher_fields(model.top_logits)
     for batch in samples.batches(batch_size):
         forward = model(batch)
@@ -90,7 +92,17 @@ def _pass(
         base = teacher({field: known[field][rows].to(forward.logits.device) for field in fields})
         losses.append(forward.per_sample(forward.unit_losses()).cpu())
         divergence.append(forward.per_sample(base.kl(forward.logits).clamp_min(0)).cpu())
-        answered = model.correct(batch, forward) if answering else None
+        answered, words = model.correct_and_said(batch, forward) if answering else (None, [])
+        said += words
         if answered is not None:
             right.append(answered.cpu())
-    return torch.cat(losses), torch.cat(right) if right else None, torch.cat(divergence)
+    return torch.cat(losses), torch.cat(right) if right else None, torch.cat(divergence), said
+
+
+def _known_answers(samples: Prepared, right: Tensor | None) -> list[str | None]:
+    """What the pre-trained model said as far as the cache tells: the reference where it is right without a judge."""
+    scoring, data = samples.experience.scoring, getattr(samples, "data", None)
+    if right is None or not isinstance(data, TextData) or (scoring is not None and scoring.judge):
+        return [None] * len(samples)
+    hits = (right > 0.5).tolist()
+    return [response if hit else None for response, hit in zip(data.responses, hits, strict=True)]

@@ -38,12 +38,12 @@ PADDED_AT_MOST = 128
 """Tokens of padding that are cheaper than a batch of its own."""
 
 
-def exact_matches(model: LanguageModel, batch: Batch, forward: Forward) -> Tensor:
-    """(batch,) 1 where greedy decoding gives the response (or one that the judge accepts), else 0.
+def exact_matches(model: LanguageModel, batch: Batch, forward: Forward) -> tuple[Tensor, list[str | None]]:
+    """(batch,) 1 where greedy decoding gives the response (or one that the judge accepts), else 0; and the answers.
 
     Greedy decoding follows the response exactly as long as each of its tokens is the likeliest one, which the
     forward pass has shown already: only the other samples are decoded, since another sequence of tokens may
-    spell the same text, or please the judge.
+    spell the same text, or please the judge. An answer that nothing asked for is None.
     """
     samples = batch.samples
     assert isinstance(samples, PreparedTexts)
@@ -51,10 +51,12 @@ def exact_matches(model: LanguageModel, batch: Batch, forward: Forward) -> Tenso
     as_reference = forward.per_sample(hits).cpu() == 1.0
     fits = samples.table.units[batch.indices] <= samples.max_new_tokens
     right = torch.zeros(len(batch), dtype=forward.logits.dtype)
+    answers: list[str | None] = [None] * len(batch)
     undecided = []
     for row, index in enumerate(batch.indices.tolist()):
         response = samples.data.responses[index]
         if as_reference[row] and fits[row]:
+            answers[row] = response
             right[row] = float(_accepted(samples, index, response, True))
         elif samples.form.ends or samples.scoring.judge:
             undecided.append(row)
@@ -62,8 +64,9 @@ def exact_matches(model: LanguageModel, batch: Batch, forward: Forward) -> Tenso
     prompts = [samples.data.prompts[i] for i in indices]
     said = decode(model, samples.form, prompts, samples.max_new_tokens, join=samples.data.join)
     for row, index, (answer, ended) in zip(undecided, indices, said, strict=True):
+        answers[row] = answer
         right[row] = float(_accepted(samples, index, answer, ended))
-    return right.to(forward.logits.device)
+    return right.to(forward.logits.device), answers
 
 
 def _accepted(samples: PreparedTexts, index: int, answer: str, ended: bool) -> bool:
@@ -155,8 +158,8 @@ def _generate(
     return tokens
 
 
-def choices_right(model: LanguageModel, batch: Batch, forward: Forward) -> Tensor:
-    """(batch,) 1 where the response has the largest log-likelihood per token among its choices, else 0.
+def choices_right(model: LanguageModel, batch: Batch, forward: Forward) -> tuple[Tensor, list[str | None]]:
+    """(batch,) 1 where the response has the largest log-likelihood per token among its choices, else 0; what has it.
 
     The end token is left out of the mean: it belongs to the turn and not to the choice. The response itself
     was in `forward`; only the wrong choices are run here.
@@ -168,13 +171,26 @@ def choices_right(model: LanguageModel, batch: Batch, forward: Forward) -> Tenso
     rows = {int(index): row for row, index in enumerate(batch.indices.tolist())}
     wanted = torch.isin(owners, batch.indices).nonzero().squeeze(1)
     right = torch.ones_like(best)
+    answers: list[str | None] = [samples.data.responses[index] for index in rows]
+    largest = best.tolist()
     for part in wanted.split(max(1, len(batch))):
         with torch.no_grad():
             other = _per_token(model(samples.laid_out(table, part)), samples.form)
         own = torch.tensor([rows[int(i)] for i in owners[part].tolist()], device=best.device)
         beaten = own[other >= best[own]]
         right[beaten] = 0.0
-    return right
+        for place, row, value in zip(part.tolist(), own.tolist(), other.tolist(), strict=True):
+            if value >= largest[row]:
+                largest[row], answers[row] = value, _wrong_choice(samples, owners, place)
+    return right, answers
+
+
+def _wrong_choice(samples: PreparedTexts, owners: Tensor, place: int) -> str:
+    """The text of a wrong choice: those of a sample stand together, in the order of its choices."""
+    index = int(owners[place])
+    assert samples.data.choices is not None
+    wrong = [choice for choice in samples.data.choices[index] if choice != samples.data.responses[index]]
+    return wrong[place - int(torch.searchsorted(owners, index))]
 
 
 def _per_token(forward: Forward, form: TextFormat) -> Tensor:

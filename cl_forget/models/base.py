@@ -218,6 +218,10 @@ class FoundationModel(nn.Module, ABC):
         """
         return (forward.logits.argmax(1) == forward.targets).to(forward.logits.dtype)
 
+    def correct_and_said(self, batch: Batch, forward: Forward) -> tuple[Tensor | None, list[str | None]]:
+        """`correct`, and what the model answered to each sample; None where it was not spelt out."""
+        return self.correct(batch, forward), [None] * len(batch)
+
     def checkpoint_activations(self, on: bool) -> None:
         """Whether training keeps only the blocks' inputs and computes the rest again in the backward pass.
 

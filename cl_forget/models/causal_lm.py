@@ -213,10 +213,14 @@ class CausalLM(FoundationModel):
 
     def correct(self, batch: Batch, forward: Forward) -> Tensor | None:
         """(batch,) by greedy decoding or multiple choice, as the experience is scored; None for perplexity."""
+        return self.correct_and_said(batch, forward)[0]
+
+    def correct_and_said(self, batch: Batch, forward: Forward) -> tuple[Tensor | None, list[str | None]]:
+        """`correct`, and the answers that were decoded or chosen."""
         samples = batch.samples
         assert isinstance(samples, PreparedTexts)
         if samples.scoring.kind == "perplexity":
-            return None
+            return None, [None] * len(batch)
         judge = (
             _answers.choices_right if samples.scoring.kind == "multiple choice" else _answers.exact_matches
         )

@@ -12,6 +12,7 @@ from cl_forget.comparison.observations import check_comparable, run_name
 from cl_forget.comparison.records import Result
 from cl_forget.reporting import run_figures as _figures
 from cl_forget.reporting.final import run_table
+from cl_forget.reporting.items import items_of
 from cl_forget.reporting.numbers import listed, number
 from cl_forget.reporting.specification import (
     Figure,
@@ -83,6 +84,7 @@ def specify(
         runs=tuple(_record(result, folders) for result in comparison.results),
         definitions=definitions_of(sections),
         verdicts=verdicts,
+        items=items_of(comparison.results, folders),
     )
 
 

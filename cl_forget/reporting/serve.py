@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.redact import redact
-from cl_forget.reporting.html.render import page
+from cl_forget.reporting.html.render import items_json, page
+from cl_forget.reporting.items import item_page
 from cl_forget.reporting.opening import is_sweep, specify_folders
 
 OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -82,6 +83,12 @@ class LiveReport:
         """The page as an answer: its kind and content."""
         return "text/html; charset=utf-8", self.html().encode()
 
+    def items(self) -> tuple[str, bytes]:
+        """The samples behind the numbers, all of them, likewise; nothing where no run has kept any."""
+        found = specify_folders(self.paths, self.title).items
+        content = "null" if found is None else items_json(item_page(found, whole=True), pictures=True)
+        return "application/json", content.encode()
+
     def status(self) -> tuple[str, bytes]:
         """The version and what is running, likewise."""
         status = {"version": self.version(), "progress": self.progress()}
@@ -99,7 +106,8 @@ def serve(
 ) -> tuple[ThreadingHTTPServer, str]:
     """A server of the live report on 127.0.0.1, and its address; `serve_forever()` runs it.
 
-    It answers GET and HEAD for two addresses, the page and its status, under `OWN_NAMES` and `hosts` only.
+    It answers GET and HEAD for three addresses, the page, its status and its items, under `OWN_NAMES` and `hosts`
+    only.
 
     Args:
         paths: run folders, folders that hold some, or sweeps.
@@ -114,7 +122,7 @@ def serve(
     names = OWN_NAMES | {host.lower() for host in hosts}
 
     class Handler(_Handler):
-        answers = {"/": live.page, "/status": live.status}  # noqa: RUF012  it is never changed
+        answers = {"/": live.page, "/status": live.status, "/items": live.items}  # noqa: RUF012  it is never changed
         known = names
 
     try:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from cl_forget.comparison.measures import Cell, Frame, Measure
 from cl_forget.comparison.table import Source
+from cl_forget.reporting.items import Items
 from cl_forget.reporting.verdict_strip import Verdicts
 from cl_forget.streams.understood import Understood
 
@@ -308,6 +309,7 @@ class Specification:
         definitions: metric name -> one line, for all metrics the report uses.
         understood: what the data were taken for, where the runs have kept it.
         verdicts: every arm against the control; None without a control, or without another arm.
+        items: where the samples behind the numbers lie; None where no run has kept any.
     """
 
     title: str
@@ -319,6 +321,7 @@ class Specification:
     definitions: dict[str, str]
     understood: tuple[Understood, ...] = ()
     verdicts: Verdicts | None = None
+    items: Items | None = None
 
     def item(self, name: str) -> Figure | Table:
         """The figure or table called `name`; raises `KeyError` if there is none."""

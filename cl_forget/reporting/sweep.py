@@ -11,6 +11,7 @@ from cl_forget.comparison.records import Result
 from cl_forget.comparison.trials_view import SweepView, check_trials, trial_folder
 from cl_forget.reporting import sweep_figures as _sweep_figures
 from cl_forget.reporting.final import sweep_table
+from cl_forget.reporting.items import items_of
 from cl_forget.reporting.numbers import listed, number
 from cl_forget.reporting.specification import (
     Figure,
@@ -74,6 +75,7 @@ def specify_sweep(
         runs=tuple(_record(trial, folders or {}) for trial in trials),
         definitions=definitions_of(kept),
         verdicts=verdicts_of_sweep(view),
+        items=items_of(results, view.chosen_folders(folders or {})) if results else None,
     )
 
 

@@ -18,6 +18,7 @@ import torch
 from cl_forget.comparison.records import Curve, CurvePoint, Result
 from cl_forget.config.run import Run, differences
 from cl_forget.evaluation.evaluate import Evaluator
+from cl_forget.evaluation.item_samples import write_samples
 from cl_forget.evaluation.item_table import gather_parts, write_part
 from cl_forget.evaluation.metrics import summary
 from cl_forget.ground.environment import conditions, describe, peak_memory_mb, use_threads
@@ -372,6 +373,8 @@ class Simulation:
         """Beside the state, before it says that the row is there: what is measured again is written again."""
         if self.run.evaluate.items and self.workers.rank == 0 and self.folder.lasting:
             write_part(self.folder.path, number, self.evaluator)
+            if number == 0:
+                write_samples(self.folder.path, self.evaluator)
 
     def _feed_back(self, after: tuple[Experience, ...] | None) -> None:
         """Go on from other weights than the tuned ones where a method asks for it."""

@@ -39,7 +39,7 @@ def unflatten(tensors: dict[str, Tensor]) -> Groups:
     return groups
 
 
-KEPT = ("state.json", "events.jsonl", "understood.json", "checkpoints", "trial.json")
+KEPT = ("state.json", "events.jsonl", "understood.json", "samples.parquet", "checkpoints", "trial.json")
 """What stands in a run's folder and is no model."""
 
 

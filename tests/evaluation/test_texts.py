@@ -36,6 +36,21 @@ def evaluator(base: CausalLM, now: CausalLM, suites: list) -> Evaluator:
     return Evaluator(now, FrozenModel(base), FrozenCache(None), [TASK], suites, [], batch_size=4)
 
 
+def test_the_answers_are_kept_beside_right_and_wrong() -> None:
+    base, now = pair()
+    measured = evaluator(base, now, [odd_one()])
+    measured.row(None, [], Cost())
+    before = dict(measured.row_items)
+    measured.row("sums", [], Cost())
+    for name, data in ((TASK.name, TASK.test), (odd_one().name, odd_one().test)):
+        now_right, said = (getattr(measured.row_items[name, "test"], field) for field in ("right", "said"))
+        assert [
+            word == response for word, response in zip(said, data.responses, strict=True)
+        ] == now_right.tolist()
+        was_right, known = (getattr(before[name, "test"], field) for field in ("right", "said"))
+        assert [word is not None for word in known] == was_right.tolist()  # the cache holds no wrong answers
+
+
 def tokens(model: CausalLM, experience, index: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(tokens of the response, classes) log-probabilities, and the tokens."""
     samples = model.prepare(experience.test, experience, "test")

@@ -283,13 +283,14 @@ def test_exact_match_is_what_decoding_every_answer_would_say() -> None:
     samples = prepared(model)
     batch = whole(samples)
     with torch.no_grad():
-        found = model.correct(batch, model(batch))
+        found, said = model.correct_and_said(batch, model(batch))
     expected = []
     for prompt, response in zip(TASK.test.prompts, TASK.test.responses, strict=True):
         tokens = greedy(model, model.form.prompt_ids(prompt), 3)
         expected.append(float(tokens[-1] == 2 and model.form.tokenizer.decode(tokens[:-1]) == response))
     assert found.tolist() == expected
     assert sum(expected) >= 3
+    assert said == model.answers(TASK.test.prompts, 3)
 
 
 def is_long(prompt: str, answer: str, response: str) -> bool:
@@ -312,7 +313,8 @@ def test_multiple_choice_takes_the_largest_log_likelihood_per_token() -> None:
     model = tiny_lm.tiny_lm()
     experience = odd_one()
     batch = whole(prepared(model, experience))
-    found = model.correct(batch, model(batch))
+    found, said = model.correct_and_said(batch, model(batch))
+    assert found.tolist() == model.correct(batch, model(batch)).tolist()
     data = experience.test
     for i, (prompt, choices) in enumerate(zip(data.prompts, data.choices, strict=True)):
         scores = {}
@@ -321,6 +323,7 @@ def test_multiple_choice_takes_the_largest_log_likelihood_per_token() -> None:
             log_p = model.lm(torch.tensor([[*head, *tail]])).logits[0].log_softmax(-1)
             scores[choice] = sum(float(log_p[len(head) - 1 + k, t]) for k, t in enumerate(tail)) / len(tail)
         assert bool(found[i]) == (max(scores, key=scores.__getitem__) == data.responses[i])
+        assert said[i] == max(scores, key=scores.__getitem__)
 
 
 # -- memory --------------------------------------------------------------------------------------------

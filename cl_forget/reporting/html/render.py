@@ -19,6 +19,7 @@ from typing import Any
 from cl_forget.comparison.measures import Cell, Frame, Measure
 from cl_forget.comparison.observations import lookup
 from cl_forget.ground.redact import redact
+from cl_forget.reporting.items import ItemPage, embedded, item_page
 from cl_forget.reporting.numbers import LIMITS, MISSING, SUFFIX, half_width, number, scale, with_interval
 from cl_forget.reporting.specification import Figure, RunRecord, Specification, Table
 from cl_forget.reporting.tables import table_csv
@@ -53,6 +54,8 @@ def page(specification: Specification, picture: bytes | None = None, live: str |
     from plotly.offline import get_plotlyjs
 
     own = files("cl_forget.reporting.html") / "page"
+    # A served page asks for its items when they are first looked at, and gets all of them.
+    items = None if live or specification.items is None else item_page(specification.items)
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -80,7 +83,20 @@ def page(specification: Specification, picture: bytes | None = None, live: str |
         script=Markup(_script()),
         plotly=_compressed(get_plotlyjs()),
         payload=_compressed(_payload(specification)),
+        items=None if items is None else _compressed(items_json(items)),
+        sheets={} if items is None else {name: embedded(sheet) for name, sheet in items.sheets.items()},
     )
+
+
+def items_json(items: ItemPage, pictures: bool = False) -> str:
+    """The items as the script reads them.
+
+    Args:
+        items: as `item_page` gives them.
+        pictures: whether the pictures are part of it; else they stand in the page.
+    """
+    sheets = {name: embedded(sheet) for name, sheet in items.sheets.items()} if pictures else {}
+    return json.dumps({**items.content, "sheets": sheets}, ensure_ascii=False, allow_nan=False)
 
 
 def _thumbnail(record: Understood) -> str | None:
@@ -138,6 +154,10 @@ def _payload(specification: Specification) -> str:
             unit: {"scale": scale(unit), "suffix": suffix, "limits": LIMITS.get(unit, (None, None))}
             for unit, suffix in SUFFIX.items()
         },
+        # The methods whose items can be looked at.
+        "items": None
+        if specification.items is None
+        else list(dict.fromkeys(run.method for run in specification.items.runs)),
         **recorded_runs(specification.runs),
     }
     return json.dumps(content, ensure_ascii=False, allow_nan=False, default=str)

@@ -25,7 +25,10 @@ async function draw(plot, traces, layout) {
   await Plotly.react(plot, traces, layout, CONFIG);
   if (plot.dataset.live) return;
   plot.dataset.live = "true";
-  plot.on("plotly_click", ({ points }) => { if (known(points[0].customdata)) showRun(points[0].customdata); });
+  plot.on("plotly_click", ({ points: [{ customdata }] }) => {
+    if (typeof customdata === "object" && customdata) openItems(customdata);
+    else if (known(customdata)) showRun(customdata);
+  });
 }
 
 const axis = (extra) => ({

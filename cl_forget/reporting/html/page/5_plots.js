@@ -65,6 +65,7 @@ function drawLines(figure, plot) {
     traces.push({
       x: entries.map((entry) => position[entry.x]), y: entries.map((entry) => entry.mean * scale), mode: "lines+markers", name,
       line: { color: ink, width: 1.8 }, marker: { size: 7, color: ink, symbol: methods.get(name).symbol, line: { color: color("ground"), width: 0.8 } },
+      customdata: entries.map((entry) => itemsBehind(name, measure.name, entry.x)),
       text: entries.map((entry) => `<b>${plain(name)}</b>, ${plain(entry.x)}<br>${withInterval(entry, measure)} ${spec.units[measure.unit].suffix}`), hovertemplate: "%{text}<extra></extra>",
     });
   }

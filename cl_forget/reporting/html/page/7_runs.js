@@ -23,6 +23,11 @@ function showRun(index) {
   pairs(card.querySelector(".own"), Object.entries(run.own));
   pairs(card.querySelector(".shared"), Object.entries(spec.common));
   pairs(card.querySelector(".environment"), Object.entries(spec.environments[run.environment] ?? {}));
+  const behind = card.querySelector(".behind");
+  if (behind) {
+    behind.hidden = !spec.items?.includes(run.method);
+    behind.onclick = () => { card.close(); openItems({ method: run.method, seed: run.seed }); };
+  }
   card.showModal();
 }
 

@@ -48,6 +48,7 @@ function remember() {
   if (hidden.size) chosen.set("off", JSON.stringify([...hidden]));
   if (showSeeds !== spec.runs.length <= 400) chosen.set("seeds", showSeeds ? "1" : "0");
   for (const figure of figures) if (figure.initial && (figure.x !== figure.initial[0] || figure.y !== figure.initial[1])) chosen.set(`axes.${figure.name}`, JSON.stringify([figure.x, figure.y]));
+  if (choice) chosen.set("items", JSON.stringify(choice));
   history.replaceState(null, "", `#${chosen}`);
 }
 
@@ -68,6 +69,8 @@ function recall() {
     explainAxes(figure);
   }
   showHidden();
+  const items = read("items");
+  if (items && typeof items === "object") openItems(items);
 }
 
 function explainAxes(figure) {
@@ -188,7 +191,8 @@ if (byId("live")) {
   ask();
   setInterval(ask, 3000);
 }
-window.clForget = { csv, paretoFront, figureSvg, figurePng, drawAll, showRun, setBrush };
+linkItems();
+window.clForget = { csv, paretoFront, figureSvg, figurePng, drawAll, showRun, setBrush, openItems };
 recall();
 plots.forEach((entry) => watch.observe(entry.plot));
 if (!plots.length) document.documentElement.dataset.ready = "true";
