@@ -137,8 +137,9 @@ def item_page(items: Items, whole: bool = False) -> ItemPage:
         vocabulary, cut = _vocabulary(words, None if whole else PAGE_LETTERS)
         places[name] = shown, vocabulary
         pictures = [] if samples is None else [samples.pictures[item] for item in shown]
-        if sheet := _sheet(pictures):
-            sheets[name], size = sheet
+        sheet = _sheet(pictures)
+        if sheet is not None:
+            sheets[name] = sheet[0]
         sets.append(
             {
                 "name": name,
@@ -149,7 +150,7 @@ def item_page(items: Items, whole: bool = False) -> ItemPage:
                 "cut": cut,
                 "labels": _coded([vocabulary.get(labels[item], 0) for item in shown]),
                 "prompts": _prompts(samples, shown),
-                "picture": {"size": size, "wide": WIDE, "has": _flags([p is not None for p in pictures])}
+                "picture": {"size": sheet[1], "wide": WIDE, "has": _flags([p is not None for p in pictures])}
                 if sheet
                 else None,
             }
@@ -199,7 +200,9 @@ def _row(
         own, before = answers.get((row, name)), answers.get((0, name))
         if own is None:
             continue
-        code_of = np.zeros(len(own.names) + 1, dtype=np.int64)  # the last is that of -1, an answer not kept
+        code_of: NDArray[np.int64] = np.zeros(
+            len(own.names) + 1, dtype=np.int64
+        )  # the last is that of -1, an answer not kept
         for code in _used(own, shown):
             code_of[code] = vocabulary.get(own.names[code], 0)
         codes = code_of[own.predicted]
