@@ -198,6 +198,55 @@ def test_eaft_gates_each_token_by_the_entropy_of_the_likeliest() -> None:
     assert_gradient(found, now, total)
 
 
+@pytest.mark.parametrize("threshold", [30.0, 60.0])
+def test_stm_learns_the_tokens_that_the_frozen_model_expects(threshold: float) -> None:
+    model, base, now = pair()
+    found = gradient_of(model, MITIGATIONS.get("stm")(threshold=threshold))
+    total, kept = 0.0, 0
+    for i in range(12):
+        frozen = [row.softmax(-1)[target] for row, target in zip(*units(base, i), strict=True)]
+        logits, targets = units(now, i)
+        mask = [1 / float(p) <= threshold for p in frozen]
+        losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+        kept += sum(mask)
+        if any(mask):
+            total = total + losses[torch.tensor(mask)].mean() / 12
+    assert 0 < kept < sum(len(units(base, i)[1]) for i in range(12))
+    assert_gradient(found, now, total)
+
+
+def test_talr_and_dft_weigh_tokens_by_what_the_model_says_of_them_now() -> None:
+    for name in ("talr", "dft"):
+        model, _, now = pair()
+        found = gradient_of(model, MITIGATIONS.get(name)())
+        every = [torch.nn.functional.cross_entropy(*units(now, i), reduction="none") for i in range(12)]
+        tau = float(torch.cat(every).detach().quantile(0.5))
+        total = 0.0
+        for losses in every:
+            weights = (-losses.detach() / (tau if name == "talr" else 1.0)).exp()
+            total = total + (weights.clamp(min=0.01 if name == "talr" else 0.0) * losses).mean() / 12
+        assert_gradient(found, now, total)
+
+
+@pytest.mark.parametrize("top", [64, 6])
+def test_asft_is_dft_with_the_divergence(top: int) -> None:
+    model, other, (_, base, now) = pair(top)[0], pair(top)[0], pair(top)
+    found = gradient_of(model, MITIGATIONS.get("asft")(strength=0.3))
+    both = gradient_of(other, MITIGATIONS.get("dft")(), MITIGATIONS.get("kl_to_base")(strength=0.3))
+    assert all(torch.equal(found[name], gradient) for name, gradient in both.items())
+    if top < 54:
+        return
+    total = 0.0
+    for i in range(12):
+        (logits, targets), (teacher, _) = units(now, i), units(base, i)
+        p, log_q = teacher.detach().softmax(-1), logits.log_softmax(-1)
+        likely = logits.softmax(-1)[
+            torch.arange(len(targets)), targets
+        ]  # -p has the gradient of p times the loss
+        total = total + (-likely + 0.3 * (p * (p.log() - log_q)).sum(-1)).mean() / 12
+    assert_gradient(found, now, total)
+
+
 @pytest.mark.parametrize("top", [64, 6])
 def test_kd_is_the_distance_of_the_logits_kept(top: int) -> None:
     model, base, now = pair(top)

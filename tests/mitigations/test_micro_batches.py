@@ -31,6 +31,7 @@ from cl_forget.training.loop import fine_tune
 
 METHODS = [
     "kd", "lwf", "lfl", "ldifs", "zscl", "flow", "eaft", "er", "derpp", "flyp_ce", "ewc", "si", "looksam", "lora",
+    "stm", "asft",
 ]  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def test_weights_are_those_of_the_large_batch(name: str) -> None:
     assert_close(without_key_bias(second_task(method, 3)), large, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["flow", "eaft", "kd", "er"])
+@pytest.mark.parametrize("name", ["flow", "eaft", "stm", "dft", "kd", "er"])
 def test_so_are_those_of_uneven_texts(name: str) -> None:
     def trained(micro: int | None) -> dict[str, torch.Tensor]:
         train = TRAIN.model_copy(update={"micro_batch_size": micro})
