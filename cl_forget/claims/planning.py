@@ -108,7 +108,10 @@ class Needed:
         return [config, *({**config, **point} for point in self.points(arm, config))]
 
     def points(self, arm: str, config: dict[str, Any]) -> list[dict[str, Any]]:
-        """The points of an arm's curve: its strengths at the chosen learning rate, or its learning rates."""
+        """The points of an arm's curve: its strengths at the chosen learning rate, or its learning rates.
+
+        The chosen value is always one of them, as an arm's best setting belongs to its curve.
+        """
         if arm not in self._knobs:
             self._knobs[arm] = planned(self.sweep, arm, config, 0, "report").trial.knob
         knob = self._knobs[arm]
@@ -116,7 +119,18 @@ class Needed:
         name = knob if knob in ranges else "train.lr"
         if name not in ranges:
             return [{}]
-        return [{name: value} for value in spread(ranges[name].values or [], POINTS)]
+        values = ranges[name].values or []
+        return [{name: values[place]} for place in _around(values, config.get(name))]
+
+
+def _around(values: Sequence[Any], selected: Any) -> list[int]:
+    """Places of an even spread in which the chosen value takes the nearest one's, the ends' last."""
+    places = spread(range(len(values)), POINTS)
+    if selected in values and values.index(selected) not in places:
+        own = values.index(selected)
+        ends = (places[0], places[-1])
+        places[places.index(min(places, key=lambda place: (place in ends, abs(place - own))))] = own
+    return places
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,30 @@ def test_curves_are_run_only_where_a_claim_reads_them(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("best", "curve"),
+    [
+        (4e-4, [1e-4, 4e-4, 6e-4, 8e-4]),  # between 3e-4 and 6e-4 of the even spread, nearer to the first
+        (2e-4, [1e-4, 2e-4, 6e-4, 8e-4]),  # the ends stay
+        (8e-4, [1e-4, 3e-4, 6e-4, 8e-4]),
+    ],
+)
+def test_the_chosen_learning_rate_is_on_the_curve(tmp_path, best, curve):
+    rates = [round(k * 1e-4, 6) for k in range(1, 9)]
+    methods = {
+        "full fine-tuning": {"mitigations": [], "space": {"train.lr": rates}},
+        "WiSE-FT": {
+            "mitigations": ["wise_ft"],
+            "space": {"train.lr": rates[::4], "wise_ft.alpha": [0.2, 0.4, 0.6, 0.8]},
+        },
+    }
+    claim = {**small.KEEPS, "less": "full fine-tuning", "measure": "hypervolume"}
+    made = plan([small.write(tmp_path, claim, world={**small.WORLD, "methods": methods})])
+    trials = small.finished(made, lambda t: small.measured(1 - abs(t.config["train.lr"] - best), 0.4))
+    report = [p.trial for p in made.reporting(list(trials.values())) if p.trial.method == "full fine-tuning"]
+    assert sorted({t.config["train.lr"] for t in report}) == curve
+
+
 def test_one_claim_or_world_alone(tmp_path):
     file = small.write(tmp_path, small.FORGETS, small.KEEPS)
     assert [a.claim.name for a in plan([file], only=["keeps"]).asked] == ["keeps"]
