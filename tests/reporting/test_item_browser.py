@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from item_files import CLASSES, said, truth, write_items
 from PIL import Image
@@ -100,6 +102,22 @@ def test_older_runs_without_samples_give_their_classes_away(tmp_path):
     assert words == known and one["picture"] is None  # nobody ever had the others right
 
 
+def test_texts_have_prompts_and_answers_within_the_pages_room(tmp_path, monkeypatch):
+    (result,) = make_results(["LDIFS"], seeds=(0,))
+    write_items(tmp_path, result, COUNT)
+    table = pyarrow.parquet.read_table(tmp_path / "samples.parquet")
+    texts = pyarrow.array([f"which is {item}?" for item in table["item"].to_pylist()])
+    table = table.set_column(table.schema.get_field_index("prompt"), "prompt", texts)
+    pyarrow.parquet.write_table(table, tmp_path / "samples.parquet")
+    items = items_of([result], {("LDIFS", 0): tmp_path})
+    one = item_page(items).content["sets"][0]
+    assert one["prompts"][:2] == ["which is 0?", "which is 1?"] and not one["cut"]
+    monkeypatch.setattr(items_module, "PAGE_LETTERS", len("redgreen"))
+    one = item_page(items).content["sets"][0]
+    assert one["names"] == ["", "red", "green"] and one["cut"]
+    assert not item_page(items, whole=True).content["sets"][0]["cut"]
+
+
 def test_without_items_there_is_no_browser(world):
     results, _ = world
     specification = specify(results)
@@ -166,6 +184,11 @@ def test_the_numbers_of_the_table_and_the_address_lead_there(opened):
     browser.evaluate(f'document.querySelector("{cell}").click()')
     browser.wait(OPEN)
     assert browser.evaluate(STATES)["all"] == 2 * COUNT
+    first = browser.evaluate("document.querySelector('#items .classes button').textContent")
+    assert first == "blue · emoji"  # both suites have a class of this name
+    browser.evaluate("document.querySelector('#items .classes button').click()")
+    assert browser.evaluate(f"{CARDS}.length") == 8
+    browser.evaluate("document.querySelector('#items .classes button').click()")
     fragment = browser.evaluate("location.hash")
     browser.open(path, 390, 800, dark=True, phone=True, fragment=fragment)
     browser.wait(OPEN)

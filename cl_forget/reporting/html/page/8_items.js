@@ -38,13 +38,14 @@ const rowOf = (run, after) => {
 function itemsOf() {
   const run = itemRun(choice.method, choice.seed), now = run.rows[choice.row].sets, before = run.rows[choice.before].sets;
   const beside = choice.other ? itemRun(choice.other, choice.seed) : null, other = beside?.rows[Math.min(choice.row, beside.rows.length - 1)].sets;
-  const found = [];
-  for (const set of chosenSets()) {
+  const found = [], sets = chosenSets();
+  for (const set of sets) {
     if (!now[set.name] || !before[set.name]) continue;
     const side = ([right, said]) => ({ right: book.right(right), said: book.said(said) });
     const [was, is, its] = [side(before[set.name]), side(now[set.name]), other?.[set.name] ? side(other[set.name]) : null];
     set.labels.forEach((label, k) => found.push({
-      set, k, label: set.names[label], state: stateOf(was.right[k], is.right[k]),
+      // Two data sets may each have a class "four": together they are told apart.
+      set, k, label: set.names[label], group: sets.length > 1 ? `${set.names[label] || "(not kept)"} · ${set.name}` : set.names[label], state: stateOf(was.right[k], is.right[k]),
       before: [was.right[k], set.names[was.said[k]]], now: [is.right[k], set.names[is.said[k]]],
       other: its && [its.right[k], set.names[its.said[k]]],
     }));
@@ -93,7 +94,7 @@ function showItems() {
   const matches = ({ set, k, label, before, now, other }) => !words || [label, before[1], now[1], other?.[1], set.prompts?.[k]].some((part) => part?.toLowerCase().includes(words));
   const found = inState.filter(matches);
   drawConfusion(found, everything);
-  drawCards(found.filter(({ label }) => choice.label === null || label === choice.label));
+  drawCards(found.filter(({ group }) => choice.label === null || group === choice.label));
   remember();
 }
 
@@ -112,8 +113,11 @@ const made = (tag, className, text) => Object.assign(document.createElement(tag)
 // Per true class: how many of its items are in the state, and what they are called now.
 function drawConfusion(items, everything) {
   const place = byId("items").querySelector(".confusion"), groups = new Map(), sizes = new Map();
-  for (const { label } of everything) sizes.set(label, (sizes.get(label) ?? 0) + 1);
-  for (const item of items) groups.set(item.label, [...(groups.get(item.label) ?? []), item]);
+  for (const { group } of everything) sizes.set(group, (sizes.get(group) ?? 0) + 1);
+  for (const item of items) {
+    if (!groups.has(item.group)) groups.set(item.group, []);
+    groups.get(item.group).push(item);
+  }
   place.replaceChildren();
   if (chosenSets().some(({ prompts }) => prompts) || !groups.size) return;
   const title = { lost: "Classes that were lost", gained: "Classes that were gained", kept: "Classes that were kept", "never known": "Classes never known", all: "Classes" }[choice.state];
