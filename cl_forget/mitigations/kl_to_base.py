@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -33,7 +33,7 @@ class KLToBase(Mitigation):
     place = "loss"
     knob = "strength"
     grid = (0.01, 0.1, 1.0, 10.0, 100.0)
-    absent = 0.0
+    absent: ClassVar[float | None] = 0.0
     conflicts = HEAD_NOT_TRAINED
     title = "KL to base"
     formula = "loss + λ·mean KL(p_θ*‖p_θ)"
