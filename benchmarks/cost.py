@@ -49,10 +49,15 @@ METHODS: dict[str, Any] = {
     "LwF, cached": ["lwf"],
     "KL to base, cached": ["kl_to_base"],
     "FLOW": ["flow"],
+    "STM, cached": ["stm"],
+    "TALR": ["talr"],
+    "DFT": ["dft"],
+    "ASFT, cached": ["asft"],
     "SAM": ["sam"],
     "LookSAM, k = 5": [{"looksam": {"every": 5}}],
     "LoRA, rank 8": [{"lora": {"rank": 8}}],
     "MoFO": ["mofo"],
+    "EMA": ["ema"],
 }
 now = time.perf_counter if torch.cuda.is_available() else time.process_time
 

@@ -38,7 +38,7 @@ class WiseFT(Mitigation):
     Where there is no Fisher information (buffers, what is not tuned) the average is the plain one.
 
     Composition: `lines` acts first, since both scale the way from θ0 to θ, and the Fisher information is
-    taken at the weights that are averaged; `task_arithmetic` and `model_soup` make the tuned end.
+    taken at the weights that are averaged; `task_arithmetic`, `model_soup` and other merges make the tuned end.
 
     Attributes:
         alpha: α, the share of the tuned model.
