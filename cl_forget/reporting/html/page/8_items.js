@@ -169,6 +169,7 @@ function drawCards(items) {
     const entry = document.createElement("li"), body = made("div", "said"), picture = thumbnail(item), prompt = item.set.prompts?.[item.k];
     if (picture) entry.append(picture);
     if (prompt) body.append(made("p", "prompt", prompt));
+    if (prompt) body.append(made("small", "", "right would be"));
     body.append(made("b", "", item.label || `item ${item.set.shown ? item.set.shown[item.k] : item.k}`));
     if (several) body.append(made("small", "", item.set.name));
     body.append(answerLine("before", item.before, true), answerLine("now", item.now, true));
