@@ -42,6 +42,13 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
         "The same with ViT-B-32, batch 8.",
         ["cost.py", "--memory", *VIT],
     ),
+    "demo": (
+        "The demo beyond its passes",
+        "Processor time of `make demo`, all of its processes from start to report, over that of its forward and "
+        "backward passes. A forward pass of the same weights over the same input is needed once; what is done again "
+        "is overhead, as is all that is not a pass: imports, data, optimiser, probes, files, the report.",
+        ["demo.py"],
+    ),
     "curve": (
         "A WiSE-FT curve",
         "What an 11-point curve takes beyond 11 evaluations.",
