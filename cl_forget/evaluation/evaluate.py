@@ -21,7 +21,7 @@ from cl_forget.evaluation.items import Items
 from cl_forget.evaluation.texts import text_scores
 from cl_forget.ground.progress import bar
 from cl_forget.ground.records import Cost, Drift, Measured, ProbeScores, Row, Scores, TaskScores
-from cl_forget.models.base import FoundationModel, Prepared, evaluating
+from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared, evaluating
 from cl_forget.streams import balanced
 from cl_forget.streams.base import Data, Experience, MeasuredData
 from cl_forget.training.frozen import FrozenCache, FrozenModel, teacher, teacher_fields, unit_rows
@@ -85,6 +85,10 @@ class Evaluator:
             tuple[str, str], Items
         ] = {}  # the same of the last row, statistics as they were tuned
         self._trunk_moved = True
+        # What the passes of a row are asked for beside its scores, so that nothing runs twice: the embeddings of
+        # these (experience, split), and the pooled features that drift is taken from, by depth.
+        self._embeddings: dict[tuple[str, str], Tensor | None] = {}
+        self._pooled: dict[str, list[Tensor]] | None = None
         self._pretrained_weights = {n: p.detach() for n, p in base.model.state_dict().items()}
 
     def prepared(self, experience: Experience, split: str) -> Prepared:
@@ -129,19 +133,23 @@ class Evaluator:
         with bar(f"evaluating {'row 0' if pretrained else after}", total) as advance, torch.no_grad():
             self.model.eval()
             self._trunk_moved = self._has_moved()
+            self._embeddings = dict.fromkeys((experience.name, "test") for experience in probed)
+            self._pooled = None if pretrained else {depth: [] for depth in self.model.depths}
             scores = self._all_scores(pretrained, advance)
+            pooled, self._pooled = self._pooled, None
             self.row_items = dict(self.items)
             probes = {}
             for experience in probed:
                 probes[experience.name] = self._probe(experience, pretrained)
                 advance(1, f"probe {experience.name}")
+            self._embeddings = {}
             again = self._restored(advance) if restored else None
         row = Row(
             after=after,
             tasks=scores.tasks,
             suites=scores.suites,
             probes=probes,
-            drift=self._drift(pretrained),
+            drift=Drift() if pooled is None else self._drift(pooled),
             restored=again,
         )
         cost.evaluation_seconds += time.perf_counter() - started
@@ -200,6 +208,8 @@ class Evaluator:
             return scores
         base = self._base_outputs(samples)
         now = base if pretrained else self._outputs(samples)
+        if (experience.name, split) in self._embeddings:
+            self._embeddings[experience.name, split] = now.embedding
         assert samples.targets is not None
         predicted = now.logits.argmax(1).cpu()
         correct = (predicted == samples.targets).numpy()
@@ -221,11 +231,12 @@ class Evaluator:
     def _probe(self, experience: Experience, pretrained: bool) -> ProbeScores:
         train, test = self._probe_data(experience), self.prepared(experience, "test")
         outputs = self._base_outputs if pretrained else self._outputs
+        known = self._embeddings.get((experience.name, "test"))
         assert train.targets is not None and test.targets is not None and experience.labels is not None
         return probe_accuracy(
             outputs(train).embedding,
             train.targets,
-            outputs(test).embedding,
+            outputs(test).embedding if known is None else known,
             test.targets,
             len(experience.labels.classes),
         )
@@ -258,7 +269,7 @@ class Evaluator:
         if not self._trunk_moved and not self.model.head_parameters(samples.experience):
             return self._base_outputs(samples)
         if self._trunk_moved:
-            passes = [self.model(batch) for batch in samples.batches(self.batch_size)]
+            passes = [self._pass(batch) for batch in samples.batches(self.batch_size)]
         else:  # as after a linear probe: the embeddings are those of the base
             known = self._base_outputs(samples).embedding
             passes = [
@@ -317,32 +328,53 @@ class Evaluator:
         with evaluating(self.model), torch.no_grad():
             yield
 
-    def _drift(self, pretrained: bool) -> Drift:
-        """Distances from the pre-trained model; none to measure for itself."""
-        if pretrained:
-            return Drift()
+    def _pass(self, batch: Batch) -> Forward:
+        """One pass, which keeps the pooled features of the data that drift is taken on, if they are asked for."""
+        forward: Forward
+        if self._pooled is None or batch.samples is not self._drift_data():
+            forward = self.model(batch)
+            return forward
+        forward = self.model(batch, self.model.depths)
+        for depth, parts in self._pooled.items():
+            parts.append(forward.features[depth].mean(1).cpu())
+        return replace(forward, features={})
+
+    def _drift_data(self) -> Prepared:
+        """The validation data of the first suite, or task, that the model itself reads."""
         readable = [e for e in (*self.suites, *self.tasks) if not isinstance(e.validation, MeasuredData)]
-        probe_set = readable[0]
-        samples = self.prepared(probe_set, "validation")
-        depths = list(self.model.depths)
-        fields = [f"pooled/{depth}" for depth in depths]
+        return self.prepared(readable[0], "validation")
+
+    def _drift(self, pooled: dict[str, list[Tensor]]) -> Drift:
+        """Distances from the pre-trained model.
+
+        Args:
+            pooled: depth -> (batch, width) features of each batch, as far as the passes of the row have left them.
+        """
+        samples = self._drift_data()
+        fields = [f"pooled/{depth}" for depth in pooled]
         reference = self.cache.outputs(self.base, samples, fields, self.batch_size)
         count = min(len(samples), DRIFT_SAMPLES)
-        pooled: dict[str, list[Tensor]] = {depth: [] for depth in depths}
-        with torch.no_grad():
-            seen = 0
-            for batch in samples.batches(self.batch_size):
-                features = self.model(replace(batch, headless=True), depths).features
-                for depth in depths:
-                    pooled[depth].append(features[depth].mean(1).cpu())
-                seen += len(batch)
-                if seen >= count:
-                    break
+        if not all(pooled.values()):  # no pass was needed, or it was one over texts
+            pooled = self._pool(samples, count)
         moved = feature_drift(
             {depth: torch.cat(parts)[:count] for depth, parts in pooled.items()},
-            {depth: reference[f"pooled/{depth}"][:count] for depth in depths},
+            {depth: reference[f"pooled/{depth}"][:count] for depth in pooled},
         )
         heads = {name for task in self.tasks for name in self.model.head_parameters(task)}
         weights = {name: p.detach() for name, p in self.model.named_parameters() if name not in heads}
         distance = weight_distance(weights, self._pretrained_weights, self.model.block_of)
         return moved.model_copy(update={"weight_distance": distance})
+
+    def _pool(self, samples: Prepared, count: int) -> dict[str, list[Tensor]]:
+        """The pooled features of each batch until `count` samples are seen."""
+        pooled: dict[str, list[Tensor]] = {depth: [] for depth in self.model.depths}
+        seen = 0
+        with torch.no_grad():
+            for batch in samples.batches(self.batch_size):
+                features = self.model(replace(batch, headless=True), list(pooled)).features
+                for depth, parts in pooled.items():
+                    parts.append(features[depth].mean(1).cpu())
+                seen += len(batch)
+                if seen >= count:
+                    break
+        return pooled
