@@ -139,7 +139,12 @@ class CausalLM(FoundationModel):
             first, second = (
                 self.lm(input_ids=given, use_cache=False).logits[0, :-1] for given in (ids, other)
             )
-        return torch.allclose(first, second, atol=1e-4 * float(first.abs().max()), rtol=0, equal_nan=True)
+        if first.isnan().any() or second.isnan().any():
+            raise UserError(
+                "the model gives logits that are no numbers: its weights are finite, but too large, as in a damaged file; "
+                "download or save it again."
+            )
+        return torch.allclose(first, second, atol=1e-4 * float(first.abs().max()), rtol=0)
 
     # -- forward ---------------------------------------------------------------------------------------
     def forward(self, batch: Batch, depths: Sequence[str] = (), embedding: Tensor | None = None) -> Forward:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_lm import folder
 
 from cl_forget.ground.errors import UserError
@@ -85,6 +86,14 @@ def test_a_tokenizer_that_panics_on_texts(tmp_path: Path) -> None:
     assert "the model's tokenizer fails on 'a' (RuntimeError: no entry found for key)" in said(
         f"hf:{tmp_path}"
     )
+
+
+def test_finite_weights_that_overflow(tmp_path: Path) -> None:
+    folder(tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    save_file({name: value * 1e30 for name, value in tensors.items()}, file, metadata={"format": "pt"})
+    assert "the model gives logits that are no numbers" in said(f"hf:{tmp_path}")
 
 
 @pytest.mark.slow
