@@ -141,8 +141,8 @@ class CausalLM(FoundationModel):
             )
         if first.isnan().any() or second.isnan().any():
             raise UserError(
-                "the model gives logits that are no numbers: its weights are finite, but too large, as in a damaged file; "
-                "download or save it again."
+                "the model gives logits that are no numbers: its weights are finite but too large, as in a damaged "
+                "file; download or save it again."
             )
         return torch.allclose(first, second, atol=1e-4 * float(first.abs().max()), rtol=0)
 
