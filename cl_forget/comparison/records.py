@@ -143,6 +143,9 @@ def _problems(result: Result) -> Iterator[str]:
         yield f"there is no schema {result.schema_version}"
     if result.run.get("seed", result.seed) != result.seed:
         yield f"seed: {result.seed}, and that of its run is {result.run['seed']}"
+    for name in ("train", "evaluate", "text", "track"):
+        if not isinstance(result.run.get(name) or {}, dict):
+            yield f"run.{name}: a {type(result.run[name]).__name__} in the place of settings"
     if not result.tasks or len(set(result.tasks)) < len(result.tasks):
         yield "tasks: there are none, or one is named twice"
     if not result.rows or result.rows[0].after is not None:

@@ -72,6 +72,7 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "fewer than no samples": (put("rows", 0, "tasks", "digits", "test", "samples", value=-1), "samples"),
     "seed missing": (drop("seed"), "seed"),
     "another seed than its run's": (put("seed", value=7), "seed: 7"),
+    "settings in a list": (put("run", "train", value=[{}]), "run.train: a list"),
     "an unknown field": (put("comment", value="mine"), "comment"),
     "environment of another shape": (put("environment", "packages", value=["torch"]), "environment.packages"),
 }

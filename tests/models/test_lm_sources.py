@@ -92,12 +92,8 @@ def test_finite_weights_that_overflow(tmp_path: Path) -> None:
     folder(tmp_path)
     file = tmp_path / "model.safetensors"
     tensors = load_file(file)
-    large = {
-        name: value * 1e37
-        for name, value in tensors.items()
-        if "embed" in name or name == "model.norm.weight"
-    }
-    save_file({**tensors, **large}, file, metadata={"format": "pt"})
+    tensors["model.norm.weight"] *= 3e38
+    save_file(tensors, file, metadata={"format": "pt"})
     assert "the model gives logits that are no numbers" in said(f"hf:{tmp_path}")
 
 
