@@ -64,7 +64,7 @@ class EMA(Mitigation):
         """Before the first step: the weights that the average starts from."""
         if not state.average:
             values = zip(update.parameters.names, update.parameters.values, strict=True)
-            state.average = {name: value.clone() for name, value in values}
+            state.average.update((name, value.clone()) for name, value in values)
         apply()
 
     def after_step(self, update: Update, state: Average) -> None:
