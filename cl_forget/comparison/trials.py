@@ -37,7 +37,20 @@ OVER = frozenset({"finished", "pruned", "diverged", "out_of_memory", "failed"})
 
 Number = int | Annotated[float, Field(allow_inf_nan=False)] | None
 _NUMBERS: TypeAdapter[Any] = TypeAdapter(dict[str, Number | dict[str, Number]])
-Metrics = Annotated[dict[str, Any], AfterValidator(_NUMBERS.validate_python)]
+
+
+def _by_name_where_named_so(metrics: dict[str, Any]) -> dict[str, Any]:
+    for name, value in metrics.items():
+        if value is not None and isinstance(value, dict) != ("_by_" in name):
+            raise ValueError(
+                f"{name}: only what is named _by_task, _by_suite or _by_probe holds numbers by name"
+            )
+    return metrics
+
+
+Metrics = Annotated[
+    dict[str, Any], AfterValidator(_NUMBERS.validate_python), AfterValidator(_by_name_where_named_so)
+]
 """Metric name -> value, or values by task, suite or depth."""
 
 
