@@ -242,7 +242,7 @@ def _last_record(file: Path, tail: int = 4096) -> dict[str, Any]:
     for line in reversed(lines):
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue  # cut off at either end
         return record if isinstance(record, dict) else {}
     return {}

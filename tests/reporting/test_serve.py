@@ -160,3 +160,10 @@ def test_a_folder_that_is_deleted_is_one_line(folder, address, capfd):
     assert status == 200 and f"{folder} is gone" in text
     assert f"{folder} is gone" in json.loads(read(f"{address}status"))["progress"]
     assert "Traceback" not in capfd.readouterr().err + text
+
+
+def test_a_garbled_log_is_no_reason_to_stop(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "events.jsonl").write_bytes(b'{"step": 3, "loss": 0.5}\n' + b"[" * 4000 + b"\n")
+    assert LiveReport([tmp_path]).progress() == "run: step 3, loss 0.5"
