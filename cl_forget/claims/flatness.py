@@ -11,7 +11,7 @@ from cl_forget.claims.claim import FLATNESS
 from cl_forget.claims.planning import Plan
 from cl_forget.comparison.trials import Trial, load_trial
 from cl_forget.ground.errors import UserError
-from cl_forget.sweeps.additions import registered
+from cl_forget.run.additions import registered
 from cl_forget.sweeps.pool import begin
 
 POINTS = 5

@@ -19,6 +19,7 @@ from cl_forget.ground.outputs import Mode, drop_empty, mode, refuse_taken, write
 from cl_forget.ground.processes import context, end_with_parent
 from cl_forget.ground.progress import bar, silence
 from cl_forget.models import modules_of
+from cl_forget.run.additions import register, registered
 
 if TYPE_CHECKING:
     from cl_forget.comparison.records import Result
@@ -76,7 +77,7 @@ def run_experiment(
             jobs,
             context([*PRELOADED, *modules_of(experiment.model)]),
             initializer=_start_worker,
-            initargs=(dict(os.environ),),
+            initargs=(dict(os.environ), registered()),
         )
         with pool:
             _check_side_by_side(pool, jobs, runs[0], naming)
@@ -234,11 +235,12 @@ def _side_by_side(
             raise
 
 
-def _start_worker(environment: dict[str, str]) -> None:
+def _start_worker(environment: dict[str, str], additions: dict[str, dict[str, str]]) -> None:
     os.environ.update(environment)  # a process that was forked off an earlier one has that one's
     end_with_parent()
     silence()
     quiet_libraries()
+    register(additions)
 
 
 def _work(runs: list[Run], folders: list[Path], how: Mode, hushed: bool) -> None:

@@ -18,7 +18,7 @@ from cl_forget.comparison.trials import load_trial
 from cl_forget.ground.environment import quiet_libraries
 from cl_forget.ground.processes import end_with_parent
 from cl_forget.ground.progress import silence
-from cl_forget.sweeps.additions import register, registered
+from cl_forget.run.additions import register, registered
 from cl_forget.sweeps.planning import Group
 
 Wave = Callable[[], list[Group]]

@@ -120,7 +120,7 @@ def _rehearse_there(asked: Sweep, runtime: Resources) -> float:
     """The rehearsal on a machine where trials will run."""
     import ray
 
-    from cl_forget.sweeps.additions import register, registered
+    from cl_forget.run.additions import register, registered
 
     def elsewhere(added: Any, runs: Any, device: str) -> float:
         register(added)

@@ -20,9 +20,9 @@ from ray import tune
 
 from cl_forget.comparison.trials import Trial
 from cl_forget.ground.files import StrPath
+from cl_forget.run.additions import register, registered
 from cl_forget.run.shared import Setups
 from cl_forget.run.simulation import Watch
-from cl_forget.sweeps.additions import register, registered
 from cl_forget.sweeps.planning import Group
 from cl_forget.sweeps.storage import Mirror, is_local, local_folder
 from cl_forget.sweeps.work import Stopped, work

@@ -119,3 +119,33 @@ def test_a_run_without_imports_is_written_as_ever() -> None:
     assert "imports" not in Run.parse(fields).model_dump()
     with_them = Run.parse({**fields, "imports": ["json"]})
     assert with_them.model_dump()["imports"] == ["json"] and with_them.key() == Run.parse(fields).key()
+
+
+def test_processes_side_by_side_know_what_a_file_registers(tmp_path: Path) -> None:
+    (tmp_path / "own_world.py").write_text(
+        "from cl_forget.streams import STREAMS\n"
+        "import cl_forget.testing.worlds\n"
+        "STREAMS.add('own-squares', 'cl_forget.testing.worlds:squares')\n"
+    )
+    fields = {
+        "model": "tiny-clip", "stream": {"own-squares": {"tasks": 1}}, "methods": {"a": [], "b": [{"l2_sp": 0.1}]},
+        "train": {"epochs": 1, "batch_size": 8}, "track": {"wandb": "off"}, "imports": ["own_world.py"],
+    }  # fmt: skip
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump(fields))
+    command = [
+        sys.executable,
+        "-m",
+        "cl_forget.cli",
+        "run",
+        str(file),
+        "--jobs",
+        "2",
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "CL_FORGET_DEVICE": "cpu"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out").glob("*/result.json"))) == 2
