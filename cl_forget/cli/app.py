@@ -9,6 +9,7 @@ import typer
 from cl_forget.cli.audit import audit
 from cl_forget.cli.claims import claims
 from cl_forget.cli.figures import figures
+from cl_forget.cli.gallery import gallery
 from cl_forget.cli.init import init
 from cl_forget.cli.landscape import landscape
 from cl_forget.cli.list import list_
@@ -17,6 +18,7 @@ from cl_forget.cli.repair import repair
 from cl_forget.cli.report import report
 from cl_forget.cli.run import run
 from cl_forget.cli.sweep import sweeps
+from cl_forget.cli.viewer import viewer
 
 app = typer.Typer(
     help="What did the model forget? Fine-tune foundation models on streams of tasks under any combination of "
@@ -46,7 +48,7 @@ def _options(
     pass
 
 
-for command in (run, report, audit, repair, figures, landscape, init):
+for command in (run, report, audit, repair, figures, gallery, viewer, landscape, init):
     app.command()(command)
 app.command(name="list")(list_)
 app.command()(pretrain)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
 from cl_forget.comparison.measures import PRETRAINED, Cell, Frame, Measure
 from cl_forget.comparison.records import CurvePoint, Result
+from cl_forget.comparison.settings import written
 from cl_forget.comparison.statistics import mean_interval
 from cl_forget.comparison.trials import Trial
 from cl_forget.evaluation.definitions import DEFINITIONS
@@ -236,12 +237,13 @@ def check_comparable(results: Sequence[Result]) -> None:
     if not results:
         raise UserError("no results to report: give at least one finished run.")
     first = results[0]
-    for what, read in _IDENTITY.items():
+    for what, places in IDENTITY:
+        known = _found(first, places)
         for other in results[1:]:
-            if read(other) != read(first):
+            if (own := _found(other, places)) != known:
                 raise UserError(
                     f"results with different {what} cannot stand in one report: {_label(first)} has "
-                    f"{read(first)}, {_label(other)} has {read(other)}. Report them separately."
+                    f"{written(known)}, {_label(other)} has {written(own)}. Report them separately."
                 )
     _check_fingerprints(results)
     _check_names(results)
@@ -258,18 +260,34 @@ def _check_fingerprints(results: Sequence[Result]) -> None:
                 )
 
 
-_IDENTITY: dict[str, Callable[[Result], Any]] = {
-    "versions of cl-forget": lambda result: result.environment.get("packages", {}).get("cl-forget"),
-    "models": lambda result: result.model,
-    "streams": lambda result: result.tasks,
-    "stream settings": lambda result: result.run.get("stream"),
-    "suites": lambda result: result.suites,
-    "test data (samples per set)": lambda result: _sample_counts(result.rows[0]),
-}
+IDENTITY = (
+    ("versions of cl-forget", ("environment.packages.cl-forget",)),
+    ("models", ("model",)),
+    ("streams", ("tasks",)),
+    ("stream settings", ("run.stream",)),
+    ("suites", ("suites",)),
+    ("test data (samples per set)", ("rows.0.tasks.*.test.samples", "rows.0.suites.*.test.samples")),
+)
+"""What the results of one report have in common: in words, and where it stands in `result.json`, `*` for every name.
+
+The viewer, which compares results without Python, is given these as they are."""
 
 
-def _sample_counts(row: Row) -> dict[str, int]:
-    return {name: scores.test.samples for name, scores in {**row.tasks, **row.suites}.items()}
+def _found(result: Result, places: Sequence[str]) -> Any:
+    """What stands at a place of a result; at several, all of it by name."""
+    found = [_at(result, place.split(".")) for place in places]
+    return found[0] if len(found) == 1 else {name: value for part in found for name, value in part.items()}
+
+
+def _at(value: Any, path: Sequence[str]) -> Any:
+    for k, part in enumerate(path):
+        if part == "*":
+            return {name: _at(one, path[k + 1 :]) for name, one in value.items()}
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        else:
+            value = value[int(part)] if isinstance(value, list) else getattr(value, part, None)
+    return value
 
 
 def _check_names(results: Sequence[Result]) -> None:
@@ -277,7 +295,7 @@ def _check_names(results: Sequence[Result]) -> None:
     seen: set[tuple[str, int]] = set()
     for result in results:
         # Mitigations compose whatever the order they are listed in.
-        listed = sorted(map(str, result.run.get("mitigations", [])))
+        listed = sorted(map(written, result.run.get("mitigations", [])))
         known = mitigations.setdefault(result.method, listed)
         if known != listed:
             raise UserError(

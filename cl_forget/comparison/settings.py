@@ -17,12 +17,12 @@ from cl_forget.training.options import Training
 
 # What says where and with which seed a trial ran, not with which setting.
 _NOT_OF_A_TRIAL = ("stream", "seed", "seeds", "suites", "probes")
-_NOT_OF_A_RUN = (
+NOT_OF_A_RUN = (
     "seed", "method", "mitigations", *BOOKKEEPING,
     "train.threads",  # a condition, which `conditions` says
     "evaluate.curves", "evaluate.export", "evaluate.keep_stages",  # what is kept, not what is measured
 )  # fmt: skip
-_DEFAULTS = {"train": Training(), "evaluate": Evaluation(), "text": TextOptions()}
+DEFAULTS: dict[str, BaseModel] = {"train": Training(), "evaluate": Evaluation(), "text": TextOptions()}
 
 
 class Setting(BaseModel):
@@ -126,7 +126,7 @@ def recorded_settings(run: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting of a recorded run: dotted name -> value; what an earlier version did not know is its default."""
     filled = {
         name: {**default.model_dump(mode="json"), **(run.get(name) or {})}
-        for name, default in _DEFAULTS.items()
+        for name, default in DEFAULTS.items()
     }
     return dict(_flatten({**run, **filled}))
 
@@ -134,7 +134,7 @@ def recorded_settings(run: Mapping[str, Any]) -> dict[str, Any]:
 def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, item in value.items():
         name = f"{prefix}{key}"
-        if name in _NOT_OF_A_RUN:
+        if name in NOT_OF_A_RUN:
             continue
         if isinstance(item, Mapping):
             yield from _flatten(item, f"{name}.")

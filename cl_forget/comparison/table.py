@@ -168,7 +168,12 @@ def _against(found: Mapping[str, Estimate]) -> dict[str, Estimate]:
 
 def _columns(tasks: Sequence[str], suites: Sequence[str]) -> tuple[Measure, ...]:
     """What runs and sweeps have in common."""
-    against = (
+    return (*headline_measures(tasks, suites), *against_control())
+
+
+def against_control() -> tuple[Measure, ...]:
+    """The columns of differences from plain fine-tuning."""
+    return tuple(
         Measure(
             f"against:{name}",
             title,
@@ -179,7 +184,6 @@ def _columns(tasks: Sequence[str], suites: Sequence[str]) -> tuple[Measure, ...]
         )
         for name, title in AGAINST.items()
     )
-    return (*headline_measures(tasks, suites), *against)
 
 
 def _whole_curve(summary: SweepSummary) -> Iterable[Measure]:

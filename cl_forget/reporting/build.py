@@ -10,9 +10,11 @@ from cl_forget.comparison.comparison import Comparison, compare
 from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.observations import check_comparable, run_name
 from cl_forget.comparison.records import Result
+from cl_forget.ground.redact import redact
 from cl_forget.reporting import run_figures as _figures
 from cl_forget.reporting.final import run_table
 from cl_forget.reporting.items import items_of
+from cl_forget.reporting.notes import read_note
 from cl_forget.reporting.numbers import listed, number
 from cl_forget.reporting.specification import (
     Figure,
@@ -97,6 +99,7 @@ def _record(result: Result, folders: Mapping[tuple[str, int], Path]) -> RunRecor
         result.run,
         result.environment,
         folder=None if folder is None else str(folder),
+        note=redact(read_note(folder)),
     )
 
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.redact import redact
+from cl_forget.reporting import notes
 from cl_forget.reporting.html.render import items_json, page
 from cl_forget.reporting.items import item_page
 from cl_forget.reporting.opening import is_sweep, specify_folders
@@ -26,7 +27,10 @@ from cl_forget.reporting.opening import is_sweep, specify_folders
 OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 """What a browser on this machine calls the server; the port may be another one, as at the end of a tunnel."""
 
-WATCHED = ("result.json", "trial.json")
+WATCHED = ("result.json", "trial.json", notes.FILE)
+MOST_OF_A_NOTE = 200_000
+"""Bytes of a note as it is sent, JSON and all."""
+
 _WAITING = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>cl-forget</title>
 <meta http-equiv="refresh" content="3"><style>body{{font:16px/1.5 system-ui,sans-serif;margin:15vh auto;
@@ -94,6 +98,18 @@ class LiveReport:
         status = {"version": self.version(), "progress": self.progress()}
         return "application/json", json.dumps(status).encode()
 
+    def note(self, run: str, text: str) -> None:
+        """Keep a note in the folder of a run of this report.
+
+        Raises:
+            UserError: there is no such run, or its folder cannot be written.
+        """
+        known = {record.name: record.folder for record in specify_folders(self.paths, self.title).runs}
+        folder = known.get(run)
+        if folder is None:
+            raise UserError(f"no run '{run}' in this report: load the page anew.")
+        notes.write_note(Path(folder), text)
+
     def _render(self, version: str) -> str:
         try:
             return page(specify_folders(self.paths, self.title), live=version)
@@ -106,8 +122,8 @@ def serve(
 ) -> tuple[ThreadingHTTPServer, str]:
     """A server of the live report on 127.0.0.1, and its address; `serve_forever()` runs it.
 
-    It answers GET and HEAD for three addresses, the page, its status and its items, under `OWN_NAMES` and `hosts`
-    only.
+    It answers GET and HEAD for three addresses, the page, its status and its items, and POST for the notes of runs,
+    under `OWN_NAMES` and `hosts` only.
 
     Args:
         paths: run folders, folders that hold some, or sweeps.
@@ -124,6 +140,7 @@ def serve(
     class Handler(_Handler):
         answers = {"/": live.page, "/status": live.status, "/items": live.items}  # noqa: RUF012  it is never changed
         known = names
+        keep = staticmethod(live.note)
 
     try:
         server = _Server(("127.0.0.1", port), Handler)
@@ -139,10 +156,13 @@ class _Handler(BaseHTTPRequestHandler):
     Attributes:
         answers: address -> a function that gives the kind and the content.
         known: names that a request may be addressed to.
+        keep: keeps a note, given the name of a run and a text.
     """
 
     answers: Mapping[str, Callable[[], tuple[str, bytes]]]
     known: frozenset[str]
+    keep: Callable[[str, str], None]
+    timeout = 60  # seconds: who announces a note and sends none is not waited for
 
     def do_GET(self) -> None:
         answer = self.answers.get(self.path.partition("?")[0])
@@ -160,6 +180,44 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def do_POST(self) -> None:
+        """Keep a note. A page elsewhere cannot send one: its kind is asked about first, and we grant nothing."""
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal() or int(length) > MOST_OF_A_NOTE:
+            return self.send_error(413, "that is too long for a note")
+        content = self.rfile.read(int(length))  # what is refused is read, too, or nobody would hear why
+        if not self._meant() or not self._from_here():
+            self.send_error(403, "only a page of this server may write")
+        elif self.path != "/notes":
+            self.send_error(404)
+        elif self.headers.get_content_type() != "application/json":
+            self.send_error(415, "a note is sent as JSON")
+        else:
+            self._keep(content)
+
+    def _keep(self, content: bytes) -> None:
+        try:
+            sent = json.loads(content)
+            if not (
+                isinstance(sent, dict) and all(isinstance(sent.get(key), str) for key in ("run", "text"))
+            ):
+                raise UserError("a note names its run and has a text.")
+            self.keep(sent["run"], sent["text"])
+        except (UserError, ValueError, RecursionError) as error:
+            self._send("text/plain; charset=utf-8", _line(error).encode(), 400)
+        except Exception as error:
+            self._send("text/plain; charset=utf-8", _line(error).encode(), 500)
+        else:
+            self._send("application/json", b"{}")
+
+    def _from_here(self) -> bool:
+        """Whether the page that sends something is ours: a browser always says where it came from."""
+        given = self.headers.get_all("Origin") or []
+        try:
+            return len(given) == 1 and urlsplit(given[0]).netloc.lower() == self.headers["Host"].lower()
+        except ValueError:
+            return False
+
     def _meant(self) -> bool:
         """Whether the request is addressed to this machine, or to a name that was asked for."""
         given = self.headers.get_all("Host") or []
@@ -168,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError:
             return False
 
-    def _send(self, kind: str, content: bytes) -> None:
+    def _send(self, kind: str, content: bytes, status: int = 200) -> None:
         headers = {
             "Content-Type": kind,
             "Content-Length": str(len(content)),
@@ -177,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
             "X-Frame-Options": "DENY",
             "Cross-Origin-Resource-Policy": "same-origin",
         }
-        self.send_response(200)
+        self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()

@@ -276,6 +276,7 @@ class RunRecord:
         knob, setting: the method's knob and where it stands; None without one.
         status, reason: how the run ended, and why if it did not finish.
         folder: where it lies, as the reader of the report gave it.
+        note: what somebody noted about it.
     """
 
     name: str
@@ -288,6 +289,7 @@ class RunRecord:
     status: str = "finished"
     reason: str | None = None
     folder: str | None = None
+    note: str = ""
 
     @property
     def command(self) -> str | None:

@@ -2,26 +2,41 @@
 
 The colours were chosen by search so that any two differ clearly (at least 12 units of OKLab distance times
 100) with normal sight and under protanopia and deuteranopia, and have a contrast of at least 3:1 to the
-ground; the marker repeats the distinction for those who see no colour at all.
+ground; there are no more than seven such. The marker tells those apart that share one, and repeats the distinction
+for those who see no colour at all.
 """
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import product
 
 LIGHT = ("#3F5BD6", "#D6761B", "#3AA491", "#885080", "#7A5900", "#319AEF", "#3E1499")
 DARK = ("#5769CA", "#D48400", "#44BC99", "#995B7B", "#EBD976", "#6699D3", "#CCBDFD")
 NEUTRAL, NEUTRAL_DARK = "#343A42", "#E6E8EB"
-SYMBOLS = ("square", "diamond", "triangle-up", "triangle-down", "pentagon", "hexagon", "cross", "x")
-
-# In this order they have the first choice of a look, so that the methods most often compared keep theirs.
-WELL_KNOWN = (
-    "WiSE-FT", "L2-SP", "LDIFS", "LoRA", "linear probe", "KD", "EWC", "FLOW", "SAM", "LwF", "joint training",
-    "ER", "MoFO", "LiNeS", "FLYP", "SI", "MAS", "L1-SP", "DER++", "ZSCL", "KL to base", "low learning rate",
+SYMBOLS = (
+    "square", "diamond", "triangle-up", "triangle-down", "pentagon", "hexagon", "cross", "x", "bowtie",
+    "hourglass", "triangle-left", "triangle-right", "hexagram",
 )  # fmt: skip
+LOOKS = len(LIGHT) * len(SYMBOLS)
+
+REGISTERED = (
+    "wise_ft", "l2_sp", "ldifs", "lora", "linear_probe", "kd", "ewc", "flow", "sam", "lwf", "joint", "er", "mofo",
+    "lines", "flyp", "si", "mas", "l1_sp", "derpp", "zscl", "kl_to_base", "low_lr", "lp_ft", "early_stopping",
+    "fewer_steps", "freeze", "frozen_trunk", "layer_decay", "lora_null", "o_lora", "eaft", "stm", "talr", "dft",
+    "asft", "lfl", "flyp_ce", "asam", "ema", "looksam", "star", "model_soup", "task_arithmetic", "magmax", "ties", "dare",
+    "model_stock", "hma", "restart", "batch_norm", "avalanche",
+)  # fmt: skip
+"""The methods of this package. A place in this list is a look for good: a new method goes to its end."""
+
+ALIASES = {
+    "joint training": "joint", "der++": "derpp", "experience replay": "er", "low learning rate": "low_lr",
+    "layer-wise learning-rate decay": "layer_decay", "frozen blocks": "freeze", "kd (squared logits)": "kd",
+    "batchnorm re-estimation": "batch_norm",
+}  # fmt: skip
+"""What methods are called elsewhere -> their names, where these are not the same letters."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +51,12 @@ class Style:
 def method_styles(
     names: Iterable[str], control: str | None = None, reference: str | None = None
 ) -> dict[str, Style]:
-    """The style of each method, which follows from its name.
+    """The style of each method, which follows from its name and from nothing else in the report.
 
-    Every name has a look of its own choice, the same in every report and every figure. It gets another one
-    only where a method that goes before it (`WELL_KNOWN`, then the alphabet) has taken the colour: up to seven
-    methods differ in colour and in marker, up to 56 in the pair of both.
+    A method of this package has a pair of colour and marker of its own, so that no two of them are ever drawn alike.
+    Other arms (several methods together, another setting, a method from elsewhere) have one that no method of this
+    package has, found from their name; should two of them in one report meet on the same, the one later in the
+    alphabet takes the next.
 
     Args:
         names: the methods compared.
@@ -51,38 +67,44 @@ def method_styles(
         control: Style(NEUTRAL, NEUTRAL_DARK, "circle"),
         reference: Style(NEUTRAL, NEUTRAL_DARK, "star"),
     }
-    styles: dict[str, Style] = {}
-    taken: set[tuple[int, int]] = set()
-    for name in sorted({name for name in names if name not in special}, key=_precedence):
-        color, symbol = look = _free(_preferred(name), taken)
-        taken.add(look)
-        styles[name] = Style(LIGHT[color], DARK[color], SYMBOLS[symbol])
+    taken: set[int] = set()
+    places: dict[str, int] = {}
+    arms = sorted({name for name in names if name not in special}, key=lambda name: (name.casefold(), name))
+    for name in arms:
+        known = registered(name)
+        if known is not None and (place := REGISTERED.index(known)) not in taken:
+            places[name] = place
+            taken.add(place)
+    for name in arms:
+        if name not in places:
+            place = _other_place(name)
+            while place in taken and len(taken) < LOOKS:
+                place = (place + 1) % LOOKS
+            places[name] = place
+            taken.add(place)
+    styles = {name: _style(place) for name, place in places.items()}
     return styles | {name: style for name, style in special.items() if name is not None}
 
 
-def _precedence(name: str) -> tuple[int, str, str]:
-    rank = WELL_KNOWN.index(name) if name in WELL_KNOWN else len(WELL_KNOWN)
-    return rank, name.casefold(), name
+def registered(name: str) -> str | None:
+    """The method of this package that an arm of this name is; None for any other arm."""
+    return _BY_LETTERS.get(_letters(ALIASES.get(name.casefold(), name)))
 
 
-def _preferred(name: str) -> tuple[int, int]:
-    # 7 colours and 8 markers share no factor, so a number stands for a pair of both.
-    number = WELL_KNOWN.index(name) if name in WELL_KNOWN else zlib.crc32(name.encode())
-    return number % len(LIGHT), number % len(SYMBOLS)
+def _other_place(name: str) -> int:
+    """Of an arm that is no method of this package: one that none of these has."""
+    # The parts of a composed arm by their registered names: "ldifs + wise_ft" looks as "LDIFS + WiSE-FT" does.
+    parts = [registered(part.strip()) or part.strip() for part in name.split(" + ")]
+    return len(REGISTERED) + zlib.crc32("+".join(parts).encode()) % (LOOKS - len(REGISTERED))
 
 
-def _free(wanted: tuple[int, int], taken: set[tuple[int, int]]) -> tuple[int, int]:
-    """The look nearest to the wanted one: a colour and a marker nobody has, else a colour, else a pair."""
-    looks = [
-        ((wanted[0] + c) % len(LIGHT), (wanted[1] + s) % len(SYMBOLS))
-        for c, s in product(range(len(LIGHT)), range(len(SYMBOLS)))
-    ]
-    colors, symbols = ({look[k] for look in taken} for k in (0, 1))
-    for good in (
-        lambda look: look[0] not in colors and look[1] not in symbols,
-        lambda look: look[0] not in colors,
-        lambda look: look not in taken,
-    ):
-        if free := [look for look in looks if good(look)]:
-            return free[0]
-    return wanted
+def _style(place: int) -> Style:
+    # 7 colours and 13 markers share no factor, so a number below 91 stands for a pair of both.
+    return Style(LIGHT[place % len(LIGHT)], DARK[place % len(DARK)], SYMBOLS[place % len(SYMBOLS)])
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "", name.casefold())
+
+
+_BY_LETTERS = {_letters(name): name for name in REGISTERED}

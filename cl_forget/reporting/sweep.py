@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.records import Result
 from cl_forget.comparison.trials_view import SweepView, check_trials, trial_folder
+from cl_forget.ground.redact import redact
 from cl_forget.reporting import sweep_figures as _sweep_figures
 from cl_forget.reporting.final import sweep_table
 from cl_forget.reporting.items import items_of
+from cl_forget.reporting.notes import read_note
 from cl_forget.reporting.numbers import listed, number
 from cl_forget.reporting.specification import (
     Figure,
@@ -103,6 +105,7 @@ def _record(trial: Trial, folders: Mapping[str, Path]) -> RunRecord:
         status=trial.status,
         reason=trial.reason,
         folder=None if place is None else str(place),
+        note=redact(read_note(place)),
     )
 
 

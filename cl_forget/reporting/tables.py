@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
+from cl_forget.comparison.measures import Measure
 from cl_forget.comparison.table import Source
 from cl_forget.ground.spreadsheet import csv_text
 from cl_forget.reporting.numbers import MISSING, SUFFIX, with_interval
@@ -79,14 +80,33 @@ _LATEX = {
 }  # fmt: skip
 
 
+PAPER_COLUMNS = 7
+"""Columns of a table in print, names and settings included: more cannot be read at the width of a page."""
+
+FOR_PAPER = (
+    "speciality", "generality", "against:speciality", "against:generality", "retention", "bwt", "perplexity_rise",
+    "hypervolume", "target_at_retention", "delta_lp", "relative_cost", "passes",
+)  # fmt: skip
+"""The columns that a paper needs first; the rest follow in the order of the table."""
+
+
+def paper_measures(table: Table) -> tuple[Measure, ...]:
+    """The columns of a table in print, in its order: at most `PAPER_COLUMNS` with those of text."""
+    room = PAPER_COLUMNS - 1 - table.has_settings
+    rank = {name: k for k, name in enumerate(FOR_PAPER)}
+    chosen = sorted(table.measures, key=lambda measure: rank.get(measure.name, len(rank)))[:room]
+    return tuple(measure for measure in table.measures if measure in chosen)
+
+
 def table_latex(table: Table) -> str:
     """The table for a paper: booktabs, intervals, the best of each column in bold; needs nothing else.
 
-    It is a `table*`, set to the width of the page, with the way to read it as its caption.
+    It is a `table*`, set to the width of the page, with the way to read it as its caption. Of many columns it has
+    those of `paper_measures`; a comment names the others.
     """
-    groups = [
-        (group, len(list(of))) for group, of in groupby(table.measures, key=lambda measure: measure.group)
-    ]
+    measures = paper_measures(table)
+    left_out = [measure.title for measure in table.measures if measure not in measures]
+    groups = [(group, len(list(of))) for group, of in groupby(measures, key=lambda measure: measure.group)]
     text = ["method", *(["setting"] if table.has_settings else [])]
     heads, rules, column = [""] * len(text), [], len(text) + 1
     for group, width in groups:
@@ -94,11 +114,11 @@ def table_latex(table: Table) -> str:
         if group:
             rules.append(rf"\cmidrule(lr){{{column}-{column + width - 1}}}")
         column += width
-    titles = [*text, *(latex(measure.title) for measure in table.measures)]
-    units = [*("" for _ in text), *(latex(SUFFIX[measure.unit]) for measure in table.measures)]
+    titles = [*text, *(latex(measure.title) for measure in measures)]
+    units = [*("" for _ in text), *(latex(SUFFIX[measure.unit]) for measure in measures)]
     body = []
     for method, row in table.rows.items():
-        shown = [(latex(with_interval(row[m.name], m.unit)), row[m.name].best) for m in table.measures]
+        shown = [(latex(with_interval(row[m.name], m.unit)), row[m.name].best) for m in measures]
         setting = [latex(table.setting(method))] if table.has_settings else []
         body.append(
             [
@@ -111,10 +131,11 @@ def table_latex(table: Table) -> str:
     return "\n".join(
         [
             r"% \usepackage{booktabs,graphicx}",
+            *([f"% Left out; table.md and table.csv have them: {', '.join(left_out)}."] if left_out else []),
             r"\begin{table*}",
             rf"\caption{{{latex(table.how_to_read)}}}",
             r"\resizebox{\textwidth}{!}{%",
-            rf"\begin{{tabular}}{{{'l' * len(text)}{'r' * len(table.measures)}}}",
+            rf"\begin{{tabular}}{{{'l' * len(text)}{'r' * len(measures)}}}",
             r"\toprule",
             lines[0],
             " ".join(rules),

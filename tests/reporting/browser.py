@@ -134,6 +134,23 @@ class Browser:
         answer = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(answer["data"]))
 
+    def choose(self, selector: str, *paths: Path) -> None:
+        """Choose files, or a folder, in a file input."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path.resolve()) for path in paths])
+
+    def drop(self, *paths: Path) -> None:
+        """Drop files or folders into the middle of the page."""
+        data = {"items": [], "files": [str(path.resolve()) for path in paths], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.call("Input.dispatchDragEvent", type=kind, x=400, y=300, data=data)
+
+    def pdf(self, path: Path) -> None:
+        """Print the page to A4, as a reader would."""
+        answer = self.call("Page.printToPDF", paperWidth=8.27, paperHeight=11.69, preferCSSPageSize=False)
+        path.write_bytes(base64.b64decode(answer["data"]))
+
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command of the DevTools protocol, on the page."""
         return self._send(method, self._session, **parameters)

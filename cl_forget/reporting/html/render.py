@@ -12,19 +12,25 @@ import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
+from functools import cache
 from importlib.resources import files
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cl_forget.comparison.measures import Cell, Frame, Measure
 from cl_forget.comparison.observations import lookup
+from cl_forget.evaluation.formulas import formula_of
 from cl_forget.ground.redact import redact
+from cl_forget.reporting.html.mathml import mathml
 from cl_forget.reporting.items import ItemPage, embedded, item_page
 from cl_forget.reporting.numbers import LIMITS, MISSING, SUFFIX, half_width, number, scale, with_interval
-from cl_forget.reporting.specification import Figure, RunRecord, Specification, Table
-from cl_forget.reporting.tables import table_csv
+from cl_forget.reporting.specification import Figure, Method, RunRecord, Specification, Table
+from cl_forget.reporting.tables import table_csv, table_latex
 from cl_forget.reporting.verdict_strip import DEFINITION, strip
 from cl_forget.streams.understood import Understood
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 # Markers in a box from -10 to 10, by plotly name; chips and tables show the marker the figures use.
 PATHS = {
@@ -37,6 +43,11 @@ PATHS = {
     "hexagon": "M0,-9L7.8,-4.5V4.5L0,9L-7.8,4.5V-4.5Z",
     "cross": "M-3,-9H3V-3H9V3H3V9H-3V3H-9V-3H-3Z",
     "x": "M0,-4.2L4.7,-9L9,-4.7L4.2,0L9,4.7L4.7,9L0,4.2L-4.7,9L-9,4.7L-4.2,0L-9,-4.7L-4.7,-9Z",
+    "triangle-left": "M-9,0L7,-9V9Z",
+    "triangle-right": "M9,0L-7,-9V9Z",
+    "bowtie": "M-8,-8V8L8,-8V8Z",
+    "hourglass": "M-8,-8H8L-8,8H8Z",
+    "hexagram": "M0,-10L2.9,-5H8.7L5.8,0L8.7,5H2.9L0,10L-2.9,5H-8.7L-5.8,0L-8.7,-5H-2.9Z",
     "star": "M0,-10L2.5,-3.4L9.5,-3.1L4,1.3L5.9,8.1L0,4.2L-5.9,8.1L-4,1.3L-9.5,-3.1L-2.5,-3.4Z",
 }
 
@@ -49,43 +60,82 @@ def page(specification: Specification, picture: bytes | None = None, live: str |
         picture: the trade-off as PNG, for readers without JavaScript.
         live: the version of a page that is served and asks for newer ones; None for a page that stays.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
 
     own = files("cl_forget.reporting.html") / "page"
     # A served page asks for its items when they are first looked at, and gets all of them.
     items = None if live or specification.items is None else item_page(specification.items)
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            report=specification,
+            many_seeds=any(len(method.seeds) > 1 for method in specification.methods),
+            picture=base64.b64encode(picture).decode() if picture else None,
+            live=live,
+            typeset={
+                measure.title: Markup(formula)
+                for measure in _measures(specification)
+                if (formula := _typeset(measure.name)) is not None
+            },
+            contrast=_contrast(specification),
+            notes=[run for run in specification.runs if run.note],
+            strip=strip,
+            strip_definition=DEFINITION,
+            places={method.name: k for k, method in enumerate(specification.methods)},
+            kind=_kind,
+            thumbnail=_thumbnail,
+            grid=_grid,
+            number=number,
+            half_width=half_width,
+            with_interval=with_interval,
+            suffix=SUFFIX,
+            missing=MISSING,
+            saves=_saves,
+            knobbed=_knobbed,
+            paths=PATHS,
+            css=Markup((own / "page.css").read_text()),
+            script=Markup(_script()),
+            plotly=compressed(plotly()),
+            payload=compressed(_payload(specification)),
+            items=None if items is None else compressed(items_json(items)),
+            sheets={} if items is None else {name: embedded(sheet) for name, sheet in items.sheets.items()},
+        )
     )
-    environment.filters["groupby_order"] = _grouped
-    return environment.from_string((own / "page.html").read_text()).render(
-        report=specification,
-        many_seeds=any(len(method.seeds) > 1 for method in specification.methods),
-        picture=base64.b64encode(picture).decode() if picture else None,
-        live=live,
-        strip=strip,
-        strip_definition=DEFINITION,
-        places={method.name: k for k, method in enumerate(specification.methods)},
-        kind=_kind,
-        thumbnail=_thumbnail,
-        grid=_grid,
-        number=number,
-        half_width=half_width,
-        with_interval=with_interval,
-        suffix=SUFFIX,
-        missing=MISSING,
-        saves=_saves,
-        knobbed=_knobbed,
-        paths=PATHS,
-        css=Markup((own / "page.css").read_text()),
-        script=Markup(_script()),
-        plotly=_compressed(get_plotlyjs()),
-        payload=_compressed(_payload(specification)),
-        items=None if items is None else _compressed(items_json(items)),
-        sheets={} if items is None else {name: embedded(sheet) for name, sheet in items.sheets.items()},
+
+
+def environment(*folders: str) -> Environment:
+    """Where templates are found: in the folders given, then among those of the page."""
+    import jinja2
+
+    def source(name: str) -> str | None:
+        places = [files("cl_forget.reporting.html") / folder / name for folder in (*folders, "page")]
+        return next((place.read_text(encoding="utf-8") for place in places if place.is_file()), None)
+
+    made = jinja2.Environment(
+        loader=jinja2.FunctionLoader(source),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    made.filters["groupby_order"] = _grouped
+    return made
+
+
+def plotly() -> str:
+    """The text of plotly.js."""
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def units() -> dict[str, dict[str, Any]]:
+    """How the script writes numbers of each unit, and between which bounds it draws them."""
+    return {
+        unit: {"scale": scale(unit), "suffix": suffix, "limits": LIMITS.get(unit, (None, None))}
+        for unit, suffix in SUFFIX.items()
+    }
 
 
 def items_json(items: ItemPage, pictures: bool = False) -> str:
@@ -102,6 +152,39 @@ def items_json(items: ItemPage, pictures: bool = False) -> str:
 def _thumbnail(record: Understood) -> str | None:
     """The picture of a sample as the page embeds it."""
     return None if record.thumbnail is None else base64.b64encode(record.thumbnail).decode()
+
+
+def _measures(specification: Specification) -> Iterator[Measure]:
+    for section in specification.sections:
+        for item in section.items:
+            yield from item.measures
+
+
+@cache
+def _typeset(measure: str) -> str | None:
+    formula = formula_of(measure)
+    return None if formula is None else mathml(formula)
+
+
+def formulas(measures: Iterable[Measure]) -> dict[str, str]:
+    """Measure -> its formula as MathML, of those that have one."""
+    return {m.name: formula for m in measures if (formula := _typeset(m.name)) is not None}
+
+
+def _contrast(specification: Specification) -> tuple[str, str] | None:
+    """The two arms whose items are set side by side first: the control and the best other one; None without two."""
+    kept = {run.method for run in specification.items.runs} if specification.items else set()
+    arms = [method for method in specification.methods if method.name in kept]
+    if len(arms) < 2:
+        return None
+    rows = specification.item("results").rows  # type: ignore[union-attr]
+
+    def merit(method: Method) -> float:
+        cells = (rows.get(method.name, {}).get(name) for name in ("speciality", "generality"))
+        return sum(cell.mean or 0.0 for cell in cells if cell is not None)
+
+    first = next((method for method in arms if method.role == "control"), arms[0])
+    return first.name, max((method for method in arms if method is not first), key=merit).name
 
 
 def _kind(item: Figure | Table) -> str:
@@ -140,7 +223,12 @@ def _script() -> str:
         ),
         key=lambda file: file.name,
     )
-    return '"use strict";\n(async () => {\n' + "".join(part.read_text() for part in parts) + "})();\n"
+    return script_of("".join(part.read_text(encoding="utf-8") for part in parts))
+
+
+def script_of(text: str) -> str:
+    """A script as one closure that may wait."""
+    return f'"use strict";\n(async () => {{\n{text}}})();\n'
 
 
 def _payload(specification: Specification) -> str:
@@ -149,11 +237,12 @@ def _payload(specification: Specification) -> str:
     content = {
         "methods": [asdict(method) for method in specification.methods],
         "figures": {item.name: _packed(item) for item in items if isinstance(item, Figure)},
+        "title": specification.title,
+        "subtitle": specification.subtitle,
         "tables": {item.name: table_csv(item) for item in items if isinstance(item, Table)},
-        "units": {
-            unit: {"scale": scale(unit), "suffix": suffix, "limits": LIMITS.get(unit, (None, None))}
-            for unit, suffix in SUFFIX.items()
-        },
+        "latex": {item.name: table_latex(item) for item in items if isinstance(item, Table)},
+        "units": units(),
+        "formulas": formulas(_measures(specification)),
         # The methods whose items can be looked at.
         "items": None
         if specification.items is None
@@ -163,7 +252,8 @@ def _payload(specification: Specification) -> str:
     return json.dumps(content, ensure_ascii=False, allow_nan=False, default=str)
 
 
-def _compressed(text: str) -> str:
+def compressed(text: str) -> str:
+    """A text as the script unfolds it: gzip in base64."""
     # Without a time stamp in it, the same report is the same file.
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 
 import numpy as np
 
 from cl_forget.comparison.law import Point, curve, residuals
 from cl_forget.comparison.statistics import Estimate, estimate
+from cl_forget.config.run import PLAIN
 from cl_forget.reporting.print.pictures import FAINT, INK, MARKERS, MUTED
-from cl_forget.reporting.styles import LIGHT
+from cl_forget.reporting.styles import method_styles
 
 
 def law_png(panels: Mapping[str, Sequence[Point]], measure: str = "retention", dpi: int = 150) -> bytes:
@@ -31,7 +31,8 @@ def law_png(panels: Mapping[str, Sequence[Point]], measure: str = "retention", d
     rows = canvas.subplots(len(panels), 2, squeeze=False, width_ratios=(3, 2))
     for (name, points), (left, right) in zip(panels.items(), rows, strict=True):
         arms = list(dict.fromkeys(point.arm for point in points))
-        looks = dict(zip(arms, zip(cycle(LIGHT), cycle(MARKERS.values())), strict=False))
+        styles = method_styles(arms, PLAIN if PLAIN in arms else None)
+        looks = {arm: (style.color, MARKERS[style.symbol]) for arm, style in styles.items()}
         x = np.array([point.x for point in points])
         at = np.linspace(x.min(), x.max(), 200)
         left.plot(at, curve(x, np.array([point.y for point in points]), at), color=INK, linewidth=1.2)
@@ -41,7 +42,8 @@ def law_png(panels: Mapping[str, Sequence[Point]], measure: str = "retention", d
             left.plot(
                 [p.x for p in own],
                 [p.y for p in own],
-                marker,
+                marker=marker,
+                linestyle="none",
                 color=colour,
                 markersize=4,
                 alpha=0.7,
@@ -55,7 +57,7 @@ def law_png(panels: Mapping[str, Sequence[Point]], measure: str = "retention", d
             if found.mean is None:
                 continue
             colour, marker = looks[arm]
-            right.plot(found.mean, -place, marker, color=colour)
+            right.plot(found.mean, -place, marker=marker, color=colour)
             if found.low is not None and found.high is not None:
                 right.plot([found.low, found.high], [-place, -place], color=colour)
         right.set_yticks([-place for place in range(len(arms))], arms, fontsize=7)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 INK, MUTED, FAINT = "#1F2328", "#6B7280", "#E5E7EB"
-MARKERS = {
+MARKERS: dict[str, Any] = {
     "circle": "o",
     "square": "s",
     "diamond": "D",
@@ -30,9 +30,14 @@ MARKERS = {
     "hexagon": "h",
     "cross": "P",
     "x": "X",
+    "triangle-left": "<",
+    "triangle-right": ">",
+    "bowtie": [(-1, -1), (-1, 1), (1, -1), (1, 1), (-1, -1)],
+    "hourglass": [(-1, -1), (1, -1), (-1, 1), (1, 1), (-1, -1)],
+    "hexagram": (6, 1, 0),
     "star": "*",
 }
-"""Marker by its plotly name -> the same for matplotlib."""
+"""Marker by its plotly name -> the same for matplotlib; those that it has no letter for as outlines."""
 
 Points = list[tuple[float, float]]
 Curve = list[tuple[float, tuple[float, float]]]

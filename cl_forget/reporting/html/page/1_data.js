@@ -8,7 +8,8 @@ async function inflated(id) {
   for (let k = 0; k < text.length; k++) bytes[k] = text.charCodeAt(k);
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
-const [numbers, plotly] = await Promise.all([inflated("specification"), inflated("plotly")]);
+// A viewer has no numbers of its own: it computes them from what is dropped into it.
+const [numbers, plotly] = await Promise.all([byId("specification") ? inflated("specification") : viewer.seen(), inflated("plotly")]);
 document.head.append(Object.assign(document.createElement("script"), { textContent: plotly }));
 const spec = JSON.parse(numbers);
 const methods = new Map(spec.methods.map((method, index) => [method.name, { ...method, index }]));
@@ -16,7 +17,7 @@ const figures = Object.values(spec.figures);
 const hidden = new Set();
 let showSeeds = spec.runs.length <= 400;  // of very many trials the folded ones are drawn first
 
-// Columns of texts arrive as levels and codes; see reporting/html.py.
+// Columns of texts arrive as levels and codes; see reporting/html/render.py.
 const unpacked = (column) => (Array.isArray(column) ? column : column.codes.map((code) => column.levels[code]));
 // Long frames arrive with one entry per run and a list per measure.
 function frameOf(packed) {

@@ -15,10 +15,16 @@ const color = (name) => {
 };
 const methodColor = (name) => color(`m${methods.get(name).index}`);
 const textColor = (name) => color(`t${methods.get(name).index}`);
+// The method's marker as it stands in the list of methods.
+const glyphOf = (name) => document.querySelector(`.chip[data-method="${CSS.escape(name)}"] .glyph`).cloneNode(true);
 const faded = (rgb, alpha) => rgb.replace("rgb(", "rgba(").replace(")", `, ${alpha})`);
 const FONT = getComputedStyle(document.body).fontFamily;
 const CONFIG = { displayModeBar: false, responsive: false };
-const shortcut = (index) => (index === undefined || !spec.runs[index]?.command ? "" : `<br><span style="font-size:10px">${plain(shortCommand(index))}</span><br><i>click for the run</i>`);
+// What a point is and leads to, below its numbers: the command of its run, and what a click opens.
+const shortcut = (index, items) => {
+  const command = index === undefined || !spec.runs[index]?.command ? "" : `<br><span style="font-size:10px">${plain(shortCommand(index))}</span>`;
+  return items ? `${command}<br><i>click for the items behind it</i>` : command && `${command}<br><i>click for the run</i>`;
+};
 
 // Draw, and let a click on a point open the run behind it (`customdata` holds its number).
 async function draw(plot, traces, layout) {

@@ -37,7 +37,7 @@ function tradeoffData(figure) {
     curve: folded.filter((pair) => pair.setting !== null)
       .sort((a, b) => a.method.localeCompare(b.method) || a.setting - b.setting),
     seeds: joined(shown(figure.dataLines), xMeasure, yMeasure, "seed").filter((pair) => pair.seed !== null && (pair.setting === null || figure.trained)),
-    unordered: new Set(figure.unordered),
+    unordered: new Set(figure.unordered), selected: figure.selected,
     value,
   };
 }
@@ -100,19 +100,22 @@ function methodTraces(name, data) {
   const traces = {};
   // A mean stands for several runs; the first seed's is shown.
   const firstRun = (pair) => runOf({ ...pair, seed: methods.get(pair.method).seeds[0] });
+  // Items are kept of runs as they were trained, in a sweep of the settings that were chosen.
+  const trained = (pair) => pair.setting === null || pair.setting === data.selected[pair.method];
+  const items = (pair) => (trained(pair) ? itemsOfMethod(pair.method, [yMeasure.name, xMeasure.name], pair.seed) : null);
   const curve = of(data.curve), seeds = of(data.seeds), means = of(data.means);
   const loose = data.unordered.has(name);
   if (curve.length > 1 && !loose) traces.ribbon = ribbon(curve, data, ink);
   if (curve.length) traces.curve = {
     x: curve.map((p) => value(p)[0]), y: curve.map((p) => value(p)[1]), mode: loose ? "markers" : "lines+markers", opacity: 0.8,
-    line: { color: ink, width: 1.5 }, marker: { size: 5, color: ink }, name,
+    line: { color: ink, width: 1.5 }, marker: { size: 5, color: ink, symbol: methods.get(name).symbol }, name,
     customdata: curve.map(firstRun),
     text: curve.map((p) => `<b>${plain(name)}</b>, ${plain(p.knob)} = ${p.setting}<br>${text(p)}${shortcut(firstRun(p))}`), hovertemplate: "%{text}<extra></extra>",
   };
   if (showSeeds && seeds.length > 1 && (!loose || curve.length < seeds.length)) traces.seeds = {
     x: seeds.map((p) => p.x.value * scaleOf(xMeasure)), y: seeds.map((p) => p.y.value * scaleOf(yMeasure)), mode: "markers", name,
-    marker: { size: seeds.length > 60 ? 4 : 5, color: ink, opacity: 0.4 }, customdata: seeds.map(runOf),
-    text: seeds.map((p) => `<b>${plain(name)}</b>${known(p.setting) ? `, ${plain(p.knob)} = ${p.setting}` : ""}, seed ${p.seed}<br>${exact(p)}${shortcut(runOf(p))}`), hovertemplate: "%{text}<extra></extra>",
+    marker: { size: seeds.length > 60 ? 4 : 5, color: ink, opacity: 0.4 }, customdata: seeds.map((p) => items(p) ?? runOf(p)),
+    text: seeds.map((p) => `<b>${plain(name)}</b>${known(p.setting) ? `, ${plain(p.knob)} = ${p.setting}` : ""}, seed ${p.seed}<br>${exact(p)}${shortcut(runOf(p), items(p))}`), hovertemplate: "%{text}<extra></extra>",
   };
   const bars = (which, measure) => known(means[0][which].low)
     ? { type: "data", symmetric: false, thickness: 1.2, width: 0, color: ink,
@@ -123,8 +126,8 @@ function methodTraces(name, data) {
     x: means.map((p) => value(p)[0]), y: means.map((p) => value(p)[1]), mode: "markers", name,
     error_x: bars("x", xMeasure), error_y: bars("y", yMeasure),
     marker: { size: methods.get(name).symbol === "star" ? 15 : 11, color: ink, symbol: methods.get(name).symbol, line: { color: color("ground"), width: 1 } },
-    customdata: means.map(firstRun),
-    text: means.map((p) => `<b>${plain(name)}</b>${known(p.setting) ? `, chosen: ${plain(p.knob)} = ${p.setting}` : ""}<br>${text(p)}${shortcut(firstRun(p))}`), hovertemplate: "%{text}<extra></extra>",
+    customdata: means.map((p) => items({ ...p, seed: null }) ?? firstRun(p)),
+    text: means.map((p) => `<b>${plain(name)}</b>${known(p.setting) ? `, chosen: ${plain(p.knob)} = ${p.setting}` : ""}<br>${text(p)}${shortcut(firstRun(p), items({ ...p, seed: null }))}`), hovertemplate: "%{text}<extra></extra>",
   };
   return traces;
 }

@@ -13,15 +13,20 @@ function drawBars(figure, plot) {
       array: folded.map((entry) => (known(entry.high) ? ends(entry, measure)[1] - entry.mean : 0) * scale),
       arrayminus: folded.map((entry) => (known(entry.low) ? entry.mean - ends(entry, measure)[0] : 0) * scale),
     } : undefined,
-    customdata: folded.map((entry) => runOf({ ...entry, seed: methods.get(entry.method).seeds[0] })),
-    text: folded.map((entry) => `<b>${plain(entry.method)}</b> ${withInterval(entry, measure)} ${spec.units[measure.unit].suffix}`), hovertemplate: "%{text}<extra></extra>", textposition: "none",
+    customdata: folded.map((entry) => itemsOfMethod(entry.method, [measure.name]) ?? runOf({ ...entry, seed: methods.get(entry.method).seeds[0] })),
+    text: folded.map((entry) => `<b>${plain(entry.method)}</b> ${withInterval(entry, measure)} ${spec.units[measure.unit].suffix}${itemsOfMethod(entry.method, [measure.name]) ? shortcut(undefined, true) : ""}`), hovertemplate: "%{text}<extra></extra>", textposition: "none",
   }];
+  // The method's marker at the end of its bar, for those who see no colour.
+  traces.push({
+    type: "scatter", mode: "markers", y: names, x: folded.map((entry) => entry.mean * scale), hoverinfo: "skip",
+    marker: { size: 8, color: inks, symbol: names.map((name) => methods.get(name).symbol), line: { color: color("ground"), width: 0.8 } },
+  });
   const seeds = shown(figure.dataLines.filter((entry) => entry.measure === measure.name));
   if (showSeeds && seeds.length > folded.length) traces.push({
     type: "scatter", mode: "markers", y: seeds.map((entry) => entry.method), x: seeds.map((entry) => entry.value * scale),
     marker: { size: 5, color: seeds.map((entry) => methodColor(entry.method)), line: { color: color("ground"), width: 0.8 } },
-    customdata: seeds.map(runOf),
-    text: seeds.map((entry) => `<b>${plain(entry.method)}</b>, seed ${entry.seed}: ${format(entry.value, measure)}${shortcut(runOf(entry))}`), hovertemplate: "%{text}<extra></extra>",
+    customdata: seeds.map((entry) => itemsOfMethod(entry.method, [measure.name], entry.seed) ?? runOf(entry)),
+    text: seeds.map((entry) => `<b>${plain(entry.method)}</b>, seed ${entry.seed}: ${format(entry.value, measure)}${shortcut(runOf(entry), itemsOfMethod(entry.method, [measure.name], entry.seed))}`), hovertemplate: "%{text}<extra></extra>",
   });
   return draw(plot, traces, layoutOf({
     width: plot.clientWidth, height: 23 * names.length + 34, margin: { l: left, r: 56, t: 4, b: 26 },

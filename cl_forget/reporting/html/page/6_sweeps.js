@@ -37,7 +37,7 @@ function drawKnobs(figure, plot) {
     });
     traces.push({
       x: xs, y: along.map((entry) => entry.mean * scale), mode: "lines+markers", yaxis, name: measure.title,
-      line: { color: ink, width: 1.8, dash: STROKES[k] }, marker: { size: 6, color: k ? color("ground") : ink, line: { color: ink, width: 1.5 } },
+      line: { color: ink, width: 1.8, dash: STROKES[k] }, marker: { size: 6, symbol: methods.get(name).symbol, color: k ? color("ground") : ink, line: { color: ink, width: 1.5 } },
       customdata: along.map((entry) => runOf({ ...entry, seed: methods.get(name).seeds[0] })),
       text: along.map((entry) => `<b>${plain(entry.knob)} = ${entry.setting}</b><br>${plain(measure.title)} ${withInterval(entry, measure)} ${spec.units[measure.unit].suffix}<br>${entry.count} ${entry.count > 1 ? "seeds" : "seed"}`),
       hovertemplate: "%{text}<extra></extra>",
@@ -216,7 +216,9 @@ class Listing {
         const button = cell.appendChild(document.createElement("button"));
         Object.assign(button, { type: "button", className: "open", textContent: row[name] });
         button.dataset.index = runOf(row) ?? "";
-        button.style.setProperty("--dot", `var(--m${methods.get(row.method).index})`);
+        button.prepend(glyphOf(row.method));
+        const { note } = spec.runs[runOf(row)] ?? {};
+        if (note) cell.append(Object.assign(document.createElement("small"), { textContent: " ✎", title: note }));
       }
     });
     for (const measure of this.figure.measures) {

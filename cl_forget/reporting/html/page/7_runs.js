@@ -28,7 +28,35 @@ function showRun(index) {
     behind.hidden = !spec.items?.includes(run.method);
     behind.onclick = () => { card.close(); openItems({ method: run.method, seed: run.seed }); };
   }
-  card.showModal();
+  showNote(card, run);
+  card.dataset.run = run.name;
+  card.querySelectorAll("details").forEach((part) => { part.open = false; });
+  if (!card.open) card.showModal();
+  remember();
+}
+
+// What somebody noted about the run; on a served page it can be written here, and is kept in the run's folder.
+function showNote(card, run) {
+  const place = card.querySelector(".written"), writing = card.querySelector(".writing");
+  place.textContent = run.note ?? "";
+  place.hidden = !run.note;
+  if (!writing) return;
+  const text = writing.querySelector("textarea"), says = writing.querySelector("[role=status]");
+  text.value = run.note ?? "";
+  says.textContent = "";
+  writing.hidden = !run.folder;
+  writing.querySelector(".keep").onclick = async () => {
+    says.textContent = "…";
+    try {
+      const answer = await fetch("notes", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ run: run.name, text: text.value }) });
+      if (!answer.ok) throw new Error((await answer.text()) || answer.statusText);
+      run.note = text.value.trim();
+      showNote(card, run);
+      says.textContent = "kept";
+    } catch (error) {
+      says.textContent = error.message;
+    }
+  };
 }
 
 async function copy(button) {

@@ -84,3 +84,80 @@ async function download(name, format) {
   if (format === "svg") save(`${name}.svg`, new Blob([await figureSvg(name)], { type: "image/svg+xml" }));
   if (format === "png") save(`${name}.png`, await figurePng(name));
 }
+
+// -- copying --------------------------------------------------------------------------------------------
+const LATEX = {
+  "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", "$": "\\$", "#": "\\#", "_": "\\_", "{": "\\{", "}": "\\}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
+  "−": "$-$", "±": "$\\pm$", "–": "--", "×": "$\\times$", "Δ": "$\\Delta$", "θ": "$\\theta$", "→": "$\\rightarrow$", "·": "$\\cdot$",
+};
+const latex = (text) => Array.from(text, (sign) => LATEX[sign] ?? sign).join("");
+const unique = (values) => [...new Set(values.filter(known))];
+
+// The folders that this page was made of, as they were given: those that the runs' own lie in.
+const foldersShown = () => unique(spec.runs.map(({ folder }) => folder).filter(Boolean).map((folder) => {
+  if (spec.runs.length === 1) return folder;
+  const end = folder.lastIndexOf("/trials/");
+  return folder.slice(0, end >= 0 ? end : Math.max(0, folder.lastIndexOf("/"))) || folder;
+}));
+const quotedWord = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+
+function citation(title) {
+  const versions = unique(spec.environments.map((one) => one["packages.cl-forget"])), commits = unique(spec.environments.map((one) => one.commit));
+  const made = [versions.length ? `cl\\_forget ${versions.map(latex).join(", ")}` : "cl\\_forget", ...(commits.length ? [`commit ${commits.map(latex).join(", ")}`] : [])].join(", ");
+  const key = spec.title.toLowerCase().replace(/[^a-z0-9]+/g, "_").replace(/^_|_$/g, "").slice(0, 40);
+  return `@misc{${key},\n  title = {{${latex(spec.title)}}},\n  howpublished = {${made}},\n  note = {${latex(title)} ${latex(spec.subtitle)}},\n}\n`;
+}
+
+function commands() {
+  const own = unique(spec.runs.map(({ command }) => command)), folders = foldersShown().map(quotedWord).join(" ");
+  const shown = own.slice(0, 20), more = own.length > shown.length ? [`# and ${own.length - shown.length} more`] : [];
+  return `${[...shown, ...more, `cl-forget report ${folders || "FOLDER"}`].join("\n")}\n`;
+}
+
+function figureLatex(name) {
+  if (spec.latex[name]) return spec.latex[name];
+  const article = byId(name), title = article.querySelector("h3").textContent.trim(), read = article.querySelector(".read").textContent.trim();
+  const file = name in spec.tables ? "table.tex" : `${name}.pdf`;
+  const shown = name in spec.tables ? `\\input{${file}}` : `\\includegraphics{${file}}`;
+  return `% ${file} is made by: cl-forget figures ${foldersShown().map(quotedWord).join(" ") || "FOLDER"}\n\\begin{figure}\n  \\centering\n  ${shown}\n  \\caption{${latex(title)} ${latex(read)}}\n  \\label{fig:${name}}\n\\end{figure}\n`;
+}
+
+// What "copy" at a figure gives.
+function copyText(name, kind) {
+  if (kind === "citation") return citation(byId(name).querySelector("h3").textContent.trim());
+  if (kind === "command") return commands();
+  if (kind === "latex") return figureLatex(name);
+  if (kind === "link") {
+    remember();
+    const address = new URL(location.href), state = address.hash;
+    return `${address.href.slice(0, address.href.length - state.length)}${state && state !== "#" ? state : "#"}`;
+  }
+  return csv(name);
+}
+
+// The choice of what to copy opens below its button.
+function chooseCopy(button) {
+  const card = byId("copies"), place = button.getBoundingClientRect();
+  card.dataset.of = button.dataset.name;
+  card.querySelector("[role=status]").textContent = "";
+  card.querySelector("textarea").hidden = true;
+  card.style.left = `${Math.max(8, Math.min(place.left, innerWidth - 220))}px`;
+  card.style.top = `${Math.max(8, Math.min(place.bottom + 4, innerHeight - 210))}px`;
+}
+
+async function copyOf(kind) {
+  const card = byId("copies"), says = card.querySelector("[role=status]"), hand = card.querySelector("textarea");
+  const text = copyText(card.dataset.of, kind);
+  hand.hidden = true;
+  try {
+    await navigator.clipboard.writeText(text);
+    says.textContent = "copied";
+    setTimeout(() => { card.hidePopover(); says.textContent = ""; }, 900);
+  } catch {
+    // Some browsers refuse the clipboard to pages opened from a file: the text is there to be taken by hand.
+    says.textContent = "select and copy:";
+    hand.hidden = false;
+    hand.value = text;
+    hand.select();
+  }
+}

@@ -89,6 +89,9 @@ function showItems() {
   }));
   byId("items-title").textContent = `${choice.method}${runsOf(choice.method).length > 1 ? `, seed ${run.seed}` : ""}, ${run.rows[choice.row].after}: ${sets.map(({ name }) => name).join(", ")}`;
   byId("items-note").textContent = sampledNote(run, sets);
+  const behind = runOf({ method: choice.method, seed: run.seed });
+  card.querySelector(".its-run").hidden = behind === undefined;
+  card.querySelector(".its-run").onclick = () => { card.close(); showRun(behind); };
   const inState = choice.state === "all" ? among : among.filter(({ state }) => state === choice.state);
   const words = choice.text.trim().toLowerCase();
   const matches = ({ set, k, label, before, now, other }) => !words || [label, before[1], now[1], other?.[1], set.prompts?.[k]].some((part) => part?.toLowerCase().includes(words));
@@ -201,8 +204,8 @@ async function openItems(wanted) {
 
 // The data set that a measure is taken on; undefined where it is no accuracy of a data set.
 const setOfMeasure = (name) => {
-  if (["generality", "retention", "generality_drop"].includes(name)) return "suites:";
-  if (name === "speciality") return "tasks:";
+  if (["generality", "retention", "generality_drop", "f_true", "bt_true", "against:generality"].includes(name)) return "suites:";
+  if (["speciality", "bwt", "fwt", "forgetting_max", "against:speciality"].includes(name)) return "tasks:";
   return /^(suite|task):/.test(name) ? name.slice(name.indexOf(":") + 1) : undefined;
 };
 
@@ -210,6 +213,12 @@ const setOfMeasure = (name) => {
 const itemsBehind = (method, measure, stage) => {
   const set = setOfMeasure(measure), after = methods.get(stage)?.role === "reference" ? stage : `after ${stage}`;
   return set && spec.items?.includes(method) ? { method, set, after } : null;
+};
+
+// What a method's final number, in a bar or a point, leads to: by the first measure that is one of accuracy.
+const itemsOfMethod = (method, measures, seed) => {
+  const set = measures.map(setOfMeasure).find(known), has = spec.items?.includes(method) || (spec.items && methods.get(method)?.role === "reference");
+  return set && has ? { method, set, ...(known(seed) ? { seed } : {}) } : null;
 };
 
 // Numbers that lead to items are buttons: with a click, Enter or the space bar.

@@ -36,6 +36,7 @@ async function drawNear() {
 }
 
 const watch = new IntersectionObserver((changes) => {
+  if (!probe.isConnected) return;  // another page has been written in the place of this one
   for (const { target, isIntersecting } of changes) entryOf.get(target).near = isIntersecting;
   drawNear();
 }, { rootMargin: "300px 0px" });
@@ -47,7 +48,22 @@ function remember() {
   const chosen = new URLSearchParams();
   if (hidden.size) chosen.set("off", JSON.stringify([...hidden]));
   if (showSeeds !== spec.runs.length <= 400) chosen.set("seeds", showSeeds ? "1" : "0");
-  for (const figure of figures) if (figure.initial && (figure.x !== figure.initial[0] || figure.y !== figure.initial[1])) chosen.set(`axes.${figure.name}`, JSON.stringify([figure.x, figure.y]));
+  if (isDark() !== system.matches) chosen.set("theme", isDark() ? "dark" : "light");
+  for (const figure of figures) {
+    if (figure.initial && (figure.x !== figure.initial[0] || figure.y !== figure.initial[1])) chosen.set(`axes.${figure.name}`, JSON.stringify([figure.x, figure.y]));
+    if (figure.smoothing) chosen.set(`smooth.${figure.name}`, figure.smoothing);
+    if (figure.logarithmic) chosen.set(`log.${figure.name}`, "1");
+    const search = byId(figure.name)?.querySelector(".search input[type=search]");
+    if (search?.value) chosen.set(`find.${figure.name}`, search.value);
+  }
+  for (const heading of document.querySelectorAll("article th[aria-sort]")) {
+    chosen.set(`sort.${heading.closest("article").id}`, JSON.stringify([heading.dataset.measure, heading.getAttribute("aria-sort")]));
+  }
+  // What is unbounded has no number in JSON.
+  if (brushes.size) chosen.set("brush", JSON.stringify([...brushes].map(([name, range]) => [name, range.map((end) => (Number.isFinite(end) ? end : null))])));
+  if (byId("run").open) chosen.set("run", byId("run").dataset.run);
+  const forgot = panel ? ["first", "second", "set", "seed"].map((name) => panelPick(name).value) : [];
+  if (panel?.chosen) chosen.set("forgot", JSON.stringify(forgot));
   if (choice) chosen.set("items", JSON.stringify(choice));
   history.replaceState(null, "", `#${chosen}`);
 }
@@ -55,12 +71,14 @@ function remember() {
 function recall() {
   const chosen = new URLSearchParams(location.hash.slice(1));
   const read = (name) => { try { return JSON.parse(chosen.get(name)); } catch { return null; } };
-  for (const name of read("off") ?? []) if (methods.has(name)) hidden.add(name);
+  const list = (name) => { const value = read(name); return Array.isArray(value) ? value : []; };
+  for (const name of list("off")) if (methods.has(name)) hidden.add(name);
   if (chosen.has("seeds")) showSeeds = chosen.get("seeds") === "1";
   if (byId("seeds")) byId("seeds").checked = showSeeds;
+  if (chosen.has("theme")) setTheme(chosen.get("theme") === "dark");
   for (const figure of figures.filter(({ kind }) => kind === "tradeoff" || kind === "knobs")) {
     figure.initial = [figure.x, figure.y];
-    const [x, y] = read(`axes.${figure.name}`) ?? [];
+    const [x, y] = list(`axes.${figure.name}`);
     if (figure.measureOf[x] && figure.measureOf[y]) Object.assign(figure, { x, y });
     for (const axisName of ["x", "y"]) {
       const select = byId(figure.name).querySelector(`[data-axis=${axisName}]`);
@@ -68,15 +86,41 @@ function recall() {
     }
     explainAxes(figure);
   }
+  const item = read("items"), run = spec.runs.findIndex(({ name }) => name === chosen.get("run"));
+  recallDetails(chosen, list);
+  if (panel && list("forgot").length) Object.assign(panel, { wanted: list("forgot"), chosen: true });
   showHidden();
-  const items = read("items");
-  if (items && typeof items === "object") openItems(items);
+  if (item && typeof item === "object") openItems(item);
+  else if (run >= 0) showRun(run);
 }
 
+// Smoothing, searches, orders and ranges are set as a reader's hand would.
+function recallDetails(chosen, list) {
+  const set = (input, value) => {
+    if (!input) return;
+    if (input.type === "checkbox") input.checked = value; else input.value = value;
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  for (const [key, value] of [...chosen]) {
+    const place = key.indexOf("."), what = key.slice(0, place), article = place > 0 ? byId(key.slice(place + 1)) : null;
+    if (!article) continue;
+    if (what === "smooth") set(article.querySelector("[data-smoothing]"), value);
+    if (what === "log") set(article.querySelector("[data-logarithmic]"), true);
+    if (what === "find") set(article.querySelector(".search input[type=search]"), value);
+    if (what === "sort") {
+      const [name, order] = list(key), heading = [...article.querySelectorAll("th[data-measure]")].find((one) => one.dataset.measure === name);
+      // Each press turns the order round; the first one gives the largest on top, or whatever the table begins with.
+      for (let k = 0; heading && k < 2 && heading.getAttribute("aria-sort") !== order; k++) heading.querySelector(".sort")?.click();
+    }
+  }
+  for (const one of list("brush")) {
+    if (Array.isArray(one) && Array.isArray(one[1])) setBrush(one[0], one[1].map((end, k) => (typeof end === "number" ? end : [-Infinity, Infinity][k])));
+  }
+}
 function explainAxes(figure) {
   for (const axisName of ["x", "y"]) {
     const button = byId(figure.name).querySelector(`[data-explains=${axisName}]`);
-    if (button) button.dataset.definition = figure.measureOf[figure[axisName]].definition;
+    if (button) Object.assign(button.dataset, { of: figure[axisName], definition: figure.measureOf[figure[axisName]].definition });
   }
 }
 
@@ -84,6 +128,7 @@ function setTheme(dark) {
   colors.clear();
   document.documentElement.style.colorScheme = dark ? "dark" : "light";
 }
+const isDark = () => document.documentElement.style.colorScheme === "dark";
 
 function showHidden() {
   document.querySelectorAll(".chip[data-method]").forEach((chip) => chip.setAttribute("aria-pressed", String(!hidden.has(chip.dataset.method))));
@@ -112,6 +157,8 @@ const allMethods = () => switchMethods(() => { if (hidden.size) hidden.clear(); 
 function define(button) {
   const box = byId("definition");
   box.textContent = button.dataset.definition;
+  const formula = spec.formulas?.[button.dataset.of];
+  if (formula) box.insertAdjacentHTML("beforeend", formula);
   box.showPopover();
   const place = button.getBoundingClientRect();
   box.style.left = `${Math.max(8, Math.min(place.left, innerWidth - box.offsetWidth - 8))}px`;
@@ -129,13 +176,15 @@ function sortTable(button) {
   const missing = (row) => value(row) === "";
   rows.sort((a, b) => missing(a) - missing(b) || (descending ? -1 : 1) * (value(a) - value(b)));
   body.append(...rows);
+  remember();
 }
 
 const system = matchMedia("(prefers-color-scheme: dark)");
 setTheme(system.matches);
-system.addEventListener("change", () => { setTheme(system.matches); redraw(); });
+system.addEventListener("change", () => { if (probe.isConnected) { setTheme(system.matches); redraw(); } });
 byId("theme").addEventListener("click", () => {
-  setTheme(document.documentElement.style.colorScheme !== "dark");
+  setTheme(!isDark());
+  remember();
   redraw();
 });
 byId("seeds")?.addEventListener("change", (event) => { showSeeds = event.target.checked; remember(); redraw(); });
@@ -160,6 +209,8 @@ document.addEventListener("click", (event) => {
   if (button.matches(".save")) download(button.dataset.name, button.dataset.format);
   if (button.matches(".open")) showRun(+button.dataset.index);
   if (button.matches(".copy")) copy(button);
+  if (button.matches(".copies")) chooseCopy(button);
+  if (button.dataset.copies) copyOf(button.dataset.copies);
   if (button.matches(".clear-brush")) { brushes.clear(); brushChanged(); }
 });
 document.addEventListener("dblclick", (event) => {
@@ -167,10 +218,16 @@ document.addEventListener("dblclick", (event) => {
   if (chip) onlyMethod(chip.dataset.method);
 });
 byId("run").addEventListener("click", (event) => { if (event.target === event.currentTarget) event.currentTarget.close(); });
-addEventListener("beforeprint", drawAll);
+byId("run").addEventListener("close", ({ target }) => {
+  if (target.open) return;
+  delete target.dataset.run;
+  remember();
+});
+addEventListener("beforeprint", beforePrint);
+addEventListener("afterprint", afterPrint);
 let width = innerWidth;
 addEventListener("resize", () => {
-  if (innerWidth === width) return;  // a phone's address bar changes the height only
+  if (innerWidth === width || printed) return;  // a phone's address bar changes the height only
   width = innerWidth;
   redraw();
 });
@@ -192,7 +249,14 @@ if (byId("live")) {
   setInterval(ask, 3000);
 }
 linkItems();
-window.clForget = { csv, paretoFront, figureSvg, figurePng, drawAll, showRun, setBrush, openItems };
+watchScrolls();
+// Whatever was pressed or typed may be part of the view; links within the page keep their own address.
+let later;
+for (const kind of ["input", "change", "click", "pointerup"]) document.addEventListener(kind, ({ target }) => {
+  clearTimeout(later);
+  if (!target.closest?.("a")) later = setTimeout(() => { if (probe.isConnected) remember(); }, 60);
+});
+window.clForget = { runs: spec.runs, csv, paretoFront, figureSvg, figurePng, drawAll, showRun, setBrush, openItems, copyText };
 recall();
 plots.forEach((entry) => watch.observe(entry.plot));
 if (!plots.length) document.documentElement.dataset.ready = "true";
