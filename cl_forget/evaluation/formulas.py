@@ -1,9 +1,9 @@
 r"""The formulas of metrics, to be typeset beside their sentences; in the part of TeX that
 `cl_forget.reporting.html.mathml` reads.
 
-Signs: R_{j,i} is the accuracy on task i after stage j, stage 0 being the pre-trained model and T the last one; G_{j,k}
-that on suite k; θ_0 are the weights of the pre-trained model and θ_T those of the tuned one; A_{LP} is the accuracy of
-a linear probe on frozen features; there are K suites, D probe tasks and S seeds.
+Signs: R_{j,i} is the accuracy on task i after stage j, stage 0 being the pre-trained model and T the last one;
+G_{j,k} that on suite k; θ_0 are the weights of the pre-trained model and θ_T those of the tuned one; A_{LP} is the
+accuracy of a linear probe on frozen features; there are K suites, D probe tasks and S seeds.
 """
 
 from __future__ import annotations

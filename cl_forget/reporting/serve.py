@@ -183,7 +183,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Keep a note. A page elsewhere cannot send one: its kind is asked about first, and we grant nothing."""
         length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > MOST_OF_A_NOTE:
+        if not length.isdecimal():
+            return self.send_error(411, "a note says how long it is")
+        if int(length) > MOST_OF_A_NOTE:
             return self.send_error(413, "that is too long for a note")
         content = self.rfile.read(int(length))  # what is refused is read, too, or nobody would hear why
         if not self._meant() or not self._from_here():

@@ -74,7 +74,8 @@ def test_the_index_is_searched_in_a_browser(browser, place):
     browser.open(made.index)
     assert browser.errors == []
     browser.evaluate(
-        "(() => { const f = document.getElementById('find'); f.value = 'ldifs'; f.dispatchEvent(new Event('input')); })()"
+        "(() => { const f = document.getElementById('find'); f.value = 'ldifs';"
+        " f.dispatchEvent(new Event('input')); })()"
     )
     shown = "[...document.querySelectorAll('.gallery li')].filter(({ hidden }) => !hidden).length"
     assert browser.evaluate(shown) == 1

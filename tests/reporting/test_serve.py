@@ -137,10 +137,11 @@ def test_a_name_that_was_asked_for_is_answered(folder):
         thread.join()
 
 
-def test_nothing_but_reading_two_addresses(folder, address):
+def test_nothing_but_reading_and_notes(folder, address):
     (folder / "secret.txt").write_text("not for you")
     assert ask(address, "HEAD") == (200, "")
-    assert {ask(address, method)[0] for method in ("POST", "PUT", "DELETE", "OPTIONS")} == {501}
+    assert {ask(address, method)[0] for method in ("PUT", "DELETE", "OPTIONS")} == {501}
+    assert ask(address, "POST")[0] == 411
     for path in (
         "/secret.txt",
         "/../secret.txt",

@@ -217,8 +217,6 @@ def test_a_method_keeps_its_look_whatever_it_is_compared_with():
     assert few["LDIFS"] == more["LDIFS"] and few["WiSE-FT"] == more["WiSE-FT"]
     alone = method_styles(["a method of my own"])["a method of my own"]
     assert alone == method_styles(["a method of my own"], "control")["a method of my own"]
-    seven = method_styles(["LDIFS", "WiSE-FT", "L2-SP", "LoRA", "KD", "LDIFS + WiSE-FT", "x"])
-    assert len({style.color for style in seven.values()}) == len({s.symbol for s in seven.values()}) == 7
 
 
 def test_suites_measured_by_perplexity_stand_beside_those_with_an_accuracy():
