@@ -177,6 +177,61 @@ def test_what_one_forgot_and_another_kept(opened):
     assert set(browser.evaluate(CARDS)) == {"blue"}  # which are called gold now
 
 
+def test_the_page_says_at_once_what_one_forgot_and_another_kept(opened):
+    browser, _ = opened
+    browser.evaluate("document.getElementById('items').close()")
+    browser.wait("document.querySelectorAll('#forgotten .kept-table tbody tr').length > 0")
+    rows = (
+        "[...document.querySelectorAll('#forgotten .kept-table tbody tr')]"
+        ".map((row) => [row.querySelector('.class').textContent,"
+        " ...[...row.cells].slice(1).map((c) => c.textContent)])"
+    )
+    # Over two seeds: control lost red, green and blue, LDIFS red alone; 8 of 40 items are of each class.
+    assert browser.evaluate(rows) == [
+        ["blue", "gold 16×", "16", "0", "16"],
+        ["green", "blue 16×", "16", "0", "16"],
+    ]
+    assert "2 classes of emoji: 32 answers" in browser.evaluate(
+        "document.querySelector('.kept-says').textContent"
+    )
+    browser.evaluate("document.querySelector('#forgotten .class').click()")
+    browser.wait(OPEN)
+    assert set(browser.evaluate(CARDS)) == {"blue"} and browser.evaluate(f"{CARDS}.length") == 8
+    browser.evaluate("document.getElementById('items').close()")
+    swap = "const s = document.querySelector('[data-forgot=first]'); s.value = 'LDIFS';"
+    browser.evaluate(f"(() => {{ {swap} s.dispatchEvent(new Event('input', {{ bubbles: true }})); }})()")
+    browser.evaluate(
+        f"(() => {{ {swap.replace('first', 'second').replace('LDIFS', CONTROL)}"
+        " s.dispatchEvent(new Event('input', { bubbles: true })); })()"
+    )
+    says = "document.querySelector('.kept-says').textContent"
+    assert browser.evaluate(says) == f"There is nothing in emoji that LDIFS forgot and {CONTROL} kept."
+    browser.wait("location.hash.includes('forgot=')")
+    assert browser.errors == []
+
+
+def test_points_and_bars_open_the_items_too(opened):
+    browser, _ = opened
+    browser.evaluate("clForget.drawAll()")
+    points = "document.querySelector('#tradeoff .plot').data.flatMap((t) => t.customdata ?? [])"
+    wanted = browser.evaluate(f"{points}.filter((one) => one && typeof one === 'object')")
+    assert {(one["method"], one["set"]) for one in wanted} == {
+        (PRETRAINED, "suites:"), (CONTROL, "suites:"), ("LDIFS", "suites:"),
+    }  # fmt: skip
+    assert {one.get("seed") for one in wanted if one["method"] == "LDIFS"} == {None, 0, 1}
+    bars = "document.querySelector('#transfer .plot').data[0].customdata"
+    assert {"method": "LDIFS", "set": "tasks:"} in browser.evaluate(bars)
+    assert browser.evaluate(f"{bars}.some((one) => typeof one === 'number')"), "SAM has kept none: its run"
+    emit = "document.querySelector('#transfer .plot').emit('plotly_click', {{ points: [{{ customdata: {0}[0] }}] }})"
+    browser.evaluate(emit.format(bars))
+    browser.wait(OPEN)
+    assert browser.evaluate("document.querySelector('#items [data-items=set]').value") == "tasks:"
+    browser.evaluate("document.querySelector('#items .its-run').click()")
+    assert browser.evaluate("document.getElementById('run').open") and not browser.evaluate(OPEN)
+    browser.evaluate("document.getElementById('run').close()")
+    assert browser.errors == []
+
+
 def test_the_numbers_of_the_table_and_the_address_lead_there(opened):
     browser, path = opened
     browser.evaluate("document.getElementById('items').close()")

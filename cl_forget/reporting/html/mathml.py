@@ -18,6 +18,7 @@ WORDS = ("max", "min", "ln", "exp")
 _PART = re.compile(r"\\([A-Za-z]+)|([A-Za-z])|(\d+(?:\.\d+)?)|([{}_^])|(\s+)|(.)", re.DOTALL)
 _WIDE = {"∑", "max", "min"}
 """What has its bounds above and below."""
+_FENCES = frozenset("()|‖")
 
 
 def mathml(formula: str, block: bool = True) -> str:
@@ -82,8 +83,8 @@ def _one(tokens: list[str]) -> tuple[str, bool]:
         return f"<mn>{token}</mn>", False
     if token.isalpha():
         return f"<mi>{token}</mi>", False
-    # A true minus is as wide as a plus; the sign for division by a bar stands close to its letters.
-    return f"<mo>{escape(token.replace('-', '−'))}</mo>", False
+    # A true minus is as wide as a plus.
+    return _sign(token.replace("-", "−")), False
 
 
 def _group(tokens: list[str]) -> str:
@@ -122,5 +123,10 @@ def _command(name: str, tokens: list[str]) -> tuple[str, bool]:
     if name not in SIGNS:
         raise ValueError(f"there is no '\\{name}' here")
     sign = SIGNS[name]
-    kind = "mi" if sign.isalpha() else "mo"
-    return f"<{kind}>{escape(sign)}</{kind}>", sign in _WIDE
+    return f"<mi>{sign}</mi>" if sign.isalpha() else _sign(sign), sign in _WIDE
+
+
+def _sign(sign: str) -> str:
+    # A fence would grow to the height of everything beside it.
+    still = ' stretchy="false"' if sign in _FENCES else ""
+    return f"<mo{still}>{escape(sign)}</mo>"

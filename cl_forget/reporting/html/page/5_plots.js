@@ -4,7 +4,7 @@ function drawBars(figure, plot) {
   const folded = shown(figure.foldedLines.filter((entry) => entry.measure === measure.name));
   if (!folded.length) return clear(plot);
   const names = folded.map((entry) => entry.method), inks = names.map(methodColor);
-  const left = Math.min(150, Math.max(...names.map((name) => textWidth(name, 12)))) + 10;
+  const left = Math.min(150, Math.max(...names.map((name) => textWidth(name, 12)))) + 18;
   const shared = figure.shared_scale ? [0, 1.04 * scale * Math.max(...shown(figure.foldedLines).map((entry) => entry.mean))] : null;
   const traces = [{
     type: "bar", orientation: "h", y: names, x: folded.map((entry) => entry.mean * scale), marker: { color: inks.map((ink) => faded(ink, 0.75)) }, width: 0.62,
@@ -16,9 +16,9 @@ function drawBars(figure, plot) {
     customdata: folded.map((entry) => itemsOfMethod(entry.method, [measure.name]) ?? runOf({ ...entry, seed: methods.get(entry.method).seeds[0] })),
     text: folded.map((entry) => `<b>${plain(entry.method)}</b> ${withInterval(entry, measure)} ${spec.units[measure.unit].suffix}${itemsOfMethod(entry.method, [measure.name]) ? shortcut(undefined, true) : ""}`), hovertemplate: "%{text}<extra></extra>", textposition: "none",
   }];
-  // The method's marker at the end of its bar, for those who see no colour.
+  // The method's marker at the foot of its bar, for those who see no colour.
   traces.push({
-    type: "scatter", mode: "markers", y: names, x: folded.map((entry) => entry.mean * scale), hoverinfo: "skip",
+    type: "scatter", mode: "markers", y: names, x: names.map(() => 0), hoverinfo: "skip", cliponaxis: false,
     marker: { size: 8, color: inks, symbol: names.map((name) => methods.get(name).symbol), line: { color: color("ground"), width: 0.8 } },
   });
   const seeds = shown(figure.dataLines.filter((entry) => entry.measure === measure.name));
@@ -31,7 +31,7 @@ function drawBars(figure, plot) {
   return draw(plot, traces, layoutOf({
     width: plot.clientWidth, height: 23 * names.length + 34, margin: { l: left, r: 56, t: 4, b: 26 },
     xaxis: axis({ zeroline: true, zerolinecolor: color("muted"), zerolinewidth: 1, nticks: 5, ...(shared ? { range: shared } : { rangemode: "tozero" }), ...countTicks(measure, folded.map((entry) => entry.mean)) }),
-    yaxis: axis({ autorange: "reversed", showgrid: false, tickmode: "array", tickvals: names, ticktext: names.map((name) => plain(shorten(name, left - 10))), tickfont: { color: color("ink"), size: 12 } }),
+    yaxis: axis({ autorange: "reversed", showgrid: false, tickmode: "array", tickvals: names, ticktext: names.map((name) => `${plain(shorten(name, left - 16))}\u00a0\u00a0`), tickfont: { color: color("ink"), size: 12 } }),
     annotations: folded.map((entry) => ({
       xref: "paper", x: 1, xanchor: "left", xshift: 6, y: entry.method, showarrow: false, text: format(entry.mean, measure), font: { size: 12, color: color("muted") },
     })),

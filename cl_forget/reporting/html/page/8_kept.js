@@ -66,8 +66,7 @@ async function showForgotten() {
   place.replaceChildren();
   if (!rows.length) return;
   const table = made("table", "results kept-table"), head = table.createTHead().insertRow();
-  for (const title of ["class", "", "right before", `${one} now`, `${other} now`, `${one} calls it now`]) head.append(Object.assign(made("th", "", title), { scope: "col" }));
-  head.cells[5].style.textAlign = "left";
+  for (const title of ["class", `${one} calls it now`, "right before", `${one} now`, `${other} now`]) head.append(Object.assign(made("th", "", title), { scope: "col" }));
   const body = table.createTBody();
   for (const row of shownRows) {
     const line = body.insertRow(), button = Object.assign(made("button", "class", row.name), { type: "button" });
@@ -76,14 +75,14 @@ async function showForgotten() {
     label.append(button);
     button.addEventListener("click", () => openItems({ method: one, set: setName, other, otherState: "1", state: "lost", label: row.name, seed: chosen[0] }));
     line.append(label);
-    const pictures = line.insertCell();
+    const pictures = label.appendChild(made("span", "pictures"));
     for (const k of row.items.slice(0, PICTURES)) {
       const picture = thumbnail({ set, k, label: row.name });
       if (picture) pictures.append(picture);
     }
-    for (const count of [row.before, row.first, row.second]) line.insertCell().textContent = count.toLocaleString("en");
     const called = [...row.called].sort((a, b) => b[1] - a[1]);
     line.insertCell().textContent = called.slice(0, 3).map(([word, n]) => `${word}${n > 1 ? ` ${n}×` : ""}`).join(", ") + (called.length > 3 ? ", …" : "");
+    for (const count of [row.before, row.first, row.second]) line.insertCell().textContent = count.toLocaleString("en");
   }
   const scroll = made("div", "scroll");
   scroll.append(table);
@@ -100,10 +99,13 @@ async function showForgotten() {
 if (panel) {
   panel.addEventListener("input", () => { classesListed = CLASSES_FIRST; Object.assign(panel, { wanted: null, chosen: true }); showForgotten(); });
   panel.querySelector(".asks button").addEventListener("click", showForgotten);
-  // A page that has its items reads them when this comes into sight; a served one asks its server when it is told to.
-  if (byId("items-data")) new IntersectionObserver((changes, observer) => {
-    if (!changes.some(({ isIntersecting }) => isIntersecting)) return;
-    observer.disconnect();
-    showForgotten();
-  }, { rootMargin: "400px 0px" }).observe(panel);
+  // A page that has its items reads them when this comes into sight, or when it has nothing else to do, as paper cannot
+  // wait; a served one asks its server when it is told to.
+  if (byId("items-data")) {
+    let begun = false;
+    const begin = () => { if (!begun) { begun = true; showForgotten(); } };
+    new IntersectionObserver((changes) => { if (changes.some(({ isIntersecting }) => isIntersecting)) begin(); }, { rootMargin: "400px 0px" }).observe(panel);
+    addEventListener("load", () => (window.requestIdleCallback ?? setTimeout)(begin));
+    if (document.readyState === "complete") (window.requestIdleCallback ?? setTimeout)(begin);
+  }
 }

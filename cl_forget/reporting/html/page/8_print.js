@@ -1,14 +1,20 @@
 // -- on paper -------------------------------------------------------------------------------------------
 // A browser lays a page out anew for paper but does not wait for anybody: when it says that it is about to, every plot
 // is drawn at the width of the paper, in light colours, there and then.
+const LINES_ON_PAPER = 100;  // of a list of runs; a line above says how many there are
 let printed = null;
 
 function beforePrint() {
   if (printed) return;
-  printed = { dark: isDark(), details: [...document.querySelectorAll("details")].map((part) => [part, part.open]), parts: [] };
+  printed = { dark: isDark(), details: [...document.querySelectorAll("details")].map((part) => [part, part.open]), parts: [], limits: [] };
   document.documentElement.classList.add("paper");
   setTheme(false);
   for (const [part] of printed.details) if (part.closest("#about")) part.open = true;
+  for (const listing of listings) {
+    printed.limits.push([listing, listing.limit]);
+    listing.limit = Math.max(listing.limit, LINES_ON_PAPER);
+    listing.fill();
+  }
   for (const entry of plots) {
     RENDERERS[entry.figure.kind](entry.figure, entry.plot);
     stale.add(entry);
@@ -20,13 +26,17 @@ function beforePrint() {
 
 function afterPrint() {
   if (!printed) return;
-  const { dark, details, parts } = printed;
+  const { dark, details, parts, limits } = printed;
   printed = null;
   document.documentElement.classList.remove("paper");
   parts.forEach((part) => part.remove());
   document.querySelectorAll(".off-paper").forEach((part) => part.classList.remove("off-paper"));
   for (const { plot } of plots) plot.style.zoom = "";
   for (const [part, open] of details) part.open = open;
+  for (const [listing, limit] of limits) {
+    listing.limit = limit;
+    listing.fill();
+  }
   setTheme(dark);
   redraw();
 }
