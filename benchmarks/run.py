@@ -136,7 +136,9 @@ def _existing(page: Path) -> dict[str, str]:
 
 def _write(page: Path, sections: dict[str, str]) -> None:
     order = [title for title, _, _ in PARTS.values() if title in sections]
-    order += [title for title in sections if title not in order]  # written by hand, of scripts that take hours
+    order += [
+        title for title in sections if title not in order
+    ]  # written by hand, of scripts that take hours
     head = "# Benchmarks\n\nMade by `make benchmarks`. Ratios are taken in one run; times are only there for scale.\n"
     page.write_text("\n".join([head, *(sections[title] for title in order)]))
 

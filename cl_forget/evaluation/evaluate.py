@@ -84,6 +84,7 @@ class Evaluator:
         self.row_items: dict[
             tuple[str, str], Items
         ] = {}  # the same of the last row, statistics as they were tuned
+        self._base_known: dict[Prepared, Outputs] = {}
         self._trunk_moved = True
         # What the passes of a row are asked for beside its scores, so that nothing runs twice: the embeddings of
         # these (experience, split), and the pooled features that drift is taken from, by depth.
@@ -262,8 +263,17 @@ class Evaluator:
         )
 
     def _base_outputs(self, samples: Prepared) -> Outputs:
-        found = self.cache.outputs(self.base, samples, ["logits", "losses", "embedding"], self.batch_size)
-        return Outputs(found["logits"], found["losses"], found["embedding"])
+        """What the cache says of them; read from it once, where it maps files and holds nothing in memory."""
+        if samples in self._base_known:
+            return self._base_known[samples]
+        fields = ["logits", "losses", "embedding"]
+        found, refused = self.cache.stored(self.base, samples, fields, self.batch_size)
+        if refused:
+            found = self.cache.outputs(self.base, samples, fields, self.batch_size)
+        outputs = Outputs(found["logits"], found["losses"], found["embedding"])
+        if not refused:
+            self._base_known[samples] = outputs
+        return outputs
 
     def _outputs(self, samples: Prepared) -> Outputs:
         if not self._trunk_moved and not self.model.head_parameters(samples.experience):

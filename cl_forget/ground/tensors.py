@@ -1,16 +1,27 @@
-"""Files of tensors that this package writes for itself, each with its checksum."""
+"""Tensors by name: their hash, and files of them that this package writes for itself, each with its checksum."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import whole
 
 _MEND = "restore it from a copy and --resume, or start over with --overwrite"
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Hash of names, shapes, types and values."""
+    found = hashlib.blake2b(digest_size=16)
+    for name, tensor in tensors.items():
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> str:

@@ -14,7 +14,7 @@ from cl_forget.config.run import Run
 from cl_forget.ground.environment import cache_folder
 from cl_forget.ground.environment import device as default_device
 from cl_forget.ground.errors import UserError
-from cl_forget.ground.records import Fingerprints
+from cl_forget.ground.records import Fingerprints, Row
 from cl_forget.models import load_model
 from cl_forget.models.base import FoundationModel, Prepared
 from cl_forget.run.needs import Needs, needs
@@ -40,6 +40,7 @@ class Setup:
         cache: where the base's outputs are kept.
         experiences, suites, probes: the data.
         prepared: (experience, split) -> samples in the model's format, filled as they are asked for.
+        measured: what is evaluated -> the row it gave; filled by runs with the last row of each.
 
     Raises:
         UserError: the model or the data cannot be had, or two experiences share a name.
@@ -60,6 +61,7 @@ class Setup:
         self.weights: Weights = {n: t.detach().clone() for n, t in model.state_dict().items()}
         self.cache = FrozenCache(cache_folder())
         self.prepared: dict[tuple[str, str], Prepared] = {}
+        self.measured: dict[str, Row] = {}
 
     @cached_property
     def fingerprints(self) -> Fingerprints:

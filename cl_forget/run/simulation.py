@@ -25,6 +25,7 @@ from cl_forget.ground.environment import conditions, describe, peak_memory_mb, u
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.records import Fingerprints, Row
 from cl_forget.ground.redact import redact
+from cl_forget.ground.tensors import digest
 from cl_forget.mitigations.chain import Chain
 from cl_forget.mitigations.protocol import Mitigation
 from cl_forget.run.donor import Donor
@@ -367,7 +368,14 @@ class Simulation:
 
     def _row(self, after: tuple[Experience, ...] | None) -> Row:
         with contextlib.nullcontext() if after is None else self._edited():
-            return self.evaluator.row(_stage_name(after), self._untuned(), self.cost)
+            row = self.evaluator.row(_stage_name(after), self._untuned(), self.cost)
+            if self.run.evaluate.curves and len(self.past) == len(self.stages):
+                self.setup.measured[self._measure()] = row
+            return row
+
+    def _measure(self) -> str:
+        """What decides the scores of a row, beside the data: the weights as they are and how they are evaluated."""
+        return f"{digest(self.model.state_dict())} {self.run.evaluate.batch_size}"
 
     def _keep_items(self, number: int) -> None:
         """Beside the state, before it says that the row is there: what is measured again is written again."""
@@ -387,7 +395,11 @@ class Simulation:
         return [experience.name for experience in self.experiences if experience.name not in tuned]
 
     def curves(self) -> list[Curve]:
-        """Each post-hoc method at every value of its knob: one evaluation per value, no training."""
+        """Each post-hoc method at every value of its knob: one evaluation per value, no training.
+
+        A point whose weights have been measured, as those of the run itself and of the run that gave it its
+        fine-tuning, is that measurement.
+        """
         curves = []
         for m in self.run.mitigations:
             if not m.only_edits or m.knob is None:
@@ -395,13 +407,17 @@ class Simulation:
             points = []
             for value in m.grid:
                 with self._edited(m.with_knob(value)):
-                    cost = self.cost.model_copy()
-                    row = self.evaluator.row(
-                        _stage_name(self.past[-1]), [], cost, probing=False, restoring=False
-                    )
-                points.append(CurvePoint(value=value, row=row))
+                    points.append(CurvePoint(value=value, row=self._point()))
             curves.append(Curve(mitigation=m.name, knob=m.knob, formula=m.formula, points=points))
         return curves
+
+    def _point(self) -> Row:
+        """The scores of the model as it is, after the last stage."""
+        after, cost = _stage_name(self.past[-1]), self.cost.model_copy()
+        known = self.setup.measured.get(self._measure())
+        if known is None:
+            return self.evaluator.row(after, [], cost, probing=False, restoring=False)
+        return known.model_copy(update={"after": after, "probes": {}, "restored": None, "cost": cost})
 
     # -- what is on disk -------------------------------------------------------------------------------
     def _commit(self, cost: bool = False) -> None:

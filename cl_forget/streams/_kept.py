@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 Source = Path | str
+WAIT = 30.0
+"""Seconds, more than any drawing takes: whoever holds the lock that long is not drawing."""
 
 
 def kept(make: Callable[[], np.ndarray], *key: object, sources: tuple[Source, ...]) -> np.ndarray:
@@ -35,11 +37,33 @@ def kept(make: Callable[[], np.ndarray], *key: object, sources: tuple[Source, ..
         found = _unpack(file.read_bytes())
         if found is not None:
             return found
-    pages = make()
+    with _alone(file.with_suffix(".lock")):
+        with contextlib.suppress(OSError):
+            found = _unpack(file.read_bytes())  # another process may have drawn them meanwhile
+            if found is not None:
+                return found
+        pages = make()
+        with contextlib.suppress(OSError):
+            write_bytes(file, _pack(pages))
+        return pages
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Others that want the same pictures wait for them; where no lock can be had, each draws its own."""
+    from cl_forget.ground.files import acquire, release
+
+    held = None
     with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(file, _pack(pages))
-    return pages
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = acquire(lock, WAIT)
+    try:
+        yield
+    finally:
+        if held is not None:
+            with contextlib.suppress(OSError):
+                lock.unlink(missing_ok=True)
+            release(held)
 
 
 def _name(key: tuple[object, ...], sources: tuple[Source, ...]) -> str:

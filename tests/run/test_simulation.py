@@ -174,6 +174,25 @@ def test_wise_ft_curve_has_the_end_points_of_the_run(tiny_run: MakeRun) -> None:
     assert "α" in curve.formula
 
 
+def test_a_point_that_was_measured_is_not_measured_again(
+    tiny_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cl_forget.evaluation.evaluate import Evaluator
+
+    row, rows = Evaluator.row, []
+    monkeypatch.setattr(Evaluator, "row", lambda *a, **o: rows.append(row(*a, **o)) or rows[-1])
+    run = tiny_run(mitigations=[{"wise_ft": 0.5}], evaluate={"curves": True})
+    alone = simulate(run)
+    assert len(rows) == 4 + 10  # the point at .5 is the last row
+    shared, rows[:] = Setup(run), []
+    simulate(tiny_run(evaluate={"curves": True}), tmp_path, setup=shared)
+    together = simulate(run, donor=tmp_path, setup=shared)
+    assert len(rows) == 4 + 4 + 9  # and the one at 1 is the donor's
+    assert [p.row.tasks for p in together.curves[0].points] == [p.row.tasks for p in alone.curves[0].points]
+    assert [p.row.drift for p in together.curves[0].points] == [p.row.drift for p in alone.curves[0].points]
+    assert all(not point.row.probes for point in together.curves[0].points)
+
+
 def test_the_exported_model_is_the_edited_one_and_open_clip_loads_it(
     tiny_run: MakeRun, tmp_path: Path
 ) -> None:

@@ -1,5 +1,7 @@
 """Pictures that are kept: drawn once, never stale, never damaged."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,21 @@ def test_pictures_are_drawn_once_for_each_key_and_source(folder: Path, tmp_path:
     source.write_text("b")
     _kept.kept(make, "task", 1, sources=(source,))
     assert make.times == 3 and len(list(folder.iterdir())) == 3
+
+
+def test_of_several_that_want_the_same_one_draws(folder: Path) -> None:
+    class Slow(Maker):
+        def __call__(self) -> np.ndarray:
+            others.wait()  # until the others are about to ask for it
+            return super().__call__()
+
+    make, others = Slow(), threading.Event()
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(_kept.kept, make, "task", sources=()) for _ in range(3)]
+        others.set()
+        found = [one.result() for one in asked]
+    assert make.times == 1 and all(np.array_equal(found[0], one) for one in found)
+    assert [file.suffix for file in folder.iterdir()] == [".bin"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", b"x" * 500])
