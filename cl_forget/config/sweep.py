@@ -4,7 +4,7 @@
     methods: {LDIFS: [ldifs], ...}             a knob that is not set takes its method's own grid
              {LoRA: {mitigations: [lora], train: {epochs: 5}, space: {train.lr: [1e-3, 3e-3]}}}    settings of its own
     space: {train.lr: {log_uniform: [1e-4, 1e-2]}, ldifs.strength: {grid: [1, 10]}}
-    mode: curve | search | asha
+    mode: curve | search | asha | mo-asha | hyperband | median
     seeds: [0, 1, 2]                           paired over the methods
     budget: {trials: 20}                       settings per method, or {compute: <samples>} per method
     report_on: {stream: [...], seeds: [...]}   where the selected setting of each method is run again
@@ -61,6 +61,20 @@ SECTIONS = OWN_SECTIONS
 
 DEFAULT_TRIALS = 20
 """Settings per method where a search is given no budget."""
+
+Mode = Literal["curve", "search", "asha", "mo-asha", "hyperband", "median"]
+
+JUDGED = frozenset({"asha", "mo-asha", "hyperband", "median"})
+"""The modes that stop settings early which fall behind."""
+
+MO_ASHA_GRACE = 10
+"""Percent; with the usual reduction of three, a tournament then costs about a quarter of the whole grid."""
+
+NEVER_POPULATIONS = (
+    "a population (pbt, pb2) changes settings in the middle of a run and clones another's weights, and a trial here "
+    "is one setting from its first step to its last, which its record, its checkpoints and what it shares rest on; "
+    "take `mode: search`, or `mode: mo-asha` to stop early"
+)
 
 NEEDS_SUITES = ("generality", "retention", "generality_drop", "delta_zs")
 TEST_ONLY = ("delta_lp", "ood_accuracy")
@@ -179,7 +193,7 @@ class Score(Section):
         speciality: w.
         generality: what stands for generality: the suites' accuracy, or exp(-KL to the pre-trained model),
             which is cheaper.
-        every: optimiser steps between two measurements inside a task (`asha`).
+        every: optimiser steps between two measurements inside a task (`asha`, `mo-asha`, `median`).
         samples: validation samples per task and suite that such a measurement reads.
     """
 
@@ -190,11 +204,12 @@ class Score(Section):
 
 
 class Asha(Section):
-    """The successive halving of `asha`; a task stream is 100 % long.
+    """How `asha`, `mo-asha`, `hyperband` and `median` stop settings early; a task stream is 100 % long.
 
     Attributes:
-        grace: percent of the training that every trial gets.
-        reduction: of how many trials one goes on at each rung.
+        grace: percent of the training that every trial gets (`asha`, `mo-asha`, `median`); 10 for `mo-asha` where
+            nothing is said.
+        reduction: of how many trials one goes on at each rung (`asha`, `mo-asha`, `hyperband`).
     """
 
     grace: int = Field(default=20, ge=1, le=100)
@@ -208,14 +223,16 @@ class Sweep(Shared):
         name: of the folder its results go to.
         methods: arm name -> list of mitigations, or just their names; or a mapping with settings of its own.
         space: dotted field -> its values: a field of `train` or `text`, or `<mitigation>.<field>`.
-        mode: `curve` runs every method over its grid; `search` lets Optuna choose the settings; `asha` stops
-            settings early that fall behind.
+        mode: `curve` runs every method over its grid; `search` lets Optuna choose the settings; the others stop
+            settings early that fall behind: `asha`, `hyperband` and `median` by one number, the score, `mo-asha` by
+            speciality and generality at once.
         seeds: each setting is run once per seed, paired over the methods.
         budget: equal for every method.
         control: whether plain fine-tuning is added as the arm every other is compared with.
         objectives: validation metrics that `search` makes as large as it can; several give a front.
-        score: the scalar "score", which may be an objective and is what `asha` judges.
-        asha: how `asha` stops settings early.
+        score: the scalar "score", which may be an objective and is what `asha`, `hyperband` and `median` judge;
+            also what stands for generality in `mo-asha`.
+        asha: how settings are stopped early.
         search_seed: of the search's own random numbers.
         tune_on: the stream and seeds that selection reads; the sweep's own by default.
         report_on: the stream and seeds on which the selected settings are run again, for the numbers that are
@@ -226,7 +243,7 @@ class Sweep(Shared):
     name: FolderName = "sweep"
     methods: dict[ArmName, SweepArmItem]
     space: Space = Field(default_factory=dict)
-    mode: Literal["curve", "search", "asha"] = "curve"
+    mode: Mode = "curve"
     seeds: list[Seed] = Field(default=[0], min_length=1)
     budget: Budget = Budget()
     control: bool = True
@@ -249,7 +266,7 @@ class Sweep(Shared):
             stream: StreamInput,
             methods: Mapping[str, ArmInput],
             space: Mapping[str, Range | Sequence[Any] | Mapping[str, Any]] = ...,
-            mode: Literal["curve", "search", "asha"] = ...,
+            mode: Mode = ...,
             seeds: Sequence[int] = ...,
             budget: Budget | Mapping[str, Any] = ...,
             control: bool = ...,
@@ -267,6 +284,23 @@ class Sweep(Shared):
             evaluate: Evaluation | Mapping[str, Any] = ...,
             track: Tracking | Mapping[str, Any] = ...,
         ) -> None: ...
+
+    @model_validator(mode="before")
+    @classmethod
+    def _grace_of_the_mode(cls, given: Any) -> Any:
+        """Written into the sweep, so that its file says what was done."""
+        if isinstance(given, dict) and given.get("mode") == "mo-asha":
+            asha = given.get("asha", {})
+            if isinstance(asha, dict):
+                return {**given, "asha": {"grace": MO_ASHA_GRACE, **asha}}
+        return given
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _no_population(cls, mode: Any) -> Any:
+        if isinstance(mode, str) and mode.lower() in ("pbt", "pb2"):
+            raise ValueError(f"`{mode}`: {NEVER_POPULATIONS}")
+        return mode
 
     @field_validator("methods", mode="after")
     @classmethod
@@ -333,11 +367,11 @@ class Sweep(Shared):
             raise ValueError(
                 f"`mode: {self.mode}` has a budget of trials; give `trials`, or set `mode: search`"
             )
-        if self.mode == "asha" and self.train.strategy == "fsdp":
+        if self.mode in JUDGED and self.train.strategy == "fsdp":
             raise ValueError(
-                "`mode: asha` cannot watch a run with `train.strategy: fsdp`; use curve or search"
+                f"`mode: {self.mode}` cannot watch a run with `train.strategy: fsdp`; use curve or search"
             )
-        if self.mode == "asha" and self.score.generality == "accuracy" and not self.suites:
+        if self.mode in JUDGED and self.score.generality == "accuracy" and not self.suites:
             raise ValueError(
                 "without suites there is no generality; name some, or set `score.generality: kl_to_base`"
             )

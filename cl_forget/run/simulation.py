@@ -70,8 +70,12 @@ def simulate_with(run: Run, folder: RunFolder, beginning: Beginning | None = Non
 class Watch:
     """Follows a run under way; the base class looks away."""
 
-    def step(self, simulation: Simulation, record: dict[str, Any]) -> None:
-        """After an optimiser step, adapters in place; `record` is what the event log holds of it."""
+    def step(self, simulation: Simulation, record: dict[str, Any]) -> bool | None:
+        """After an optimiser step, adapters in place; `record` is what the event log holds of it.
+
+        A true answer asks for a checkpoint at once.
+        """
+        return None
 
     def row(self, simulation: Simulation, row: Row) -> None:
         """After an evaluation; row 0 is the pre-trained model."""
@@ -235,7 +239,7 @@ class Simulation:
         self.cost.frozen_samples += task.frozen.samples_asked
         task.frozen.samples_asked = 0
 
-    def _log_step(self, stage: str | None, record: dict[str, Any]) -> None:
+    def _log_step(self, stage: str | None, record: dict[str, Any]) -> bool | None:
         if (
             self.tracker.samples_kl
             and self.workers.count == 1
@@ -248,7 +252,7 @@ class Simulation:
             self.cost.evaluation_seconds += spent
         self.log.write({"stage": stage, "run_step": self.cost.steps, **record})
         self.tracker.step(self.log.written, self.cost.steps, record)
-        self.watch.step(self, record)
+        return self.watch.step(self, record)
 
     def _adopt(self, donor: Donor, task: Task) -> None:
         """Take over a stage of another run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from cl_forget.config.sweep import DEFAULT_TRIALS, Range, Sweep
+from cl_forget.config.sweep import DEFAULT_TRIALS, JUDGED, Range, Sweep
 from cl_forget.run.dry_run import duration
 from cl_forget.run.shared import Setup
 from cl_forget.sweeps.planning import Planned, plan_grid, saved, share
@@ -52,7 +52,7 @@ def preview(sweep: Sweep, say: Callable[[str], object] = lambda line: None) -> T
 def _chosen(sweep: Sweep, ranges: dict[str, Range]) -> int:
     """Settings that a search or a tournament tries of one method."""
     each = sweep.budget.trials or DEFAULT_TRIALS
-    if sweep.mode == "asha" and all(
+    if sweep.mode in JUDGED and all(
         r.values is not None for a in sweep.arms for r in sweep.ranges(a).values()
     ):
         each = min(each, _size(ranges)) if sweep.budget.trials else _size(ranges)
@@ -97,7 +97,7 @@ def _conclusions(
 def _open_ended(sweep: Sweep, total: int) -> str:
     if sweep.budget.compute is not None:
         return f"trials until each method has used {sweep.budget.compute:,} samples"
-    later = ", those of later seeds only for what is not stopped" if sweep.mode == "asha" else ""
+    later = ", those of later seeds only for what is not stopped" if sweep.mode in JUDGED else ""
     return f"{total} trials{later}"
 
 

@@ -2,7 +2,7 @@
 
 curve     every group of the grid
 search    settings that Optuna suggests, on every seed
-asha      the first seed of every setting, the weakest stopped early; then the other seeds of the rest
+asha, …   the first seed of every setting, the weakest stopped early; then the other seeds of the rest
 then      the selected setting of each method on `report_on`, where there is one
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.comparison.trials import Trial, load_trials, write_table
-from cl_forget.config.sweep import DEFAULT_TRIALS, Sweep, load_sweep
+from cl_forget.config.sweep import DEFAULT_TRIALS, JUDGED, Sweep, load_sweep
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import below, remove_leftovers
 from cl_forget.sweeps.cluster import Resources, check_fits, ray_runtime, with_memory
@@ -73,6 +73,7 @@ def sweep(
         raise UserError(
             "jobs work without Ray, on `mode: curve` and in a folder of this machine; leave --jobs out."
         )
+    _check_scheduler(asked, resources, tuner)
     if overwrite and not is_local(address):
         raise UserError(f"a sweep at {address} cannot be overwritten; choose another --output.")
     mirror = None if is_local(address) else Mirror(address, folder)
@@ -101,6 +102,19 @@ def sweep(
         stack.enter_context(driver.view(live))
         driver.run()
     return driver.trials()
+
+
+def _check_scheduler(asked: Sweep, resources: Resources, tuner: dict[str, Any]) -> None:
+    """Refuse what no trial could follow, before anything is loaded."""
+    if "scheduler" in tuner:
+        from cl_forget.sweeps.stopping import check_own
+
+        check_own(tuner["scheduler"])
+    if asked.mode == "hyperband" and resources.max_concurrent is not None:
+        raise UserError(
+            "`mode: hyperband` has every trial under way at once and pauses most of them, so it knows no limit of "
+            "trials side by side: leave --max-concurrent out, and set --cpus-per-trial or --memory-per-trial higher."
+        )
 
 
 def _threads(asked: Sweep, resources: Resources) -> tuple[Sweep, Resources]:
@@ -171,8 +185,8 @@ class Driver:
     def _rounds(self) -> None:
         if self.asked.mode == "search":
             self._search()
-        elif self.asked.mode == "asha":
-            self._asha()
+        elif self.asked.mode in JUDGED:
+            self._tournament()
         else:
             self._grid(plan_grid(self.asked))
         if self.asked.report_on is not None:
@@ -200,7 +214,8 @@ class Driver:
         elif left:
             from cl_forget.sweeps.sources import Grid
 
-            self._tune(Grid(left, self.asked.score, judged), count=len(left), judged=judged)
+            source = Grid(left, self.asked.score, judged, self._units() if judged else 0)
+            self._tune(source, count=len(left), judged=judged)
 
     def _search(self) -> None:
         from cl_forget.sweeps.searching import Balanced
@@ -213,7 +228,7 @@ class Driver:
             self.state.save(self.folder)
         self._tune(Space(self.asked), search=Balanced(self.asked, ahead=self.runtime.side_by_side))
 
-    def _asha(self) -> None:
+    def _tournament(self) -> None:
         from cl_forget.sweeps.searching import Balanced
         from cl_forget.sweeps.sources import Space
 
@@ -222,13 +237,20 @@ class Driver:
             values.values is None for arm in self.asked.arms for values in self.asked.ranges(arm).values()
         ):
             search = Balanced(self.asked, ahead=10**9, random=True)
-            self._tune(Space(self.asked, judged=True, seeds=[first]), search=search, judged=True)
+            source = Space(self.asked, judged=True, seeds=[first], units=self._units())
+            self._tune(source, search=search, judged=True)
         else:
             self._grid([one for one in plan_grid(self.asked) if one.trial.seed == first], judged=True)
         survivors = [
             t for t in self.trials() if t.status == "finished" and t.role == "tune" and t.seed == first
         ]
         self._grid([planned(self.asked, t.method, t.config, seed) for seed in others for t in survivors])
+
+    def _units(self) -> int:
+        """Parts of a training that the scheduler counts in; 0 where it reads the percentage."""
+        from cl_forget.sweeps.stopping import units
+
+        return units(self.asked.asha.reduction) if self.asked.mode == "hyperband" else 0
 
     def _selected(self) -> list[Planned]:
         """The chosen setting of each method, on the stream and seeds of the report."""
@@ -253,6 +275,7 @@ class Driver:
                 count,
                 search,
                 judged,
+                before=[t for t in self.trials() if t.history] if judged else (),
                 own=self.tuner,
                 address=where,
             )

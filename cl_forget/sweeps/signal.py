@@ -9,6 +9,7 @@ from typing import Any
 from cl_forget.config.sweep import Score
 from cl_forget.ground.records import Row
 from cl_forget.run.simulation import Simulation, Watch
+from cl_forget.sweeps.work import Stopped
 
 
 class SignalWatch(Watch):
@@ -21,17 +22,20 @@ class SignalWatch(Watch):
 
     Args:
         score: the weights, and how often.
-        report: given each measurement.
+        report: given each measurement; a true answer says that the trial pauses: it saves itself and ends.
     """
 
-    def __init__(self, score: Score, report: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, score: Score, report: Callable[[dict[str, Any]], bool]) -> None:
         self._score, self._report = score, report
+        self._pausing = False
 
-    def step(self, simulation: Simulation, record: dict[str, Any]) -> None:
+    def step(self, simulation: Simulation, record: dict[str, Any]) -> bool:
         """Measure on a few samples, every few steps."""
+        if self._pausing:  # the checkpoint that was asked for is on disk
+            raise Stopped
         number = record["step"] + 1
         if number % self._score.every:
-            return
+            return False
         evaluator = simulation.evaluator
         accuracy = evaluator.sampled_accuracy(evaluator.tasks, self._score.samples)
         if self._score.generality == "accuracy":
@@ -39,9 +43,12 @@ class SignalWatch(Watch):
         else:
             generality = math.exp(-evaluator.sampled_kl())
         self._tell(simulation, (len(simulation.past) + number / simulation.steps), accuracy, generality)
+        return self._pausing
 
     def row(self, simulation: Simulation, row: Row) -> None:
         """Measure on all validation samples, after each task."""
+        if self._pausing:  # what was trained is on disk with its task
+            raise Stopped
         if row.after is None:
             return
         tasks = [scores.validation for scores in row.tasks.values()]
@@ -54,11 +61,13 @@ class SignalWatch(Watch):
             generality = None if divergence is None else math.exp(-divergence)
         if speciality is not None and generality is not None:
             self._tell(simulation, len(simulation.past), speciality, generality)
+            if self._pausing:
+                raise Stopped
 
     def _tell(self, simulation: Simulation, stages: float, speciality: float, generality: float) -> None:
         score = self._score.speciality * speciality + (1 - self._score.speciality) * generality
         progress = min(99.0, 100.0 * stages / len(simulation.stages))
-        self._report(
+        self._pausing = self._report(
             {"score": score, "speciality": speciality, "generality": generality, "progress": progress}
         )
 

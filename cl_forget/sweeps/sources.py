@@ -26,11 +26,13 @@ class Grid:
         groups: what there is to do.
         score: how a group is judged.
         judged: whether it is judged while it trains.
+        units: parts of the training that a scheduler counts in.
     """
 
     groups: list[Group]
     score: Score = field(default_factory=Score)
     judged: bool = False
+    units: int = 0
 
     def group(self, config: dict[str, Any]) -> Group:
         """The group of that number."""
@@ -59,11 +61,13 @@ class Space:
         sweep: names the methods, the tuning seeds and everything the configuration leaves alone.
         judged: whether the first seed is judged while it trains.
         seeds: the seeds of a point; those of the sweep by default.
+        units: parts of the training that a scheduler counts in.
     """
 
     sweep: Sweep
     judged: bool = False
     seeds: list[int] | None = None
+    units: int = 0
 
     def group(self, config: dict[str, Any]) -> Group:
         """The point on every seed."""

@@ -13,13 +13,14 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from ray import tune
 
 from cl_forget.comparison.trials import Trial
-from cl_forget.ground.files import StrPath
+from cl_forget.ground.files import StrPath, write_text
 from cl_forget.run.additions import register, registered
 from cl_forget.run.shared import Setups
 from cl_forget.run.simulation import Watch
@@ -27,11 +28,21 @@ from cl_forget.sweeps.planning import Group
 from cl_forget.sweeps.storage import Mirror, is_local, local_folder
 from cl_forget.sweeps.work import Stopped, work
 
-Report = Callable[[dict[str, Any]], None]
+Report = Callable[[dict[str, Any]], bool]
+"""Given a result; a true answer asks for a pause."""
+
+REACHED = "unit.txt"
+"""In Tune's checkpoint of a paused trial: the last unit that it has reported."""
 
 
 class Source(Protocol):
-    """What turns a Tune trial's configuration into trials; pickled to every actor."""
+    """What turns a Tune trial's configuration into trials; pickled to every actor.
+
+    Attributes:
+        units: parts of a training that a trial reports as whole numbers, `unit`; 0 for none.
+    """
+
+    units: int
 
     def group(self, config: dict[str, Any]) -> Group:
         """The trials of one Tune trial."""
@@ -68,6 +79,8 @@ class GroupTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Until the next report."""
+        if self._background.paused:  # saved, and to go on in the same process
+            self._background = Background(self._target)
         return self._background.next()
 
     def cleanup(self) -> None:
@@ -75,17 +88,25 @@ class GroupTrainable(tune.Trainable):
         self._background.stop()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: each trial keeps its own checkpoints in its run folder."""
+        """The trial pauses: it saves itself in its run folder, as always; here is only how far it said it was."""
+        self._background.pause()
+        if self.mirror:
+            self.mirror.push()
+        write_text(Path(checkpoint_dir) / REACHED, str(self._unit))
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing: a trial finds its own."""
+        """How far the trial was; the training it finds itself."""
+        file = Path(checkpoint) / REACHED
+        self._unit = int(file.read_text()) if file.exists() else 0
 
     def _start(self, config: dict[str, Any]) -> None:
         if os.path.isdir(self.started_in):
             os.chdir(
                 self.started_in
             )  # Tune moves to a folder of its own for each trial; data are named from here
-        self._background = Background(lambda report: self._work(config, report))
+        self._unit = 0
+        self._target = partial(self._work, config)
+        self._background = Background(self._target)
 
     def _work(self, config: dict[str, Any], report: Report) -> None:
         import torch
@@ -97,6 +118,12 @@ class GroupTrainable(tune.Trainable):
             self.mirror.pull(f"trials/{name}" for name in sorted(names - {""}))
         done: list[Trial] = []
 
+        def tell(result: dict[str, Any]) -> bool:
+            # One unit at a time: a bracket of HyperBand that a report leaps over would wait for ever.
+            if result.get("progress", 0) * self.source.units >= 100 * (self._unit + 1):
+                self._unit += 1
+            return report({**result, "unit": self._unit} if self.source.units else result)
+
         def over(trial: Trial) -> None:
             done.append(trial)
             if self.mirror:
@@ -105,22 +132,25 @@ class GroupTrainable(tune.Trainable):
             summary = self.source.summary(done)
             if not last:
                 summary.pop("progress", None)  # schedulers end what is at 100 %
-            report({**summary, "trial": trial.id, "status": trial.status, "done": last})
+            if tell({**summary, "trial": trial.id, "status": trial.status, "done": last}):
+                raise Stopped
 
-        work(group, self.folder, self.setups, over, self.source.watch(report))
+        work(group, self.folder, self.setups, over, self.source.watch(tell))
 
 
 class Background:
     """Runs a function in a thread that stands still between its reports.
 
     Tune asks a trainable for one result at a time; a simulation reports from deep inside. `next` lets the
-    thread run on until its next report, `stop` makes the report it is in raise `Stopped`.
+    thread run on until its next report, `stop` makes the report it is in raise `Stopped`, and `pause` makes it
+    answer true: the function saves what it has and ends.
     """
 
     def __init__(self, target: Callable[[Report], None]) -> None:
         self._reports: queue.Queue[dict[str, Any] | BaseException] = queue.Queue()
         self._go = threading.Semaphore(0)
         self._stopping = False
+        self.paused = False
         self._thread = threading.Thread(target=self._run, args=(target,), daemon=True)
         self._thread.start()
 
@@ -138,23 +168,36 @@ class Background:
         self._go.release()
         self._thread.join()
 
+    def pause(self) -> None:
+        """Let the function save itself and end; raises what it raised."""
+        self.paused = True
+        self._go.release()
+        self._thread.join()
+        while not self._reports.empty():
+            item = self._reports.get()
+            if isinstance(item, BaseException):
+                raise item
+
     def _run(self, target: Callable[[Report], None]) -> None:
         self._go.acquire()
         try:
-            if not self._stopping:
+            if not self._stopping and not self.paused:
                 target(self._report)
         except Stopped:
             pass
         except BaseException as error:
             self._reports.put(error)
 
-    def _report(self, result: dict[str, Any]) -> None:
+    def _report(self, result: dict[str, Any]) -> bool:
+        if self.paused:  # told to end, it has come to another report
+            raise Stopped
         self._reports.put(result)
         if result.get("done"):
-            return
+            return False
         self._go.acquire()
         if self._stopping:
             raise Stopped
+        return self.paused
 
 
 def trainable(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler
 
-from cl_forget.comparison.trials import load_trial
+from cl_forget.comparison.trials import Trial, load_trial
 from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
 from cl_forget.sweeps.cluster import Resources
+from cl_forget.sweeps.stopping import scheduler
 from cl_forget.sweeps.trainable import Source, trainable
 
 RETRIES = 3
@@ -38,6 +38,7 @@ class Round:
         count: how many groups a grid has.
         search: Tune's search algorithm; None for a grid.
         judged: whether trials are stopped early.
+        before: records of trials that were judged in earlier sessions.
         own: the user's arguments of `TuneConfig`, and `callbacks`.
         address: storage that workers mirror the folder to; None where they see the folder itself.
     """
@@ -49,6 +50,7 @@ class Round:
     count: int = 1
     search: Any = None
     judged: bool = False
+    before: Sequence[Trial] = ()
     own: dict[str, Any] = field(default_factory=dict)
     address: str | None = None
 
@@ -56,21 +58,11 @@ class Round:
         """Of `TuneConfig`: the user's own, and what is not set there."""
         arguments = {key: value for key, value in self.own.items() if key != "callbacks"}
         if self.judged:
-            arguments.setdefault("scheduler", self._asha())
+            arguments.setdefault("scheduler", scheduler(self.asked, self.before))
         if self.search is not None:
             arguments.setdefault("search_alg", self.search)
             arguments.setdefault("num_samples", -1)
         return arguments
-
-    def _asha(self) -> ASHAScheduler:
-        return ASHAScheduler(
-            time_attr="progress",
-            metric="score",
-            mode="max",
-            max_t=100,
-            grace_period=self.asked.asha.grace,
-            reduction_factor=self.asked.asha.reduction,
-        )
 
 
 def fit(this: Round) -> None:
@@ -87,7 +79,9 @@ def fit(this: Round) -> None:
         # The trial's own process only waits for its workers, for which Ray Train reserves what they need. A
         # byte of memory, because Tune wants to reserve something.
         per_trial, concurrent = {"memory": 1.0}, sharded_side_by_side(resources, this.asked.train.workers)
-    config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=concurrent, **this.arguments())
+    if this.judged and this.asked.mode == "hyperband":
+        concurrent = 0  # paused trials count as under way; what fits on the nodes limits those that run
+    config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=concurrent or None, **this.arguments())
     tuner = tune.Tuner(
         tune.with_resources(
             trainable(this.source, this.folder, resources.threads, resources.device, this.address),
@@ -137,11 +131,26 @@ def sharded_side_by_side(resources: Resources, workers: int) -> int:
     return max(1, min(fit, resources.max_concurrent or fit))
 
 
+REPORTED = ("progress", "score", "speciality", "generality")
+"""What a record keeps of each report of a trial that was judged while it trained."""
+
+
 class Recorder(tune.Callback):
-    """Records the trials of a group that was stopped early or whose process died too often."""
+    """Records the trials of a group that was stopped early or whose process died too often, and what was judged."""
 
     def __init__(self, source: Source, folder: Path) -> None:
         self._source, self._folder = source, folder
+        self._reports: dict[str, list[dict[str, float]]] = {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Keep what a trial reports while it trains, once, also where it went on from an earlier checkpoint."""
+        if "trial" in result or "progress" not in result:
+            return
+        reports = self._reports.setdefault(trial.trial_id, [])
+        if not reports or result["progress"] > reports[-1]["progress"]:
+            reports.append({name: result[name] for name in REPORTED if name in result})
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A group came to its end, or the scheduler stopped it."""
@@ -149,6 +158,7 @@ class Recorder(tune.Callback):
         if not last.get("done") or "trial" not in last:
             at = f" at {last['progress']:.0f} % of its training" if "progress" in last else ""
             self._end(trial, "pruned", f"stopped{at}: others were better at this point")
+        self._keep(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Its process died more often than it is started anew."""
@@ -159,9 +169,18 @@ class Recorder(tune.Callback):
         why = MEMORY_REASON if memory else last[0][:200] if last else ""
         reason = f"its process died {RETRIES + 1} times{f': {why}' if why else ''}"
         self._end(trial, "out_of_memory" if memory else "failed", reason)
+        self._keep(trial)
 
     def _end(self, trial: Any, status: Any, reason: str) -> None:
         for one in self._source.group(trial.config):
             known = load_trial(self._folder, one.trial.id) or one.trial
             if not known.over:
                 known.model_copy(update={"status": status, "reason": reason}).save(self._folder)
+
+    def _keep(self, trial: Any) -> None:
+        """The reports of a group are those of its first trial; one that is not over here is its worker's to write."""
+        reports = self._reports.pop(trial.trial_id, None)
+        if reports:
+            known = load_trial(self._folder, self._source.group(trial.config)[0].trial.id)
+            if known is not None and known.over:
+                known.model_copy(update={"history": reports}).save(self._folder)

@@ -43,7 +43,7 @@ def fine_tune(
     cost: Cost,
     resume: Groups | None = None,
     save: Callable[[int, Groups], None] | None = None,
-    log: Callable[[dict[str, Any]], None] | None = None,
+    log: Callable[[dict[str, Any]], object] | None = None,
     workers: Workers | None = None,
 ) -> None:
     """Train `task.model` on one stage, in place.
@@ -55,7 +55,7 @@ def fine_tune(
         cost: added to, in place.
         resume: what `save` was last given in this stage, to go on from.
         save: called now and then with the number of steps done and everything needed to go on.
-        log: called with a record per step.
+        log: called with a record per step; asks with a true answer for `save` at once.
         workers: the processes that train together; by default this one alone. Each calls this function.
 
     Raises:
@@ -73,11 +73,12 @@ class FineTune:
         chain: Hooks,
         train: Training,
         cost: Cost,
-        log: Callable[[dict[str, Any]], None],
+        log: Callable[[dict[str, Any]], object],
         workers: Workers | None = None,
     ) -> None:
         self.task, self.chain, self.train, self.cost, self.log = task, chain, train, cost, log
         self.workers = workers or Workers()
+        self.save_asked = False  # by `log`, of the step under way
         self.passes: list[dict[str, Tensor]] = []  # of the step under way: the terms of each pass's loss
         task.cost = cost
 
@@ -162,7 +163,7 @@ class FineTune:
                 advance(1, f"loss {loss:.3f}")
                 if stop:
                     break
-                due = time.monotonic() - last_save >= self.train.checkpoint_seconds
+                due = self.save_asked or time.monotonic() - last_save >= self.train.checkpoint_seconds
                 if save and number + 1 < task.steps and self.workers.agree(due):
                     save(number + 1, self._snapshot(number + 1))
                     last_save = time.monotonic()
@@ -199,7 +200,7 @@ class FineTune:
         terms = {
             name: float(self.workers.mean(term)) for name, term in {**self.passes[0], **update.terms}.items()
         }
-        self.log(
+        answer = self.log(
             {
                 "step": number,
                 "loss": float(loss),
@@ -210,6 +211,7 @@ class FineTune:
                 "seconds": round(time.perf_counter() - started, 6),
             }
         )
+        self.save_asked = bool(answer)
         return float(loss)
 
     def _gradient(self, update: Update, batch: tuple[Prepared, Tensor]) -> Tensor:

@@ -12,9 +12,9 @@ from typing import Any
 
 import psutil
 import pytest
-import ray
 import yaml
 from ray import tune
+from runtime import one_runtime
 from sweep_samples import FIELDS, plain_numbers
 from typer.testing import CliRunner
 from wandb_files import OfflineRun, offline_files
@@ -38,21 +38,8 @@ ONE = Resources(max_concurrent=1)
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One runtime for the module; its workers share the tests' cache of frozen models."""
-    os.environ.update(RAY_worker_niceness="0")  # Ray's own spelling
-    cache = str(tmp_path_factory.getbasetemp() / "cache")
-    here = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
-    env = {"CL_FORGET_CACHE": cache, "PYTHONPATH": here, "OMP_NUM_THREADS": "1"}
-    ray.init(
-        "local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        runtime_env={"env_vars": env},
-    )
-    yield
-    ray.shutdown()
+    with one_runtime(tmp_path_factory):
+        yield
 
 
 def comparable(trials: list[Trial]) -> list[dict[str, Any]]:
