@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import typer
 
-from cl_forget.comparison.trials import Trial
+from cl_forget.comparison.trials import Attempt, Trial
 from cl_forget.config.run import PLAIN
 from cl_forget.ground.records import Cost
 
@@ -47,7 +47,19 @@ def make_trials(count: int = 2000, seeds: int = 5) -> list[Trial]:
             trials += [
                 _trial(rng, method, position, position, ARMS[method][4], seed) for seed in range(seeds)
             ]
-    return trials[:count]
+    return _scheduled(trials[:count])
+
+
+def _scheduled(trials: list[Trial], workers: int = 8) -> list[Trial]:
+    """The trials as workers took them, each the next one when it was free."""
+    free, found = [0.0] * workers, []
+    for trial in trials:
+        worker = free.index(min(free))
+        ended = free[worker] + (trial.seconds or 0.0)
+        attempt = Attempt(worker=f"worker {worker}", started=free[worker], ended=ended)
+        found.append(trial.model_copy(update={"attempts": [attempt]}))
+        free[worker] = ended + 0.5
+    return found
 
 
 def _trial(

@@ -292,12 +292,13 @@ def write_ledger(
         text = readme.read_text(encoding="utf-8") if readme.exists() else f"# Claims\n\n{BEGIN}\n{END}\n"
         write_text(readme, _between(text, readme, markdown(lines)))
         write_text(folder / "claims.csv", table(lines))
-        write_text(folder / "claims.html", claims_page(rows(lines)))
+        laws = {world: law_png(of_world) for world, of_world in (panels or {}).items()}
+        write_text(folder / "claims.html", claims_page(rows(lines), laws))
         keep_records(trials, folder / RECORDS)
         keep(items or {}, folder / KEPT)
-        pictures = [folder / f"law-{world}.png" for world in panels or {}]
-        for picture, of_world in zip(pictures, (panels or {}).values(), strict=True):
-            write_bytes(picture, law_png(of_world))
+        pictures = [folder / f"law-{world}.png" for world in laws]
+        for picture, drawn in zip(pictures, laws.values(), strict=True):
+            write_bytes(picture, drawn)
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another --ledger.") from None
     return [readme, *(folder / name for name in ("claims.csv", "claims.html", RECORDS, KEPT)), *pictures]

@@ -55,7 +55,7 @@ class Setting(BaseModel):
 
 def setting_key(trial: Trial) -> str:
     """Equal for two trials with the same method and fields, whatever their seed and stream."""
-    return json.dumps([trial.method, trial.mitigations, dict(_varied(trial))], sort_keys=True)
+    return json.dumps([trial.method, trial.mitigations, dict(varied(trial))], sort_keys=True)
 
 
 def settings_of(trials: Sequence[Trial]) -> dict[str, list[Setting]]:
@@ -87,7 +87,7 @@ def setting_label(trial: Trial) -> str:
     varied fields is described by the numbers of its mitigations.
     """
     said = {} if trial.knob is None or trial.value is None else {trial.knob.split(".")[-1]: trial.value}
-    said |= {name: value for name, value in _varied(trial) if name != trial.knob or not said}
+    said |= {name: value for name, value in varied(trial) if name != trial.knob or not said}
     if trial.knob is None and not said:
         said = dict(mitigation_numbers(trial.mitigations))
     return written_setting(said)
@@ -115,8 +115,8 @@ def mitigation_numbers(mitigations: Iterable[Mapping[str, Any]]) -> Iterator[tup
                     yield f"{name}.{field}", value
 
 
-def _varied(trial: Trial) -> Iterator[tuple[str, Any]]:
-    """The fields that a sweep has set for the trial, without those that are no setting."""
+def varied(trial: Trial) -> Iterator[tuple[str, Any]]:
+    """The fields that a sweep has set for the trial, as (dotted name, value), without those that are no setting."""
     return (
         (name, value) for name, value in trial.config.items() if name.partition(".")[0] not in _NOT_OF_A_TRIAL
     )

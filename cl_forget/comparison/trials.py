@@ -26,7 +26,8 @@ from cl_forget.ground.records import Cost, Fingerprints
 from cl_forget.ground.redact import redact
 from cl_forget.ground.spreadsheet import csv_text
 
-SCHEMA = 1
+SCHEMA = 2
+"""1: the first. 2: `attempts`, `taken_over`; what earlier records do not hold is not known."""
 
 Status = Literal["planned", "running", "finished", "pruned", "diverged", "out_of_memory", "failed"]
 Role = Literal["tune", "report"]
@@ -54,6 +55,22 @@ Metrics = Annotated[
 """Metric name -> value, or values by task, suite or depth."""
 
 
+class Attempt(BaseModel):
+    """One time that a process worked on a trial.
+
+    Attributes:
+        worker: names the process, and no other one of whatever machine; it works on one trial at a time.
+        started: seconds since 1970, by the clock of its machine.
+        ended: the same; None while it works, and for ever where the process died.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    worker: str
+    started: float
+    ended: float | None = None
+
+
 class Trial(BaseModel):
     """One trial: what was asked, how it stands, what was measured.
 
@@ -77,8 +94,11 @@ class Trial(BaseModel):
         config: the fields in which it differs from the sweep's own, dotted name -> value.
         validation, test: metric name -> value as in `Result.metrics`; empty until it is finished.
         cost: of the whole fine-tuning, also where it was taken over; None until something was trained.
+        taken_over: the part of `cost` that was not paid, as it came with the stages taken over; None where nothing
+            was, or where a record of schema 1 does not say.
         fingerprints: of the base model and the data; None until it is finished.
         seconds: wall-clock time this trial itself took; None until it is over.
+        attempts: every time that somebody worked on it, in order; empty in records of schema 1.
         history: what was reported while it ran: one record per report ("step", "score", ...).
     """
 
@@ -103,8 +123,10 @@ class Trial(BaseModel):
     validation: Metrics = Field(default_factory=dict)
     test: Metrics = Field(default_factory=dict)
     cost: Cost | None = None
+    taken_over: Cost | None = None
     fingerprints: Fingerprints | None = None
     seconds: float | None = None
+    attempts: list[Attempt] = Field(default_factory=list)
     history: list[dict[str, Any]] = Field(default_factory=list)
 
     @field_validator("id", "folder")
@@ -192,7 +214,8 @@ def write_table(trials: Sequence[Trial], folder: Path) -> list[Path]:
 
 
 def _plain(trial: Trial) -> dict[str, Any]:
-    plain = trial.model_dump(mode="json", exclude={"history", "schema_version", "fingerprints"})
+    left_out = {"history", "schema_version", "fingerprints", "attempts", "taken_over"}
+    plain = trial.model_dump(mode="json", exclude=left_out)
     plain["mitigations"] = json.dumps(plain["mitigations"])
     return plain
 

@@ -17,7 +17,10 @@ from cl_forget.reporting.items import Items
 from cl_forget.reporting.verdict_strip import Verdicts
 from cl_forget.streams.understood import Understood
 
-Kind = Literal["tradeoff", "knobs", "parallel", "matrix", "lines", "bars", "curves", "listing"]
+Kind = Literal[
+    "tradeoff", "knobs", "parallel", "matrix", "lines", "bars", "curves", "listing",
+    "shares", "slices", "pairs", "history", "anytime", "lanes", "profiles", "law", "ledger",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,12 @@ from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.records import Result
 from cl_forget.comparison.trials_view import SweepView, check_trials, trial_folder
 from cl_forget.ground.redact import redact
+from cl_forget.reporting import search_figures as _search_figures
 from cl_forget.reporting import sweep_figures as _sweep_figures
 from cl_forget.reporting.final import sweep_table
 from cl_forget.reporting.items import items_of
+from cl_forget.reporting.law_figure import law
+from cl_forget.reporting.ledger import ledger
 from cl_forget.reporting.notes import read_note
 from cl_forget.reporting.numbers import listed, number
 from cl_forget.reporting.specification import (
@@ -55,12 +58,25 @@ def specify_sweep(
     check_trials(trials)
     view = SweepView(trials, summary or sweep_summary(trials))
     results = view.chosen_results(folders or {})
+    studies = _search_figures.studies_of(view)
     sections: dict[str, list[Figure | Table | None]] = {
-        "Trade-off": [_sweep_figures.tradeoff(view)],
-        "Results": [sweep_table(view.summary)],
-        "Knobs": [_sweep_figures.knobs(view), _sweep_figures.parallel(view)],
+        "Trade-off": [_sweep_figures.tradeoff(view), law(view)],
+        "Results": [sweep_table(view.summary), _search_figures.performance(view)],
+        "Knobs": [
+            _search_figures.importance(view, studies),
+            _sweep_figures.knobs(view),
+            _search_figures.slices(view, studies),
+            _search_figures.pairs(view, studies),
+            _sweep_figures.parallel(view),
+        ],
         **_sweep_figures.along(results, view.chosen_folders(folders or {})),
-        "Cost": [_sweep_figures.cost(view)],
+        "The search": [
+            _search_figures.history(view),
+            _search_figures.hypervolume(view),
+            _search_figures.lanes(view),
+            _sweep_figures.cost(view),
+        ],
+        "Claims": [ledger(trials, folders or {})],
         "Trials": [_sweep_figures.failures(view), _sweep_figures.listing(view)],
     }
     kept = [

@@ -17,6 +17,7 @@ from cl_forget.ground.errors import UserError
 from cl_forget.sweeps.cluster import Resources
 from cl_forget.sweeps.stopping import scheduler
 from cl_forget.sweeps.trainable import Source, trainable
+from cl_forget.sweeps.work import ended
 
 RETRIES = 3
 """How often a Tune trial is started anew after its process died; it goes on from its run folders."""
@@ -175,7 +176,10 @@ class Recorder(tune.Callback):
         for one in self._source.group(trial.config):
             known = load_trial(self._folder, one.trial.id) or one.trial
             if not known.over:
-                known.model_copy(update={"status": status, "reason": reason}).save(self._folder)
+                # When a process died nobody knows.
+                attempts = ended(known.attempts) if status == "pruned" else known.attempts
+                changes = {"status": status, "reason": reason, "attempts": attempts}
+                known.model_copy(update=changes).save(self._folder)
 
     def _keep(self, trial: Any) -> None:
         """The reports of a group are those of its first trial; one that is not over here is its worker's to write."""

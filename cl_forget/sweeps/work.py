@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
+import platform
+import secrets
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cl_forget.comparison.trials import Trial, load_trial
+from cl_forget.comparison.records import Result
+from cl_forget.comparison.trials import Attempt, Trial, load_trial
 from cl_forget.config.run import Run
 from cl_forget.ground.documents import read_record
 from cl_forget.ground.errors import TrainingDiverged, UserError
 from cl_forget.ground.files import only_writer, write_text
-from cl_forget.ground.records import Fingerprints
+from cl_forget.ground.records import Cost, Fingerprints
 from cl_forget.ground.redact import redact
+from cl_forget.run.donor import Donor
 from cl_forget.run.shared import Setup, Setups
 from cl_forget.run.simulate import simulate
 from cl_forget.run.simulation import Watch
@@ -62,16 +68,20 @@ def _one(one: Planned, sweep: Path, setups: Setups, done: dict[str, Trial], watc
         return _end(one.trial, sweep, giver.status, f"its fine-tuning ({giver.id}): {giver.reason}")
     folder = sweep / "trials" / one.trial.id
     with only_writer(folder, wait=LOCK_SECONDS):
-        trial = _record(one.trial, sweep, status="running", folder=f"trials/{one.trial.id}")
+        attempts = [*(known.attempts if known else ()), Attempt(worker=worker(), started=time.time())]
+        trial = one.trial.model_copy(update={"attempts": attempts})
+        trial = _record(trial, sweep, status="running", folder=f"trials/{one.trial.id}")
         started = time.monotonic()
         try:
             setup = setups.get(one.run)
             _check_world(sweep, setup, one.run)
             donor = _donor(one, sweep)
-            result = simulate(one.run, folder, resume=True, donor=donor, setup=setup, watch=watch)
+            path = None if donor is None else donor.folder.path
+            result = simulate(one.run, folder, resume=True, donor=path, setup=setup, watch=watch)
         except TrainingDiverged as error:
             return _end(trial, sweep, "diverged", str(error), started)
         except Stopped:
+            _leave(trial, sweep)
             raise
         except Exception as error:
             if out_of_memory(error):
@@ -87,8 +97,10 @@ def _one(one: Planned, sweep: Path, setups: Setups, done: dict[str, Trial], watc
             validation=result.metrics["validation"],
             test=result.metrics["test"],
             cost=result.rows[-1].cost,
+            taken_over=None if donor is None else _taken_over(result, donor.stages),
             fingerprints=result.fingerprints,
             seconds=time.monotonic() - started,
+            attempts=ended(trial.attempts),
         )
 
 
@@ -96,18 +108,45 @@ def _all_shared(one: Planned) -> bool:
     return one.trial.shared_stages == len(one.run.specs())
 
 
-def _donor(one: Planned, sweep: Path) -> Path | None:
-    """The folder to take training over from; None where there is nothing in it (it failed before)."""
-    from cl_forget.run.donor import Donor
+def worker() -> str:
+    """A name for this process that no other one has, whichever machine it is on; it tells nothing else of them."""
+    return _worker(os.getpid())
 
+
+@functools.cache
+def _worker(process: int) -> str:
+    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:4]
+    return f"{machine}-{process}-{secrets.token_hex(2)}"
+
+
+def ended(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """The attempts, the last of them ended now."""
+    return [*attempts[:-1], *(last.model_copy(update={"ended": time.time()}) for last in attempts[-1:])]
+
+
+def _leave(trial: Trial, sweep: Path) -> None:
+    """A trial that stands still: whoever goes on with it begins another attempt, if it has not been ended meanwhile."""
+    known = load_trial(sweep, trial.id)
+    if known is not None and not known.over:
+        _record(known, sweep, attempts=ended(known.attempts))
+
+
+def _taken_over(result: Result, stages: int) -> Cost | None:
+    """What the stages that came from another run have cost there; None where there is no row of them."""
+    if not 0 < stages < len(result.rows):
+        return None
+    # Every run evaluates for itself.
+    return result.rows[stages].cost.model_copy(update={"evaluation_seconds": 0.0, "peak_memory_mb": None})
+
+
+def _donor(one: Planned, sweep: Path) -> Donor | None:
+    """What to take training over from; None where there is nothing in it (it failed before)."""
     if one.trial.shared_with is None:
         return None
-    path = sweep / "trials" / one.trial.shared_with
     try:
-        Donor(path, one.run)
+        return Donor(sweep / "trials" / one.trial.shared_with, one.run)
     except UserError:
         return None
-    return path
 
 
 def _record(trial: Trial, sweep: Path, **changes: Any) -> Trial:
@@ -118,7 +157,8 @@ def _record(trial: Trial, sweep: Path, **changes: Any) -> Trial:
 
 def _end(trial: Trial, sweep: Path, status: str, reason: str, started: float | None = None) -> Trial:
     seconds = None if started is None else time.monotonic() - started
-    return _record(trial, sweep, status=status, reason=reason, seconds=seconds)
+    attempts = trial.attempts if started is None else ended(trial.attempts)
+    return _record(trial, sweep, status=status, reason=reason, seconds=seconds, attempts=attempts)
 
 
 def out_of_memory(error: BaseException) -> bool:

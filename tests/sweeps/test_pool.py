@@ -7,12 +7,15 @@ import sys
 import pytest
 from sweep_samples import FIELDS
 
-from cl_forget.comparison.trials import load_trials
+from cl_forget.comparison.trials import load_trial, load_trials
 from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
+from cl_forget.run.shared import Setups
+from cl_forget.run.simulation import Watch
 from cl_forget.sweeps.planning import plan_grid, share
 from cl_forget.sweeps.pool import Queue, cost, work_through
 from cl_forget.sweeps.runner import sweep
+from cl_forget.sweeps.work import Stopped, work
 
 SMALL = {
     **FIELDS,
@@ -35,9 +38,31 @@ def test_a_sweep_needs_no_ray_and_goes_on(tmp_path, monkeypatch):
         ("full fine-tuning", "report"), ("full fine-tuning", "tune"),
     ]  # fmt: skip
     assert (tmp_path / "out" / "final.md").exists()
+    for trial in trials:
+        (attempt,) = trial.attempts
+        assert attempt.ended is not None and attempt.started < attempt.ended
+        assert (trial.taken_over is not None) == (trial.shared_with is not None)
+    taker = next(trial for trial in trials if trial.taken_over is not None)
+    assert taker.shared_stages == taker.stages and taker.taken_over.passes == taker.cost.passes
     before = {t.id: t.seconds for t in load_trials(tmp_path / "out")}
     sweep(Sweep(**SMALL), tmp_path / "out", resume=True, jobs=1)
     assert {t.id: t.seconds for t in load_trials(tmp_path / "out")} == before
+
+
+def test_a_trial_that_stood_still_has_an_attempt_for_each_time(tmp_path):
+    class Once(Watch):
+        def step(self, simulation, record):
+            raise Stopped
+
+    (one, *_), *_ = share(plan_grid(Sweep(**SMALL)))
+    with pytest.raises(Stopped):
+        work([one], tmp_path, Setups(), lambda trial: None, Once())
+    known = load_trial(tmp_path, one.trial.id)
+    assert known.status == "running" and known.attempts[0].ended is not None
+    (trial,) = work([one], tmp_path, Setups(), lambda trial: None)
+    first, second = trial.attempts
+    assert trial.status == "finished" and first.ended <= second.started < second.ended
+    assert first.worker == second.worker
 
 
 def test_what_needs_ray_is_refused_in_one_line(tmp_path):

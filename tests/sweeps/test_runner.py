@@ -44,7 +44,7 @@ def _ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def comparable(trials: list[Trial]) -> list[dict[str, Any]]:
     """The table without what a clock says."""
-    plain = [trial.model_dump(exclude={"seconds", "cost"}) for trial in trials]
+    plain = [trial.model_dump(exclude={"seconds", "cost", "taken_over", "attempts"}) for trial in trials]
     return sorted(plain, key=lambda trial: trial["id"])
 
 

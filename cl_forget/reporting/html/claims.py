@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby
@@ -13,13 +14,14 @@ WIDTH, HEIGHT = 220, 22
 NOT_RUN = "not run"
 
 
-def claims_page(rows: Sequence[Mapping[str, Any]]) -> str:
+def claims_page(rows: Sequence[Mapping[str, Any]], laws: Mapping[str, bytes] | None = None) -> str:
     """The page.
 
     Args:
         rows: one per claim and world: paper, source, sentence, world, contrast, verdict, effect, seeds, p and exact
             (Holm-adjusted, or None), margin, keeps, note, behind (the items behind it, in words), and interval: (low,
             effect, high), or None for each. Those with the verdict "not run" are listed by name.
+        laws: world -> its law panel as a PNG.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -42,6 +44,7 @@ def claims_page(rows: Sequence[Mapping[str, Any]]) -> str:
     }
     return environment.from_string((own / "claims.html").read_text(encoding="utf-8")).render(
         papers=papers,
+        laws={world: base64.b64encode(picture).decode() for world, picture in (laws or {}).items()},
         counts=counts,
         place=place,
         width=WIDTH,

@@ -24,6 +24,7 @@ from cl_forget.ground.redact import redact
 from cl_forget.reporting.html.mathml import mathml
 from cl_forget.reporting.items import ItemPage, embedded, item_page
 from cl_forget.reporting.numbers import LIMITS, MISSING, SUFFIX, half_width, number, scale, with_interval
+from cl_forget.reporting.panels import Panels
 from cl_forget.reporting.specification import Figure, Method, RunRecord, Specification, Table
 from cl_forget.reporting.tables import table_csv, table_latex
 from cl_forget.reporting.verdict_strip import DEFINITION, strip
@@ -193,7 +194,9 @@ def _kind(item: Figure | Table) -> str:
 
 def _saves(item: Figure | Table) -> tuple[str, ...]:
     """The formats an item can be saved in; what is read as a table is saved as one."""
-    return ("csv",) if _kind(item) in ("table", "listing") else ("csv", "svg", "png")
+    if isinstance(item, Panels) and not item.panels:
+        return ()
+    return ("csv",) if _kind(item) in ("table", "listing", "ledger") else ("csv", "svg", "png")
 
 
 def _knobbed(figure: Figure) -> list[str]:

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cl_forget.config.arms import OWN_SECTIONS
 from cl_forget.evaluation.metrics import pareto_front
 from cl_forget.mitigations import MITIGATIONS
 from cl_forget.comparison.observations import lookup
 from cl_forget.reporting.wandb.runs import TrackedRun
 from cl_forget.comparison.measures import PRETRAINED, Cell, Measure
+from cl_forget.reporting.numbers import number
+from cl_forget.reporting.panels import Law, Ledger, Panels as OwnPanels, Shares, Slices
 from cl_forget.reporting.specification import (
     Bars,
     Curves,
@@ -62,7 +65,11 @@ class Renderer:
             return Panels(table_markdown(item), [])
         panels = self._drawn(item)
         notes = [item.how_to_read, *item.notes, *([self._front(item)] if isinstance(item, Tradeoff) else [])]
-        if not panels and not isinstance(item, Listing):
+        if isinstance(item, Shares):
+            notes.append(shares_markdown(item))
+        if not panels and isinstance(item, OwnPanels) and item.panels:
+            notes.append("W&B has no panel for this; it is drawn in the HTML report.")
+        elif not panels and not isinstance(item, Listing | Ledger | OwnPanels):
             notes.append("The runs in W&B have not logged what this figure shows; see the HTML report.")
         return Panels("\n\n".join(note for note in notes if note), panels)
 
@@ -75,9 +82,27 @@ class Renderer:
             Bars: self._bars,
             Curves: self._curves,
             Matrix: self._matrix,
-            Listing: lambda figure: [],  # W&B lists the runs itself
+            Shares: self._shares,
+            Slices: self._slices,
+            Law: self._law,
         }
-        return draw[type(figure)](figure)
+        # W&B lists the runs itself, and has no axis for what is left: times, workers, ranks, profiles.
+        return draw.get(type(figure), lambda figure: [])(figure)
+
+    def items(self) -> Panels | None:
+        """The items behind the numbers, as the runs have logged them; None where none has."""
+        from wandb_workspaces.reports import v2 as wr
+
+        panels: list[Any] = []
+        if "media/lost" in self.known:
+            panels.append(wr.MediaBrowser(media_keys=["media/lost"], num_columns=6, layout=wr.Layout(0, 0, 24, 10)))
+        if "tables/items" in self.known:
+            panels.append(wr.WeavePanelSummaryTable(table_name="tables/items", layout=wr.Layout(0, 10, 24, 12)))
+        text = (
+            "Test items that the pre-trained model had right and that were lost after each experience, with what they are "
+            "called now; below, what was said to each item after each experience."
+        )
+        return Panels(text, panels) if panels else None
 
     def columns(self) -> list[str]:
         """The columns of the runs' table: what the headline table shows."""
@@ -136,7 +161,7 @@ class Renderer:
         """A line per run through every knob at hand to what came of it."""
         from wandb_workspaces.reports import v2 as wr
 
-        knobs, logged = sorted(self._knob_paths()), self._logged(outcomes)
+        knobs, logged = [*sorted(self._knob_paths()), *self._varied()], self._logged(outcomes)
         if not knobs or not logged:
             return []
         columns = [
@@ -211,6 +236,60 @@ class Renderer:
         for measure in figure.measures:
             yield measure, [f"{measure.name}/{depth}" for depth in figure.places.get(measure.name, ())]
 
+    def _shares(self, figure: Shares) -> list[Any]:
+        """W&B's own importances of the configuration for each objective; ours stand above as a table."""
+        from wandb_workspaces.reports import v2 as wr
+
+        return [
+            wr.ParameterImportancePlot(with_respect_to=key, layout=self._layout(number))
+            for number, (_, key) in enumerate(self._logged(figure.measures))
+        ]
+
+    def _slices(self, figure: Slices) -> list[Any]:
+        """Every field that a method varied against each objective."""
+        from wandb_workspaces.reports import v2 as wr
+
+        knobs = self._knob_paths()  # which stand in a figure of their own
+        fields = dict.fromkeys(axis["name"] for axes in figure.axes.values() for axis in axes)
+        pairs = [
+            (path, measure, key)
+            for path in map(self._path, fields)
+            if path is not None and path not in knobs
+            for measure, key in self._logged(figure.measures)
+        ]
+        return [
+            wr.ScatterPlot(
+                title=f"{measure.title} along {_short(path)}",
+                x=wr.Config(path),
+                y=_summary(key),
+                layout=self._layout(number),
+            )
+            for number, (path, measure, key) in enumerate(pairs)
+        ]
+
+    def _law(self, figure: Law) -> list[Any]:
+        """What is left against each distance."""
+        from wandb_workspaces.reports import v2 as wr
+
+        kept = self._one(figure.measure(figure.y))
+        distances = self._logged(figure.measure(name) for name in figure.curves) if kept else []
+        return [
+            wr.ScatterPlot(
+                title=f"{figure.measure(figure.y).title} against {measure.title}",
+                x=_summary(key),
+                y=_summary(str(kept)),
+                layout=self._layout(number),
+            )
+            for number, (measure, key) in enumerate(distances)
+        ]
+
+    def _path(self, field: str) -> str | None:
+        """Where a varied field stands in the runs' configuration; None if it does not."""
+        for path in (f"mitigation.{field}", field):
+            if any(_held(run.config, path) for run in self.runs):
+                return path
+        return None
+
     def _bars(self, figure: Bars) -> list[Any]:
         logged = self._logged(figure.measures)
         return [self._bar(number, measure.title, [key]) for number, (measure, key) in enumerate(logged)]
@@ -266,10 +345,44 @@ class Renderer:
             if name in MITIGATIONS and (knob := MITIGATIONS.get(name).knob) and knob in fields
         }
 
+    def _varied(self) -> list[str]:
+        """Paths of the fields of training and texts that a sweep has varied, as its settings say."""
+        items = (item for section in self.specification.sections for item in section.items)
+        fields = {
+            axis["name"] for item in items if isinstance(item, Slices) for own in item.axes.values() for axis in own
+        }
+        outer = sorted(name for name in fields if name.partition(".")[0] in OWN_SECTIONS)
+        return [path for name in outer if (path := self._path(name)) is not None]
+
     def _layout(self, number: int) -> Any:
         from wandb_workspaces.reports import v2 as wr
 
         return wr.Layout(x=WIDTH * (number % 2), y=HEIGHT * (number // 2), w=WIDTH, h=HEIGHT)
+
+
+def _held(config: Any, path: str) -> bool:
+    """Whether a nested configuration has a value at a dotted path."""
+    for part in path.split("."):
+        config = config.get(part) if isinstance(config, dict) else None
+    return config is not None
+
+
+def shares_markdown(figure: Shares) -> str:
+    """The importances as a table: a line per study and field, a column per objective; empty without any."""
+    objectives = figure.measures[1:]
+    found = dict.fromkeys(zip(figure.data["study"], figure.data["field"], strict=True))
+    if not found:
+        return ""
+    columns = (figure.data[name] for name in ("study", "field", "measure", "share"))
+    shares = {(study, field, measure): share for study, field, measure, share in zip(*columns, strict=True)}
+    lines = [
+        f"| of | setting | {' | '.join(f'{measure.title}, %' for measure in objectives)} |",
+        f"|---|---|{'--:|' * len(objectives)}",
+    ]
+    for study, field in found:
+        cells = [number(shares.get((study, field, measure.name)), "percent") for measure in objectives]
+        lines.append(f"| {study} | {field} | {' | '.join(cells)} |".replace("\n", " "))
+    return "\n".join(lines)
 
 
 def _summary(key: str) -> Any:

@@ -17,9 +17,12 @@ from cl_forget.ground.redact import redact
 from cl_forget.reporting.wandb.panels import Renderer
 from cl_forget.reporting.wandb.runs import TrackedRun, fetch, match, selecting
 from cl_forget.reporting.specification import Listing, Specification
+from cl_forget.reporting.verdict_strip import verdicts_markdown
 from cl_forget.tracking.login import entities
 
 TITLE_LENGTH = 128
+
+ITEMS = "The items behind the numbers"
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ class Target:
 
         specification, renderer = self.specification, Renderer(self.specification, self.runs)
         blocks: list[Any] = [wr.P(specification.subtitle), *(wr.P(text) for text in specification.findings)]
+        if verdicts := verdicts_markdown(specification.verdicts):
+            blocks.append(wr.MarkdownBlock(verdicts))
         blocks.append(wr.TableOfContents())
         for section in specification.sections:
             blocks.append(wr.H1(section.title))
@@ -113,6 +118,9 @@ class Target:
                 blocks += [wr.H2(item.title), wr.MarkdownBlock(shown.text)]
                 if shown.panels or isinstance(item, Listing):
                     blocks.append(wr.PanelGrid(runsets=self._run_sets(renderer), panels=shown.panels))
+        if (items := renderer.items()) is not None:
+            blocks += [wr.H2(ITEMS), wr.MarkdownBlock(items.text)]
+            blocks.append(wr.PanelGrid(runsets=self._run_sets(renderer), panels=items.panels))
         definitions = "\n".join(f"- **{name}**: {text}" for name, text in specification.definitions.items())
         blocks += [wr.H2("Definitions"), wr.MarkdownBlock(definitions)]
         title = specification.title[:TITLE_LENGTH]

@@ -28,6 +28,7 @@ const shortcut = (index, items) => {
 
 // Draw, and let a click on a point open the run behind it (`customdata` holds its number).
 async function draw(plot, traces, layout) {
+  if (!plot.dataset.live) plot.textContent = "";  // a sentence may stand in its place
   await Plotly.react(plot, traces, layout, CONFIG);
   if (plot.dataset.live) return;
   plot.dataset.live = "true";

@@ -6,7 +6,10 @@ function clear(plot) {
   plot.textContent = "";
 }
 
-const RENDERERS = { tradeoff: drawTradeoff, bars: drawBars, lines: drawLines, curves: drawCurves, knobs: drawKnobs, parallel: drawParallel };
+const RENDERERS = {
+  tradeoff: drawTradeoff, bars: drawBars, lines: drawLines, curves: drawCurves, knobs: drawKnobs, parallel: drawParallel,
+  shares: drawShares, slices: drawSlices, pairs: drawPairs, history: drawHistory, anytime: drawAnytime, lanes: drawLanes, profiles: drawProfiles, law: drawLaw,
+};
 const plots = figures.flatMap((figure) =>
   [...byId(figure.name).querySelectorAll(".plot")].map((plot) => ({ figure, plot, near: false })));
 const entryOf = new Map(plots.map((entry) => [entry.plot, entry]));
@@ -64,6 +67,7 @@ function remember() {
   if (byId("run").open) chosen.set("run", byId("run").dataset.run);
   const forgot = panel ? ["first", "second", "set", "seed"].map((name) => panelPick(name).value) : [];
   if (panel?.chosen) chosen.set("forgot", JSON.stringify(forgot));
+  for (const figure of figures) if (figure.choice && JSON.stringify(figure.choice) !== figure.firstChoice) chosen.set(`choice.${figure.name}`, JSON.stringify(figure.choice));
   if (choice) chosen.set("items", JSON.stringify(choice));
   history.replaceState(null, "", `#${chosen}`);
 }
@@ -89,6 +93,7 @@ function recall() {
   const item = read("items"), run = spec.runs.findIndex(({ name }) => name === chosen.get("run"));
   recallDetails(chosen, list);
   if (panel && list("forgot").length) Object.assign(panel, { wanted: list("forgot"), chosen: true });
+  for (const figure of figures.filter((one) => one.choice)) recallChoices(figure, read(`choice.${figure.name}`));
   showHidden();
   if (item && typeof item === "object") openItems(item);
   else if (run >= 0) showRun(run);
@@ -134,6 +139,11 @@ function showHidden() {
   document.querySelectorAll(".chip[data-method]").forEach((chip) => chip.setAttribute("aria-pressed", String(!hidden.has(chip.dataset.method))));
   document.querySelectorAll("tr[data-method], table[data-method], .verdicts li").forEach((element) => {
     element.hidden = hidden.has(element.dataset.method);
+  });
+  // A plot of one method alone: what is hidden is never in sight, so it is shown again here and not as it is drawn.
+  document.querySelectorAll(".facet > .plot").forEach((plot) => {
+    const name = plot.dataset.method ?? plot.dataset.panel;
+    if (methods.has(name)) plot.parentElement.hidden = hidden.has(name);
   });
 }
 
