@@ -70,9 +70,8 @@ def test_choices_redraw_their_figure_and_stand_in_the_address(page: Browser, wri
     choose(page, "pairs", "x", other)
     across = "document.querySelector('#pairs [data-panel=surface]').layout.xaxis.title.text"
     assert page.evaluate(across) == other
-    assert page.evaluate(f"{data}[0].x.at(-1)") == pytest.approx(1.0), (
-        "the surface is turned over with its axes"
-    )
+    end = {"l2_sp.strength": 1.0, "train.lr": -1.0}[other]
+    assert page.evaluate(f"{data}[0].x.at(-1)") == pytest.approx(end), "the surface is turned over, too"
     choose(page, "history", "along", "seconds")
     fragment = page.evaluate("location.hash")
     page.open(written, fragment=fragment)
