@@ -125,7 +125,7 @@ def ended(attempts: Sequence[Attempt]) -> list[Attempt]:
 
 
 def _leave(trial: Trial, sweep: Path) -> None:
-    """A trial that stands still: whoever goes on with it begins another attempt, if it has not been ended meanwhile."""
+    """A trial stands still, and who goes on with it begins another attempt; unless it was ended meanwhile."""
     known = load_trial(sweep, trial.id)
     if known is not None and not known.over:
         _record(known, sweep, attempts=ended(known.attempts))
