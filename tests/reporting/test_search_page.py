@@ -76,7 +76,7 @@ def test_choices_redraw_their_figure_and_stand_in_the_address(page: Browser, wri
     fragment = page.evaluate("location.hash")
     page.open(written, fragment=fragment)
     page.evaluate("clForget.drawAll()")
-    assert page.evaluate(across) == "l2_sp.strength"
+    assert page.evaluate(across) == other
     assert page.evaluate("document.querySelector('#history [data-choice=along]').value") == "seconds"
     assert page.errors == []
 
