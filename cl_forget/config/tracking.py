@@ -28,7 +28,7 @@ class Tracking(Section):
         artifacts: whether the checkpoints and the final model are uploaded too.
         timeout: the longest a run waits for W&B, seconds: once at its start and once at its end.
         kl_every: optimiser steps between two measurements of the KL to the pre-trained model during training,
-            on a few validation samples of the first suite; only where a run is followed.
+            on a few validation samples of the first suite.
     """
 
     wandb: Annotated[Literal["online", "offline", "off"], BeforeValidator(_wandb_mode)] | None = None

@@ -90,6 +90,7 @@ class Evaluator:
         # these (experience, split), and the pooled features that drift is taken from, by depth.
         self._embeddings: dict[tuple[str, str], Tensor | None] = {}
         self._pooled: dict[str, list[Tensor]] | None = None
+        self._samples_of_kl: dict[int, tuple[Batch, dict[str, Tensor]]] = {}
         self._pretrained_weights = {n: p.detach() for n, p in base.model.state_dict().items()}
 
     def prepared(self, experience: Experience, split: str) -> Prepared:
@@ -296,19 +297,26 @@ class Evaluator:
         """Mean KL(p_θ0 ‖ p_θ) on a few validation samples, nats: cheap enough to be taken during training.
 
         Args:
-            count: how many samples of the first suite (or task), always the same, spread evenly over its data.
+            count: how many samples of the first suite (or task) that the model itself reads, always the same, spread
+                evenly over its data.
         """
-        samples = self.prepared((self.suites or self.tasks)[0], "validation")
-        chosen = torch.linspace(0, len(samples) - 1, min(count, len(samples))).long()
-        fields = teacher_fields(self.model.top_logits)
-        known = self.cache.outputs(self.base, samples, fields, self.batch_size)
-        batch = samples.batch(chosen)
-        rows = unit_rows(batch, known.get("offsets", torch.arange(len(samples) + 1)))
+        batch, known = self._sampled(count)
         with self._glancing():
             forward = self.model(batch)
-            base = teacher({field: known[field][rows].to(forward.logits.device) for field in fields})
+            base = teacher({field: rows.to(forward.logits.device) for field, rows in known.items()})
             divergence = forward.per_sample(base.kl(forward.logits).clamp_min(0))
         return float(divergence.double().mean())
+
+    def _sampled(self, count: int) -> tuple[Batch, dict[str, Tensor]]:
+        """A few samples, and what the pre-trained model says of them; found once, as the cache may have no room."""
+        if count not in self._samples_of_kl:
+            samples = self._drift_data()
+            batch = samples.batch(torch.linspace(0, len(samples) - 1, min(count, len(samples))).long())
+            fields = teacher_fields(self.model.top_logits)
+            known = self.cache.outputs(self.base, samples, fields, self.batch_size)
+            rows = unit_rows(batch, known.get("offsets", torch.arange(len(samples) + 1)))
+            self._samples_of_kl[count] = batch, {field: known[field][rows] for field in fields}
+        return self._samples_of_kl[count]
 
     def sampled_accuracy(self, experiences: Sequence[Experience], count: int = 128) -> float:
         """Mean accuracy on a few validation samples of each experience, cheap enough to be taken during training.

@@ -2,8 +2,8 @@
 
 One line per sample, columns dictionary-encoded: `row` (0 is the pre-trained model), `data` (task or suite), `split`,
 `item` (position in what was read of the split), `right`, `predicted` (the class's name, or the text that was said).
-The latter is null where no text was spelt out: the cache holds no text of the pre-trained model's wrong answers. A
-run under way keeps one part per row, so that one that is killed goes on; the parts are gathered when it ends.
+The latter is null where no text was spelt out. A run under way keeps one part per row, so that one that is killed
+goes on; the parts are gathered when it ends.
 """
 
 from __future__ import annotations

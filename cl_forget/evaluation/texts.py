@@ -11,8 +11,7 @@ from cl_forget.evaluation import metrics
 from cl_forget.evaluation.items import Items
 from cl_forget.ground.records import Scores
 from cl_forget.models.base import FoundationModel, Prepared
-from cl_forget.streams.text import TextData
-from cl_forget.training.frozen import FrozenCache, FrozenModel, teacher, teacher_fields, unit_rows
+from cl_forget.training.frozen import FrozenCache, FrozenModel, answers_of, teacher, teacher_fields, unit_rows
 
 
 def text_scores(
@@ -37,12 +36,13 @@ def text_scores(
     """
     scoring = samples.experience.scoring
     fluent = scoring is not None and scoring.kind == "perplexity"
-    own = ["losses"] if fluent else ["losses", "correct"]
+    own = ["losses"] if fluent else ["losses", "correct", *(["said"] if pretrained else [])]
     known = cache.outputs(base, samples, [*own, *teacher_fields(model.top_logits)], batch_size)
     offsets = known.get("offsets", torch.arange(len(samples) + 1))
     if pretrained:
         losses, right = known["losses"], known.get("correct")
-        divergence, said = torch.zeros(len(samples)), _known_answers(samples, right)
+        divergence = torch.zeros(len(samples))
+        said = answers_of(known["said"]) if "said" in known else []
     else:
         losses, right, divergence, said = _pass(model, samples, known, offsets, batch_size, not fluent)
     units = offsets.diff()
@@ -97,12 +97,3 @@ def _pass(
         if answered is not None:
             right.append(answered.cpu())
     return torch.cat(losses), torch.cat(right) if right else None, torch.cat(divergence), said
-
-
-def _known_answers(samples: Prepared, right: Tensor | None) -> list[str | None]:
-    """What the pre-trained model said as far as the cache tells: the reference where it is right without a judge."""
-    scoring, data = samples.experience.scoring, getattr(samples, "data", None)
-    if right is None or not isinstance(data, TextData) or (scoring is not None and scoring.judge):
-        return [None] * len(samples)
-    hits = (right > 0.5).tolist()
-    return [response if hit else None for response, hit in zip(data.responses, hits, strict=True)]

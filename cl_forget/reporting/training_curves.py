@@ -113,7 +113,7 @@ def _measures(names: Iterable[str]) -> list[Measure]:
             "kl_to_base",
             "KL to base while training",
             "nats",
-            "KL(p_θ0 ‖ p_θ) on a few validation samples of the first suite, now and then, where W&B follows a run",
+            "KL(p_θ0 ‖ p_θ) on a few validation samples of the first suite, every `track.kl_every` steps",
             "lower",
         ),
         Measure(

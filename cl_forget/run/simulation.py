@@ -240,11 +240,7 @@ class Simulation:
         task.frozen.samples_asked = 0
 
     def _log_step(self, stage: str | None, record: dict[str, Any]) -> bool | None:
-        if (
-            self.tracker.samples_kl
-            and self.workers.count == 1
-            and self.cost.steps % self.run.track.kl_every == 0
-        ):
+        if self.workers.count == 1 and self.cost.steps % self.run.track.kl_every == 0:
             started = time.perf_counter()
             record["kl_to_base"] = self.evaluator.sampled_kl()
             spent = time.perf_counter() - started

@@ -19,11 +19,9 @@ class Tracker(Protocol):
 
     Attributes:
         url: where people can look at the run; None if nowhere, or not yet known.
-        samples_kl: whether the tracker wants the KL to the pre-trained model now and then during training.
     """
 
     url: str | None
-    samples_kl: bool
 
     def step(self, at: int, number: int, record: dict[str, Any]) -> None:
         """One optimiser step was taken.
@@ -48,7 +46,6 @@ class NullTracker:
     """Follows nothing."""
 
     url: str | None = None
-    samples_kl = False
 
     def step(self, at: int, number: int, record: dict[str, Any]) -> None:
         """Nothing to do."""

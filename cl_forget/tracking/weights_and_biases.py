@@ -43,8 +43,6 @@ class WandbTracker:
         tasks, suites, probes: names in order; `probes` without the stream's own tasks.
     """
 
-    samples_kl = True
-
     def __init__(
         self,
         run: Run,

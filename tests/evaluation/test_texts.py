@@ -48,7 +48,11 @@ def test_the_answers_are_kept_beside_right_and_wrong() -> None:
             word == response for word, response in zip(said, data.responses, strict=True)
         ] == now_right.tolist()
         was_right, known = (getattr(before[name, "test"], field) for field in ("right", "said"))
-        assert [word is not None for word in known] == was_right.tolist()  # the cache holds no wrong answers
+        # What the pre-trained model said is kept in the cache, its wrong answers too.
+        assert [
+            word == response for word, response in zip(known, data.responses, strict=True)
+        ] == was_right.tolist()
+        assert not was_right.all() and all(isinstance(word, str) for word in known)
 
 
 def tokens(model: CausalLM, experience, index: int) -> tuple[torch.Tensor, torch.Tensor]:

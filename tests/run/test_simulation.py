@@ -84,6 +84,21 @@ def test_same_seed_same_bits_other_seed_other_bits(tiny_run: MakeRun) -> None:
     assert numbers(simulate(tiny_run(seed=4)))["rows"][-1] != numbers(first)["rows"][-1]
 
 
+def test_the_distance_to_the_base_is_logged_without_wandb_and_changes_nothing(
+    tiny_run: MakeRun, tmp_path: Path
+) -> None:
+    often = simulate(tiny_run(track={"wandb": "off", "kl_every": 2}), tmp_path / "often")
+    seldom = simulate(tiny_run(track={"wandb": "off", "kl_every": 10_000}), tmp_path / "seldom")
+    assert numbers(often)["rows"] == numbers(seldom)["rows"]
+
+    def logged(name: str) -> list[float]:
+        lines = (tmp_path / name / "events.jsonl").read_text().splitlines()
+        return [record["kl_to_base"] for record in map(json.loads, lines) if "kl_to_base" in record]
+
+    assert len(logged("often")) == often.rows[-1].cost.steps // 2 and not logged("seldom")
+    assert all(value >= 0 for value in logged("often")) and logged("often")[-1] > 0
+
+
 def test_listing_order_does_not_matter(tiny_run: MakeRun) -> None:
     methods: list[Any] = [{"ldifs": 5.0}, {"l2_sp": 0.01}, {"wise_ft": 0.5}]
     one, other = simulate(tiny_run(mitigations=methods)), simulate(tiny_run(mitigations=methods[::-1]))

@@ -8,6 +8,7 @@ hands the rows of a batch to the hooks of a task.
 from cl_forget.training.frozen._cache import FrozenCache
 from cl_forget.training.frozen._model import FIELDS, FrozenModel
 from cl_forget.training.frozen._outputs import FrozenOutputs, unit_rows
+from cl_forget.training.frozen._said import answers_of
 from cl_forget.training.frozen._teacher import Teacher, cut, teacher, teacher_fields
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "FrozenModel",
     "FrozenOutputs",
     "Teacher",
+    "answers_of",
     "cut",
     "teacher",
     "teacher_fields",

@@ -13,19 +13,21 @@ from torch import Tensor
 
 from cl_forget.models.base import Batch, Forward, FoundationModel, full_precision
 from cl_forget.streams.base import Experience
+from cl_forget.training.frozen._said import spelt
 from cl_forget.training.frozen._teacher import CUT, cut
 
 FIELDS = (
-    "logits", "top_logits", "top_ids", "rest", "embedding", "losses", "unit_losses", "correct",
+    "logits", "top_logits", "top_ids", "rest", "embedding", "losses", "unit_losses", "correct", "said",
     "features/<depth>", "pooled/<depth>",
 )  # fmt: skip
 """What can be asked of a frozen model; `<depth>` is one of the model's `depths`.
 
 logits: (units, classes). top_logits, top_ids: (units, k), the model's k largest logits and their classes, and
 rest: (units,), logsumexp of the others, for models that keep k (`FoundationModel.top_logits`). correct: (batch,)
-1 where the answer is right. embedding: (batch, width), the trunk's output before the head. losses: (batch,)
-mean unit cross-entropy of each sample, nats. unit_losses: (units,) nats. features/<depth>: (batch, tokens,
-width). pooled/<depth>: (batch, width), the mean of the features over the tokens.
+1 where the answer is right. said: (batch, bytes) uint8, the answer in words (`answers_of`). embedding: (batch,
+width), the trunk's output before the head. losses: (batch,) mean unit cross-entropy of each sample, nats.
+unit_losses: (units,) nats. features/<depth>: (batch, tokens, width). pooled/<depth>: (batch, width), the mean of the
+features over the tokens.
 """
 
 PER_UNIT = frozenset({"logits", "top_logits", "top_ids", "rest", "unit_losses"})
@@ -155,11 +157,13 @@ class FrozenModel:
                 raise ValueError(f"'{self.model.spec}' keeps all logits: ask for them as 'logits'")
             found.update(cut(forward.logits, self.model.top_logits))
             found["top_ids"] = found["top_ids"].int()
-        if "correct" in fields:
-            right = self.model.correct(batch, forward)
+        if not {"correct", "said"}.isdisjoint(fields):
+            right, said = self.model.correct_and_said(batch, forward)
             if right is None:
                 raise ValueError(f"'{batch.samples.experience.name}' asks for no answers that could be right")
             found["correct"] = right
+            if "said" in fields:
+                found["said"] = spelt(said)
         return found
 
     def _depths(self, fields: Sequence[str]) -> list[str]:

@@ -39,7 +39,7 @@ logger = logging.getLogger("cl_forget")
 
 VERSION = 1
 HEADER = 256  # bytes before the data of every .npy file: room for any shape, and aligned
-DTYPES = ("float32", "float64", "int32", "int64")
+DTYPES = ("float32", "float64", "int32", "int64", "uint8")
 
 
 class Writer:
