@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_forget.auditing.bench import Bench, choose_data, quality, range_of_difference
-from cl_forget.auditing.pair import Pair, load_pair
+from cl_forget.auditing.pair import Pair, load_pair, run_behind
 from cl_forget.auditing.records import Audit, Effect, Loss, Moved
 from cl_forget.evaluation.items import Interval, Items, difference, interval
 from cl_forget.evaluation.metrics import mean
@@ -59,8 +59,9 @@ def audit(
     Raises:
         UserError: a model or data set cannot be found or read, or the two models do not fit each other.
     """
+    # The data first: a name that is wrong there is found before any model is loaded.
+    tasks, chosen = choose_data(run_behind(base, tuned), stream, suites)
     pair = load_pair(base, tuned, text)
-    tasks, chosen = choose_data(pair, stream, suites)
     found = Audit(
         base=redact(pair.base_name),
         tuned=redact(pair.tuned_name),

@@ -21,6 +21,7 @@ from cl_forget.streams import load_stream, load_suite
 from cl_forget.training.frozen import FrozenCache, FrozenModel
 
 if TYPE_CHECKING:
+    from cl_forget.config.run import Run
     from cl_forget.streams.base import Experience
     from cl_forget.weights.interpolation import Share
 
@@ -64,16 +65,21 @@ def range_of_difference(
 
 
 def choose_data(
-    pair: Pair, stream: Sequence[Any], suites: Sequence[Any]
+    of: Pair | Run | None, stream: Sequence[Any], suites: Sequence[Any]
 ) -> tuple[list[Experience], list[Experience]]:
     """The tasks and suites asked for; those of the tuned model's run where none are named.
+
+    Args:
+        of: the run, or the pair that knows it; None where the tuned model comes from no run.
+        stream, suites: as an experiment file names them; empty for those of the run.
 
     Raises:
         UserError: as `load_stream` and `load_suite`, or a name that is used twice.
     """
-    if pair.run is not None:
-        asked = pair.run.stream if isinstance(pair.run.stream, list) else [pair.run.stream]
-        stream, suites = list(stream) or asked, list(suites) or pair.run.suites
+    run = of.run if isinstance(of, Pair) else of
+    if run is not None:
+        asked = run.stream if isinstance(run.stream, list) else [run.stream]
+        stream, suites = list(stream) or asked, list(suites) or run.suites
     tasks = load_stream(list(stream)) if stream else []
     chosen = [load_suite(suite) for suite in suites]
     check_names(tasks, chosen)

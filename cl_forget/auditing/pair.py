@@ -175,6 +175,23 @@ def _tensors(model: FoundationModel) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in found.items()}
 
 
+def run_behind(base: str | None, tuned: str) -> Run | None:
+    """The finished run that the tuned model comes from; None where it comes from none. Loads nothing.
+
+    Args:
+        base, tuned: as for `load_pair`.
+
+    Raises:
+        UserError: the tuned model is not there, or nobody says what it was tuned from.
+    """
+    run = _run_of(tuned)
+    if tuned.partition(":")[0] not in MODELS and not Path(tuned).expanduser().exists():
+        raise UserError(f"no file or folder at {tuned}: give the fine-tuned model's with --tuned.")
+    if base is None and run is None:
+        raise UserError(f"name the model that {tuned} was fine-tuned from, with --base.")
+    return run
+
+
 def load_pair(base: str | None, tuned: str, text: TextOptions | None = None) -> Pair:
     """Find, check and load two models.
 
@@ -187,12 +204,9 @@ def load_pair(base: str | None, tuned: str, text: TextOptions | None = None) -> 
     Raises:
         UserError: either cannot be found or read, or they do not fit each other.
     """
-    run = _run_of(tuned)
-    if tuned.partition(":")[0] not in MODELS and not Path(tuned).expanduser().exists():
-        raise UserError(f"no file or folder at {tuned}: give the fine-tuned model's with --tuned.")
+    run = run_behind(base, tuned)
     if base is None:
-        if run is None:
-            raise UserError(f"name the model that {tuned} was fine-tuned from, with --base.")
+        assert run is not None, "refused otherwise"
         base = run.model
     spec = as_spec(base)
     model = load_model(spec, text or (run.text if run is not None else None))

@@ -82,5 +82,5 @@ def _distance(axes: Axes, audit: Audit) -> None:
     parts = [part for part in audit.parts[1:] if part.relative is not None]
     axes.barh(range(len(parts)), [100 * (part.relative or 0.0) for part in parts], 0.6, color=TUNED)
     axes.set_yticks(range(len(parts)), [part.name for part in parts])
-    axes.set_xlabel("‖θ - θ0‖ / ‖θ0‖, %")
+    axes.set_xlabel("‖θ − θ₀‖ / ‖θ₀‖, %")
     axes.set_title("How far each part moved", size=10, color=INK, loc="left")

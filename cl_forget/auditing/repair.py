@@ -9,7 +9,7 @@ from typing import Any
 
 from cl_forget.auditing.audit import losses, moved_parts
 from cl_forget.auditing.bench import Bench, Measured, choose_data, require_data
-from cl_forget.auditing.pair import Pair, load_pair
+from cl_forget.auditing.pair import Pair, load_pair, run_behind
 from cl_forget.auditing.records import Candidate, Point, Repair, Repaired, score
 from cl_forget.auditing.verdict import judge
 from cl_forget.evaluation.metrics import pareto_front
@@ -93,10 +93,10 @@ def repair(
         anyway=anyway,
     )
     asked.check()
-    pair = load_pair(base, tuned, text)
-    tasks, chosen = choose_data(pair, stream, suites)
+    tasks, chosen = choose_data(run_behind(base, tuned), stream, suites)
     require_data(tasks, "the task the model was tuned for", "--stream")
     require_data(chosen, "a suite of what must not be lost", "--suite")
+    pair = load_pair(base, tuned, text)
     pair.add_tasks(tasks)
     pair.load()
     found = _repaired(Bench(pair, tasks, chosen, batch_size, limit), asked)

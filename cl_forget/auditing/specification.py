@@ -10,11 +10,12 @@ from cl_forget.auditing.records import Audit, Candidate, Loss, Moved, Point, Rep
 from cl_forget.comparison.measures import PRETRAINED, Cell, Measure
 from cl_forget.comparison.observations import collect, fold
 from cl_forget.evaluation.definitions import DEFINITIONS
-from cl_forget.evaluation.depths import depth_name
+from cl_forget.evaluation.depths import BESIDE, depth_name
 from cl_forget.mitigations.hma import HeterogeneousAveraging
 from cl_forget.mitigations.lines import LiNeS
 from cl_forget.mitigations.wise_ft import WiseFT
-from cl_forget.reporting.numbers import formula_text, number
+from cl_forget.reporting._titles import pair_title
+from cl_forget.reporting.numbers import formula_text, listed, number
 from cl_forget.reporting.specification import (
     Bars,
     Figure,
@@ -36,8 +37,11 @@ SPECIALITY = Measure("speciality", "Speciality", "percent", f"mean {_QUALITY}, o
 GENERALITY = Measure("generality", "Generality", "percent", "mean accuracy over the suites", "higher")
 FLUENCY = Measure("fluency", "Fluency", "percent", "mean 1/perplexity over the suites", "higher")
 DEPTHS = (
-    Measure("relative", "Relative weight distance", "number", "‖θ - θ0‖ / ‖θ0‖ of the part", "lower"),
-    Measure("distance", "Weight distance", "number", "‖θ - θ0‖ of the part, L2", "lower"),
+    Measure(
+        "relative", "Relative weight distance", "number",
+        "how far the part has moved for its size: ‖θ − θ₀‖ / ‖θ₀‖", "lower",
+    ),
+    Measure("distance", "Weight distance", "number", "how far the part has moved: ‖θ − θ₀‖, L2", "lower"),
     Measure("cka", "Similarity of features (CKA)", "number", "linear CKA with the base's features", "higher"),
     Measure(
         "feature_drift", "Feature drift", "number", "mean squared distance of pooled features, relative", "lower"
@@ -55,7 +59,7 @@ def specify_audit(audit: Audit) -> Specification:
         Section("moved", "How far the model moved", (*_depths(audit), _kinds(audit.kinds))),
     ]
     return Specification(
-        title="What did fine-tuning cost?",
+        title=pair_title("What fine-tuning cost", audit.tuned, audit.base),
         subtitle=f"base {audit.base} · tuned {audit.tuned} ({audit.format})",
         findings=tuple(audit_findings(audit)),
         methods=_methods(names),
@@ -74,7 +78,7 @@ def specify_repair(found: Repair) -> Specification:
         Section("results", "On test data", (_table(found.losses, [PRETRAINED, TUNED, REPAIRED]),)),
     )
     return Specification(
-        title="How much comes back without training?",
+        title=pair_title("What comes back without training", found.tuned, found.base),
         subtitle=f"base {found.base} · tuned {found.tuned} ({found.format})",
         findings=tuple(repair_findings(found)),
         methods=_methods([TUNED, *titles, REPAIRED]),  # the chosen one is drawn on top
@@ -92,7 +96,9 @@ def audit_findings(audit: Audit) -> Iterable[str]:
         worst, drop = max(known, key=lambda pair: pair[1])
         ends = f"from {_percent(quality(worst.base))} to {_percent(quality(worst.tuned))}"
         sure = worst.ranges.get("drop")
-        if drop > 0:
+        if not _shows(drop):
+            yield "No suite has lost anything."
+        elif drop > 0:
             interval = (
                 "" if sure is None else f"; 95 % interval {_points(-sure.high)} to {_points(-sure.low)}"
             )
@@ -109,19 +115,24 @@ def audit_findings(audit: Audit) -> Iterable[str]:
     effects = [e for e in audit.effects if e.recovered is not None]
     if effects:
         best = max(effects, key=lambda e: e.recovered or 0.0)
-        price = "" if best.given_up is None else f", and {_points(-best.given_up)} of speciality"
+        paid = best.given_up
+        price = "" if paid is None else (
+            f", and {_points(-paid)} of speciality" if _shows(paid) else ", at no cost of speciality"
+        )  # fmt: skip
         sure = best.ranges.get("recovered")
-        if sure is not None and sure.low <= 0 < (best.recovered or 0.0):
+        if not _shows(best.recovered) or (best.recovered or 0.0) < 0:
+            yield "No part on its own brings generality back when it is put back to the base."
+        elif sure is not None and sure.low <= 0:
             yield (
                 f"Putting '{best.part}' back to the base seems best ({_points(best.recovered)} points of generality"
                 f"{price}), but there are too few samples to tell."
             )
-        elif (best.recovered or 0.0) > 0:
-            yield f"Putting '{best.part}' back to the base: {_points(best.recovered)} points of generality{price}."
         else:
-            yield "No part on its own brings generality back when it is put back to the base."
+            yield f"Putting '{best.part}' back to the base: {_points(best.recovered)} points of generality{price}."
     moved = [part for part in audit.parts[1:] if part.relative is not None]
-    if moved:
+    if moved and not any(part.distance for part in moved):
+        yield "No weight has moved: the two models are the same."
+    elif moved:
         most = max(moved, key=lambda part: part.relative or 0.0)
         yield f"Moved most for its size: '{most.name}', by {_percent(most.relative)} of its norm."
 
@@ -134,7 +145,11 @@ def repair_findings(found: Repair) -> Iterable[str]:
         ends = [_mean_quality(found.losses, role, which) for which in ("base", "tuned", "repaired")]
         base, tuned, repaired = map(_percent, ends)
         if None not in ends:
-            yield f"{what} on test data: base {base}, tuned {tuned}, repaired {repaired}."
+            same = len({base, tuned, repaired}) == 1
+            told = (
+                f"{base} in all three models" if same else f"base {base}, tuned {tuned}, repaired {repaired}"
+            )
+            yield f"{what} on test data: {told}."
     for loss in found.losses:
         if loss.base.perplexity is not None:
             read = [number(s.perplexity, "number") for s in (loss.base, loss.tuned, loss.repaired)]
@@ -156,6 +171,11 @@ def _reason(found: Repair) -> str:
             "model's speciality."
         )
     return f"It has the {found.rule.removesuffix(', on validation data')}."
+
+
+def _shows(change: float | None) -> bool:
+    """Whether a change is more than nothing to the digits shown."""
+    return change is not None and bool(number(change, "change").strip("0."))
 
 
 def _percent(value: float | None) -> str:
@@ -234,7 +254,8 @@ def _lines(
             folded=fold(data),
             axis=axis,
             by_depth=True,
-            places={measure: tuple(places) for measure, places in order.items()},
+            beside=BESIDE,
+            places={measure: tuple(sorted(of, key=BESIDE.__contains__)) for measure, of in order.items()},
         )
     ]
 
@@ -265,11 +286,21 @@ def _effects(audit: Audit) -> list[Figure]:
         "Which part of the model holds the loss?",
         "From input to output, on validation data. Restored: the tuned model with this one part put back to the "
         "base; where generality jumps up, the damage sits. Alone: the base with only this part tuned; where "
-        "speciality jumps up, the skill sits.",
+        f"speciality jumps up, the skill sits.{_beside(audit)}",
         (stays, SPECIALITY),
         entries(),
         "part",
     )
+
+
+def _beside(audit: Audit) -> str:
+    """What of the model is no depth of it, in a sentence; empty where there is no such part."""
+    found = [part.name for part in audit.parts if part.name in BESIDE]
+    if not found:
+        return ""
+    lies, stands = ("lie", "stand") if len(found) > 1 or found[0].endswith("s") else ("lies", "stands")
+    names = listed([f"The {found[0]}", *(f"the {name}" for name in found[1:])])
+    return f" {names} {lies} beside that way and {stands} apart."
 
 
 def _depths(audit: Audit) -> list[Figure]:
@@ -285,7 +316,8 @@ def _depths(audit: Audit) -> list[Figure]:
     return _lines(
         "drift",
         "Weights and features by depth",
-        "From input to output. Distance and drift: 0 is unchanged. CKA: 1 is unchanged up to rotation and scale.",
+        "From input to output. Distance and drift: 0 is unchanged. CKA: 1 is unchanged up to rotation and scale."
+        f"{_beside(audit)}",
         DEPTHS,
         entries(),
         "depth",
@@ -294,7 +326,13 @@ def _depths(audit: Audit) -> list[Figure]:
 
 def _kinds(kinds: Sequence[Moved]) -> Figure:
     measures = tuple(
-        Measure(f"kind:{k.name}", k.name, "percent", "‖θ - θ0‖ / ‖θ0‖ over these tensors", "lower")
+        Measure(
+            f"kind:{k.name}",
+            k.name,
+            "percent",
+            "how far these tensors have moved for their size: ‖θ − θ₀‖ / ‖θ₀‖",
+            "lower",
+        )
         for k in kinds
     )
     data = collect(({"method": TUNED, "seed": 0, "measure": f"kind:{k.name}"}, k.relative) for k in kinds)

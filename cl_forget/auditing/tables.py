@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.auditing.bench import quality
-from cl_forget.auditing.records import Audit, Repair
+from cl_forget.auditing.records import Audit, Candidate, Effect, Loss, Moved, Repair, Repaired
 from cl_forget.auditing.specification import audit_findings, repair_findings
-from cl_forget.reporting.numbers import number
+from cl_forget.reporting.numbers import MISSING, number
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,86 +16,96 @@ if TYPE_CHECKING:
     from cl_forget.evaluation.items import Interval
 
 
+Row = tuple[list[str], dict[str, Any]]
+"""The cells of a line, and how rich shows it."""
+
+
 def audit_tables(audit: Audit) -> Iterable[Table]:
     """What was lost; then every part: how far it moved, and what putting it back brings and costs."""
     if audit.losses:
-        heads = ("base %", "tuned %", "change", "95 % interval", "KL to base")
-        table = _table("What was lost (test data)", "", "role", *heads)
-        for x in audit.losses:
-            values = [number(v, "percent") for v in (quality(x.base), quality(x.tuned))]
-            drop = number(None if x.drop is None else -x.drop, "change")
-            sure = x.ranges.get("drop")
-            style = "red" if ((x.drop if sure is None else sure.low) or 0.0) > 0.005 else ""
-            table.add_row(
-                x.name,
-                x.role,
-                *values,
-                drop,
-                _ends(sure, -1),
-                number(x.tuned.kl_to_base, "nats"),
-                style=style,
-            )
-        yield table
-    columns = (
-        "distance", "relative %", "generality back", "95 % interval", "speciality given up", "95 % interval ",
-        "alone: speciality %",
-    )  # fmt: skip
-    table = _table("Where (validation data)", "part", "parameters", *columns)
+        lost = ("", "role", "base %", "tuned %", "change", "95 % interval", "KL to base")
+        yield _table("What was lost (test data)", lost, [_loss_row(loss) for loss in audit.losses])
     effects = {effect.part: effect for effect in audit.effects}
-    for part in audit.all_parts:
-        effect = effects.get(part.name)
-        table.add_row(
-            "whole model" if part.name == "all" else part.name,
-            number(part.parameters, "count"),
-            number(part.distance, "number"),
-            number(part.relative, "percent"),
-            number(effect.recovered if effect else None, "change"),
-            _ends(effect.ranges.get("recovered") if effect else None),
-            number(effect.given_up if effect else None, "change"),
-            _ends(effect.ranges.get("given_up") if effect else None),
-            number(effect.alone.speciality if effect else None, "percent"),
-            end_section=part.name == "all",
-        )
+    heads = (
+        "part", "parameters", "distance", "relative %", "generality back", "95 % interval", "speciality given up",
+        "95 % interval ", "alone: speciality %",
+    )  # fmt: skip
+    title = "Where (validation data)" if effects else "How far each part moved (the weights alone)"
+    rows = [_part_row(part, effects.get(part.name)) for part in audit.all_parts]
+    table = _table(title, heads, rows)
     table.caption = " ".join(audit_findings(audit))
     yield table
-    kinds = _table("By kind of tensor", "kind", "parameters", "distance", "relative %")
-    for kind in audit.kinds:
-        values = [number(kind.distance, "number"), number(kind.relative, "percent")]
-        kinds.add_row(kind.name, number(kind.parameters, "count"), *values)
-    yield kinds
+    kinds = [
+        [k.name, number(k.parameters, "count"), number(k.distance, "number"), number(k.relative, "percent")]
+        for k in audit.kinds
+    ]
+    of_kind = ("kind", "parameters", "distance", "relative %")
+    yield _table("By kind of tensor", of_kind, [(cells, {}) for cells in kinds])
+
+
+def _loss_row(x: Loss) -> Row:
+    sure = x.ranges.get("drop")
+    cells = [
+        x.name,
+        x.role,
+        *(number(value, "percent") for value in (quality(x.base), quality(x.tuned))),
+        number(None if x.drop is None else -x.drop, "change"),
+        _ends(sure, -1),
+        number(x.tuned.kl_to_base, "nats"),
+    ]
+    return cells, {"style": "red" if ((x.drop if sure is None else sure.low) or 0.0) > 0.005 else ""}
+
+
+def _part_row(part: Moved, effect: Effect | None) -> Row:
+    cells = [
+        "whole model" if part.name == "all" else part.name,
+        number(part.parameters, "count"),
+        number(part.distance, "number"),
+        number(part.relative, "percent"),
+        number(effect.recovered if effect else None, "change"),
+        _ends(effect.ranges.get("recovered") if effect else None),
+        number(effect.given_up if effect else None, "change"),
+        _ends(effect.ranges.get("given_up") if effect else None),
+        number(effect.alone.speciality if effect else None, "percent"),
+    ]
+    return cells, {"end_section": part.name == "all"}
 
 
 def repair_tables(found: Repair) -> Iterable[Table]:
     """The Pareto front, and the chosen edit on test data."""
     stays = "generality" if found.tuned_point.generality is not None else "fluency"
     title = "Edits no other is better than (validation data, 95 % intervals)"
-    table = _table(title, "edit", "speciality %", f"{stays} %")
-    for candidate in sorted(found.candidates, key=lambda c: c.validation.speciality or 0.0):
-        if candidate.front or candidate is found.choice:
-            point = candidate.validation
-            values = [
-                f"{number(value, 'percent')} {_ends(point.ranges.get(name), unit='percent')}".strip()
-                for name, value in (("speciality", point.speciality), (stays, point.kept))
-            ]
-            chosen = candidate is found.choice
-            table.add_row(
-                f"{candidate.label} ← chosen" if chosen else candidate.label,
-                *values,
-                style="bold green" if chosen else "",
-            )
-    yield table
+    ordered = sorted(found.candidates, key=lambda c: c.validation.speciality or 0.0)
+    rows = [_edit_row(c, c is found.choice, stays) for c in ordered if c.front or c is found.choice]
+    yield _table(title, ("edit", "speciality %", f"{stays} %"), rows)
     title = "Repaired" if found.verdict == "repaired" else f"{found.verdict[0].upper()}{found.verdict[1:]}"
-    heads = ("base %", "tuned %", "repaired %", "change from tuned", "95 % interval")
-    table = _table(f"{title} (test data)", "", "role", *heads)
-    for loss in found.losses:
-        ends = [quality(scores) for scores in (loss.base, loss.tuned, loss.repaired)]
-        change = None if None in ends[1:] else ends[2] - ends[1]  # type: ignore[operator]
-        table.add_row(
-            loss.name, loss.role, *(number(value, "percent") for value in ends), number(change, "change"),
-            _ends(loss.ranges.get("change")),
-        )  # fmt: skip
+    heads = ("", "role", "base %", "tuned %", "repaired %", "change from tuned", "95 % interval")
+    table = _table(f"{title} (test data)", heads, [_repaired_row(loss) for loss in found.losses])
     table.caption = " ".join(repair_findings(found))
     yield table
+
+
+def _edit_row(candidate: Candidate, chosen: bool, stays: str) -> Row:
+    point = candidate.validation
+    values = [
+        f"{number(value, 'percent')} {_ends(point.ranges.get(name), unit='percent')}".strip()
+        for name, value in (("speciality", point.speciality), (stays, point.kept))
+    ]
+    label = f"{candidate.label} ← chosen" if chosen else candidate.label
+    return [label, *values], {"style": "bold green" if chosen else ""}
+
+
+def _repaired_row(loss: Repaired) -> Row:
+    ends = [quality(scores) for scores in (loss.base, loss.tuned, loss.repaired)]
+    change = None if None in ends[1:] else ends[2] - ends[1]  # type: ignore[operator]
+    cells = [
+        loss.name,
+        loss.role,
+        *(number(value, "percent") for value in ends),
+        number(change, "change"),
+        _ends(loss.ranges.get("change")),
+    ]
+    return cells, {}
 
 
 def _ends(interval: Interval | None, sign: int = 1, unit: Any = "change") -> str:
@@ -106,13 +116,17 @@ def _ends(interval: Interval | None, sign: int = 1, unit: Any = "change") -> str
     return f"[{number(low, unit)}, {number(high, unit)}]"
 
 
-def _table(title: str, *columns: str) -> Table:
+def _table(title: str, heads: Sequence[str], rows: Sequence[Row]) -> Table:
+    """A table without the columns in which nothing is known."""
     from rich import box
     from rich.table import Table
 
     table = Table(
         title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, title_style="bold"
     )
-    for number_of, column in enumerate(columns):
-        table.add_column(column, justify="left" if number_of == 0 or column == "role" else "right")
+    known = [k for k in range(len(heads)) if any(cells[k] not in ("", MISSING) for cells, _ in rows)]
+    for k in known:
+        table.add_column(heads[k], justify="left" if k == 0 or heads[k] == "role" else "right")
+    for cells, look in rows:
+        table.add_row(*(cells[k] for k in known), **look)
     return table

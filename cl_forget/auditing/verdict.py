@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cl_forget.auditing.bench import Measured, range_of, range_of_difference
 from cl_forget.auditing.records import Candidate, Verdict
+from cl_forget.reporting.numbers import number
 
 if TYPE_CHECKING:
     from cl_forget.evaluation.items import Interval, Items
@@ -40,7 +41,10 @@ def judge(
     if learnt.low <= 0:
         gain = _gap(tuned, base, "speciality")
         if gain <= 0 or learnt.high < NEGLIGIBLE:
-            return "the tuned model has learnt nothing", f"speciality has grown by {_shown(gain, learnt)}."
+            return (
+                "the tuned model has learnt nothing",
+                f"speciality has {_moved(gain, learnt.low, learnt.high)}.",
+            )
         return (
             "too few samples to tell",
             f"whether the tuned model has learnt anything: {_shown(gain, learnt)}.",
@@ -48,7 +52,8 @@ def judge(
     loss = (base.point.kept or 0.0) - (tuned.point.kept or 0.0)
     if lost.low <= 0:
         if loss <= 0 or lost.high < NEGLIGIBLE:
-            return "nothing to repair", f"what should have stayed has dropped by {_shown(loss, lost)}."
+            moved = _moved(-loss, -lost.high, -lost.low)
+            return "nothing to repair", f"what should have stayed has {moved}."
         return "too few samples to tell", f"whether anything was lost: {_shown(loss, lost)}."
     won = (edit.point.kept or 0.0) - (tuned.point.kept or 0.0)
     if won <= 0 or all(share == 1 for share in chosen.shares.values()):
@@ -90,7 +95,16 @@ def _gap(one: Measured, other: Measured, what: str) -> float:
     return (getattr(one.point, what) or 0.0) - (getattr(other.point, what) or 0.0)
 
 
+def _moved(change: float, *interval: float) -> str:
+    """`fallen by 0.3 points (…)`, in words that say which way, or that it has not changed."""
+    size = number(abs(change), "points")
+    ends = " to ".join(number(end, "change") for end in interval)
+    if not size.strip("0."):
+        return f"not changed (95 % interval {ends} points)"
+    return f"{'risen' if change > 0 else 'fallen'} by {size} points (95 % interval {ends})"
+
+
 def _shown(value: float, interval: Interval) -> str:
     """As points with the interval."""
-    low, high = 100 * interval.low, 100 * interval.high
-    return f"{100 * value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
+    middle, low, high = (number(one, "change") for one in (value, interval.low, interval.high))
+    return f"{middle} points (95 % interval {low} to {high})"

@@ -19,6 +19,8 @@ from cl_forget.claims.planning import Plan, plan
 from cl_forget.claims.records import RECORDS, keep_records, load_records
 from cl_forget.claims.reuse import Reuse
 from cl_forget.claims.running import run
+from cl_forget.ground.environment import quiet_libraries
+from cl_forget.ground.progress import begin
 
 EVERY = 60.0
 """Seconds between two times at which the records are written."""
@@ -44,7 +46,9 @@ def main() -> None:
         "--slices", action="store_true", help="show what each claim costs, in order; run nothing"
     )
     given = parser.parse_args()
-    made = plan(given.files, given.only, given.world)
+    quiet_libraries()
+    with begin("planning the claims"):
+        made = plan(given.files, given.only, given.world)
     if given.slices:
         _show(made, given.output, given.records, given.reuse)
         return

@@ -11,6 +11,7 @@ from cl_forget.claims.claim import FLATNESS
 from cl_forget.claims.planning import Plan
 from cl_forget.comparison.trials import Trial, load_trial
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.progress import into, stretch
 from cl_forget.run.additions import registered
 from cl_forget.sweeps.pool import begin
 
@@ -74,10 +75,9 @@ def _one(folder: Path, name: str, whole: bool) -> float:
     from cl_forget.run.flatness import gap, landscape
 
     place = folder / "trials" / name
-    if whole:
-        found = landscape(place, points=POINTS)["tuned"]
-    else:
-        found = {FLATNESS[0]: gap(place)}
+    into(folder)
+    with stretch(0, f"measuring the flatness of {name}"):
+        found = landscape(place, points=POINTS)["tuned"] if whole else {FLATNESS[0]: gap(place)}
     if found[FLATNESS[0]] is None:
         raise UserError("its gradient gives no direction.")
     trial = load_trial(folder, name)

@@ -86,13 +86,10 @@ class Line(BaseModel):
 
     def shown(self, value: float | None) -> str:
         """A number in the unit that is shown."""
-        return (
-            "–"
-            if value is None
-            else f"{self.scale * value:+.3g}"
-            if self.scale == 1
-            else f"{self.scale * value:+.1f}"
-        )
+        if value is None:
+            return "–"
+        text = f"{self.scale * value:+.3g}" if self.scale == 1 else f"{self.scale * value:+.1f}"
+        return text if text.strip("+-0.") else text.lstrip("+-")
 
     @property
     def effect(self) -> str:

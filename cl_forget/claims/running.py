@@ -15,6 +15,7 @@ from cl_forget.comparison.trials import Trial, load_trials
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import remove_leftovers
 from cl_forget.sweeps.folder import SweepState, only_driver
+from cl_forget.sweeps.live import LogView
 from cl_forget.sweeps.planning import Group, Planned, share
 from cl_forget.sweeps.pool import Queue, Wave, work_through
 
@@ -59,7 +60,7 @@ def run(
     def flatten(trials: Sequence[Trial]) -> None:
         measure(wanted(plan, trials, folder), folder, jobs, tell, planes(plan))
 
-    with only_driver(folder):
+    with only_driver(folder), LogView(folder):
         remove_leftovers(folder)
         for name, trial in load_records(None, kept).items():
             if not (folder / "trials" / name / "trial.json").exists():

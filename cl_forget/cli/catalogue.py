@@ -8,27 +8,30 @@ from cl_forget.ground.errors import UserError
 from cl_forget.ground.registry import Registry, closest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from pydantic.fields import FieldInfo
+    from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
     from cl_forget.mitigations import Mitigation
 
 KINDS = ("models", "streams", "mitigations", "suites")
 
 
-def tables(what: str | None = None) -> list[Table]:
-    """One table per kind, or the one asked for; imports no heavy package.
+def tables(what: str | None = None) -> list[RenderableType]:
+    """One table per kind, or the one asked for, without importing a heavy package; or one entry with all its fields.
 
     Raises:
-        UserError: there is no such kind.
+        UserError: there is no such kind, and nothing of that name.
     """
-    if what is not None and what not in KINDS:
-        raise UserError(
-            f"nothing to list under '{what}'.{closest(what, list(KINDS))} Known: {', '.join(KINDS)}."
-        )
     from cl_forget.models import MODELS
     from cl_forget.streams import STREAMS, SUITES
 
+    if what is not None and what not in KINDS:
+        return _entry(what)
     makers = {
         "models": lambda: _described("Models", MODELS),
         "streams": lambda: _described("Streams", STREAMS),
@@ -36,6 +39,93 @@ def tables(what: str | None = None) -> list[Table]:
         "suites": lambda: _described("Suites", SUITES),
     }
     return [make() for kind, make in makers.items() if what in (None, kind)]
+
+
+def _entry(name: str) -> list[RenderableType]:
+    """Everything of that name: a method with its fields and their ranges, a stream or suite with its options."""
+    from cl_forget.mitigations import MITIGATIONS
+    from cl_forget.models import MODELS
+    from cl_forget.streams import STREAMS, SUITES
+
+    found: list[RenderableType] = []
+    if name in MITIGATIONS:
+        found += _method_card(MITIGATIONS.get(name))
+    for kind, registry in (("Stream", STREAMS), ("Suite", SUITES)):
+        if name in registry:
+            found += _source_card(kind, name, registry.get(name))
+    if name in MODELS:
+        found += [_headed(f"Model {name}", _idea(MODELS.get(name)))]
+    if not found:
+        known = [*KINDS, *MITIGATIONS, *STREAMS, *SUITES, *MODELS]
+        raise UserError(
+            f"nothing to list is called '{name}'.{closest(name, known)} Known: {', '.join(KINDS)}, and every name "
+            "in their lists."
+        )
+    return found
+
+
+def _idea(thing: object) -> str:
+    """A docstring without its sections."""
+    import inspect
+    import re
+
+    whole = inspect.cleandoc(thing.__doc__ or "")
+    return re.split(r"\n\n(?:Args|Raises|Returns|Attributes):", whole)[0]
+
+
+def _headed(title: str, text: str) -> RenderableType:
+    from rich.text import Text
+
+    return Text.assemble((title, "bold"), "\n\n", text, "\n")
+
+
+def _method_card(method: type[Mitigation]) -> list[RenderableType]:
+    """What a method is, and its fields as an experiment file takes them."""
+    from cl_forget.cli.reference import field_rows
+
+    grid = ", ".join(f"{value:g}" for value in method.grid)
+    said = {
+        "formula": method.formula,
+        "knob": f"{method.knob}, grid {grid}" if method.knob else "none",
+        "place": method.place,
+        "cost": method.cost,
+        "when": method.advice,
+        "conflicts": _conflicts(method),
+        "source": method.source,
+    }
+    lines = "\n".join(f"{name:<10} {text}" for name, text in said.items())
+    head = _headed(f"{method.title} ({method.name})", f"{_idea(method)}\n\n{lines}".replace("`", ""))
+    rows = list(field_rows(method, {}, undescribed="–"))
+    if not rows:
+        return [head]
+    table = _table("Fields", "field", "what it takes", "default", "what it is")
+    for row in rows:
+        table.add_row(*(_bare(cell) for cell in row))
+    return [head, table]
+
+
+def _source_card(kind: str, name: str, function: Callable[..., Any]) -> list[RenderableType]:
+    """What a stream or suite is, and its options."""
+    from cl_forget.cli.reference import option_rows
+
+    head = _headed(f"{kind} {name}", _idea(function).replace("`", ""))
+    try:
+        rows = list(option_rows(name, function))
+    except LookupError:  # of somebody else, who has not described them
+        return [head]
+    if not rows:
+        return [head]
+    table = _table("Options", "option", "default", "what it is")
+    for row in rows:
+        table.add_row(*(_bare(cell) for cell in row))
+    return [head, table]
+
+
+def _bare(text: str) -> Text:
+    """Without the signs of Markdown, and nothing in it taken for a tag of rich."""
+    from rich.text import Text
+
+    return Text(text.replace("`", ""))
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -76,7 +166,10 @@ def flatness_table(measured: dict[str, dict[str, float | None]]) -> Table:
     columns = list(next(iter(measured.values())))
     table = _table("Loss landscape", "model", *(column.replace("_", " ") for column in columns))
     for model, values in measured.items():
-        table.add_row(model, *("-" if values[c] is None else f"{values[c]:.4g}" for c in columns))
+        table.add_row(
+            "pre-trained" if model == "pretrained" else model,
+            *("-" if values[c] is None else f"{values[c]:.4g}" for c in columns),
+        )
     return table
 
 

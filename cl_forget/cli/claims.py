@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from cl_forget.cli.shared import print_table
+from cl_forget.cli.shared import Log, print_table
 from cl_forget.ground.environment import quiet_libraries
 from cl_forget.ground.errors import UserError
-from cl_forget.ground.redact import redact
+from cl_forget.ground.outputs import refuse_unwritable
+from cl_forget.ground.progress import begin, say
 
 
 def claims(
@@ -54,21 +55,25 @@ def claims(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show trials and hours; run nothing.")
     ] = False,
+    log: Log = "text",
 ) -> None:
     """Settle claims that were written down before: run what they need, judge it, write the ledger.
 
     What several claims need is run once. Killed at any instant, the same command goes on. A ledger of some claims
     only (`--only`, `--world`, or some of the files) is shown and not written.
     """
-    from cl_forget.claims.planning import plan
-
     found = files or sorted(Path("experiments").glob("*/claims.yaml"))
     if not found:
         raise UserError("there is no experiments/*/claims.yaml here; name the files of claims.")
+    refuse_unwritable(output, ledger)
     quiet_libraries()
-    made = plan(found, only or [], world or [], priced=dry_run)
-    if dry_run:
-        print_table(_bills(made))
+    with begin(f"planning the claims of {len(found)} file{'s' if len(found) > 1 else ''}"):
+        from cl_forget.claims.planning import plan
+
+        made = plan(found, only or [], world or [], priced=dry_run)
+        bills = _bills(made) if dry_run else None
+    if bills is not None:
+        print_table(bills)
         return
     whole = not (files or only or world)
     settled(made, output, ledger, jobs, address, minutes, run, whole, reuse or [])
@@ -93,20 +98,18 @@ def settled(
     from cl_forget.claims.running import run as work
 
     kept = [place / RECORDS]
-
-    def tell(line: str) -> None:
-        typer.echo(redact(line), err=True)
-
     if run:
         until = float("inf") if minutes is None else time.time() + 60 * minutes
-        if not work(made, output, kept, jobs, address, until, tell, reuse):
-            typer.echo("time is over before everything was begun; the same command goes on", err=True)
-    trials = load_records(output, kept)
-    folders = {name: output / "trials" / name for name in trials}
-    for name, (trial, folder) in Reuse(made, reuse, tell).look(trials).items():
-        trials[name], folders[name] = trial, folder
-    items = gather(compared(made, trials), folders, place / KEPT)
-    lines = ledger(made, trials, items)
+        with begin(f"running what claims need and {output} lacks"):
+            if not work(made, output, kept, jobs, address, until, say, reuse):
+                say("time is over before everything was begun; the same command goes on")
+    with begin("judging the claims"):
+        trials = load_records(output, kept)
+        folders = {name: output / "trials" / name for name in trials}
+        for name, (trial, folder) in Reuse(made, reuse, say).look(trials).items():
+            trials[name], folders[name] = trial, folder
+        items = gather(compared(made, trials), folders, place / KEPT)
+        lines = ledger(made, trials, items)
     print_table(_verdicts(lines))
     if whole:
         written = write_ledger(lines, list(trials.values()), place, laws(made, trials), items)

@@ -5,13 +5,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import sys
+import time
 import traceback
 from typing import Any, NoReturn
 
 import typer
 
+from cl_forget.ground.environment import json_line
 from cl_forget.ground.failures import describe_failure, one_line
+from cl_forget.ground.progress import in_json
 from cl_forget.ground.redact import redact
+
+
+def complain(line: str) -> None:
+    """A line about what went wrong, as `--log` asks for; without secrets already."""
+    if in_json():
+        typer.echo(json_line("error", line.strip(), time.time(), {"event": "error"}), err=True)
+    else:
+        typer.secho(line, fg="red", err=True)
 
 
 def show_whole(kind: type[BaseException], error: BaseException, trace: Any) -> None:
@@ -26,7 +37,7 @@ def fail(message: str) -> NoReturn:
     except OSError as error:  # no file can be opened any more, those of the redaction included
         line = describe_failure(error.errno or errno.EIO)
     with contextlib.suppress(OSError):  # nobody may be left to read it
-        typer.secho(f"error: {line}", fg="red", err=True)
+        complain(line if in_json() else f"error: {line}")
     sys.exit(2)
 
 

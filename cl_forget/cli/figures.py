@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from cl_forget.cli.shared import folder_of
+from cl_forget.ground.environment import quiet_libraries
+from cl_forget.ground.progress import begin
 
 
 def figures(
@@ -18,9 +20,15 @@ def figures(
     ] = None,
 ) -> None:
     """Draw runs or a sweep for print: vector PDFs, one per figure, and the table as LaTeX and Markdown."""
-    from cl_forget.reporting import specify_folders
-    from cl_forget.reporting.print.paper import write_figures
+    from cl_forget.ground.outputs import refuse_unwritable
 
-    written = write_figures(specify_folders(folders), output or folder_of(folders[0]) / "figures", style)
+    place = output or folder_of(folders[0]) / "figures"
+    refuse_unwritable(place)
+    quiet_libraries()
+    with begin(f"drawing {', '.join(map(str, folders[:3]))}{', ...' if len(folders) > 3 else ''}"):
+        from cl_forget.reporting import specify_folders
+        from cl_forget.reporting.print.paper import write_figures
+
+        written = write_figures(specify_folders(folders), place, style)
     for path in written:
         typer.echo(f"  {path}")

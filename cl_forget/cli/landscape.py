@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
-from cl_forget.cli.shared import AllowCode, Imports, Overwrite, print_table
+from cl_forget.cli.shared import AllowCode, Imports, Log, Overwrite, print_table
 from cl_forget.ground.environment import quiet_libraries
+from cl_forget.ground.progress import begin
+
+WRITTEN = ("landscape.png", "landscape.json")
 
 
 def landscape(
@@ -21,14 +24,19 @@ def landscape(
     allow_code: AllowCode = None,
     imports: Imports = None,
     overwrite: Overwrite = False,
+    log: Log = "text",
 ) -> None:
     """Draw loss landscapes before and after runs, side by side, and measure flatness (SC, AG, MAG, SAM gap)."""
     from cl_forget.cli.catalogue import flatness_table
     from cl_forget.ground.outputs import make_way
-    from cl_forget.run.flatness import PICTURE
-    from cl_forget.run.flatness import landscape as measure
 
-    make_way(output or folders[0], (PICTURE, "landscape.json"), overwrite)
+    place = output or folders[0]
+    make_way(place, WRITTEN, overwrite)
     quiet_libraries()
-    print_table(flatness_table(measure(folders, on, radius, points, samples, output=output)))
-    typer.echo(f"  {(output or folders[0]) / PICTURE}\n  {(output or folders[0]) / 'landscape.json'}")
+    with begin(f"loss landscapes of {len(folders)} run{'s' if len(folders) > 1 else ''}"):
+        from cl_forget.run.flatness import landscape as measure
+
+        found = measure(folders, on, radius, points, samples, output=output)
+    print_table(flatness_table(found))
+    for name in WRITTEN:
+        typer.echo(f"  {place / name}")

@@ -11,11 +11,14 @@ from cl_forget.cli.shared import Imports, print_table
 
 def list_(
     what: Annotated[
-        str | None, typer.Argument(help="models, streams, mitigations or suites [default: all of them]")
+        str | None,
+        typer.Argument(
+            help="models, streams, mitigations or suites, or the name of one to see all of it [default: all lists]"
+        ),
     ] = None,
     imports: Imports = None,
 ) -> None:
-    """List models, streams, mitigations with their knobs, and suites."""
+    """List models, streams, mitigations with their knobs, and suites; or all fields of one, with their ranges."""
     from cl_forget.cli.catalogue import tables
 
     for table in tables(what):

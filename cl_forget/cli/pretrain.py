@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from cl_forget.cli.shared import Overwrite
+from cl_forget.cli.shared import Log, Overwrite
+from cl_forget.ground.environment import quiet_libraries
+from cl_forget.ground.progress import begin
 
 
 def pretrain(
@@ -25,6 +27,7 @@ def pretrain(
         bool, typer.Option("--quick", help="A variant of under a minute, to see it work.")
     ] = False,
     overwrite: Overwrite = False,
+    log: Log = "text",
 ) -> None:
     """Pre-train an embedded model from its recipe."""
     from cl_forget.ground.outputs import make_way
@@ -35,4 +38,6 @@ def pretrain(
         make_way(
             output / model, ("recipe.json", "checkpoint.safetensors", "log.jsonl"), overwrite, delete=True
         )
-    recipe(output / model, epochs=epochs, seed=seed, threads=threads, resume=resume, quick=quick)
+    quiet_libraries()
+    with begin(f"pre-training {model} into {output / model}"):
+        recipe(output / model, epochs=epochs, seed=seed, threads=threads, resume=resume, quick=quick)

@@ -148,10 +148,27 @@ def _table(cls: type[BaseModel], sections: dict[str, type[BaseModel]]) -> str:
     Raises:
         LookupError: a field that no docstring describes.
     """
-    schema, said = cls.model_json_schema(), attributes(cls)
     rows = ["| field | what it takes | default | meaning |", "|---|---|---|---|"]
+    rows += [_row(f"`{name}`", *cells) for name, *cells in field_rows(cls, sections)]
+    return "\n".join(rows)
+
+
+def field_rows(
+    cls: type[BaseModel], sections: dict[str, type[BaseModel]], undescribed: str = ""
+) -> Iterator[tuple[str, str, str, str]]:
+    """Of each field of a model: its name, what it takes with its range, its default and what it means.
+
+    Args:
+        cls: the model.
+        sections: the models that have a table of their own.
+        undescribed: the meaning of a field that no docstring describes; empty to refuse it.
+
+    Raises:
+        LookupError: it is refused.
+    """
+    schema, said = cls.model_json_schema(), attributes(cls)
     for name, field in cls.model_fields.items():
-        meaning = said.get(name) or field.description
+        meaning = said.get(name) or field.description or undescribed
         if not meaning:
             raise LookupError(f"{cls.__name__}.{name} has no description in its docstring")
         takes = _takes(schema["properties"][name], sections)
@@ -159,8 +176,7 @@ def _table(cls: type[BaseModel], sections: dict[str, type[BaseModel]]) -> str:
             default = "required"
         else:
             default = _default(field.get_default(call_default_factory=True, validated_data={}))
-        rows.append(_row(f"`{name}`", takes, default, meaning))
-    return "\n".join(rows)
+        yield name, takes, default, meaning
 
 
 def _row(*cells: str) -> str:
@@ -242,13 +258,18 @@ def _plain(value: object) -> str:
 def _source(name: str, function: Callable[..., Any]) -> str:
     """One stream or suite: its idea and its options."""
     idea = re.split(r"\n\n(?:Args|Raises|Returns|Attributes):", inspect.cleandoc(function.__doc__ or ""))[0]
-    rows = [_row(f"`{option}`", default, meaning) for option, default, meaning in _options(name, function)]
+    rows = [_row(f"`{option}`", default, meaning) for option, default, meaning in option_rows(name, function)]
     return "\n".join(
         [f"### `{name}`\n", f"{idea}\n", "| option | default | meaning |", "|---|---|---|", *rows, ""]
     )
 
 
-def _options(name: str, function: Callable[..., Any]) -> Iterator[tuple[str, str, str]]:
+def option_rows(name: str, function: Callable[..., Any]) -> Iterator[tuple[str, str, str]]:
+    """Of each option of a stream or suite: its name, its default and what it means.
+
+    Raises:
+        LookupError: an option that no docstring describes.
+    """
     from pydantic import BaseModel
 
     parameters = inspect.signature(function, eval_str=True).parameters

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from cl_forget.cli.pair import Base, BatchSize, Limit, Streams, Suites, Text, Tuned, named, text_options
-from cl_forget.cli.shared import AllowCode, Overwrite, print_table
+from cl_forget.cli.shared import AllowCode, Log, Overwrite, print_table
 from cl_forget.ground.environment import quiet_libraries
+from cl_forget.ground.progress import begin
 
 
 def repair(
@@ -42,19 +43,22 @@ def repair(
     text: Text = None,
     allow_code: AllowCode = None,
     overwrite: Overwrite = False,
+    log: Log = "text",
 ) -> None:
     """Bring back what fine-tuning lost, without training: search edits of the weights, write the best model.
 
     Edits are chosen on the validation data of the streams and suites; the report is on their test data. Writes
     the model to model/ in the format it came in, and repair.json, candidates.csv, tradeoff.png and report.html.
     """
-    from cl_forget.auditing import repair as search
-    from cl_forget.auditing.repair import METHODS
     from cl_forget.ground.outputs import make_way, set_aside
 
     make_way(output, ("repair.json", "candidates.csv", "tradeoff.png", "report.html"), overwrite)
     quiet_libraries()
-    with set_aside(output / "model", overwrite):
+    what = f"searching edits between {base or 'the base of its run'} and {tuned}"
+    with set_aside(output / "model", overwrite), begin(what):
+        from cl_forget.auditing import repair as search
+        from cl_forget.auditing.repair import METHODS
+
         found = search(
             base, tuned, named(stream), named(suite), output=output, keep=keep, methods=method or METHODS,
             limit=limit, samples=samples, merge_adapter=merge_adapter, batch_size=batch_size,

@@ -9,6 +9,7 @@ import typer
 
 from cl_forget.cli.shared import Overwrite, folder_of, show_report
 from cl_forget.ground.environment import quiet_libraries
+from cl_forget.ground.progress import begin
 
 
 def report(
@@ -34,14 +35,24 @@ def report(
     if live:
         _serve(folders, port, title, host or [])
         return
-    from cl_forget.ground.outputs import refuse_report_over_others
-    from cl_forget.reporting import specify_folders, write_report
-    from cl_forget.reporting.terminal.table import render_table
+    from cl_forget.ground.outputs import refuse_report_over_others, refuse_unwritable
 
+    place = output or folder_of(folders[0])
     if output is not None and output not in folders:
         refuse_report_over_others(output, overwrite)
-    specification = specify_folders(folders, title)
-    show_report(render_table(specification), write_report(specification, output or folder_of(folders[0])))
+    refuse_unwritable(place)
+    quiet_libraries()
+    with begin(f"reading {', '.join(map(str, folders[:3]))}{', ...' if len(folders) > 3 else ''}"):
+        if wandb is not None:
+            from cl_forget.tracking.login import project
+
+            project(wandb)  # whoever is not logged in learns it now
+        from cl_forget.reporting import specify_folders, write_report
+        from cl_forget.reporting.terminal.table import render_table
+
+        specification = specify_folders(folders, title)
+        written = write_report(specification, place)
+    show_report(render_table(specification), written)
     if wandb is not None:
         _publish(specification, wandb)
 

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cl_forget.cli.shared import AllowCode, Imports, Overrides, Overwrite, print_table, show_report
+from cl_forget.cli.shared import AllowCode, Imports, Log, Overrides, Overwrite, print_table, show_report
 from cl_forget.ground.environment import quiet_libraries
 from cl_forget.ground.files import below
+from cl_forget.ground.progress import begin, say
 
 
 def run(
@@ -31,6 +32,7 @@ def run(
         bool,
         typer.Option("--dry-run", help="Check everything, estimate steps, time and memory; train nothing."),
     ] = False,
+    log: Log = "text",
     allow_code: AllowCode = None,
     imports: Imports = None,
 ) -> None:
@@ -44,24 +46,36 @@ def run(
 
     experiment = load_experiment(file, [*(overrides or []), *([f"seeds={seed}"] if seed else [])])
     folder = output or below(Path("runs"), experiment.name, file)
-    if dry_run:
-        from cl_forget.run.dry_run import plan
-
-        print_table(plan(experiment, folder, typer.echo))
-        return
     quiet_libraries()
-    from cl_forget.reporting import report as render
-    from cl_forget.reporting import terminal_table
-    from cl_forget.run.experiment import run_experiment, run_folder
+    if dry_run:
+        with begin(f"{experiment.name}: two steps of each method"):
+            from cl_forget.run.dry_run import plan
 
-    results = run_experiment(experiment, folder, resume, partial(_announce, folder), jobs, overwrite)
-    folders = {(one.method, one.seed): folder / run_folder(one) for one in experiment.runs()}
-    rendered = render(results, folder, title=experiment.name, folders=folders)
+            found = plan(experiment, folder, typer.echo)
+        print_table(found)
+        return
+    with begin(f"{experiment.name}: {len(experiment.runs())} runs of {experiment.model}"):
+        from cl_forget.run.experiment import run_experiment, run_folder
+
+        results = run_experiment(experiment, folder, resume, partial(_announce, folder), jobs, overwrite)
+    with begin(f"{experiment.name}: report"):
+        from cl_forget.reporting import report as render
+        from cl_forget.reporting import terminal_table
+
+        folders = {(one.method, one.seed): folder / run_folder(one) for one in experiment.runs()}
+        rendered = render(results, folder, folders=folders)
     show_report(terminal_table(results), rendered)
 
 
 def _announce(output: Path, run: Any, number: int, total: int) -> None:
     from cl_forget.run.experiment import run_folder
 
-    line = f"[{number}/{total}] {run.method}, seed {run.seed} · {output / run_folder(run)}"
-    typer.secho(line, err=True, dim=True)
+    folder = output / run_folder(run)
+    say(
+        f"[{number}/{total}] {run.method}, seed {run.seed} · {folder}",
+        arm=run.method,
+        seed=run.seed,
+        run=number,
+        runs=total,
+        folder=str(folder),
+    )

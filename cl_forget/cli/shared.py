@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -44,6 +44,27 @@ Imports = Annotated[
         "--import",
         help="A module, or a Python file, that registers methods, models or streams of your own; repeatable.",
         callback=_import,
+    ),
+]
+
+
+def _log_as(how: str) -> str:
+    import os
+
+    from cl_forget.ground.progress import LOG
+
+    os.environ[LOG] = how  # which the processes that this one starts inherit
+    return how
+
+
+Log = Annotated[
+    Literal["text", "json"],
+    typer.Option(
+        "--log",
+        help="How lines on standard error are written: text, or json, one object a line.",
+        envvar="CL_FORGET_LOG",
+        show_envvar=False,
+        callback=_log_as,
     ),
 ]
 

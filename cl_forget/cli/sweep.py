@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,10 +9,12 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from cl_forget.cli.shared import AllowCode, Imports, Overrides, Overwrite, print_table
+from cl_forget.cli.ending import complain
+from cl_forget.cli.shared import AllowCode, Imports, Log, Overrides, Overwrite, print_table
 from cl_forget.ground.environment import quiet_libraries
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import below
+from cl_forget.ground.progress import begin, say, watched
 from cl_forget.ground.redact import redact
 
 
@@ -67,6 +68,7 @@ def sweep_run(
         bool,
         typer.Option("--dry-run", help="Check everything, show trials, time and memory; train nothing."),
     ] = False,
+    log: Log = "text",
     allow_code: AllowCode = None,
     imports: Imports = None,
 ) -> None:
@@ -80,32 +82,34 @@ def sweep_run(
     asked = load_sweep(file, overrides or [])
     quiet_libraries()
     if dry_run:
-        from cl_forget.sweeps.preview import preview
+        with begin(f"{asked.name}: rehearsing one trial of each method"):
+            from cl_forget.sweeps.preview import preview
 
-        print_table(preview(asked, typer.echo))
+            found = preview(asked, typer.echo)
+        print_table(found)
         return
-    from cl_forget.comparison.analysis import sweep_summary
-    from cl_forget.reporting import specify_folders, write_report
-    from cl_forget.sweeps.cluster import Resources
-    from cl_forget.sweeps.runner import sweep
-    from cl_forget.sweeps.storage import is_local
-    from cl_forget.sweeps.tables import failure_lines, final_table
+    with begin(f"{asked.name}: {asked.mode} of {len(asked.arms)} methods on {asked.model}"):
+        from cl_forget.sweeps.cluster import Resources
+        from cl_forget.sweeps.runner import sweep
+        from cl_forget.sweeps.storage import is_local
 
-    folder = output or str(below(Path("runs"), asked.name, file))
-    resources = Resources(address, cpus_per_trial, gpus_per_trial, memory_per_trial, max_concurrent)
-    live = sys.stderr.isatty()
+        folder = output or str(below(Path("runs"), asked.name, file))
+        resources = Resources(address, cpus_per_trial, gpus_per_trial, memory_per_trial, max_concurrent)
+        live = watched()
+        trials = sweep(asked, folder, resume, resources, tell=say, live=live, overwrite=overwrite, jobs=jobs)
+    with begin(f"{asked.name}: report"):
+        from cl_forget.comparison.analysis import sweep_summary
+        from cl_forget.reporting import specify_folders, write_report
+        from cl_forget.sweeps.tables import failure_lines, final_table
 
-    def tell(line: str) -> None:
-        typer.echo(redact(line), err=True)
-
-    trials = sweep(asked, folder, resume, resources, tell=tell, live=live, overwrite=overwrite, jobs=jobs)
-    summary = sweep_summary(trials, asked.protocol)
+        summary = sweep_summary(trials, asked.protocol)
+        place = Path(folder.partition("://")[2] or folder)
+        page = write_report(specify_folders([place]), place).page if is_local(folder) else None
     print_table(final_table(summary))
     for line in failure_lines(summary):
-        typer.secho(f"  {redact(line)}", fg="red", err=True)
-    if is_local(folder):
-        place = Path(folder.partition("://")[2] or folder)
-        typer.echo(f"  {write_report(specify_folders([place]), place).page}")
+        complain(f"  {redact(line)}")
+    if page is not None:
+        typer.echo(f"  {page}")
     typer.echo(f"  {folder}/trials.csv\n  {folder}/trials.parquet\n  {folder}/final.md")
     if not any(trial.status == "finished" for trial in trials):
         raise UserError(
@@ -118,14 +122,20 @@ def sweep_status(
     follow: Annotated[bool, typer.Option("--follow", help="Keep showing it until it is complete.")] = False,
 ) -> None:
     """Show how far a sweep is, from any terminal."""
-    from cl_forget.sweeps.live import LiveView, load_state, screen
+    from cl_forget.sweeps.heartbeat import heartbeat
+    from cl_forget.sweeps.live import LiveView, driver_line, load_state, screen
 
     if not follow:
         print_table(screen(folder))
         return
     with LiveView(folder):
-        while not load_state(folder).finished:
+        while not (state := load_state(folder)).finished:
+            sign = heartbeat(folder)
+            if sign is None or sign.state(time.time()) == "dead":
+                break
             time.sleep(1)
+    if not state.finished:
+        raise UserError(f"{folder} is not complete: {driver_line(folder, state, time.time())}.")
 
 
 sweeps = typer.Typer(

@@ -48,6 +48,12 @@ class Comparison:
         return len(self.names) < len(self.results)
 
     @property
+    def spread(self) -> str:
+        """What is drawn around a mean over seeds: no interval is worth showing of two."""
+        most = max(len(self.seeds(name)) for name in self.names)
+        return "95 % interval" if most > 2 else "range of two seeds"
+
+    @property
     def unchanged(self) -> set[str]:
         """The methods that left every weight of the pre-trained model as it was, such as a linear probe."""
         moved = {r.method for r in self.results if any(r.rows[-1].drift.weight_distance.values())}

@@ -44,9 +44,10 @@ class Cell:
 
     Attributes:
         mean: None if no seed has the value.
-        low, high: its 95 % interval; None below two seeds.
+        low, high: its 95 % interval, of two seeds their values; None below two seeds.
         best: whether no other method shows a better value, to the digits shown.
         count: how many seeds have the value; None where nobody has counted.
+        error: of a single seed, the standard error over items; None where it is not known.
     """
 
     mean: float | None
@@ -54,3 +55,4 @@ class Cell:
     high: float | None = None
     best: bool = False
     count: int | None = field(default=None, compare=False)
+    error: float | None = field(default=None, compare=False)

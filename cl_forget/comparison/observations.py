@@ -204,13 +204,16 @@ def collect(entries: Iterable[tuple[Mapping[str, Any], float | None]]) -> Frame:
 
 
 def fold(data: Frame) -> Frame:
-    """Seeds folded: one entry per combination of the other columns, with mean, 95 % interval and count."""
+    """Seeds folded: one entry per combination of the other columns, with mean, 95 % interval and count.
+
+    The interval of two seeds is not worth showing: their values stand in its place.
+    """
     keys = [name for name in data if name not in ("seed", "run", "value")]
     groups: dict[tuple[Any, ...], list[float]] = {}
     for *key, value in zip(*(data[name] for name in keys), data.get("value", []), strict=True):
         groups.setdefault(tuple(key), []).append(value)
     folded: Frame = {name: [key[k] for key in groups] for k, name in enumerate(keys)}
-    intervals = [mean_interval(values) for values in groups.values()]
+    intervals = [mean_interval(values).shown() for values in groups.values()]
     for name in ("mean", "low", "high", "count"):
         folded[name] = [getattr(interval, name) for interval in intervals]
     return folded
@@ -218,8 +221,11 @@ def fold(data: Frame) -> Frame:
 
 def lookup(folded: Frame, *keys: str) -> dict[tuple[Any, ...], Cell]:
     """The folded entries by the values of `keys`."""
-    columns = [folded.get(name, []) for name in (*keys, "mean", "low", "high")]
-    return {tuple(key): Cell(mean, low, high) for *key, mean, low, high in zip(*columns, strict=True)}
+    columns = [folded.get(name, []) for name in (*keys, "mean", "low", "high", "count")]
+    return {
+        tuple(key): Cell(mean, low, high, count=count)
+        for *key, mean, low, high, count in zip(*columns, strict=True)
+    }
 
 
 def run_name(result: Result) -> str:

@@ -27,6 +27,19 @@ class Estimate(BaseModel):
     high: float | None = None
     count: int = 0
 
+    def shown(self) -> Estimate:
+        """What is shown of it: the interval, or, of two values, these themselves.
+
+        Student's t with one degree of freedom is 12.7 times as wide as they lie apart, which says nothing.
+        """
+        if self.count != 2 or self.mean is None or self.high is None:
+            return self
+        from scipy.special import stdtrit
+
+        # With two values the interval is mean ± t(1) · |a - b| / 2, whatever they are.
+        half = (self.high - self.mean) / float(stdtrit(1, 0.975))
+        return self.model_copy(update={"low": self.mean - half, "high": self.mean + half})
+
 
 def mean_interval(values: Iterable[float | None], level: float = 0.95) -> Estimate:
     """Mean over seeds with Student's t interval: mean ± t(n - 1) · s / √n; what is missing is left out."""

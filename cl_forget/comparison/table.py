@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from cl_forget.comparison.analysis import MethodSummary, SweepSummary
 from cl_forget.comparison.comparison import Comparison
+from cl_forget.comparison.item_errors import item_errors
 from cl_forget.comparison.measures import PRETRAINED, Cell, Measure
 from cl_forget.comparison.observations import Values, headline_measures, run_name
 from cl_forget.comparison.statistics import Estimate, differences, estimates
@@ -88,7 +89,11 @@ def table_of_runs(comparison: Comparison) -> FinalTable:
         for name in lines
     }
     pretrained = estimates(dict(enumerate(comparison.pretrained.values())))
-    return _table(_columns(comparison.tasks, comparison.suites), pretrained, lines, sources)
+    single = {r.method: item_errors(r) for r in comparison.results if len(by_arm[r.method]) == 1}
+    if len(comparison.pretrained) == 1:
+        single[PRETRAINED] = item_errors(comparison.results[0], row=0)
+    columns = _columns(comparison.tasks, comparison.suites)
+    return _table(columns, pretrained, lines, sources, single)
 
 
 def table_of_sweep(summary: SweepSummary) -> FinalTable:
@@ -138,17 +143,23 @@ def _table(
     pretrained: Mapping[str, Estimate],
     lines: Mapping[str, Mapping[str, Estimate]],
     sources: dict[str, Source],
+    errors: Mapping[str, Mapping[str, float]] | None = None,
 ) -> FinalTable:
+    known_errors = errors or {}
     rows = {
-        name: {measure.name: _cell(of_arm.get(measure.name, Estimate())) for measure in columns}
+        name: {
+            m.name: _cell(of_arm.get(m.name, Estimate()), known_errors.get(name, {}).get(m.name))
+            for m in columns
+        }
         for name, of_arm in {PRETRAINED: pretrained, **lines}.items()
     }
     known = tuple(m for m in columns if any(row[m.name].mean is not None for row in rows.values()))
     return FinalTable(known, rows, {PRETRAINED: Source("reference"), **sources})
 
 
-def _cell(estimate: Estimate) -> Cell:
-    return Cell(estimate.mean, estimate.low, estimate.high, count=estimate.count)
+def _cell(estimate: Estimate, error: float | None = None) -> Cell:
+    shown = estimate.shown()
+    return Cell(shown.mean, shown.low, shown.high, count=shown.count, error=error)
 
 
 def _front(lines: Mapping[str, Mapping[str, Estimate]]) -> set[str]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from cl_forget.weights.layout import HEADS, TEXT
+
+BESIDE = ("rest", TEXT, HEADS)
+"""What lies beside the way from input to output: no depth, and no line leads there."""
+
 
 def depth_name(measure: str, depth: str) -> str:
     """A depth as pages and W&B call it, blocks counted from 0 as in the model's own files.

@@ -18,7 +18,7 @@ FORMULAS: dict[str, str] = {
     "suite": r"G_{T,k}",
     "retention": r"\frac{\sum_k G_{T,k}}{\sum_k G_{0,k}}",
     "generality_drop": rf"{_SUITES} (G_{{0,k}} - G_{{T,k}})",
-    "statistics_share": r"\frac{\text{restored} - \text{tuned}}{\text{pretrained} - \text{tuned}}",
+    "statistics_share": r"\frac{\text{restored} - \text{tuned}}{\text{before} - \text{tuned}}",
     "perplexity_rise": rf"{_SUITES} (\ln P_{{T,k}} - \ln P_{{0,k}})",
     "bwt": r"\frac{1}{T-1}\sum_{i=1}^{T-1} (R_{T,i} - R_{i,i})",
     "fwt": r"\frac{1}{T-1}\sum_{i=2}^{T} (R_{i-1,i} - R_{0,i})",
@@ -38,6 +38,9 @@ FORMULAS: dict[str, str] = {
     "against": r"\frac{1}{S}\sum_{s=1}^{S} (m_s - m_{s,c})",
 }
 """Metric -> formula; one of the metrics that there is for each task, suite or probe stands for all of them."""
+
+SIGNS_TYPESET = {"R(j, i)": "R_{j,i}", "G(j, k)": "G_{j,k}", "θ₀": r"\theta_0", "A_LP": "A_{LP}"}
+"""What stands in formulas and is defined beside them, as plain text -> typeset."""
 
 
 def formula_of(measure: str) -> str | None:

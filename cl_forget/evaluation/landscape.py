@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cl_forget.ground.files import whole
+from cl_forget.ground.progress import track
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +113,7 @@ def loss_landscape(
     axis = radius * np.arange(-half, half + 1) / half
     losses = np.empty((points, points))
     with torch.no_grad(), _moving(parameters) as originals:
-        for i, j in np.ndindex(points, points):
+        for i, j in track(np.ndindex(points, points), "loss landscape", points * points):
             a, b = float(axis[i]), float(axis[j])
             for (_, value), original, d1, d2 in zip(parameters, originals, first, second, strict=True):
                 value.copy_(original + a * d1 + b * d2)

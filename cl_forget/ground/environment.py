@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import platform
@@ -10,11 +11,13 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.progress import in_json
 from cl_forget.ground.redact import redact
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ def quiet_libraries() -> None:
     import warnings
 
     warnings.filterwarnings("ignore", module=r"(?!cl_forget)")
-    logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    logging.basicConfig(level=logging.ERROR, handlers=[ToStandardError()])
     for handler in logging.getLogger().handlers:
         if type(handler.formatter) is logging.Formatter:  # whoever has set another one formats for themselves
             handler.setFormatter(Discreet("%(message)s"))
@@ -46,11 +49,33 @@ def quiet_libraries() -> None:
 
 
 class Discreet(logging.Formatter):
-    """Lines without secrets, tracebacks included."""
+    """Lines without secrets, tracebacks included; JSON objects where `--log json` asks for them."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        return redact(super().format(record))
+        said = redact(super().format(record))
+        if not in_json():
+            return said
+        fields = redact(getattr(record, "fields", {"event": "message"}))
+        return json_line(record.levelname.lower(), said, record.created, fields)
+
+
+def json_line(level: str, message: str, seconds: float, fields: dict[str, Any]) -> str:
+    """One line of a log for programs: when, how grave, what it says, and its fields."""
+    when = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": when, "level": level, **fields, "message": message}, ensure_ascii=False)
+
+
+class ToStandardError(logging.Handler):
+    """Writes to whatever standard error is at the moment: a bar on the terminal takes its place for a while."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record, in one piece, so that processes side by side do not write into each other's lines."""
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
+        except Exception:
+            self.handleError(record)
 
 
 def device() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -39,8 +40,10 @@ def refuse_taken(folder: Path, how: Mode) -> None:
     """Refuse a folder for an experiment that holds other results.
 
     Raises:
-        UserError: it holds a sweep, an audit or a repair; or runs or a report, and the mode is "new".
+        UserError: it holds a sweep, an audit or a repair; or runs or a report, and the mode is "new"; or it cannot be
+            written to.
     """
+    refuse_unwritable(folder)
     kind = "a sweep" if any((folder / name).exists() for name in _SWEEP) else None
     kind = kind or next((what for name, what in _OTHERS.items() if (folder / name).exists()), None)
     if kind:
@@ -77,14 +80,36 @@ def refuse_replacing(folder: Path, names: Iterable[str], overwrite: bool) -> Non
         )
 
 
+def refuse_unwritable(*folders: Path) -> None:
+    """Refuse folders for results that nothing can be written to, before there are any; nothing is made.
+
+    Raises:
+        UserError: one cannot be made or written to.
+    """
+    for folder in folders:
+        place = folder.absolute()
+        while not os.path.lexists(place) and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            reason = os.strerror(errno.ENOTDIR)
+        elif not os.access(place, os.W_OK | os.X_OK):
+            reason = os.strerror(errno.EACCES)
+        else:
+            continue
+        where = "" if place == folder.absolute() else f" ({place})"
+        raise UserError(f"cannot write to {folder}: {reason}{where}; choose another --output.")
+
+
 def make_way(folder: Path, names: Iterable[str], overwrite: bool, delete: bool = False) -> None:
-    """Before a command writes files into a folder: refuse to replace any, and clear up what a killed one left.
+    """Before a command writes files into a folder: refuse what it cannot write or would replace, and clear up what a
+    killed one left.
 
     Args:
         folder, names, overwrite: as for `refuse_replacing`.
         delete: whether what is there is deleted now, because it would be added to.
     """
     names = list(names)
+    refuse_unwritable(folder)
     refuse_replacing(folder, names, overwrite)
     remove_leftovers(folder)
     for name in names if delete else ():
@@ -114,8 +139,10 @@ def refuse_report_over_others(folder: Path, overwrite: bool) -> None:
     A report is made from results at any time, so it may replace an earlier one.
 
     Raises:
-        UserError: the folder holds an audit or a repair, or a file with a report's name that is somebody else's.
+        UserError: the folder holds an audit or a repair, or a file with a report's name that is somebody else's;
+            or it cannot be written to.
     """
+    refuse_unwritable(folder)
     for name, what in _OTHERS.items():
         if (folder / name).exists() and not overwrite:
             raise UserError(

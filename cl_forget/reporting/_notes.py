@@ -69,6 +69,9 @@ def _statistics(rows: Mapping[str, Mapping[str, Cell]]) -> Iterable[str]:
         )
         if kept is None or again is None:
             continue
+        if number(kept, "percent") == number(again, "percent"):
+            yield f"{method}: the pre-trained model's BatchNorm statistics put back change nothing of its generality."
+            continue
         line = (
             f"{method}: with the pre-trained model's BatchNorm statistics put back, generality is "
             f"{number(again, 'percent')} % instead of {number(kept, 'percent')} %"

@@ -12,6 +12,7 @@ from cl_forget.comparison.observations import check_comparable, run_name
 from cl_forget.comparison.records import Result
 from cl_forget.ground.redact import redact
 from cl_forget.reporting import run_figures as _figures
+from cl_forget.reporting._titles import comparison_title
 from cl_forget.reporting.final import run_table
 from cl_forget.reporting.items import items_of
 from cl_forget.reporting.notes import read_note
@@ -40,7 +41,7 @@ def specify(
     Args:
         results: one per method and seed, in any order. Runs of one method with different settings become arms
             of their own, named by what differs.
-        title: of the page; by default it names the stream.
+        title: of the page; by default it says what is compared.
         folders: (method, seed) -> where the run lies, to be shown with it; its training curves are read from there.
 
     Raises:
@@ -78,7 +79,7 @@ def specify(
     sections = [section for section in sections if section.items]
     verdicts = verdicts_of_runs(comparison)
     return Specification(
-        title=title or f"What was forgotten while learning {listed(comparison.tasks)}",
+        title=title or comparison_title(comparison.names, comparison.control, comparison.tasks),
         subtitle=_subtitle(comparison),
         findings=tuple(_findings(comparison, table, verdicts)),
         methods=tuple(_methods(comparison)),
@@ -130,11 +131,15 @@ def _findings(comparison: Comparison, table: Table, verdicts: Verdicts | None) -
     control, both = comparison.control, ("speciality", "generality")
     rated = [name for name in comparison.names if None not in [mean(name, key) for key in both]]
     if control in rated and mean(PRETRAINED, "generality") is not None:
-        yield (
-            f"Plain fine-tuning takes speciality from {shown(PRETRAINED, 'speciality')} to "
-            f"{shown(control, 'speciality')} and generality from {shown(PRETRAINED, 'generality')} to "
-            f"{shown(control, 'generality')}."
+        moves = [(key, shown(PRETRAINED, key), shown(control, key)) for key in both]
+        moved = [f"takes {key} from {before} to {after}" for key, before, after in moves if before != after]
+        left = [f"leaves {key} at {before}" for key, before, after in moves if before == after]
+        told = (
+            f"{moved[0]} and {moved[1].removeprefix('takes ')}"
+            if len(moved) == 2
+            else listed([*moved, *left])
         )
+        yield f"Plain fine-tuning {told}."
         floor = (mean(control, "speciality") or 0) - 0.01
         equal = [name for name in rated if name != control and (mean(name, "speciality") or 0) >= floor]
         # A model that was not changed forgets nothing: that is worth saying, but it compares no two cures.
@@ -144,9 +149,9 @@ def _findings(comparison: Comparison, table: Table, verdicts: Verdicts | None) -
                 f"{name[0].upper()}{name[1:]} leaves the model as it was and trains only heads on it: no generality "
                 f"is lost, at {shown(name, 'speciality')} speciality."
             )
-        moved = [name for name in equal if name not in still]
-        if moved:
-            best = max(moved, key=lambda name: mean(name, "generality") or 0)
+        changed = [name for name in equal if name not in still]
+        if changed:
+            best = max(changed, key=lambda name: mean(name, "generality") or 0)
             among = "methods that change the model and end" if still else "methods"
             yield (
                 f"Of the {among} at most a point below plain fine-tuning's speciality, {best} keeps the most "

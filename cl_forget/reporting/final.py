@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from cl_forget.comparison.analysis import SweepSummary
@@ -9,7 +10,7 @@ from cl_forget.comparison.comparison import Comparison
 from cl_forget.comparison.measures import PRETRAINED, Cell, Measure
 from cl_forget.comparison.table import FinalTable, table_of_runs, table_of_sweep
 from cl_forget.reporting._notes import table_notes
-from cl_forget.reporting.numbers import number
+from cl_forget.reporting.numbers import FEW, number
 from cl_forget.reporting.specification import Table
 
 
@@ -27,8 +28,7 @@ def run_table(comparison: Comparison) -> Table:
     ]
     if len(comparison.names) > 1:
         sentences.append("Bold is the best of a column.")
-    if comparison.several_seeds:
-        sentences.append("± is the 95 % interval of the mean over seeds.")
+    sentences += how_sure(cell for row in found.rows.values() for cell in row.values())
     return _worded(
         found,
         "Every method in numbers",
@@ -39,13 +39,33 @@ def run_table(comparison: Comparison) -> Table:
 
 def sweep_table(summary: SweepSummary) -> Table:
     """Per method the chosen setting, its paired differences, and what its whole curve is worth."""
+    found = table_of_sweep(summary)
+    sentences = ["Test data, mean over seeds.", "Bold is the best of a column."]
+    sentences += how_sure(cell for row in found.rows.values() for cell in row.values())
+    if any((cell.count or 0) > FEW for row in found.rows.values() for cell in row.values()):
+        sentences.append(
+            "Differences are paired by seed: above 0 by more than the interval is a gain that chance does not "
+            "explain."
+        )
     return _worded(
-        table_of_sweep(summary),
+        found,
         "Every method at the setting chosen on validation data",
-        "Test data, mean over seeds ± its 95 % interval. Bold is the best of a column. Differences are paired by "
-        "seed: above 0 by more than the interval is a gain that chance does not explain.",
+        " ".join(sentences),
         tuple(summary.statements),
     )
+
+
+def how_sure(cells: Iterable[Cell]) -> list[str]:
+    """How to read what stands behind the means of a table: intervals, the values of two seeds, errors over items."""
+    cells = list(cells)
+    found = []
+    if any(cell.low is not None and cell.count != FEW for cell in cells):
+        found.append("± is the 95 % interval of the mean over seeds.")
+    if any(cell.low is not None and cell.count == FEW for cell in cells):
+        found.append("Of two seeds both values are given.")
+    if any(cell.error is not None for cell in cells):
+        found.append("In brackets behind a single seed's number: its standard error over test items.")
+    return found
 
 
 def _worded(found: FinalTable, title: str, how_to_read: str, notes: tuple[str, ...]) -> Table:

@@ -21,7 +21,7 @@ from cl_forget.comparison.observations import (
 )
 from cl_forget.evaluation import metrics
 from cl_forget.evaluation.definitions import DEFINITIONS
-from cl_forget.evaluation.depths import depth_name
+from cl_forget.evaluation.depths import BESIDE, depth_name
 from cl_forget.reporting.numbers import formula_text, listed
 from cl_forget.reporting.specification import Bars, Figure, Lines, Listing, Matrix, Tradeoff
 
@@ -41,9 +41,9 @@ def tradeoff(comparison: Comparison) -> Figure | None:
         "do before."
     ]
     if comparison.several_seeds:
-        sentences.append("Large markers are means with 95 % intervals, dots are seeds.")
+        sentences.append(f"Large markers are means with their {comparison.spread}, dots are seeds.")
     if curves:
-        shading = ", its shading the 95 % interval" if comparison.several_seeds else ""
+        shading = f", its shading the {comparison.spread}" if comparison.several_seeds else ""
         sentences.append(f"A line is one fine-tune with a knob turned{shading}.")
     sentences.append("On the grey stair no other point is better on both.")
     return Tradeoff(
@@ -116,9 +116,7 @@ def accuracy_matrix(comparison: Comparison) -> Figure:
         how_to_read="One grid per method, accuracy in %: each line is the model after one more task, each "
         "column a task (left) or a suite nothing was trained on (right). Read down a column: fading is "
         "forgetting, rising before the framed cell is transfer. The framed cell is the task just trained.",
-        measures=(
-            Measure("accuracy", "Accuracy", "percent", "test accuracy after each stage, R[j,i]", "higher"),
-        ),
+        measures=(Measure("accuracy", "Accuracy", "percent", "test accuracy after each stage", "higher"),),
         data=data,
         folded=fold(data),
         rows=rows,
@@ -156,7 +154,7 @@ def retention(comparison: Comparison) -> Figure | None:
         title="When is generality lost?",
         how_to_read="Accuracy on what was never trained, after each task in turn, starting from the "
         "pre-trained model: a flat line forgets nothing."
-        + (" Shading is the 95 % interval over seeds." if comparison.several_seeds else ""),
+        + (f" Shading is the {comparison.spread}." if comparison.several_seeds else ""),
         measures=tuple(replace(headlines[name], definition=_along(headlines[name])) for name in known),
         data=data,
         folded=fold(data),
@@ -181,7 +179,7 @@ def transfer(comparison: Comparison) -> Figure | None:
         "What do the tasks do to each other?",
         "In percentage points. Backward transfer below 0: later tasks erased earlier ones. Forward transfer "
         "above 0: earlier tasks helped later ones before these were trained."
-        + (" Dots are seeds, lines the 95 % interval of their mean." if comparison.several_seeds else ""),
+        + (f" Dots are seeds, lines the {comparison.spread}." if comparison.several_seeds else ""),
         (
             Measure("bwt", "Backward transfer", "change", DEFINITIONS["bwt"], "higher"),
             Measure("fwt", "Forward transfer", "change", DEFINITIONS["fwt"], "higher"),
@@ -249,8 +247,8 @@ def drift(comparison: Comparison) -> Figure | None:
             "weight_distance",
             "Weight distance",
             "number",
-            "‖θ - θ0‖ of each block's parameters, L2; 'rest' is what lies in no block; heads that the "
-            "pre-trained model lacks are left out",
+            "how far each block's parameters have moved, L2; 'rest' is what lies in no block; heads that "
+            "the pre-trained model lacks are left out",
             "lower",
         ),
     )
@@ -279,7 +277,8 @@ def drift(comparison: Comparison) -> Figure | None:
         folded=fold(data),
         axis="depth",
         by_depth=True,
-        places={name: tuple(of_measure) for name, of_measure in depths.items()},
+        beside=BESIDE,
+        places={name: tuple(sorted(found, key=BESIDE.__contains__)) for name, found in depths.items()},
     )
 
 

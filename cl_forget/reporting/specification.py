@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from cl_forget.comparison.measures import Cell, Frame, Measure
 from cl_forget.comparison.table import Source
+from cl_forget.evaluation.formulas import SIGNS_TYPESET, formula_of
 from cl_forget.reporting.items import Items
 from cl_forget.reporting.verdict_strip import Verdicts
 from cl_forget.streams.understood import Understood
@@ -154,6 +155,7 @@ class Lines(Figure):
         axis: title of the horizontal axis.
         places: measure -> the categories along it, in order.
         by_depth: whether the axis leads through the model and not along the stream.
+        beside: the places that are no part of the axis and stand behind it: no line leads there.
     """
 
     kind = "lines"
@@ -161,6 +163,29 @@ class Lines(Figure):
     axis: str
     places: dict[str, tuple[str, ...]]
     by_depth: bool = False
+    beside: tuple[str, ...] = ()
+
+    def pieces(self, measure: str, places: Sequence[str]) -> list[list[str]]:
+        """The measured places of a line, in order, cut where nothing was measured between them or one is beside.
+
+        Joint training is measured before and after: a line between the two would lead through tasks in turn, which
+        were never trained so.
+
+        Args:
+            measure: of the figure.
+            places: those that were measured.
+        """
+        order = self.places[measure]
+        found: list[list[str]] = []
+        latest = None
+        for k, place in enumerate(order):
+            if place not in places:
+                continue
+            if latest != k - 1 or latest is None or {place, order[latest]} & set(self.beside):
+                found.append([])
+            found[-1].append(place)
+            latest = k
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,24 +272,28 @@ class Section:
 
 
 SIGNS = {
-    "R[j,i]": "accuracy on task i after stage j; stage 0 is the pre-trained model, T the last one",
-    "G[j,k]": "accuracy on suite k after stage j",
-    "θ0": "the weights of the pre-trained model; θ, θ_T: those of the tuned one, after stage T",
+    "R(j, i)": "accuracy on task i after stage j; stage 0 is the pre-trained model, T the last one",
+    "G(j, k)": "accuracy on suite k, of K, after stage j",
+    "θ₀": "the weights of the pre-trained model; θ: those of the tuned one",
     "A_LP": "accuracy of a linear probe: a linear classifier fitted on the model's frozen features",
 }
 """What stands in definitions of measures -> what it means."""
 
 
 def definitions_of(sections: Sequence[Section]) -> dict[str, str]:
-    """The title and definition of every measure the sections show, and of the signs the definitions use."""
+    """The title and definition of every measure the sections show, and of the signs the formulas use."""
     found: dict[str, str] = {}
+    formulas: list[str] = []
     for section in sections:
         for item in section.items:
             for measure in item.measures:
                 found.setdefault(measure.title, measure.definition)
-    stems = {sign: sign[: sign.find("[") + 1] or sign for sign in SIGNS}  # R[j,i] is used as R[T,i], too
-    used = [sign for sign, stem in stems.items() if any(stem in text for text in found.values())]
-    return found | {sign: SIGNS[sign] for sign in used}
+                formulas.append(formula_of(measure.name) or "")
+    used = " ".join([*found.values(), *formulas])
+    signs = {
+        sign: (sign[: sign.find("(") + 1] or sign, SIGNS_TYPESET[sign].split("_")[0] + "_") for sign in SIGNS
+    }
+    return found | {sign: SIGNS[sign] for sign, stems in signs.items() if any(stem in used for stem in stems)}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from cl_forget.comparison.trials_view import SweepView, check_trials, trial_fold
 from cl_forget.ground.redact import redact
 from cl_forget.reporting import search_figures as _search_figures
 from cl_forget.reporting import sweep_figures as _sweep_figures
+from cl_forget.reporting._titles import comparison_title
 from cl_forget.reporting.final import sweep_table
 from cl_forget.reporting.items import items_of
 from cl_forget.reporting.law_figure import law
@@ -46,7 +47,7 @@ def specify_sweep(
     Args:
         trials: its records.
         summary: what `sweep_summary` finds in them; by default found here.
-        title: of the page; by default it names the sweep.
+        title: of the page; by default it says what is compared.
         folders: sweep -> its folder: the chosen trials' results are read from it for the figures along the
             stream, and it is shown with each trial; None leaves both out.
 
@@ -85,7 +86,7 @@ def specify_sweep(
     ]
     kept = [section for section in kept if section.items]
     return Specification(
-        title=title or f"Sweep {view.summary.sweep}: what each method keeps, for what it learns",
+        title=title or comparison_title(view.names, view.summary.control, view.summary.tasks),
         subtitle=_subtitle(view, results),
         findings=tuple(_findings(view)),
         methods=tuple(_methods(view)),
@@ -129,7 +130,8 @@ def _subtitle(view: SweepView, results: Sequence[Result]) -> str:
     status = view.summary.status
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in status.items())
     about = f"{results[0].model} · {' → '.join(results[0].tasks)} · " if results else ""
-    return f"{about}{len(view.names)} methods · {len(view.trials):,} trials: {counts}"
+    methods = "1 method" if len(view.names) == 1 else f"{len(view.names)} methods"
+    return f"sweep {view.summary.sweep} · {about}{methods} · {len(view.trials):,} trials: {counts}"
 
 
 def _findings(view: SweepView) -> Iterable[str]:

@@ -62,10 +62,9 @@ def tradeoff(view: SweepView) -> Figure | None:
     reported = {trial.method for trial in view.trials if trial.role == "report"}
     folded = fold(data)
     _add_pretrained(view, data, folded)
-    several = (
-        max(len({t.seed for t in s.trials.values()}) for found in view.settings.values() for s in found) > 1
-    )
-    shading = " The shading is the 95 % interval over seeds." if several else ""
+    most = max(len({t.seed for t in s.trials.values()}) for found in view.settings.values() for s in found)
+    spread = "95 % interval over seeds" if most > 2 else "range of two seeds"
+    shading = f" The shading is the {spread}." if most > 1 else ""
     return Tradeoff(
         name="tradeoff",
         title="What generality does the speciality cost?",

@@ -16,9 +16,12 @@ def table_records(table: Table) -> list[dict[str, Any]]:
     """One flat record per line with the same keys in all; numbers as stored, missing is None.
 
     `method`; `role`, `setting`, `seeds` and `runs` (names, or ids of trials) where they are known; per measure its
-    mean `<name>`, the ends of its interval `<name>_low` and `<name>_high`, and `<name>_count`, how many seeds
-    have it; then what else is known of the line.
+    mean `<name>`, the ends of its interval `<name>_low` and `<name>_high` (of two seeds their values), and
+    `<name>_count`, how many seeds have it; `<name>_error`, a single seed's standard error over items, where the table
+    has any; then what else is known of the line.
     """
+    single = any(cell.error is not None for row in table.rows.values() for cell in row.values())
+    ends = ("", "_low", "_high", "_count", *(["_error"] if single else []))
     facts = dict.fromkeys(name for source in table.sources.values() for name in source.facts)
     return [
         {
@@ -29,7 +32,7 @@ def table_records(table: Table) -> list[dict[str, Any]]:
                 for measure in table.measures
                 for cell in (row[measure.name],)
                 for end, value in zip(
-                    ("", "_low", "_high", "_count"), (cell.mean, cell.low, cell.high, cell.count), strict=True
+                    ends, (cell.mean, cell.low, cell.high, cell.count, cell.error)[: len(ends)], strict=True
                 )
             },
             **{name: table.sources[method].facts.get(name) for name in facts},

@@ -9,6 +9,7 @@ from typing import Any
 from cl_forget.comparison.comparison import Comparison
 from cl_forget.comparison.measures import Cell
 from cl_forget.comparison.standings import MARGIN, Standing, Word, standings, word
+from cl_forget.comparison.statistics import Estimate
 from cl_forget.comparison.trials_view import SweepView
 from cl_forget.comparison.verdicts import FEWEST, Judged
 from cl_forget.reporting.numbers import MISSING, listed, with_interval
@@ -108,7 +109,8 @@ def effect(judged: Judged | None) -> str:
     """The mean difference with its interval, in percentage points: `+2.1 ± 0.4`; a dash where it is not known."""
     if judged is None or judged.effect is None:
         return MISSING
-    return with_interval(Cell(judged.effect, judged.low, judged.high), "change")
+    shown = Estimate(mean=judged.effect, low=judged.low, high=judged.high, count=judged.seeds).shown()
+    return with_interval(Cell(shown.mean, shown.low, shown.high, count=shown.count), "change")
 
 
 def verdicts_markdown(verdicts: Verdicts | None) -> str:

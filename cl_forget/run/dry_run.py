@@ -12,6 +12,7 @@ import torch
 from cl_forget.config.experiment import Experiment
 from cl_forget.config.run import Run
 from cl_forget.ground.environment import peak_memory_mb, use_threads
+from cl_forget.ground.progress import duration
 from cl_forget.mitigations.chain import Chain
 from cl_forget.models import load_model
 from cl_forget.run.needs import needs
@@ -144,10 +145,3 @@ def _steps(run: Run, tasks: list[Experience]) -> int:
 
 def _curve_points(chain: Chain, run: Run) -> int:
     return sum(len(m.grid) for m in chain.post_hoc) if run.evaluate.curves else 0
-
-
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, as a person would say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -17,7 +17,7 @@ from cl_forget.ground.environment import quiet_libraries
 from cl_forget.ground.files import StrPath, only_writer, remove_leftovers
 from cl_forget.ground.outputs import Mode, drop_empty, mode, refuse_taken, write_index
 from cl_forget.ground.processes import context, end_with_parent
-from cl_forget.ground.progress import bar, silence
+from cl_forget.ground.progress import bar, silence, stretch
 from cl_forget.models import modules_of
 from cl_forget.run.additions import register, registered
 
@@ -89,7 +89,8 @@ def run_experiment(
     setups = Setups(room=1)
     _check(runs[0], naming, setups)
     with _folder(output):
-        _one_by_one(runs, folders, how, setups, partial(_numbered, on_run, runs), note)
+        place = partial(_place, runs)
+        _one_by_one(runs, folders, how, setups, partial(_numbered, on_run, runs), note, place)
         return [Result.load(folder) for folder in folders]
 
 
@@ -163,6 +164,10 @@ def _numbered(on_run: Callable[[Run, int, int], None], runs: list[Run], run: Run
     on_run(run, runs.index(run) + 1, len(runs))
 
 
+def _place(runs: list[Run], run: Run) -> dict[str, int]:
+    return {"run": runs.index(run) + 1, "runs": len(runs)}
+
+
 def _one_by_one(
     runs: list[Run],
     folders: list[Path],
@@ -170,25 +175,29 @@ def _one_by_one(
     setups: Setups,
     on_run: Callable[[Run], None] = lambda run: None,
     after: Callable[[], None] = lambda: None,
+    place: Callable[[Run], dict[str, int]] = lambda run: {},
 ) -> None:
-    """Simulate in order; runs with the same fine-tuning share it."""
+    """Simulate in order; runs with the same fine-tuning share it. `place` says which of how many runs one is."""
     from cl_forget.run.cleanup import drop_stages
     from cl_forget.run.donor import gives
     from cl_forget.run.simulate import simulate
 
     trained: dict[str, Path] = {}  # training key -> the folder of the run that did this fine-tuning
     known = _finished_fingerprints(folders) if how == "resume" else None
-    for run, folder in zip(runs, folders, strict=True):
-        on_run(run)
-        donor = trained.get(run.training_key())
-        goes_on, starts_over = "resume" in how, "overwrite" in how
-        result = simulate(
-            run, folder, resume=goes_on, donor=donor, setup=setups, overwrite=starts_over, alike=known
-        )
-        known = known or result.fingerprints
-        if gives(folder, run):
-            trained.setdefault(run.training_key(), folder)
-        after()
+    with stretch(len(runs)) as advance:
+        for run, folder in zip(runs, folders, strict=True):
+            on_run(run)
+            donor = trained.get(run.training_key())
+            goes_on, starts_over = "resume" in how, "overwrite" in how
+            with stretch(**place(run)):
+                result = simulate(
+                    run, folder, resume=goes_on, donor=donor, setup=setups, overwrite=starts_over, alike=known
+                )
+            known = known or result.fingerprints
+            if gives(folder, run):
+                trained.setdefault(run.training_key(), folder)
+            after()
+            advance(1)
     for run, folder in zip(runs, folders, strict=True):  # not before: later runs take over from earlier ones
         drop_stages(folder, run)
 

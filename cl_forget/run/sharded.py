@@ -14,7 +14,9 @@ from typing import Any
 from cl_forget.comparison.records import Result
 from cl_forget.config.run import Run
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.followed import passed_on
 from cl_forget.ground.imports import bring_in
+from cl_forget.ground.progress import into, mute
 from cl_forget.mitigations.chain import Chain
 from cl_forget.training.checkpoints import RunFolder
 
@@ -61,7 +63,8 @@ def simulate_sharded(
         run_config=RunConfig(name="fsdp", storage_path=str(scratch)),
     )
     try:
-        trainer.fit()
+        with passed_on(folder.path):
+            trainer.fit()
     except WorkerGroupError as error:
         raise _cause(error) from error
     finally:
@@ -81,6 +84,9 @@ def work(arguments: dict[str, Any]) -> None:
     donor = Path(arguments["donor"]) if arguments["donor"] else None
     workers = ShardedWorkers(torch.device(ray.train.torch.get_device()))
     folder = RunFolder(Path(arguments["folder"]), arguments["lasting"])
+    into(folder.path)
+    if workers.rank > 0:
+        mute()
     bring_in(arguments["run"].get("imports", []))
     run = Run.parse(arguments["run"])
     setup = Setup(run, "cpu")  # the whole model need not fit a GPU; the parts of it are moved there

@@ -20,9 +20,11 @@ from cl_forget.config.run import Run, differences
 from cl_forget.evaluation.evaluate import Evaluator
 from cl_forget.evaluation.item_samples import write_samples
 from cl_forget.evaluation.item_table import gather_parts, write_part
-from cl_forget.evaluation.metrics import summary
+from cl_forget.evaluation.metrics import mean, summary
 from cl_forget.ground.environment import conditions, describe, peak_memory_mb, use_threads
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.progress import row as tell_row
+from cl_forget.ground.progress import stretch
 from cl_forget.ground.records import Fingerprints, Row
 from cl_forget.ground.redact import redact
 from cl_forget.ground.tensors import digest
@@ -57,14 +59,22 @@ logger = logging.getLogger("cl_forget")
 
 def simulate_with(run: Run, folder: RunFolder, beginning: Beginning | None = None) -> Result:
     """`simulate` in this process; as one of several `workers`, in each of theirs."""
-    with use_threads(run.train.threads), Simulation.open(run, folder, beginning) as simulation:
+    with (
+        use_threads(run.train.threads),
+        stretch(0, "loading model and data", arm=run.method, seed=run.seed),
+        Simulation.open(run, folder, beginning) as simulation,
+    ):
         if isinstance(simulation, Result):
             return simulation
-        simulation.evaluate(after=None)
-        for stage in simulation.stages:
-            simulation.fine_tune(stage)
-            simulation.evaluate(after=stage)
-        return simulation.finish()
+        with stretch(2 + 2 * len(simulation.stages), "under way") as advance:
+            simulation.evaluate(after=None)
+            advance(1)
+            for stage in simulation.stages:
+                simulation.fine_tune(stage)
+                advance(1)
+                simulation.evaluate(after=stage)
+                advance(1)
+            return simulation.finish()
 
 
 class Watch:
@@ -361,10 +371,22 @@ class Simulation:
         self._commit(cost=True)
         self.tracker.row(self.log.written, self.rows)
         self.watch.row(self, self.rows[-1])
+        self._tell_row(number, after)
         if after is None and self.workers.rank == 0:
             for line in self._notes():
                 say_once(line)
         self._feed_back(after)
+
+    def _tell_row(self, number: int, after: tuple[Experience, ...] | None) -> None:
+        """A line in the log where nobody watches a bar."""
+        latest, task = self.rows[-1], _stage_name(after)
+        means = {
+            name: mean([of.test.accuracy for of in scores.values() if of.test.accuracy is not None])
+            for name, scores in (("tasks", latest.tasks), ("suites", latest.suites))
+        }
+        said = ", ".join(f"{name} {100 * value:.1f} %" for name, value in means.items() if value is not None)
+        place = "pre-trained" if task is None else f"after {task}, {number} of {len(self.stages)}"
+        tell_row(doing=place, scores=said, task=task, row=number, rows=len(self.stages), **means)
 
     def _row(self, after: tuple[Experience, ...] | None) -> Row:
         with contextlib.nullcontext() if after is None else self._edited():

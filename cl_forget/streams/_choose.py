@@ -60,3 +60,18 @@ def capped(labels: Sequence[int] | np.ndarray, per_class: int, *key: object) -> 
     """Positions of at most `per_class` samples of each class, ascending."""
     orders = [shuffled(positions, *key) for positions in by_class(labels).values()]
     return sorted(position for order in orders for position in order[:per_class])
+
+
+def counted(count: int, what: str, unlike: int, alike: str = "that are alike") -> str:
+    """How many samples a share was to be taken of, with its verb, where those that are alike stay together.
+
+    Args:
+        count: of samples.
+        what: a sample is.
+        unlike: how many of them differ from each other.
+        alike: which stay together.
+    """
+    plural = "s are" if count != 1 else " is"
+    if unlike == count:
+        return f"{count:,} {what}{plural}"
+    return f"{count:,} {what}s, {unlike:,} of them different ({what}s {alike} stay in one split), are"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cl_forget.ground.errors import UserError
-from cl_forget.streams._choose import balanced, chance
+from cl_forget.streams._choose import balanced, chance, counted
 from cl_forget.streams._image_rows import CAPTION_COLUMNS, Rows, caption_of, choose
 from cl_forget.streams._image_source import Source, first_of
 from cl_forget.streams.base import Experience, LabelSpace
@@ -181,6 +181,7 @@ def _set_aside(
     empty = next((split for split, own in rest.items() if not own), None)
     if empty is not None:
         raise UserError(
-            f"{what}: {len(texts[source]):,} images are too few to set {empty} aside; add some, or a larger share."
+            f"{what}: {counted(len(texts[source]), 'image', len(set(texts[source].values())), 'of one caption')} too "
+            f"few to set {empty} aside; add some, or a larger share."
         )
     return chosen | {split: (source, own) for split, own in rest.items()}

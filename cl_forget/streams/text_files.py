@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.registry import closest
-from cl_forget.streams._choose import balanced, chance
+from cl_forget.streams._choose import balanced, chance, counted
 from cl_forget.streams._formats import Columns, Read, Sample
 from cl_forget.streams._hub import is_saved, load_datasets
 from cl_forget.streams._rows import (
@@ -223,9 +223,10 @@ def _carve(
         rest[split].append(sample)
     for split, own in rest.items():
         if not own and not _move_one(rest, split):
+            unlike = len({json.dumps(sample) for sample in samples[source]})
             raise UserError(
-                f"{what}: {len(samples[source])} samples are too few to set {split} aside; add some, or "
-                f"give {split} a larger share or a file of its own."
+                f"{what}: {counted(len(samples[source]), 'sample', unlike)} too few to set {split} aside; add some, "
+                f"or give {split} a larger share or a file of its own."
             )
     return {**rest, **kept}
 

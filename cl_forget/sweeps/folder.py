@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -16,6 +17,7 @@ from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import only_writer, write_text
 from cl_forget.ground.outputs import INDEX
 from cl_forget.ground.redact import redact
+from cl_forget.sweeps.heartbeat import Beating
 from cl_forget.sweeps.planning import Saved
 
 SCHEMA = 1
@@ -137,11 +139,13 @@ def clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def only_driver(folder: Path) -> AbstractContextManager[None]:
-    """Nobody else drives the sweep meanwhile.
+@contextlib.contextmanager
+def only_driver(folder: Path) -> Iterator[None]:
+    """Nobody else drives the sweep meanwhile, and anybody can see that this process lives.
 
     Raises:
         UserError: somebody does.
     """
     cure = f"follow it with `cl-forget sweep status {folder}`"
-    return only_writer(folder, name=".driver.lock", cure=cure, nested=False)
+    with only_writer(folder, name=".driver.lock", cure=cure, nested=False), Beating(folder):
+        yield

@@ -1,17 +1,22 @@
-"""A sweep on one screen: how far it is, the best trade-offs so far, what failed, and the time that is left."""
+"""A sweep on one screen, or as lines: how far it is, the best trade-offs so far, what failed, the time left."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.comparison.settings import setting_label
-from cl_forget.comparison.trials import Status, Trial, load_trials
+from cl_forget.comparison.trials import Status, Trial, load_trial
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.followed import Lines, forget, latest
+from cl_forget.ground.progress import SECONDS, duration, emit, held, listening, pass_on, sentence
 from cl_forget.sweeps.folder import SweepState, load_state
+from cl_forget.sweeps.heartbeat import heartbeat
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,16 +34,42 @@ COLOURS: dict[Status, str] = {
 }
 
 
-def screen(folder: Path) -> RenderableType:
+class Records:
+    """The trials of a sweep, looked at again and again: only what has changed is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, tuple[int, Trial]] = {}
+
+    def load(self) -> list[Trial]:
+        """All records, in order of id."""
+        found: dict[str, tuple[int, Trial]] = {}
+        for file in sorted((self._folder / "trials").glob("*/trial.json")):
+            name = file.parent.name
+            with contextlib.suppress(FileNotFoundError):  # folders come and go
+                stamp = file.stat().st_mtime_ns
+                known = self._known.get(name)
+                trial = known[1] if known and known[0] == stamp else load_trial(self._folder, name)
+                if trial is not None:
+                    found[name] = stamp, trial
+        self._known = found
+        return [trial for _, trial in found.values()]
+
+
+def screen(folder: Path, records: Records | None = None) -> RenderableType:
     """A sweep's folder as it stands.
+
+    Args:
+        folder: of the sweep.
+        records: its trials, where it is looked at again and again.
 
     Raises:
         UserError: it holds no sweep.
     """
     from rich.console import Group
 
-    state, trials = load_state(folder), load_trials(folder)
-    parts: list[Any] = [_progress(state, trials)]
+    state, trials = load_state(folder), (records or Records(folder)).load()
+    parts: list[Any] = [_progress(folder, state, trials), *_under_way(folder, state, trials)]
     front = best(trials)
     if front:
         parts.append(_table(front[:ROWS], len(front)))
@@ -72,7 +103,48 @@ def _point(trial: Trial) -> tuple[float, float] | None:
     return None if speciality is None else (speciality, generality if generality is not None else 0.0)
 
 
-def _progress(state: SweepState, trials: Sequence[Trial]) -> RenderableType:
+def _under_way(folder: Path, state: SweepState, trials: Sequence[Trial]) -> list[Any]:
+    """What each trial is doing, as far as the driver lives."""
+    from rich.text import Text
+
+    sign = heartbeat(folder)
+    if state.finished or sign is None or sign.state(time.time()) == "dead":
+        return []
+    lines = [Text(f"  {sentence(one)}", "cyan", no_wrap=True) for one in running(folder, trials)]
+    for line in lines:
+        line.overflow = "ellipsis"
+    more = len(lines) - ROWS
+    return [*lines[:ROWS], *([Text(f"  and {more} more", "cyan")] if more > 0 else [])]
+
+
+STALE = 120.0
+"""Seconds after which what a process has said last is no longer what it does."""
+
+
+def running(folder: Path, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Where each trial under way is, by what its process has said last; how long is left of it is not told.
+
+    Args:
+        folder: of the sweep.
+        trials: its records, which say what is over.
+    """
+    now, open_ = time.time(), {trial.id for trial in trials if not trial.over}
+    said = [one for one in latest(folder) if now - float(one.get("time", 0.0)) < STALE]
+    found = [one for one in said if one.get("doing") and ("trial" not in one or one["trial"] in open_)]
+    return [{k: v for k, v in one.items() if k not in ("event", "time", "seconds_left")} for one in found]
+
+
+def driver_line(folder: Path, state: SweepState, now: float) -> str:
+    """Whether anybody drives the sweep, and what to do where nobody does; empty where it is complete."""
+    if state.finished:
+        return ""
+    sign = heartbeat(folder)
+    if sign is None:
+        return "nobody drives it: the same command with --resume goes on from here"
+    return sign.line(now)
+
+
+def _progress(folder: Path, state: SweepState, trials: Sequence[Trial]) -> RenderableType:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -85,14 +157,18 @@ def _progress(state: SweepState, trials: Sequence[Trial]) -> RenderableType:
     for status, colour in COLOURS.items():
         if counts[status]:
             line.append(f"  {counts[status]} {status.replace('_', ' ')}", style=colour)
-    left = None if state.finished else time_left(state, trials, time.time())
+    now, sign = time.time(), heartbeat(folder)
+    alive = not state.finished and sign is not None and sign.state(now) == "alive"
+    left = time_left(state, trials, now) if alive else None
     if state.finished:
         line.append("  complete", style="green")
     elif left is not None:
-        line.append(f"  about {_duration(left)} left", style="dim")
+        line.append(f"  about {duration(left)} left", style="dim")
     lines = Table.grid()
     lines.add_row(line)
     lines.add_row(ProgressBar(total=max(total, 1), completed=over, width=60))
+    if driver := driver_line(folder, state, now):
+        lines.add_row(Text(driver, style="dim" if alive else "red"))
     if state.saved is not None:
         lines.add_row(Text(str(state.saved), style="dim"))
     return lines
@@ -128,24 +204,21 @@ def _failures(trials: Sequence[Trial]) -> list[Any]:
     return lines
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 class LiveView:
     """Shows a sweep's folder on the terminal, again and again, until it is left."""
 
     def __init__(self, folder: Path, seconds: float = 1.0) -> None:
         self._folder, self._seconds = folder, seconds
+        self._records = Records(folder)
         self._over = threading.Event()
 
     def __enter__(self) -> LiveView:
         from rich.console import Console
         from rich.live import Live
 
-        self._live = Live(screen(self._folder), console=Console(stderr=True), auto_refresh=False)
+        self._live = Live(
+            screen(self._folder, self._records), console=Console(stderr=True), auto_refresh=False
+        )
         self._live.start()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
@@ -154,9 +227,101 @@ class LiveView:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
-        self._live.update(screen(self._folder), refresh=True)
+        self._live.update(screen(self._folder, self._records), refresh=True)
         self._live.stop()
 
     def _follow(self) -> None:
         while not self._over.wait(self._seconds):
-            self._live.update(screen(self._folder), refresh=True)
+            self._live.update(screen(self._folder, self._records), refresh=True)
+
+
+class LogView:
+    """Says in the log how far a sweep is, until it is left: each row that a trial has measured, and every 30 seconds
+    all of it in one line. On a terminal it says nothing.
+
+    Args:
+        folder: of the sweep.
+        seconds: between two lines about all of it.
+        clock: seconds, from anywhere.
+    """
+
+    def __init__(
+        self, folder: Path, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._folder, self._seconds, self._clock = folder, seconds, clock
+        self._lines, self._records = Lines(folder), Records(folder)
+        self._said = clock()
+        self._over, self._stack = threading.Event(), contextlib.ExitStack()
+
+    def __enter__(self) -> LogView:
+        forget(self._folder)
+        self._stack.enter_context(held())
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.look()
+        self._stack.close()
+        forget(self._folder)
+
+    def _follow(self) -> None:
+        while not self._over.wait(1.0):
+            self.look()
+
+    def look(self) -> None:
+        """Say what is due."""
+        for record in self._lines.new():
+            if record.get("event") == "row" and listening():
+                # The trial's process knows how long its own work takes; of all of it the records tell.
+                known = {k: v for k, v in record.items() if k not in ("time", "event")}
+                pass_on("row", {**known, **self._left(self._trials())})
+        if self._clock() - self._said >= self._seconds and listening():
+            self._said = self._clock()
+            self.tell()
+
+    def tell(self) -> None:
+        """One line about all of it."""
+        trials = self._trials()
+        counts = Counter(trial.status for trial in trials)
+        over = sum(trial.over for trial in trials)
+        fields: dict[str, Any] = {
+            "over": over,
+            "statuses": dict(counts),
+            "running": running(self._folder, trials),
+            **self._left(trials),
+        }
+        emit("progress", fields, _said(fields))
+
+    def _trials(self) -> list[Trial]:
+        """The records; none where one cannot be read, which whoever works on it will say."""
+        with contextlib.suppress(UserError, OSError):
+            return self._records.load()
+        return []
+
+    def _left(self, trials: Sequence[Trial]) -> dict[str, Any]:
+        """The sweep's name, how many trials it has and the seconds that are left of it, as far as they are known."""
+        try:
+            state = load_state(self._folder)
+        except (UserError, OSError):  # claims have no plan of their own there
+            return {}
+        left = time_left(state, trials, time.time())
+        found = {"sweep": state.name, "trials": max(state.planned, len(trials))}
+        return found if left is None else {**found, "seconds_left": left}
+
+
+def _said(fields: dict[str, Any]) -> str:
+    """The line for people."""
+    total = f" of {fields['trials']:,}" if "trials" in fields else ""
+    parts = [f"{fields.get('sweep', 'trials')}: {fields['over']:,}{total} over"]
+    parts += [
+        f"{count:,} {status.replace('_', ' ')}"
+        for status, count in fields["statuses"].items()
+        if status in ("diverged", "out_of_memory", "failed")
+    ]
+    under_way = fields["running"]
+    parts += ["; ".join(map(sentence, under_way[:3])) + (", ..." if len(under_way) > 3 else "")]
+    parts += [f"about {duration(fields['seconds_left'])} left"] if "seconds_left" in fields else []
+    return " · ".join(part for part in parts if part)

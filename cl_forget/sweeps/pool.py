@@ -17,7 +17,7 @@ from typing import Any
 from cl_forget.comparison.trials import load_trial
 from cl_forget.ground.environment import quiet_libraries
 from cl_forget.ground.processes import end_with_parent
-from cl_forget.ground.progress import silence
+from cl_forget.ground.progress import into, silence
 from cl_forget.run.additions import register, registered
 from cl_forget.sweeps.planning import Group
 
@@ -116,6 +116,7 @@ def work_on(group: Group, folder: Path) -> str:
     from cl_forget.sweeps.work import work
 
     torch.set_num_threads(1)
+    into(folder)
     _SETUPS = _SETUPS or Setups(room=2)
     began = time.time()
     trials = work(group, folder, _SETUPS, lambda trial: None)

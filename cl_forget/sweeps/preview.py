@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cl_forget.config.sweep import DEFAULT_TRIALS, JUDGED, Range, Sweep
-from cl_forget.run.dry_run import duration
+from cl_forget.ground.progress import duration
 from cl_forget.run.shared import Setup
 from cl_forget.sweeps.planning import Planned, plan_grid, saved, share
 from cl_forget.sweeps.rehearsal import measurements, rehearsed

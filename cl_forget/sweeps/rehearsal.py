@@ -7,6 +7,7 @@ from typing import Any
 
 from cl_forget.config.run import Run
 from cl_forget.config.sweep import Sweep
+from cl_forget.ground.progress import track
 from cl_forget.run.dry_run import evaluated, measure
 from cl_forget.run.shared import Setup
 from cl_forget.streams.understood import announce
@@ -49,7 +50,8 @@ def measurements(
     """
     found: dict[str, dict[str, float]] = {}
     setups: dict[str, Setup] = {}
-    for run in runs:
+    runs = list(runs)
+    for run in track(runs, "rehearsing", len(runs)):
         key = Setup.key(run)
         if key not in setups:
             setup = setups[key] = Setup(run, device)

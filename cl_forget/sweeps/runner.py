@@ -20,6 +20,8 @@ from cl_forget.comparison.trials import Trial, load_trials, write_table
 from cl_forget.config.sweep import DEFAULT_TRIALS, JUDGED, Sweep, load_sweep
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import below, remove_leftovers
+from cl_forget.ground.outputs import refuse_unwritable
+from cl_forget.ground.progress import begin, say
 from cl_forget.sweeps.cluster import Resources, check_fits, ray_runtime, with_memory
 from cl_forget.sweeps.folder import SweepState, clear, known_state, new_folder, only_driver
 from cl_forget.sweeps.planning import Planned, chosen, plan_grid, plan_report, planned, saved, share
@@ -79,14 +81,21 @@ def sweep(
     mirror = None if is_local(address) else Mirror(address, folder)
     if mirror:
         mirror.pull()
+    refuse_unwritable(folder)
     state = known_state(folder, asked, resume, overwrite)
     rehearsing = state is None or not state.finished
     with contextlib.ExitStack() as stack:
         here = resources.address is None and not resources.gpus_per_trial
-        peak = rehearse(rehearsed(asked)) if here and rehearsing else None
+        peak = None
+        if here and rehearsing:
+            with begin("rehearsing one trial of each method"):
+                peak = rehearse(rehearsed(asked))
+        if jobs is None:
+            say("starting Ray …" if resources.address is None else f"joining Ray at {resources.address} …")
         runtime = resources if jobs is not None else stack.enter_context(ray_runtime(resources))
         if rehearsing and not here:
-            peak = _rehearse_there(asked, runtime)
+            with begin("rehearsing one trial of each method, where trials will run"):
+                peak = _rehearse_there(asked, runtime)
         to_fit = jobs is None and runtime.memory_per_trial is None and not runtime.gpus_per_trial
         if peak is not None and to_fit:
             runtime = with_memory(runtime, peak)
@@ -307,7 +316,7 @@ class Driver:
             write_summary(sweep_summary(trials, self.asked.protocol), self.folder)
 
     def view(self, live: bool) -> Any:
-        """What shows the sweep while it runs."""
-        from cl_forget.sweeps.live import LiveView
+        """What shows the sweep while it runs: on the terminal, or in the log."""
+        from cl_forget.sweeps.live import LiveView, LogView
 
-        return LiveView(self.folder) if live else contextlib.nullcontext()
+        return LiveView(self.folder) if live else LogView(self.folder)

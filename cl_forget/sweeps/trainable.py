@@ -21,6 +21,7 @@ from ray import tune
 
 from cl_forget.comparison.trials import Trial
 from cl_forget.ground.files import StrPath, write_text
+from cl_forget.ground.progress import into
 from cl_forget.run.additions import register, registered
 from cl_forget.run.shared import Setups
 from cl_forget.run.simulation import Watch
@@ -69,6 +70,7 @@ class GroupTrainable(tune.Trainable):
         self.folder, self.threads = Path(given["folder"]), given["threads"]
         self.setups = Setups(device=given["device"])
         self.mirror = Mirror(address, self.folder) if address else None
+        into(self.folder)
         self._start(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

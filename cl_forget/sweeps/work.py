@@ -19,6 +19,7 @@ from cl_forget.config.run import Run
 from cl_forget.ground.documents import read_record
 from cl_forget.ground.errors import TrainingDiverged, UserError
 from cl_forget.ground.files import only_writer, write_text
+from cl_forget.ground.progress import stretch
 from cl_forget.ground.records import Cost, Fingerprints
 from cl_forget.ground.redact import redact
 from cl_forget.run.donor import Donor
@@ -53,9 +54,11 @@ def work(
         Stopped: from `watch` or `report`; what is not over is left as it stands.
     """
     done: dict[str, Trial] = {}
-    for index, one in enumerate(group):
-        done[one.trial.id] = _one(one, sweep, setups, done, watch if index == 0 else None)
-        report(done[one.trial.id])
+    with stretch(len(group)) as advance:
+        for index, one in enumerate(group):
+            done[one.trial.id] = _one(one, sweep, setups, done, watch if index == 0 else None)
+            advance(1)
+            report(done[one.trial.id])
     return list(done.values())
 
 
@@ -67,7 +70,11 @@ def _one(one: Planned, sweep: Path, setups: Setups, done: dict[str, Trial], watc
     if giver is not None and giver.status in ("diverged", "out_of_memory") and _all_shared(one):
         return _end(one.trial, sweep, giver.status, f"its fine-tuning ({giver.id}): {giver.reason}")
     folder = sweep / "trials" / one.trial.id
-    with only_writer(folder, wait=LOCK_SECONDS):
+    about = {"trial": one.trial.id, "arm": one.trial.method, "seed": one.trial.seed}
+    with (
+        only_writer(folder, wait=LOCK_SECONDS),
+        stretch(0, "loading model and data", **about),
+    ):
         attempts = [*(known.attempts if known else ()), Attempt(worker=worker(), started=time.time())]
         trial = one.trial.model_copy(update={"attempts": attempts})
         trial = _record(trial, sweep, status="running", folder=f"trials/{one.trial.id}")

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from cl_forget.ground.errors import UserError
+
 if TYPE_CHECKING:
     from cl_forget.config.tracking import Tracking
 
@@ -55,6 +57,27 @@ def entities(timeout: float) -> set[str] | str:
         return viewer
     teams = {edge["node"]["name"] for edge in (viewer.get("teams") or {}).get("edges", [])}
     return teams | {name for name in (viewer.get("entity"), viewer.get("username")) if name}
+
+
+def project(where: str, timeout: float = 30.0) -> tuple[str, str]:
+    """Entity and project of a W&B project that we may write to.
+
+    Args:
+        where: "entity/project".
+        timeout: the longest wait for the server, seconds.
+
+    Raises:
+        UserError: it is no such name, nobody is logged in, the server does not answer, or the entity is not ours.
+    """
+    entity, slash, name = where.strip("/").partition("/")
+    if not slash or not entity or not name or "/" in name:
+        raise UserError(f"'{where}' is no W&B project: write entity/project.")
+    known = entities(timeout)
+    if isinstance(known, str):
+        raise UserError(known)
+    if entity not in known:
+        raise UserError(f"'{entity}' is not one of your W&B entities ({', '.join(sorted(known))}).")
+    return entity, name
 
 
 def _ask_who_we_are(timeout: float) -> dict[str, Any] | str:

@@ -153,14 +153,13 @@ class FineTune:
     def _steps(self, done: int, save: Callable[[int, Groups], None] | None) -> None:
         task, last_save = self.task, time.monotonic()
         training_mode(task.model, self.train.batch_norm)
-        with bar(f"training {' + '.join(e.name for e in task.stage)}", task.steps, "steps") as advance:
-            advance(done, "")
+        with bar(f"training {' + '.join(e.name for e in task.stage)}", task.steps, "steps", done) as advance:
             for number, batch in batches(task, self.train, done):
                 started = time.perf_counter()
                 loss = self.step(number, batch)
                 stop = self.chain.should_stop(Update(task, self.parameters, self.optimizer, number))
                 self.cost.train_seconds += time.perf_counter() - started
-                advance(1, f"loss {loss:.3f}")
+                advance(1, f"loss {loss:.3f}", loss=loss)
                 if stop:
                     break
                 due = self.save_asked or time.monotonic() - last_save >= self.train.checkpoint_seconds

@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 
 import cl_forget
 from cl_forget.auditing import Audit, audit
-from cl_forget.auditing.records import Effect, Loss, Point
-from cl_forget.auditing.specification import audit_findings
+from cl_forget.auditing.records import Effect, Loss, Moved, Point
+from cl_forget.auditing.specification import audit_findings, specify_audit
+from cl_forget.auditing.tables import audit_tables
 from cl_forget.ground.records import Scores
 from cl_forget.models import load_model, weights_of
 from cl_forget.streams import load_suite
@@ -118,6 +119,27 @@ def test_language_model_and_its_run(lm_run: Tuned, tmp_path: Path) -> None:
     # The same two models as folders, without the run: the run's tasks are then named by hand.
     again = audit(lm_run.base, str(lm_run.folder / "model"), suites=["rhyme"], by_part=False)
     assert again.losses[0] == rhyme
+
+
+def test_where_nothing_has_changed_no_change_is_told() -> None:
+    same = {"base": Scores(accuracy=1.0), "tuned": Scores(accuracy=1.0)}
+    moved = [Moved(name=name, distance=0.0, relative=0.0, parameters=4) for name in ("all", "block 0")]
+    found = Audit(
+        base="a", tuned="b", format="folder", parts=moved, kinds=[],
+        losses=[Loss(name="facts", role="suite", metric="accuracy", drop=0.0, **same)],
+    )  # fmt: skip
+    said = list(audit_findings(found))
+    assert said[0] == "No suite has lost anything."
+    assert said[-1] == "No weight has moved: the two models are the same."
+
+
+def test_weights_alone_are_no_validation_data_and_leave_no_empty_column() -> None:
+    moved = [Moved(name=name, distance=1.0, relative=0.1, parameters=4) for name in ("all", "block 0")]
+    found = Audit(base="a", tuned="b", format="folder", parts=moved, kinds=moved[1:], losses=[])
+    where, _ = audit_tables(found)
+    assert "validation" not in str(where.title) and "weights alone" in str(where.title)
+    assert [column.header for column in where.columns] == ["part", "parameters", "distance", "relative %"]
+    assert [section.name for section in specify_audit(found).sections] == ["moved"]
 
 
 def test_a_model_that_lost_nothing_is_said_to_have_lost_nothing() -> None:

@@ -130,3 +130,26 @@ def test_mistakes_are_one_line_with_the_cure(
         for word in words:
             assert word in lines[0], (arguments, lines[0])
         assert sorted(path.name for path in workspace.iterdir()) == before, arguments
+
+
+def test_data_that_are_not_there_are_found_before_any_model_is_loaded(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cl_forget.auditing.pair as pair
+
+    def loaded(*_: object) -> None:
+        raise AssertionError("a model is loaded before its data are found")
+
+    monkeypatch.setattr(pair, "load_model", loaded)
+    (tmp_path / "tuned").mkdir()
+    for verb in ("audit", "repair"):
+        options = (
+            "--tuned",
+            str(tmp_path / "tuned"),
+            "--base",
+            "emoji-clip",
+            "--output",
+            str(tmp_path / verb),
+        )
+        code, _, error = command(verb, *options, "--stream", "letters", "--suite", "folder: {path: nowhere}")
+        assert code == 2 and "nowhere" in error

@@ -308,7 +308,7 @@ def test_blocks_have_one_number_in_weights_and_features():
 
 def test_signs_that_definitions_use_are_defined():
     found = specify(make_results([CONTROL, "LDIFS"])).definitions
-    assert {"R[j,i]", "G[j,k]", "θ0", "A_LP"} <= set(found)
+    assert {"R(j, i)", "G(j, k)", "θ₀", "A_LP"} <= set(found)
     assert definitions_of([]) == {}
 
 

@@ -257,7 +257,7 @@ def test_every_medium_says_the_same(tmp_path: Path) -> None:
     )
     assert pyarrow.parquet.read_table(files["final.parquet"]).to_pylist() == records
     assert "| full fine-tuning (control) * |" in files["final.md"].read_text()
-    assert "80.0 ± 25.4" in files["final.md"].read_text()
+    assert "80.0 (78.0 to 82.0)" in files["final.md"].read_text()
 
 
 def test_the_terminal_table_fits_and_says_how_settings_were_chosen() -> None:

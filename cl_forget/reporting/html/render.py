@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from cl_forget.comparison.measures import Cell, Frame, Measure
 from cl_forget.comparison.observations import lookup
-from cl_forget.evaluation.formulas import formula_of
+from cl_forget.evaluation.formulas import SIGNS_TYPESET, formula_of
 from cl_forget.ground.redact import redact
 from cl_forget.reporting.html.mathml import mathml
 from cl_forget.reporting.items import ItemPage, embedded, item_page
-from cl_forget.reporting.numbers import LIMITS, MISSING, SUFFIX, half_width, number, scale, with_interval
+from cl_forget.reporting.numbers import LIMITS, MISSING, SUFFIX, number, scale, spread, with_interval
 from cl_forget.reporting.panels import Panels
 from cl_forget.reporting.specification import Figure, Method, RunRecord, Specification, Table
 from cl_forget.reporting.tables import table_csv, table_latex
@@ -75,9 +75,12 @@ def page(specification: Specification, picture: bytes | None = None, live: str |
             picture=base64.b64encode(picture).decode() if picture else None,
             live=live,
             typeset={
-                measure.title: Markup(formula)
-                for measure in _measures(specification)
-                if (formula := _typeset(measure.name)) is not None
+                **{sign: Markup(mathml(formula, block=False)) for sign, formula in SIGNS_TYPESET.items()},
+                **{
+                    measure.title: Markup(formula)
+                    for measure in _measures(specification)
+                    if (formula := _typeset(measure.name)) is not None
+                },
             },
             contrast=_contrast(specification),
             notes=[run for run in specification.runs if run.note],
@@ -88,7 +91,7 @@ def page(specification: Specification, picture: bytes | None = None, live: str |
             thumbnail=_thumbnail,
             grid=_grid,
             number=number,
-            half_width=half_width,
+            spread=spread,
             with_interval=with_interval,
             suffix=SUFFIX,
             missing=MISSING,

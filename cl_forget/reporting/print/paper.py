@@ -20,7 +20,7 @@ from cl_forget.comparison.observations import lookup
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath, write_all
 from cl_forget.ground.registry import closest
-from cl_forget.reporting.numbers import bounded, scale
+from cl_forget.reporting.numbers import bounded, scale, signed
 from cl_forget.reporting.print.pictures import INK, MARKERS, MUTED, Look, axis_title, bare, draw_tradeoff
 from cl_forget.reporting.specification import (
     Bars,
@@ -174,8 +174,12 @@ def _lines(specification: Specification, figure: Lines, style: Style) -> Canvas:
     for axes, measure in zip(panels, figure.measures, strict=True):
         order = figure.places[measure.name]
         for method in specification.methods:
-            found = [(float(k), cells.get((method.name, measure.name, x))) for k, x in enumerate(order)]
-            _line(axes, method, [(k, cell) for k, cell in found if cell is not None], measure)
+            own = {
+                x: cell for (name, of, x), cell in cells.items() if (name, of) == (method.name, measure.name)
+            }
+            for number, piece in enumerate(figure.pieces(measure.name, list(own))):
+                points = [(float(order.index(x)), own[x]) for x in piece]
+                _line(axes, method, points, measure, **({"label": "_"} if number else {}))
         axes.set_xticks(range(len(order)), order, rotation=25 if len(order) > 3 else 0)
         axes.set_ylabel(axis_title(measure, arrow=False))
         axes.set_xlabel(figure.axis)
@@ -191,7 +195,9 @@ def _line(
     means = [(x, cell.mean * factor) for x, cell in points if cell.mean is not None]
     if not means:
         return
-    axes.plot(*zip(*means, strict=True), linewidth=1, label=method.name, **_marker(method, 3.5), **look)
+    axes.plot(
+        *zip(*means, strict=True), **{"linewidth": 1, "label": method.name, **_marker(method, 3.5), **look}
+    )
     ribbon = [(x, cell) for x, cell in points if cell.low is not None]
     if len(ribbon) > 1:
         low, high = ([getattr(cell, end) * factor for _, cell in ribbon] for end in ("low", "high"))
@@ -229,7 +235,7 @@ def _points(specification: Specification, figure: Bars, style: Style) -> Canvas:
         axes.set_xlabel(axis_title(measure))
         if measure.unit in ("count", "megabytes"):
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+            axes.xaxis.set_major_formatter(lambda value, _: signed(f"{value:,.0f}"))
         if measure.unit == "change":
             axes.axvline(0, color=MUTED, linewidth=0.5)
     return canvas

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cl_forget.comparison.measures import PRETRAINED, Measure
-from cl_forget.reporting.numbers import SUFFIX, with_interval
+from cl_forget.reporting.numbers import SUFFIX, compact
 from cl_forget.reporting.specification import Specification, Table
 from cl_forget.reporting.tables import arm_label, front_note
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
     from cl_forget.comparison.records import Result
 
-# Read first when there is not room for everything.
+# Read first when there is not room for everything; a name that ends with a colon is all that begin with it.
 _FIRST = (
     "speciality",
     "generality",
+    "task:",
     "generality_drop",
     "bwt",
     "relative_cost",
@@ -87,7 +88,7 @@ def draw_table(table: Table, title: str, width: int | None = None, below: Sequen
             Text(arm_label(table, method), style="dim" if reference else ""),
             *([table.setting(method)] if table.has_settings else []),
             *(
-                Text(with_interval(cell, measure.unit), style="bold green" if cell.best else "")
+                Text(compact(cell, measure.unit), style="bold green" if cell.best else "")
                 for cell, measure in zip(cells, columns, strict=True)
             ),
             end_section=reference,
@@ -107,9 +108,14 @@ def _fitting(table: Table, width: int) -> list[Measure]:
     left = width - max(len(arm_label(table, name)) for name in table.rows) - 5
     if table.has_settings:
         left -= max(len(table.setting(name)) for name in table.rows) + 3
-    ranked = [m for name in _FIRST for m in table.measures if m.name == name]
+    ranked = [
+        m
+        for name in _FIRST
+        for m in table.measures
+        if m.name == name or (name.endswith(":") and m.name.startswith(name))
+    ]
     for measure in (*ranked, *(m for m in table.measures if m not in ranked)):
-        cells = [with_interval(row[measure.name], measure.unit) for row in table.rows.values()]
+        cells = [compact(row[measure.name], measure.unit) for row in table.rows.values()]
         needed = max(map(len, (*cells, *_heading(measure).split("\n")))) + 3
         if needed > left and chosen:
             break
@@ -120,6 +126,8 @@ def _fitting(table: Table, width: int) -> list[Measure]:
 
 def _caption(table: Table, columns: Sequence[Measure]) -> str:
     left_out = len(table.measures) - len(columns)
-    more = f" {left_out} more columns are in table.csv." if left_out else ""
+    more = (
+        f" {left_out} more {'columns are' if left_out > 1 else 'column is'} in table.csv." if left_out else ""
+    )
     front = front_note(table)
     return "\n".join([f"{table.how_to_read}{more}", *([front] if front else []), *table.notes])

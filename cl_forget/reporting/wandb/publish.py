@@ -18,7 +18,7 @@ from cl_forget.reporting.wandb.panels import Renderer
 from cl_forget.reporting.wandb.runs import TrackedRun, fetch, match, selecting
 from cl_forget.reporting.specification import Listing, Specification
 from cl_forget.reporting.verdict_strip import verdicts_markdown
-from cl_forget.tracking.login import entities
+from cl_forget.tracking.login import project as destination
 
 TITLE_LENGTH = 128
 
@@ -51,12 +51,7 @@ def publish(specification: Specification, where: str, timeout: float = 30.0) -> 
         UserError: nobody is logged in, the server or the entity is not there, the project has none of the runs,
             or W&B refuses the report; one line with the cure.
     """
-    entity, project = _split(where)
-    known = entities(timeout)
-    if isinstance(known, str):
-        raise UserError(known)
-    if entity not in known:
-        raise UserError(f"'{entity}' is not one of your W&B entities ({', '.join(sorted(known))}).")
+    entity, project = destination(where, timeout)
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_HTTP_TIMEOUT", str(max(1, int(timeout))))
@@ -76,13 +71,6 @@ def publish(specification: Specification, where: str, timeout: float = 30.0) -> 
     there = {run.record.name for run in runs if run.record is not None}
     missing = tuple(record.name for record in specification.runs if record.name not in there)
     return Published(report, workspace, missing)
-
-
-def _split(where: str) -> tuple[str, str]:
-    entity, slash, project = where.strip("/").partition("/")
-    if not slash or not entity or not project or "/" in project:
-        raise UserError(f"'{where}' is no W&B project: write entity/project.")
-    return entity, project
 
 
 @dataclass

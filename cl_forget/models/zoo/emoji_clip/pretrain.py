@@ -175,15 +175,18 @@ def train(
         trainer, tokenizer = _start(recipe, folder, resume)
         scores: dict[str, float] = {}
         steps = recipe.epochs * trainer.steps_per_epoch
-        with bar("emoji-clip", steps) as advance, ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-            advance(trainer.epoch * trainer.steps_per_epoch, "")
+        done = trainer.epoch * trainer.steps_per_epoch
+        with (
+            bar("emoji-clip", steps, "steps", done) as advance,
+            ThreadPoolExecutor(threads or os.cpu_count()) as pool,
+        ):
             while trainer.epoch < recipe.epochs:
                 losses: list[Tensor] = []
                 for loss in trainer.run_epoch(pool):
                     losses.append(loss)
                     advance(1, "")
                 mean = torch.stack(losses).mean().item()
-                advance(0, f"loss {mean:.2f}")
+                advance(0, f"loss {mean:.2f}", loss=mean)
                 line: dict[str, float] = {"epoch": trainer.epoch, "loss": mean}
                 last = trainer.epoch == recipe.epochs
                 measured = trainer.epoch % evaluate_every == 0 or last

@@ -256,13 +256,12 @@ def pretrain(
     scores: dict[str, float] = {}
     try:
         trainer = _start(recipe, folder, resume)
-        with bar("pico-lm", trainer.steps) as advance:
-            advance(trainer.done, "")
+        with bar("pico-lm", trainer.steps, "steps", trainer.done) as advance:
             while trainer.epoch < recipe.epochs:
                 losses = []
                 for loss in trainer.run_epoch():
                     losses.append(loss)
-                    advance(1, f"loss {loss:.3f}")
+                    advance(1, f"loss {loss:.3f}", loss=loss)
                 write_bytes(folder / "checkpoint.safetensors", save(trainer.state()))
                 line = {"epoch": trainer.epoch, "loss": sum(losses) / len(losses)}
                 if trainer.epoch % evaluate_every == 0 or trainer.epoch == recipe.epochs:

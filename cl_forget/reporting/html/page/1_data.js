@@ -89,6 +89,9 @@ const format = (value, measure) => {
 const withInterval = (entry, measure) => {
   const text = format(entry.mean, measure);
   if (!known(entry.low)) return text;
+  const [low, high] = [within(entry.low, measure), within(entry.high, measure)].map((end) => format(end, measure));
+  if (entry.count === 2) return low === high ? text : `${text} (${low} to ${high})`;
+  if (within(entry.low, measure) !== entry.low && within(entry.high, measure) !== entry.high) return `${text} [${low}, ${high}]`;
   const half = format((entry.high - entry.low) / 2, { ...measure, unit: measure.unit === "change" ? "points" : measure.unit });
   return `${text} ± ${half}`;
 };

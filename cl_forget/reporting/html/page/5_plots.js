@@ -48,6 +48,15 @@ function shorten(text, room, size = 12) {
   return kept;
 }
 
+// A line is cut where nothing was measured between two places, and before what lies beside its axis (`Lines.pieces`).
+const pieces = (entries, position, beside) => entries.reduce((found, entry, k) => {
+  const last = entries[k - 1];
+  const cut = !last || position[entry.x] > position[last.x] + 1 || beside.includes(entry.x) || beside.includes(last.x);
+  if (cut) found.push([]);
+  found.at(-1).push(entry);
+  return found;
+}, []);
+
 // -- values along the sequence or the depth -----------------------------------------------------------
 function drawLines(figure, plot) {
   const measure = figure.measureOf[plot.dataset.measure], scale = scaleOf(measure), order = figure.places[measure.name];
@@ -59,19 +68,23 @@ function drawLines(figure, plot) {
     .sort((a, b) => position[a.x] - position[b.x])]).filter(([, entries]) => entries.length);
   const traces = [];
   for (const [name, entries] of groups) {
-    const ink = methodColor(name), xs = entries.map((entry) => position[entry.x]);
-    if (entries.every((entry) => known(entry.low)) && entries.length > 1) traces.push({
-      x: [...xs, ...[...xs].reverse()], y: [...entries.map((e) => ends(e, measure)[1] * scale), ...[...entries].reverse().map((e) => ends(e, measure)[0] * scale)],
-      mode: "lines", fill: "toself", fillcolor: faded(ink, 0.13), line: { width: 0 }, hoverinfo: "skip", name,
-    });
-  }
-  for (const [name, entries] of groups) {
     const ink = methodColor(name);
+    for (const piece of pieces(entries, position, figure.beside)) {
+      const xs = piece.map((entry) => position[entry.x]);
+      if (piece.every((entry) => known(entry.low)) && piece.length > 1) traces.push({
+        x: [...xs, ...[...xs].reverse()], y: [...piece.map((e) => ends(e, measure)[1] * scale), ...[...piece].reverse().map((e) => ends(e, measure)[0] * scale)],
+        mode: "lines", fill: "toself", fillcolor: faded(ink, 0.13), line: { width: 0 }, hoverinfo: "skip", name,
+      });
+    }
+  }
+  for (const [name, whole] of groups) {
+    const ink = methodColor(name), gap = { x: null, mean: null };
+    const entries = pieces(whole, position, figure.beside).flatMap((piece, k) => (k ? [gap, ...piece] : piece));
     traces.push({
-      x: entries.map((entry) => position[entry.x]), y: entries.map((entry) => entry.mean * scale), mode: "lines+markers", name,
+      x: entries.map((entry) => position[entry.x] ?? null), y: entries.map((entry) => (known(entry.mean) ? entry.mean * scale : null)), mode: "lines+markers", name,
       line: { color: ink, width: 1.8 }, marker: { size: 7, color: ink, symbol: methods.get(name).symbol, line: { color: color("ground"), width: 0.8 } },
-      customdata: entries.map((entry) => itemsBehind(name, measure.name, entry.x)),
-      text: entries.map((entry) => `<b>${plain(name)}</b>, ${plain(entry.x)}<br>${withInterval(entry, measure)} ${spec.units[measure.unit].suffix}`), hovertemplate: "%{text}<extra></extra>",
+      customdata: entries.map((entry) => (entry === gap ? null : itemsBehind(name, measure.name, entry.x))),
+      text: entries.map((entry) => entry === gap ? "" : `<b>${plain(name)}</b>, ${plain(entry.x)}<br>${withInterval(entry, measure)} ${spec.units[measure.unit].suffix}`), hovertemplate: "%{text}<extra></extra>",
     });
   }
   const values = folded.flatMap((entry) => [entry.mean, ...ends(entry, measure)]).filter(known).map((value) => value * scale);
