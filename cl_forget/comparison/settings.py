@@ -16,7 +16,7 @@ from cl_forget.models.options import TextOptions
 from cl_forget.training.options import Training
 
 # What says where and with which seed a trial ran, not with which setting.
-_NOT_OF_A_TRIAL = ("stream", "seed", "seeds", "suites", "probes")
+NOT_OF_A_TRIAL = ("stream", "seed", "seeds", "suites", "probes")
 NOT_OF_A_RUN = (
     "seed", "method", "mitigations", *BOOKKEEPING,
     "train.threads",  # a condition, which `conditions` says
@@ -118,7 +118,7 @@ def mitigation_numbers(mitigations: Iterable[Mapping[str, Any]]) -> Iterator[tup
 def varied(trial: Trial) -> Iterator[tuple[str, Any]]:
     """The fields that a sweep has set for the trial, as (dotted name, value), without those that are no setting."""
     return (
-        (name, value) for name, value in trial.config.items() if name.partition(".")[0] not in _NOT_OF_A_TRIAL
+        (name, value) for name, value in trial.config.items() if name.partition(".")[0] not in NOT_OF_A_TRIAL
     )
 
 

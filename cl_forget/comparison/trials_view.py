@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cl_forget.comparison.measures import Measure
 from cl_forget.comparison.observations import COST_MEASURES, headline_measures, trial_values
 from cl_forget.comparison.records import Result
-from cl_forget.comparison.settings import setting_key, settings_of
+from cl_forget.comparison.settings import setting_key, settings_of, written
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import inside
 
@@ -159,7 +159,8 @@ def check_trials(trials: Sequence[Trial]) -> None:
             if read(other) != read(measured[0]) and other.role == measured[0].role:
                 raise UserError(
                     f"trials with different {what} cannot stand in one report: {measured[0].id} of "
-                    f"{measured[0].sweep} has {read(measured[0])}, {other.id} of {other.sweep} has {read(other)}. "
+                    f"{measured[0].sweep} has {written(read(measured[0]))}, {other.id} of {other.sweep} has "
+                    f"{written(read(other))}. "
                     "Report the sweeps separately."
                 )
 

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 from samples import CONTROL, make_results
@@ -14,9 +15,11 @@ from typer.testing import CliRunner
 from cl_forget.cli.app import app
 from cl_forget.comparison.arms import separate
 from cl_forget.comparison.observations import check_comparable
+from cl_forget.comparison.trials import load_trials
+from cl_forget.comparison.trials_view import check_trials
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.records import Fingerprints
-from cl_forget.reporting import method_styles, specify
+from cl_forget.reporting import method_styles, specify, specify_folders
 from cl_forget.reporting.html.viewer import viewer_page
 from cl_forget.reporting.styles import REGISTERED
 
@@ -251,3 +254,81 @@ def test_the_command_writes_it_and_overwrites_only_its_own(tmp_path, monkeypatch
         run(app, ["viewer", "mine.html"], catch_exceptions=False, standalone_mode=False)
     shutil.rmtree(tmp_path / "nowhere", ignore_errors=True)
     assert run(app, ["viewer", "nowhere/a.html"]).exit_code == 0
+
+
+SWEEP = Path(__file__).parents[2] / "experiments" / "results" / "quickstart-sweep-rn"
+
+
+def test_a_sweep_stands_there_with_the_settings_that_python_chooses(browser, page, folder):
+    expected = specify_folders(SWEEP)
+    table = expected.item("results")
+    browser.open(page)
+    browser.choose("#folder", SWEEP)
+    browser.wait(f"{SHOWN} > 0 && {READY}")
+    browser.evaluate("clForget.drawAll()")
+    assert browser.errors == []
+    cells = browser.evaluate(
+        """Object.fromEntries([...document.querySelectorAll('#results tbody tr')].map(row =>
+        [row.dataset.method, Object.fromEntries([...row.querySelectorAll('td')].map(td =>
+        [td.dataset.measure, td.dataset.value]))]))"""
+    )
+    settings = browser.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('#results tbody tr')].map(row => "
+        "[row.dataset.method, row.querySelector('th small:last-of-type')?.textContent]))"
+    )
+    assert set(cells) == set(table.rows)
+    for method, row in table.rows.items():
+        if method != "pre-trained":
+            assert settings[method] == table.setting(method), method
+        for name, value in cells[method].items():
+            mean = row[name].mean
+            if method == "pre-trained" and value == "":
+                continue
+            assert (value == "") == (mean is None), (method, name)
+            assert mean is None or float(value) == pytest.approx(mean, rel=1e-9, abs=1e-12), (method, name)
+    assert browser.evaluate("clForget.runs.length") == len(expected.runs)
+    browser.choose("#folder", folder)
+    browser.wait("document.querySelectorAll('.group').length === 2")
+    assert "is a sweep and" in browser.evaluate("document.querySelector('.group small').textContent")
+
+
+@pytest.mark.parametrize("case", ["alike", "suites", "base", "weights", "none"])
+def test_the_page_and_python_refuse_the_same_trials(browser, page, case):
+    trials = load_trials(SWEEP)[:4] if case != "none" else []
+    if case == "suites":
+        trials[3] = trials[3].model_copy(
+            update={"test": {**trials[3].test, "generality_by_suite": {"a": 0.5}}}
+        )
+    if case == "base":
+        trials[3] = trials[3].model_copy(update={"test": {**trials[3].test, "generality_pretrained": 0.25}})
+    if case == "weights":
+        prints = [Fingerprints(model=name, data={"a": "1"}) for name in "xy"]
+        trials[1:3] = [
+            t.model_copy(update={"fingerprints": p}) for t, p in zip(trials[1:3], prints, strict=True)
+        ]
+    try:
+        check_trials(trials)
+        expected = None
+    except UserError as error:
+        expected = str(error)
+    browser.open(page)
+    given = json.dumps([json.loads(trial.model_dump_json()) for trial in trials])
+    assert browser.evaluate(f"clForgetRule.refusalOfTrials({given})") == expected
+    assert (expected is None) == (case == "alike")
+
+
+def test_what_is_no_run_is_named_with_what_it_is(browser, page, tmp_path):
+    (tmp_path / "audited").mkdir()
+    (tmp_path / "audited" / "audit.json").write_text("{}")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "result.json").write_text('{"schema_version": 99}')
+    (tmp_path / "worse").mkdir()
+    (tmp_path / "worse" / "result.json").write_text('{"method": NaN')
+    browser.open(page)
+    browser.choose("#folder", tmp_path)
+    browser.wait("document.querySelectorAll('.refused li').length === 3")
+    reasons = browser.evaluate("[...document.querySelectorAll('.refused li')].map((one) => one.textContent)")
+    assert any("audited is an audit" in reason for reason in reasons)
+    assert any("schema 99" in reason for reason in reasons)
+    assert any("worse/result.json is not a result of this version" in reason for reason in reasons)
+    assert browser.errors == []

@@ -14,7 +14,7 @@ from typing import Any
 from cl_forget.comparison.measures import PRETRAINED, Measure
 from cl_forget.comparison.observations import COST_MEASURES, IDENTITY, headline_measures
 from cl_forget.comparison.records import SCHEMA
-from cl_forget.comparison.settings import DEFAULTS, NOT_OF_A_RUN
+from cl_forget.comparison.settings import DEFAULTS, NOT_OF_A_RUN, NOT_OF_A_TRIAL
 from cl_forget.comparison.table import against_control
 from cl_forget.config.run import PLAIN
 from cl_forget.reporting import styles
@@ -56,6 +56,7 @@ def _rule() -> dict[str, Any]:
         "identity": IDENTITY,
         "defaults": {name: default.model_dump(mode="json") for name, default in DEFAULTS.items()},
         "not_of_a_run": NOT_OF_A_RUN,
+        "not_of_a_trial": NOT_OF_A_TRIAL,
         "pretrained": PRETRAINED,
         "plain": PLAIN,
         "any": ANY,

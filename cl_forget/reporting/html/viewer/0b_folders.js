@@ -1,7 +1,7 @@
 // -- what was dropped --------------------------------------------------------------------------------------
 // A file that says something about a run, and is read; everything else stays unread. What was dropped before is kept
 // on the window, which outlives the document that is written anew for each comparison.
-const READ = /(^|\/)(result\.json|state\.json|experiment\.json|notes\.md|sweep\.json|trial\.json)$/;
+const READ = /(^|\/)(result\.json|state\.json|experiment\.json|notes\.md|sweep\.json|trial\.json|audit\.json|repair\.json)$/;
 const fileName = (path) => path.slice(path.lastIndexOf("/") + 1);
 const folderOf = (path) => path.slice(0, Math.max(0, path.lastIndexOf("/")));
 
@@ -54,16 +54,27 @@ async function textsOf(files) {
   return { texts, problems };
 }
 
-// From texts to runs: {result, folder, root, note}, and why others are none.
+// From texts to runs ({result, folder, root, note}) and sweeps ([folder, trials]), and why others are neither.
 function runsIn(texts, problems) {
   const byPath = new Map(texts.map(({ path, text }) => [path, text])), runs = [], refused = [...problems];
   const folders = (name) => [...byPath.keys()].filter((path) => fileName(path) === name).map(folderOf);
   const finished = new Set(folders("result.json"));
-  for (const folder of folders("state.json")) if (!finished.has(folder)) refused.push(`${folder} has not finished: resume it with --resume`);
-  for (const folder of [...new Set(folders("trial.json").map((path) => path.split("/trials/")[0]))]) {
-    refused.push(`${folder} is a sweep, of which only trials with a result of their own are shown here: cl-forget report has its page`);
+  for (const folder of folders("state.json")) if (!finished.has(folder) && !byPath.has(`${folder}/trial.json`)) refused.push(`${folder} has not finished: resume it with --resume`);
+  for (const [name, what] of [["audit.json", "an audit"], ["repair.json", "a repair"]]) for (const folder of folders(name)) refused.push(`${folder} is ${what} and no run: its page is report.html beside it`);
+  const sweeps = new Map();
+  for (const folder of folders("trial.json").sort()) {
+    try {
+      const root = folder.includes("/trials/") ? folder.slice(0, folder.lastIndexOf("/trials/")) : folderOf(folder);
+      const trial = { ...wholeTrial(byPath.get(`${folder}/trial.json`), folder), note: (byPath.get(`${folder}/notes.md`) ?? "").trim() };
+      if (!sweeps.has(root)) sweeps.set(root, []);
+      sweeps.get(root).push(trial);
+    } catch (error) {
+      refused.push(`${folder}/trial.json ${error.message}`);
+    }
   }
+  const trialFolders = new Set(folders("trial.json"));
   for (const folder of finished) {
+    if (trialFolders.has(folder)) continue;
     const index = byPath.get(`${folderOf(folder)}/experiment.json`);
     try {
       if (index && !JSON.parse(index).runs.includes(fileName(folder))) {
@@ -81,7 +92,7 @@ function runsIn(texts, problems) {
       refused.push(`${folder}/result.json ${error.message}`);
     }
   }
-  return { runs: runs.sort((a, b) => (a.folder < b.folder ? -1 : 1)), refused };
+  return { runs: runs.sort((a, b) => (a.folder < b.folder ? -1 : 1)), sweeps: [...sweeps], refused };
 }
 
 // As `Result.load` checks: what a comparison needs is there.

@@ -43,11 +43,16 @@ function refusal(results) {
   return otherPrints(results) ?? otherNames(results);
 }
 
+// What two fingerprints both have and is not the same, in words.
+function changesOf(known_, now) {
+  const names = Object.keys(known_.data).filter((name) => name in now.data && now.data[name] !== known_.data[name]);
+  return [...(known_.model === now.model ? [] : ["the base model's weights"]), ...(names.length ? [`the data of ${names.join(", ")}`] : [])];
+}
+
 function otherPrints(results) {
   const [first, ...others] = results.filter(({ fingerprints }) => fingerprints);
   for (const other of others) {
-    const names = Object.keys(first.fingerprints.data).filter((name) => name in other.fingerprints.data && other.fingerprints.data[name] !== first.fingerprints.data[name]);
-    const changed = [...(first.fingerprints.model === other.fingerprints.model ? [] : ["the base model's weights"]), ...(names.length ? [`the data of ${names.join(", ")}`] : [])];
+    const changed = changesOf(first.fingerprints, other.fingerprints);
     if (changed.length) return `${labelOf(first)} and ${labelOf(other)} cannot stand in one report: ${changed.join(" and ")} are not the same in both. Report them separately.`;
   }
   return null;

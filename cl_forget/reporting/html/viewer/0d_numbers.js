@@ -64,7 +64,7 @@ const frameOf_ = (entries) => {
 // Seeds folded: one entry per combination of the other columns.
 function fold(entries) {
   const groups = new Map();
-  for (const { seed, value, ...keys } of entries) {
+  for (const { seed, run, value, ...keys } of entries) {
     const id = JSON.stringify(keys);
     if (!groups.has(id)) groups.set(id, { keys, values: [] });
     groups.get(id).values.push(value);

@@ -27,7 +27,7 @@
     };
     return `<div class="scroll" tabindex="0" role="region" aria-labelledby="results-title"><table class="results"><thead><tr><td></td>${groups.map(([name, count]) => `<th scope="colgroup" colspan="${count}">${mark(name)}</th>`).join("")}</tr>
       <tr><th scope="col">method</th>${measures.map((measure) => sortable(measure.name, term(measure), suffix(measure))).join("")}</tr></thead><tbody>${
-      Object.keys(rows).map((name) => `<tr data-method="${mark(name)}" class="${methods.get(name).role}"><th scope="row">${glyph(name)}${mark(name)}${methods.get(name).role === "control" ? " <small>control</small>" : ""}</th>${measures.map((measure) => cell(name, measure)).join("")}</tr>`).join("")}</tbody></table></div>`;
+      Object.keys(rows).map((name) => `<tr data-method="${mark(name)}" class="${methods.get(name).role}"><th scope="row">${glyph(name)}${mark(name)}${methods.get(name).role === "control" ? " <small>control</small>" : ""}${spec.table.settings?.[name] ? ` <small>${mark(spec.table.settings[name])}</small>` : ""}</th>${measures.map((measure) => cell(name, measure)).join("")}</tr>`).join("")}</tbody></table></div>`;
   };
   const gridOf = (item, name) => {
     const cells = new Map(item.foldedLines.filter((entry) => entry.method === name).map((entry) => [JSON.stringify([entry.row, entry.column]), entry]));
@@ -46,11 +46,12 @@
     tradeoff: (item) => `<div class="axes">${axisOf(item, "y", "up")}${axisOf(item, "x", "across")}</div><div class="plot" role="img" aria-labelledby="${item.name}-title"></div>`,
     matrix: (item) => `<div class="grids">${[...methods.values()].filter(({ role }) => role !== "reference").map(({ name }) => gridOf(item, name)).join("")}</div>`,
     listing: (item) => `<div class="search"><label>find <input type="search" placeholder="method, setting, status …"></label> <span class="count" role="status"></span></div>
-      <div class="scroll" tabindex="0" role="region" aria-labelledby="${item.name}-title"><table class="results listing"><thead><tr>${sortable("run", "run", "", "text")}${item.measures.map((measure) => sortable(measure.name, term(measure), suffix(measure))).join("")}</tr></thead><tbody></tbody></table></div>
+      <div class="scroll" tabindex="0" role="region" aria-labelledby="${item.name}-title"><table class="results listing"><thead><tr>${item.texts.map((name) => sortable(name, name, "", "text")).join("")}${item.measures.map((measure) => sortable(measure.name, term(measure), suffix(measure))).join("")}</tr></thead><tbody></tbody></table></div>
       <button type="button" class="more" hidden>show more</button>`,
   };
   const facets = (item) => `<div class="facets">${item.measures.map((measure) => `<div class="facet"><h4>${term(measure)} <small>${suffix(measure)}</small></h4><div class="plot" data-measure="${mark(measure.name)}" role="img" aria-label="${mark(measure.title)}"></div></div>`).join("")}</div>`;
   const section = (title, content) => {
+    if (!content) return "";
     const name = title.toLowerCase().replaceAll(" ", "-");
     return `<section id="section-${name}" aria-labelledby="section-${name}-heading"><h2 id="section-${name}-heading">${title}</h2>${content}</section>`;
   };
@@ -67,11 +68,11 @@
   document.querySelector(".chips").innerHTML = [...methods.values()].map(({ name, role }) =>
     `<button type="button" class="chip" aria-pressed="true" data-method="${mark(name)}">${glyph(name)}${mark(name)}${role === "control" ? " <small>control</small>" : ""}</button>`).join("")
     + '<button type="button" class="chip plain" id="all" title="all methods on or off; double-click a method to see it alone">all</button><label class="chip"><input type="checkbox" id="seeds" checked> single seeds</label>';
-  const text = `Accuracies in %, on test data, after the last task; the first line is the model before any fine-tuning. ${spec.table.control ? `The control, plain fine-tuning, is '${spec.table.control}'.` : "No plain fine-tuning is among these runs, so there is no control."} Bold is the best of a column, ± the 95 % interval of the mean over seeds.`;
+  const text = spec.table.text ?? `Accuracies in %, on test data, after the last task; the first line is the model before any fine-tuning. ${spec.table.control ? `The control, plain fine-tuning, is '${spec.table.control}'.` : "No plain fine-tuning is among these runs, so there is no control."} Bold is the best of a column, ± the 95 % interval of the mean over seeds.`;
   const results = { name: "results", title: "Every method in numbers", how_to_read: text };
   const notes = spec.runs.filter(({ note }) => note);
   document.querySelector("main").innerHTML = section("Trade-off", drawn("tradeoff")) + section("Results", article(results, "table", tableOf(), ["csv"]))
-    + section("Along the sequence", drawn("retention") + drawn("accuracy-matrix") + drawn("transfer")) + section("Cost", drawn("cost")) + section("Runs", drawn("runs"))
+    + section("Along the sequence", drawn("retention") + drawn("accuracy-matrix") + drawn("transfer")) + section("Cost", drawn("cost")) + section("Runs", drawn("runs")) + section("Trials", drawn("trials"))
     + (notes.length ? section("Notes", `<dl class="notes">${notes.map(({ name, note }) => `<dt>${mark(name)}</dt><dd>${mark(note)}</dd>`).join("")}</dl>`) : "")
     + '<p class="note">Items, training curves and what is inside the model are on the page that <code>cl-forget report</code> makes of the same folders.</p>';
   const csvLine = (cells) => cells.map((cell) => (/[",\r\n]/.test(cell ?? "") ? `"${String(cell).replaceAll('"', '""')}"` : cell ?? "")).join(",");
