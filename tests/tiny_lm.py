@@ -45,6 +45,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32},
     "qwen3": {"num_key_value_heads": 2, "head_dim": 8},
     "gemma2": {"num_key_value_heads": 2, "head_dim": 8},
+    "gemma3_text": {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 16},
     "bloom": {"n_layer": 2, "n_head": 4},
 }
 

@@ -140,7 +140,7 @@ class Shared(Section):
         imports: modules ("my_package.methods") and Python files ("my_method.py", looked for beside the file that
             names it) to import before names are looked up: they register methods, models and streams of your own.
             Reading a file imports them; making a `Run` in Python does not.
-        model: "emoji-clip", "open_clip:<architecture>/<tag>", "hf:<name or folder>", ...
+        model: "emoji-clip", "open_clip:<architecture>/<tag>", "timm:<name>", "hf:<name or folder>", ...
         stream: a stream's name, `{name: {option: value}}`, or a list of these.
         train: how each task is fine-tuned.
         text: how a language model reads texts.
@@ -166,7 +166,7 @@ class Run(Shared):
 
     Attributes:
         method: the arm's name in tables and legends; its mitigations' names unless given.
-        model: "emoji-clip", "open_clip:<architecture>/<tag>", "hf:<name or folder>", ...
+        model: "emoji-clip", "open_clip:<architecture>/<tag>", "timm:<name>", "hf:<name or folder>", ...
         stream: a stream's name, `{name: {option: value}}`, or a list of these.
         mitigations: the methods composed in this arm; none is plain full fine-tuning.
         train: how each task is fine-tuned.

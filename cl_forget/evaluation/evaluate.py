@@ -23,8 +23,14 @@ from cl_forget.ground.progress import bar
 from cl_forget.ground.records import Cost, Drift, Measured, ProbeScores, Row, Scores, TaskScores
 from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared, evaluating
 from cl_forget.streams import balanced
-from cl_forget.streams.base import Data, Experience, MeasuredData
-from cl_forget.training.frozen import FrozenCache, FrozenModel, teacher, teacher_fields, unit_rows
+from cl_forget.streams.base import OWN_ANSWERS, Data, Experience, MeasuredData
+from cl_forget.training.frozen import (
+    FrozenCache,
+    FrozenModel,
+    teacher,
+    teacher_fields,
+    unit_rows,
+)
 from cl_forget.training.probes import probe_accuracy
 
 DRIFT_SAMPLES = 512
@@ -212,23 +218,50 @@ class Evaluator:
         now = base if pretrained else self._outputs(samples)
         if (experience.name, split) in self._embeddings:
             self._embeddings[experience.name, split] = now.embedding
-        assert samples.targets is not None
+        divergence = self._divergence(experience, base, now)
+        if not self.model.answers(experience):
+            return Scores(kl_to_base=divergence, samples=len(samples))
+        assert samples.targets is not None and experience.labels is not None
+        stays = experience.labels.head == OWN_ANSWERS
+        targets = base.logits.argmax(1).cpu() if stays else samples.targets
         predicted = now.logits.argmax(1).cpu()
-        correct = (predicted == samples.targets).numpy()
-        before = (base.logits.argmax(1).cpu() == samples.targets).numpy()
+        correct = (predicted == targets).numpy()
+        if stays:  # whose classes are not those of the data
+            self.items[experience.name, split] = Items(right=correct)
+            lost = float((~correct).mean())
+            return Scores(
+                accuracy=1 - lost, kl_to_base=divergence, samples=len(samples), lost=lost, gained=0.0,
+                choices=float(now.logits.shape[1]),
+            )  # fmt: skip
         self.items[experience.name, split] = Items(right=correct, predicted=predicted.numpy())
+        known = self.base.model.answers(experience)
+        before = (base.logits.argmax(1).cpu() == targets).numpy()
         confidence = now.logits.softmax(1).amax(1).cpu().numpy()
+        hardest = metrics.hardest_decile_accuracy(base.losses.cpu().numpy(), correct) if known else None
         return Scores(
             accuracy=float(correct.mean()),
             loss=float(now.losses.double().mean()),
             ece=metrics.expected_calibration_error(confidence, correct),
-            hardest_decile_accuracy=metrics.hardest_decile_accuracy(base.losses.cpu().numpy(), correct),
-            kl_to_base=float(metrics.kl_divergence(base.logits.numpy(), now.logits.cpu().numpy()).mean()),
+            hardest_decile_accuracy=hardest,
+            kl_to_base=divergence,
             samples=len(samples),
-            lost=float((before & ~correct).mean()),
-            gained=float((~before & correct).mean()),
+            lost=float((before & ~correct).mean()) if known else None,
+            gained=float((~before & correct).mean()) if known else None,
             choices=float(now.logits.shape[1]),
         )
+
+    def _divergence(self, experience: Experience, base: Outputs, now: Outputs) -> float | None:
+        """Mean KL to base in nats, over the classes of the model's own head where it has one; None without a head."""
+        pair = self._own_logits(self.base.model, base), self._own_logits(self.model, now)
+        if pair[0] is None or pair[1] is None:
+            if not (self.base.model.answers(experience) and self.model.answers(experience)):
+                return None
+            pair = base.logits, now.logits
+        return float(metrics.kl_divergence(pair[0].cpu().numpy(), pair[1].cpu().numpy()).mean())
+
+    @staticmethod
+    def _own_logits(model: FoundationModel, outputs: Outputs) -> Tensor | None:
+        return model.own_logits(outputs.embedding.to(model.device))
 
     def _probe(self, experience: Experience, pretrained: bool) -> ProbeScores:
         train, test = self._probe_data(experience), self.prepared(experience, "test")
@@ -303,8 +336,9 @@ class Evaluator:
         batch, known = self._sampled(count)
         with self._glancing():
             forward = self.model(batch)
+            own = self.model.own_logits(forward.embedding)
             base = teacher({field: rows.to(forward.logits.device) for field, rows in known.items()})
-            divergence = forward.per_sample(base.kl(forward.logits).clamp_min(0))
+            divergence = forward.per_sample(base.kl(forward.logits if own is None else own).clamp_min(0))
         return float(divergence.double().mean())
 
     def _sampled(self, count: int) -> tuple[Batch, dict[str, Tensor]]:
@@ -312,10 +346,15 @@ class Evaluator:
         if count not in self._samples_of_kl:
             samples = self._drift_data()
             batch = samples.batch(torch.linspace(0, len(samples) - 1, min(count, len(samples))).long())
-            fields = teacher_fields(self.model.top_logits)
+            fields = ["embedding"] if self.model.pretrained_head else teacher_fields(self.model.top_logits)
             known = self.cache.outputs(self.base, samples, fields, self.batch_size)
             rows = unit_rows(batch, known.get("offsets", torch.arange(len(samples) + 1)))
-            self._samples_of_kl[count] = batch, {field: known[field][rows] for field in fields}
+            found = {field: known[field][rows] for field in fields}
+            if self.model.pretrained_head:
+                own = self.base.model.own_logits(found["embedding"].to(self.model.device))
+                assert own is not None, "it has that head"
+                found = {"logits": own}
+            self._samples_of_kl[count] = batch, found
         return self._samples_of_kl[count]
 
     def sampled_accuracy(self, experiences: Sequence[Experience], count: int = 128) -> float:
@@ -335,7 +374,11 @@ class Evaluator:
                 right = seen = 0
                 for part in chosen.split(self.batch_size):
                     batch = samples.batch(part)
-                    right += int((self.model(batch).logits.argmax(1) == batch.targets).sum())
+                    targets = batch.targets
+                    if experience.labels is not None and experience.labels.head == OWN_ANSWERS:
+                        known = self._base_outputs(samples).logits[part]
+                        targets = known.argmax(1).to(targets.device)
+                    right += int((self.model(batch).logits.argmax(1) == targets).sum())
                     seen += len(batch.targets)
                 shares.append(right / seen)
         return sum(shares) / len(shares)

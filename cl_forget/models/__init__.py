@@ -1,4 +1,4 @@
-"""Foundation models by name: `emoji-clip`, `open_clip:...`, `hf:...`, `gguf:...`, and what packages add."""
+"""Foundation models by name: `emoji-clip`, `open_clip:...`, `timm:...`, `hf:...`, and what packages add."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ MODELS = Registry(
         "open_clip": "cl_forget.models.sources:load_open_clip",
         "pico-lm": "cl_forget.models.lm_sources:load_pico_lm",
         "smollm2-135m": "cl_forget.models.smollm2:load_smollm2",
+        "timm": "cl_forget.models.timm_sources:load_timm",
+        "efficientnet-lite0": "cl_forget.models.efficientnet_lite0:load_efficientnet_lite0",
+        "hf-image": "cl_forget.models.hf_image_sources:load_hf_image",
         "hf": "cl_forget.models.lm_sources:load_hf",
         "gguf": "cl_forget.models.lm_sources:load_gguf",
         "random": "cl_forget.models.lm_sources:load_random",
@@ -30,6 +33,9 @@ MODELS = Registry(
 
 _IMPORTED = {
     "cl_forget.models.sources": ("open_clip", "cl_forget.models.clip"),
+    "cl_forget.models.timm_sources": ("timm", "cl_forget.models.classifier"),
+    "cl_forget.models.efficientnet_lite0": ("timm", "cl_forget.models.classifier"),
+    "cl_forget.models.hf_image_sources": ("transformers", "cl_forget.models.classifier"),
     "cl_forget.models.lm_sources": ("transformers", "cl_forget.models.causal_lm"),
     "cl_forget.models.smollm2": ("transformers", "cl_forget.models.causal_lm"),
 }
@@ -88,9 +94,8 @@ def weights_of(spec: str) -> Path | None:
     if not rest:
         folder = Path(__file__).parent / "zoo" / source.replace("-", "_")
         return folder if folder.is_dir() else None
-    # open_clip names an architecture before a file.
-    place = (
-        rest.removeprefix("local-dir:") if source != "open_clip" or ":" in rest else rest.partition("/")[2]
-    )
+    # open_clip and timm name an architecture before a file.
+    named = source in ("open_clip", "timm") and ":" not in rest
+    place = rest.partition("/")[2] if named else rest.removeprefix("local-dir:")
     path = Path(place).expanduser()
     return path if place and path.exists() else None

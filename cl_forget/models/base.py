@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.tensors import save_tensors
-from cl_forget.streams.base import Data, Experience
+from cl_forget.streams.base import OWN_ANSWERS, Data, Experience
 from cl_forget.streams.understood import Seen
 from cl_forget.weights.blocks import comes_before
 
@@ -151,6 +151,7 @@ class FoundationModel(nn.Module, ABC):
         depths: names of the depths features can be read at, shallow to deep; LDIFS, CKA and drift use them.
         default_depths: the slices LDIFS uses unless told otherwise.
         zero_shot: whether it makes a classifier from class names, so that a new head can start from one.
+        pretrained_head: whether it has a head that it was pre-trained with, as image classifiers do (`own_logits`).
         library: name of the child that is the library's own model, which is what is written; empty for all of it.
         top_logits: how many logits per unit are kept of a frozen copy, with the total of the rest; None for
             all of them.
@@ -160,6 +161,7 @@ class FoundationModel(nn.Module, ABC):
     depths: tuple[str, ...]
     default_depths: tuple[str, ...]
     zero_shot: bool = False
+    pretrained_head: bool = False
     library: str = ""
     top_logits: int | None = None
 
@@ -193,6 +195,32 @@ class FoundationModel(nn.Module, ABC):
             UserError: the model has no heads.
         """
         raise UserError(f"'{self.spec}' has no heads of its own for each task; use a CLIP model.")
+
+    def answers(self, experience: Experience) -> bool:
+        """Whether the model has something to say about `experience`: a head, or what it makes one from.
+
+        Where it has not, `forward` gives logits that mean nothing, and what depends on them is missing in the rows.
+        """
+        return True
+
+    def own_logits(self, embedding: Tensor) -> Tensor | None:
+        """(batch, classes) what the head of pre-training says of (batch, width) embeddings; None without one.
+
+        KL to base is taken over these classes where there are any, whatever the data are.
+        """
+        return None
+
+    def check_suite(self, experience: Experience) -> None:
+        """Refuse a suite that the model cannot answer.
+
+        Raises:
+            UserError: says why, and what to do instead.
+        """
+        if experience.labels is not None and experience.labels.head == OWN_ANSWERS:
+            raise UserError(
+                f"suite '{experience.name}' asks how often own answers stay, which '{self.spec}' has no head for; "
+                "`agreement` is for image classifiers, leave it out."
+            )
 
     def see(self, experience: Experience) -> Seen:
         """The first sample of `experience` as the model sees it, for the eyes of a person.

@@ -10,30 +10,25 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import io
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cl_forget.ground.errors import UserError
 from cl_forget.ground.tensors import save_tensors
+from cl_forget.models import _heads, _images
+from cl_forget.models._heads import copy_linear, is_known, labels_of, linear, module_name
+from cl_forget.models._images import ImagePreprocess, PreparedImages
 from cl_forget.models._quiet import tokenized
-from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared, evaluating, full_precision
+from cl_forget.models.base import Batch, Forward, FoundationModel, evaluating, full_precision
 from cl_forget.models.clip_folder import Origin, write_origin
 from cl_forget.streams.base import Data, Experience, ImageData, LabelSpace
 from cl_forget.streams.understood import Seen
 from cl_forget.weights.blocks import block_index, block_paths
 
-IN_MEMORY_BYTES = 4 * 2**30
-THUMBNAIL = 64
-WEIGHTS, HEADS = "open_clip_model.safetensors", "heads.safetensors"
-AUGMENTATIONS = ("none", "shift", "shift-flip")
+WEIGHTS, HEADS = "open_clip_model.safetensors", _heads.HEADS
 
 
 class ClipModel(FoundationModel):
@@ -85,48 +80,28 @@ class ClipModel(FoundationModel):
         self, data: Data, experience: Experience, split: str, augment: str = "none"
     ) -> PreparedImages:
         """Images at the model's resolution as uint8, normalised batch by batch."""
-        if not isinstance(data, ImageData):
-            raise UserError(
-                f"experience '{experience.name}' holds {type(data).__name__}, but '{self.spec}' reads images; "
-                "choose an image stream or a language model."
-            )
-        return PreparedImages(data, experience, split, self._preprocess, augment, self)
+        return _images.prepare(data, experience, split, self._preprocess, augment, self)
 
     def see(self, experience: Experience) -> Seen:
         """Size, mode and mean of the first image after resizing and cropping, its prompt, and a thumbnail."""
         data = experience.test if experience.train is None else experience.train
         if not isinstance(data, ImageData):
             return Seen()
-        first = data.image(0)
-        pixels = self._preprocess.to_uint8(first)  # (3, height, width)
-        height, width = pixels.shape[1:]
-        mean = ", ".join(f"{value:.2f}" for value in pixels.mean((1, 2)) / 255)
-        line = (
-            f"first image: {first.width} x {first.height} pixels, seen as {width} x {height} RGB, "
-            f"mean {mean} (0 black, 1 white)"
-        )
         prompt = _labels(experience).prompts(int(data.labels[0]))[0]
-        return Seen((line, f'its class as a prompt: "{prompt}"'), _thumbnail(pixels))
+        return _images.seen(self._preprocess, experience, f'its class as a prompt: "{prompt}"')
 
     def memory_of(self, data: Data) -> int:
         """Bytes of the resized images, or nothing where there are too many to be kept."""
-        size = len(data) * self._preprocess.image_bytes
-        return size if size <= IN_MEMORY_BYTES else 0
+        return _images.memory_of(self._preprocess, data)
 
     # -- heads -----------------------------------------------------------------------------------------
     def add_task(self, experience: Experience) -> None:
         """Give the experience's label space a head, initialised zero-shot."""
         labels = _labels(experience)
-        name = _module_name(labels.head)
-        if name in self.heads:
-            known = self.heads[name].out_features
-            if known != len(labels.classes):
-                raise UserError(
-                    f"experience '{experience.name}' shares head '{labels.head}' but has {len(labels.classes)} "
-                    f"classes where the head has {known}; give it a head of its own."
-                )
+        name = module_name(labels.head)
+        if is_known(self.heads, name, experience, labels):
             return
-        self.heads[name] = _copy_linear(self.zero_shot_head(labels))
+        self.heads[name] = copy_linear(self.zero_shot_head(labels))
         self._label_spaces[name] = labels
 
     def rebuild_heads(self) -> None:
@@ -152,7 +127,7 @@ class ClipModel(FoundationModel):
     def _make_zero_shot(self, labels: LabelSpace) -> nn.Linear:
         clip: Any = self.clip
         with torch.no_grad(), evaluating(self):
-            head = _linear(self._class_weights(labels))
+            head = linear(self._class_weights(labels))
             if getattr(clip, "logit_bias", None) is not None:
                 head.bias.fill_(float(clip.logit_bias))
         return head
@@ -218,7 +193,7 @@ class ClipModel(FoundationModel):
 
     def _head(self, experience: Experience) -> nn.Module:
         labels = _labels(experience)
-        name = _module_name(labels.head)
+        name = module_name(labels.head)
         return self.heads[name] if name in self.heads else self.zero_shot_head(labels)
 
     # -- forward ---------------------------------------------------------------------------------------
@@ -291,7 +266,7 @@ class ClipModel(FoundationModel):
 
     def head_parameters(self, experience: Experience) -> list[str]:
         """Weight and bias of the task's head."""
-        name = _module_name(_labels(experience).head)
+        name = module_name(_labels(experience).head)
         return [f"heads.{name}.weight", f"heads.{name}.bias"]
 
     def block_of(self, parameter: str) -> int | None:
@@ -310,126 +285,6 @@ class ClipModel(FoundationModel):
     @property
     def _is_resnet(self) -> bool:
         return bool(self._block_paths) and self._block_paths[0] == "layer1"
-
-
-class ImagePreprocess:
-    """open_clip's evaluation transform, split where it turns into numbers.
-
-    The geometric part (resize, crop, RGB) works on 8-bit images, so its result can be kept as uint8 without
-    changing a bit; scaling and normalisation are done per batch.
-    """
-
-    def __init__(self, transform: Any) -> None:
-        steps = list(transform.transforms)
-        to_tensor = next(i for i, step in enumerate(steps) if type(step).__name__.endswith("ToTensor"))
-        self.geometric = steps[:to_tensor]
-        normalise = steps[to_tensor + 1]
-        self.mean = torch.tensor(normalise.mean).view(3, 1, 1)
-        self.std = torch.tensor(normalise.std).view(3, 1, 1)
-        sizes = [step.size for step in self.geometric if hasattr(step, "size")]
-        size = sizes[-1]
-        self.size: tuple[int, int] = (size, size) if isinstance(size, int) else (size[0], size[-1])
-        description = f"{transform}".encode()
-        self.key = hashlib.sha256(description).hexdigest()[:12]
-
-    @property
-    def image_bytes(self) -> int:
-        """Bytes of one image at the model's size."""
-        return 3 * self.size[0] * self.size[1]
-
-    def to_uint8(self, image: Any) -> np.ndarray:
-        """A PIL image as (3, height, width) uint8 at the model's size."""
-        for step in self.geometric:
-            image = step(image)
-        return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)
-
-    def normalise(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
-        """(batch, 3, height, width) uint8 -> the float input of the image tower."""
-        mean, std = self.mean.to(pixels.device), self.std.to(pixels.device)
-        return ((pixels.float().div_(255.0)).sub_(mean).div_(std)).to(dtype)
-
-
-class PreparedImages(Prepared):
-    """Images of one data set, resized once; small sets are kept in memory, large ones decoded per batch."""
-
-    def __init__(
-        self,
-        data: ImageData,
-        experience: Experience,
-        split: str,
-        preprocess: ImagePreprocess,
-        augment: str,
-        model: nn.Module,
-    ) -> None:
-        if augment not in AUGMENTATIONS:
-            raise UserError(f"unknown augmentation '{augment}'. Known: {', '.join(AUGMENTATIONS)}.")
-        self.experience = experience
-        self.split = split
-        self.deterministic = augment == "none"
-        self.key = f"{data.fingerprint}-{preprocess.key}"
-        self.targets: Tensor = torch.from_numpy(data.labels)
-        self._preprocess = preprocess
-        self._augment = augment
-        self._data = data
-        self._parameter = next(model.parameters())  # says the device and dtype inputs must have
-        self._pixels = self._load()
-
-    def _load(self) -> Tensor | None:
-        data, size = self._data, self._preprocess.size
-        if data.array is not None and data.array.shape[2:] == size:
-            return torch.from_numpy(np.ascontiguousarray(data.array))
-        if len(data) * self._preprocess.image_bytes > IN_MEMORY_BYTES:
-            return None
-        return torch.from_numpy(self._decode(range(len(data)), progress=len(data) > 2000))
-
-    def _decode(self, positions: Sequence[int], progress: bool = False) -> np.ndarray:
-        from cl_forget.ground.progress import track
-
-        with ThreadPoolExecutor(max_workers=4) as pool:  # decoding and resizing release the GIL
-            images = pool.map(lambda i: self._preprocess.to_uint8(self._data.image(i)), positions)
-            name = f"reading {self.experience.name} ({self.split})"
-            return np.stack(list(track(images, name, total=len(positions)) if progress else images))
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def plain(self) -> PreparedImages:
-        """The same images without random augmentation."""
-        if self.deterministic:
-            return self
-        twin = copy.copy(self)
-        twin._augment, twin.deterministic = "none", True
-        return twin
-
-    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> Batch:
-        """Normalised images (batch, 3, height, width) on the model's device."""
-        if self._pixels is None:
-            pixels = torch.from_numpy(self._decode(indices.tolist()))
-        else:
-            pixels = self._pixels[indices]
-        device, dtype = self._parameter.device, self._parameter.dtype
-        images = self._preprocess.normalise(pixels.to(device), dtype)
-        if self._augment != "none":
-            images = _shift(images, generator, flip=self._augment == "shift-flip")
-        return Batch(images, self.targets[indices].to(device), indices, self)
-
-
-def _shift(images: Tensor, generator: torch.Generator | None, flip: bool) -> Tensor:
-    """Shift each image by up to an eighth of its side (edges repeated) and, if asked, mirror half of them."""
-    batch, _, height, width = images.shape
-    reach = max(1, height // 8)
-    padded = nn.functional.pad(images, (reach,) * 4, mode="replicate")
-    down = torch.randint(0, 2 * reach + 1, (batch, 1), generator=generator)
-    right = torch.randint(0, 2 * reach + 1, (batch, 1), generator=generator)
-    rows, columns = (
-        down + torch.arange(height),
-        right + torch.arange(width),
-    )  # (batch, height), (batch, width)
-    if flip:
-        mirrored = torch.rand(batch, 1, generator=generator) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
-    picked = padded[torch.arange(batch)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return picked.permute(0, 3, 1, 2).contiguous()  # (batch, height, width, 3) -> (batch, 3, height, width)
 
 
 def _encode_with_hooks(
@@ -477,49 +332,5 @@ def _embedding(out: Any) -> Tensor:
     return embedding
 
 
-def _thumbnail(pixels: np.ndarray) -> bytes:
-    """(3, height, width) uint8 as a PNG of at most `THUMBNAIL` pixels a side."""
-    from PIL import Image
-
-    image = Image.fromarray(pixels.transpose(1, 2, 0))
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
-    return file.getvalue()
-
-
 def _labels(experience: Experience) -> LabelSpace:
-    if experience.labels is None:
-        raise UserError(
-            f"experience '{experience.name}' has no class names; CLIP needs them for its zero-shot head."
-        )
-    return experience.labels
-
-
-def _module_name(head: str) -> str:
-    """A head's name as a name of a module: another one for every head, and the same on every machine.
-
-    Letters, digits, "_" and "-" stand for themselves and the rest is percent-encoded, as torch splits names at
-    points. Names that torch's containers use themselves ("train", "items", "_modules") get their first letter
-    encoded, which no other name can equal.
-    """
-    name = quote(head, safe="", errors="surrogatepass").replace(".", "%2E").replace("~", "%7E")
-    if not name:
-        return "%"
-    reserved = name.startswith("_") or hasattr(nn.ModuleDict(), name)
-    return f"%{ord(name[0]):02X}{name[1:]}" if reserved else name
-
-
-def _linear(weight: Tensor) -> nn.Linear:
-    head = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device, dtype=weight.dtype)
-    with torch.no_grad():
-        head.weight.copy_(weight)
-        head.bias.zero_()
-    return head.requires_grad_(False)
-
-
-def _copy_linear(head: nn.Linear) -> nn.Linear:
-    twin = _linear(head.weight.detach())
-    with torch.no_grad():
-        twin.bias.copy_(head.bias)
-    return twin
+    return labels_of(experience, "CLIP needs them for its zero-shot head")

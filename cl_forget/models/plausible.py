@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 SIZES = frozenset({
     "width", "embed_dim", "vocab_size", "context_length", "hidden_size", "intermediate_size", "n_embd", "n_inner",
     "n_positions", "ffn_dim", "d_model", "d_ff", "moe_intermediate_size", "word_embed_proj_dim",
+    "num_classes", "embed_dims", "dims", "hidden_sizes",
 })  # fmt: skip
 """Fields that are a dimension of some tensor."""
 COUNTS = frozenset({
     "layers", "heads", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "n_layer", "n_head",
-    "num_local_experts", "num_experts", "n_routed_experts",
+    "num_local_experts", "num_experts", "n_routed_experts", "depth", "depths",
 })  # fmt: skip
 """Fields that are a number of parts; each part is a tensor, or a row of one."""
 SIDES = frozenset({"image_size", "patch_size"})
@@ -71,7 +72,8 @@ def refuse_not_finite(where: str, model: nn.Module) -> None:
     Raises:
         UserError: names the first such tensor and how many there are.
     """
-    broken = [name for name, tensor in model.named_parameters() if not _is_finite(tensor)]
+    statistics = [(n, t) for n, t in model.named_buffers() if n.endswith(("running_mean", "running_var"))]
+    broken = [n for n, t in [*model.named_parameters(), *statistics] if not _is_finite(t)]
     if broken:
         raise UserError(
             f"'{where}' holds weights that are not finite ({len(broken)} tensors, the first '{broken[0]}'): its "

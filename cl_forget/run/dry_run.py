@@ -16,7 +16,7 @@ from cl_forget.ground.progress import duration
 from cl_forget.mitigations.chain import Chain
 from cl_forget.models import load_model
 from cl_forget.run.needs import needs
-from cl_forget.run.shared import check_kinds, check_model, check_names, understood
+from cl_forget.run.shared import check_kinds, check_model, check_names, check_suites, understood
 from cl_forget.streams import load_probes, load_stream, load_suite
 from cl_forget.streams.base import Experience
 
@@ -54,6 +54,7 @@ def plan(
     for run in runs:
         check_model(run, model, tasks)
     check_kinds(model, tasks, suites, probes)
+    check_suites(model, suites)
     for record in understood(model, tasks, suites, probes):
         say("\n".join(record.lines()))
     say(needs(model, tasks, [*suites, *probes], output).line())

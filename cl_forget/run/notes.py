@@ -18,6 +18,10 @@ logger = logging.getLogger("cl_forget")
 
 NEAR_CHANCE = 0.1
 """Below this share of the way from chance to perfect, class names say next to nothing."""
+PROBED = (
+    "This model reads no class names: the line of the pre-trained model has each task's accuracy by a linear probe "
+    "on its features, and heads start from linear probes."
+)
 
 
 @functools.cache
@@ -39,6 +43,8 @@ def notes_on(
         pretrained: row 0, of which validation data are read.
     """
     of_methods = [remark for m in chain for remark in m.remarks(model)]
+    if not model.zero_shot and any(model.head_parameters(task) for task in tasks):
+        of_methods.insert(0, PROBED)
     return [*_heads(run, chain, model, tasks, pretrained), *_statistics(run, chain, model), *of_methods]
 
 

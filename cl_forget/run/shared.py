@@ -24,7 +24,7 @@ from cl_forget.streams.text import TextData
 from cl_forget.streams.understood import Role, Understood, understand
 from cl_forget.training.context import Weights
 from cl_forget.training.frozen import FrozenCache, FrozenModel
-from cl_forget.training.head import starts_from_probe
+from cl_forget.training.head import fit_first_heads, starts_from_probe
 
 
 class Setup:
@@ -57,11 +57,13 @@ class Setup:
             for experience in self.experiences:
                 model.add_task(experience)
         check_kinds(model, self.experiences, self.suites, self.probes)
+        check_suites(model, self.suites)
         self.base = FrozenModel(model.to(device or default_device()), self.experiences, copy=False)
-        self.weights: Weights = {n: t.detach().clone() for n, t in model.state_dict().items()}
         self.cache = FrozenCache(cache_folder())
         self.prepared: dict[tuple[str, str], Prepared] = {}
         self.measured: dict[str, Row] = {}
+        fit_first_heads(self.base, self.cache, self.experiences, self.prepared)
+        self.weights: Weights = {n: t.detach().clone() for n, t in model.state_dict().items()}
 
     @cached_property
     def fingerprints(self) -> Fingerprints:
@@ -168,3 +170,9 @@ def check_kinds(model: FoundationModel, *groups: list[Experience]) -> None:
         for split, data in experience.splits().items():
             if isinstance(data, ImageData | TextData):
                 model.prepare(data.subset(range(1)), experience, split)
+
+
+def check_suites(model: FoundationModel, suites: list[Experience]) -> None:
+    """Refuse suites that the model has no answers for, such as classes that a classifier does not know."""
+    for suite in suites:
+        model.check_suite(suite)

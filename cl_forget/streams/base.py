@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 CONTROL = ("Cc", "Cs", "Zl", "Zp")  # Unicode's control characters, halves of pairs, line and paragraph ends
 DEFAULT_TEMPLATES = ("a photo of a {}.", "an image of a {}.")
+OWN_ANSWERS = "the pre-trained model's own answers"
+"""The head of a suite without right answers: what counts is that a model's own stay (`agreement`)."""
 
 
 class Data:

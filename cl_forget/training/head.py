@@ -12,6 +12,7 @@ from cl_forget.ground.errors import UserError
 from cl_forget.models.base import FoundationModel, Prepared, evaluating
 from cl_forget.streams.base import Experience
 from cl_forget.training.context import Task
+from cl_forget.training.frozen import FrozenCache, FrozenModel
 from cl_forget.training.probes import fit_linear_probe
 
 
@@ -113,3 +114,41 @@ def _embeddings(task: Task, samples: Prepared, anchor: str) -> Tensor:
     with torch.no_grad(), evaluating(task.model):
         found = [task.model(replace(batch, headless=True)).embedding.cpu() for batch in samples.batches(256)]
     return torch.cat(found)
+
+
+def fit_first_heads(
+    base: FrozenModel,
+    cache: FrozenCache,
+    experiences: Sequence[Experience],
+    prepared: dict[tuple[str, str], Prepared],
+) -> None:
+    """Set the heads of a pre-trained model that makes none from class names, so that row 0 has every task.
+
+    Each is the linear probe on the embeddings of the first task's training data that has this head; no head sees data
+    that come later under the same one. A model with zero-shot heads, or with none, stays as it is.
+
+    Args:
+        base: the pre-trained model, with an empty head for every task.
+        cache: where its outputs are kept.
+        experiences: the tasks, in order.
+        prepared: (experience, split) -> samples in the model's format; what is missing is added.
+    """
+    model, done = base.model, set()
+    for experience in experiences if not model.zero_shot else ():
+        names = tuple(model.head_parameters(experience))
+        if not names or names in done or experience.train is None or experience.labels is None:
+            continue
+        done.add(names)
+        key = (experience.name, "train")
+        if key not in prepared:
+            prepared[key] = model.prepare(experience.train, experience, "train")
+        samples = prepared[key]
+        assert samples.targets is not None
+        if len(samples.targets.unique()) < 2:
+            continue  # training says so
+        embedding = cache.outputs(base, samples, ["embedding"])["embedding"]
+        probe = fit_linear_probe(embedding, samples.targets, len(experience.labels.classes))
+        with torch.no_grad():
+            for name, value in zip(names, (probe.weight, probe.bias), strict=True):
+                parameter = model.get_parameter(name)
+                parameter.copy_(value.to(parameter))

@@ -15,13 +15,14 @@ BEFORE_BLOCKS = frozenset(
     | {"reg_token", "positional_embedding", "pos_embed", "ln_pre", "norm_pre", "rope", "token_embedding"}
     | {"embed_tokens", "wte", "wpe", "embed_in", "embed_positions", "word_embeddings"}
     | {"word_embeddings_layernorm", "project_in"}
+    | {"conv_stem", "embeddings", "embedder", "pre_layrnorm"}
 )
 """How open_clip, timm and transformers name what lies between the input and the first block."""
 
 _AFTER_BLOCKS = frozenset({"attn_pool", "attnpool", "attn_pool_contrastive"})
 """Modules after the blocks that have position embeddings of their own."""
 
-_BLOCK = re.compile(r"(?:^|\.)(?:(?:resblocks|stages|layers|blocks|h)\.(\d+)|layer([1-9]))\.")
+_BLOCK = re.compile(r"(?:^|\.)(?:(?:resblocks|stages|layers|layer|blocks|h)\.(\d+)|layer([1-9]))\.")
 
 
 def block_index(name: str) -> int | None:

@@ -116,8 +116,12 @@ def insert(
     )
     if not names:
         raise UserError(
-            f"'{model.spec}' has no trainable linear maps for LoRA at '{placement}'; set placement to 'all', "
-            "or freeze less."
+            f"'{model.spec}' has no trainable linear maps for LoRA at '{placement}'; "
+            + (
+                "freeze less, or leave LoRA out where the network is one of convolutions."
+                if placement == "all"
+                else "set placement to 'all', or freeze less."
+            )
         )
     readers = _readers(task, names)
     heads = [p for n in _heads(task) if (p := model.get_parameter(n)).requires_grad]

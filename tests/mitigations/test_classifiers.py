@@ -1,0 +1,94 @@
+"""Every method on an image classifier, convolutional with BatchNorm and transformer: it works, or says why not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import classifiers
+import pytest
+import torch
+from small import FIELDS
+
+from cl_forget.comparison.records import Result
+from cl_forget.config.run import Run
+from cl_forget.ground.errors import UserError
+from cl_forget.mitigations import MITIGATIONS
+from cl_forget.run.simulate import simulate
+from cl_forget.training.loop import training_mode
+
+TEXTLESS = dict.fromkeys(("flyp", "flyp_ce", "zscl"), "no text tower")
+ADAPTERS = dict.fromkeys(("lora", "lora_null", "o_lora"), "no trainable linear maps")
+REFUSED = {"resnet": TEXTLESS | ADAPTERS, "vit": TEXTLESS}
+"""Methods without a meaning for a network, and what they say."""
+
+
+def run(kind: str, *mitigations: Any, **fields: Any) -> Run:
+    base: dict[str, Any] = {
+        "model": f"net:{kind}",
+        "stream": {"squares": {"tasks": 2, "per_class": 4}},
+        "suites": ["colours"],
+        "train": {"epochs": 1, "batch_size": 6, "lr": 1e-3},
+        "evaluate": {"curves": False},
+    }
+    return Run.parse({**base, **fields, "mitigations": list(mitigations)})
+
+
+def finite(result: Result) -> None:
+    metrics = result.metrics["test"]
+    for name in (
+        "speciality",
+        "speciality_pretrained",
+        "generality",
+        "kl_to_base",
+        "hardest_decile_accuracy",
+    ):
+        assert metrics[name] is not None, name  # type: ignore[literal-required]
+
+
+@pytest.mark.parametrize("batch_norm", ["frozen", "update"])
+@pytest.mark.parametrize("name", [n for n in MITIGATIONS.names() if n not in REFUSED["resnet"]])
+def test_every_method_on_a_network_with_batch_norm(name: str, batch_norm: str) -> None:
+    method = MITIGATIONS.get(name)(**FIELDS.get(name, {}))
+    train = {"epochs": 1, "batch_size": 6, "lr": 1e-3, "batch_norm": batch_norm}
+    try:
+        result = simulate(run("resnet", method, train=train))
+    except UserError as error:
+        assert "\n" not in str(error) and name in str(error), error
+        assert name in SAID, f"{name}: {error}"
+        return
+    finite(result)
+    mixes = bool(Run.parse({"mitigations": [method]}).chain().using("edit_weights"))
+    told = any("BatchNorm" in note for note in result.notes)
+    if batch_norm == "update" and mixes and name != "batch_norm":
+        assert told, f"{name} mixes running statistics and does not say so"
+
+
+SAID: set[str] = set()
+"""Methods that this network refuses for a reason of its own."""
+
+
+@pytest.mark.parametrize("name", [n for n in MITIGATIONS.names() if n not in REFUSED["vit"]])
+def test_every_method_on_a_transformer(name: str) -> None:
+    finite(simulate(run("vit", MITIGATIONS.get(name)(**FIELDS.get(name, {})))))
+
+
+@pytest.mark.parametrize("kind, name", [(kind, name) for kind, names in REFUSED.items() for name in names])
+def test_a_method_without_a_meaning_says_why(kind: str, name: str) -> None:
+    with pytest.raises(UserError) as caught:
+        simulate(run(kind, MITIGATIONS.get(name)(**FIELDS.get(name, {}))))
+    assert REFUSED[kind][name] in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_heads_cannot_start_from_class_names() -> None:
+    with pytest.raises(UserError, match="reads no class names to make a head from; set train"):
+        simulate(run("resnet", train={"head": "zero-shot"}))
+
+
+def test_statistics_stay_where_they_are_frozen() -> None:
+    model = classifiers.net("resnet")
+    model.requires_grad_(True)
+    training_mode(model, "frozen")
+    layers = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len(layers) > 5 and not any(layer.training for layer in layers)
+    training_mode(model, "update")
+    assert all(layer.training for layer in layers)
