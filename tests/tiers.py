@@ -8,8 +8,9 @@ HERE = Path(__file__).parent
 WHOLE = (
     "auditing/test_repair.py", "avalanche_bridge/", "claims/test_ledger.py", "claims/test_running.py",
     "config/test_named_imports.py", "experiments/", "fuzzing/", "ground/test_processes.py",
-    "mitigations/test_derpp.py", "mitigations/test_early_stopping.py", "mitigations/test_entry_point.py",
-    "mitigations/test_er.py", "mitigations/test_flyp.py", "mitigations/test_hma.py", "mitigations/test_kd.py",
+    "mitigations/test_classifiers.py", "mitigations/test_derpp.py", "mitigations/test_early_stopping.py",
+    "mitigations/test_entry_point.py", "mitigations/test_er.py", "mitigations/test_flyp.py",
+    "mitigations/test_hma.py", "mitigations/test_kd.py", "mitigations/test_language_shapes.py",
     "mitigations/test_lines.py", "mitigations/test_methods.py", "mitigations/test_micro_batches.py",
     "mitigations/test_task_arithmetic.py", "models/test_emoji_clip.py", "models/test_exporting.py",
     "models/test_towers.py", "reporting/test_figures.py", "run/test_experiment.py", "run/test_flatness.py",
