@@ -115,13 +115,13 @@ def _write(value: float, unit: Unit, like: float) -> str:
     if unit in ("percent", "points", "change"):
         return signed(f"{shown:+.1f}" if unit == "change" else f"{shown:.1f}")
     if unit == "ratio":
-        return f"{shown:.2f}"
+        return signed(f"{shown:.2f}")
     if unit != "count":
         return signed(f"{shown:,.{_decimals(model)}f}")
     for threshold, size, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if model >= threshold:
-            return f"{shown / size:,.{_decimals(model / size)}f} {letter}"
-    return f"{shown:,.0f}"
+            return signed(f"{shown / size:,.{_decimals(model / size)}f} {letter}")
+    return signed(f"{shown:,.0f}")
 
 
 def _decimals(size: float) -> int:

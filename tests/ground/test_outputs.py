@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from cl_forget.ground.outputs import (
     mode,
     refuse_report_over_others,
     refuse_taken,
+    refuse_unwritable,
     set_aside,
 )
 
@@ -89,3 +91,24 @@ def test_what_is_set_aside_comes_back_unless_replaced(tmp_path: Path) -> None:
     model.rmdir()
     with set_aside(model, wanted=False):
         assert model.exists()
+
+
+def test_what_cannot_be_written_to_is_refused_before_there_is_anything_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    refuse_unwritable(tmp_path, tmp_path / "new", tmp_path / "new" / "deeper")
+    assert not (tmp_path / "new").exists(), "nothing is made"
+    for place in ("file", "file/below"):
+        with pytest.raises(UserError, match=r"cannot write to .*file.*: Not a directory.*--output"):
+            refuse_unwritable(tmp_path / place)
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != tmp_path)  # root may write anywhere
+    for refused in (
+        lambda: make_way(tmp_path / "audit", ["audit.json"], overwrite=False),
+        lambda: refuse_taken(tmp_path / "runs", "new"),
+        lambda: refuse_report_over_others(tmp_path, overwrite=False),
+    ):
+        with pytest.raises(
+            UserError, match=r"cannot write to .*: Permission denied.*choose another --output"
+        ):
+            refused()

@@ -11,6 +11,7 @@ from samples import CONTROL, SUITES, TASKS, make_results
 from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.reporting import report, specify, specify_folders
 from cl_forget.reporting._titles import comparison_title, pair_title
+from cl_forget.reporting.numbers import number, signed
 from cl_forget.reporting.specification import Lines
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +101,19 @@ def test_joint_training_is_no_line_through_tasks_it_never_measured() -> None:
             measured.setdefault(method, []).append(x)
     assert figure.pieces("generality", measured["joint training"]) == [["pre-trained"], [TASKS[-1]]]
     assert len(figure.pieces("generality", measured[CONTROL])) == 1
+
+
+def test_no_tick_and_no_number_is_minus_nothing() -> None:
+    assert [signed(f"{value:,.0f}") for value in (-0.0, -0.4, 0.0, -1200.0, 8.0)] == [
+        "0",
+        "0",
+        "0",
+        "−1,200",
+        "8",
+    ]
+    for unit in ("percent", "points", "change", "nats", "seconds", "ratio", "count", "megabytes", "number"):
+        for value in (-0.0, -1e-9):
+            assert not number(value, unit).startswith(("-", "−", "+")), unit  # type: ignore[arg-type]
 
 
 def test_what_is_no_depth_stands_apart() -> None:

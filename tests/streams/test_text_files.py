@@ -138,6 +138,8 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("prompt,response\na,b,c\n")
     assert "row 2: it has other columns" in said("csv", path=tmp_path / "bad.csv")
     assert "too few to set" in said("jsonl", path=write(tmp_path / "f.jsonl", ROWS[:2]))
+    many = said("jsonl", path=write(tmp_path / "same.jsonl", ROWS[:2] * 24))
+    assert "48 samples, 2 of them different (samples that are alike stay in one split), are too few" in many
     empty = [{"prompt": str(i), "response": "" if i == 3 else "x"} for i in range(30)]
     assert "responses are empty" in said("jsonl", path=write(tmp_path / "e.jsonl", empty))
     nothing = [{"prompt": str(i), "response": None} for i in range(30)]
