@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath, as_paths, write_all
@@ -136,6 +139,8 @@ def experiments(path: Path) -> Iterator[Path]:
 
 def _card(folder: Path, file: str, specification: Specification, thumbnail: bytes | None) -> Card:
     environments = [run.environment for run in specification.runs]
+    if not any(one.get("packages") for one in environments):  # records of trials do not say; their runs do
+        environments = _environments(folder)
     versions = (one.get("packages", {}).get("cl-forget") for one in environments)
     heads, lines = _headlines(specification)
     return Card(
@@ -186,6 +191,17 @@ def _newest(folder: Path) -> datetime | None:
     files = (file for name in ("result.json", "trial.json") for file in folder.rglob(name))
     times = [os.stat(file).st_mtime for file in files]
     return datetime.fromtimestamp(max(times), UTC) if times else None
+
+
+def _environments(folder: Path) -> list[dict[str, Any]]:
+    """Where the runs in a folder took place, from their own files; empty where none is whole."""
+    found = []
+    for file in sorted(folder.rglob("environment.json")):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            content = json.loads(file.read_bytes())
+            if isinstance(content, dict) and isinstance(content.get("packages", {}), dict):
+                found.append(content)
+    return found
 
 
 def _distinct(values: Iterable[str | None]) -> tuple[str, ...]:

@@ -108,11 +108,12 @@ const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&
 
 const csv = (name) => {
   if (name in spec.tables) return spec.tables[name];
-  const { data } = spec.figures[name];
+  const data = spec.figures[name]?.data;
   // A spreadsheet must not run a name as a formula; see `csv_text` in spreadsheet.py.
   const inert = (cell) => (typeof cell === "string" && /^ *[=+\-@\t\r\n＝＋－＠]/.test(cell) && isNaN(cell) ? `'${cell}` : cell);
   const quote = (cell) => (/[",\r\n]/.test(cell ?? "") ? `"${String(cell).replaceAll('"', '""')}"` : cell ?? "");
-  const rows = [Object.keys(data), ...lines(data).map(Object.values)];
+  // What is computed on the page is saved as it stands there.
+  const rows = data ? [Object.keys(data), ...lines(data).map(Object.values)] : shownRows(name);
   return rows.map((row) => row.map(inert).map(quote).join(",")).join("\n") + "\n";
 };
 

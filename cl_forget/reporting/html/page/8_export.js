@@ -114,8 +114,18 @@ function commands() {
   return `${[...shown, ...more, `cl-forget report ${folders || "FOLDER"}`].join("\n")}\n`;
 }
 
+// The lines of a table on the page, headings first: a button's name without its pictures.
+const shownRows = (name) => [...byId(name).querySelectorAll("table tr")].map((row) => [...row.cells].map((cell) => (cell.querySelector("button:not(.sort)") ?? cell).textContent.trim()));
+
+function shownLatex(name) {
+  const [head, ...rows] = shownRows(name), line = (cells) => `${cells.map(latex).join(" & ")} \\\\`;
+  if (!head) return "";
+  return ["% \\usepackage{booktabs}", `\\begin{tabular}{ll${"r".repeat(head.length - 2)}}`, "\\toprule", line(head), "\\midrule", ...rows.map(line), "\\bottomrule", "\\end{tabular}", ""].join("\n");
+}
+
 function figureLatex(name) {
   if (spec.latex[name]) return spec.latex[name];
+  if (name === "forgotten") return shownLatex(name);
   const article = byId(name), title = article.querySelector("h3").textContent.trim(), read = article.querySelector(".read").textContent.trim();
   const file = name in spec.tables ? "table.tex" : `${name}.pdf`;
   const shown = name in spec.tables ? `\\input{${file}}` : `\\includegraphics{${file}}`;
