@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, get_args
 
-from cl_forget.auditing.bench import Bench, choose_data, quality, range_of_difference
-from cl_forget.auditing.pair import Pair, load_pair, run_behind
-from cl_forget.auditing.records import Audit, Effect, Loss, Moved
-from cl_forget.evaluation.items import Interval, Items, difference, interval
-from cl_forget.evaluation.metrics import mean
+from cl_forget.auditing.bench import Bench, Tested, choose_data, range_of_difference
+from cl_forget.auditing.checkpoints import Data, compare, expand_names, short_names
+from cl_forget.auditing.conditions import Condition, expand, parse_conditions
+from cl_forget.auditing.gate import Compared, Decides, judge_gate
+from cl_forget.auditing.pair import Pair, load_pair, require_there, run_behind
+from cl_forget.auditing.records import Audit, Checkpoint, Effect, Loss, Moved, Quantised
 from cl_forget.ground.environment import describe
+from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
 from cl_forget.ground.progress import track
-from cl_forget.ground.records import Row, TaskScores
 from cl_forget.ground.redact import redact
 from cl_forget.models.options import TextOptions
-from cl_forget.streams.base import Experience
+from cl_forget.reporting.numbers import listed
 from cl_forget.weights.layout import Layout, kind_of
 from cl_forget.weights.merge import distances
+from cl_forget.weights.quantisation import BITS, scheme
 
 PART_SAMPLES = 200
 """Samples per data set that each part is measured on, unless told otherwise."""
+BASE_CONTROL, NO_CONTROL = "base", "none"
 
 
 def audit(
     base: str | None,
-    tuned: str,
+    tuned: str | Sequence[str],
     stream: Sequence[Any] = (),
     suites: Sequence[Any] = (),
     *,
@@ -37,8 +40,12 @@ def audit(
     part_samples: int = PART_SAMPLES,
     batch_size: int | None = None,
     text: TextOptions | None = None,
+    fail_if: str | Sequence[str] = (),
+    control: str = BASE_CONTROL,
+    decides: Decides = "every",
+    quantise: Sequence[int] = (),
 ) -> Audit:
-    """Measure what `tuned` lost against `base`, and where in the model it was lost.
+    """Measure what `tuned` lost against `base`, where in the model it was lost, and whether that is too much.
 
     Without tasks and suites only the weights are compared. Otherwise each is measured on both models (test
     data), with KL to base, drift and CKA by depth; and every part that moved is put back to the base on its
@@ -46,22 +53,40 @@ def audit(
 
     Args:
         base: a model as an experiment file names it, or a path; None takes that of a run.
-        tuned: a file or folder of weights, a LoRA adapter's folder, or the folder of a finished run.
+        tuned: a file or folder of weights, a LoRA adapter's folder, or the folder of a finished run; or several of
+            them in order, of which the last is looked at part by part.
         stream: the tasks it was tuned on or for, as an experiment file names them.
         suites: what should not have been lost.
-        output: a folder for audit.json, tables, picture and page; None writes nothing.
+        output: a folder for audit.json, tables, pictures and page; None writes nothing.
         limit: samples per data set at most; None for all.
         by_part: whether to measure part by part.
         part_samples: samples per data set for that.
         batch_size: samples per forward pass; None for that of the tuned model's run, or 64.
         text: how a language model reads texts; by default as its run did.
+        fail_if: what a gate refuses (`conditions`): "generality < -2 points".
+        control: the gate's null control: "base", the base against itself; a model in which nothing should have been
+            lost, such as a second seed of the base; or "none".
+        decides: whether "every" checkpoint decides the gate, or the "last" one.
+        quantise: bits that base and tuned model are rounded to, to see what that costs each (2 to 8).
 
     Raises:
-        UserError: a model or data set cannot be found or read, or the two models do not fit each other.
+        UserError: a model or data set cannot be found or read, the two models do not fit each other, or a condition
+            is none, or on what is not measured.
     """
+    conditions = parse_conditions([fail_if] if isinstance(fail_if, str) else fail_if)
+    _refuse(decides, quantise)
+    names = expand_names(tuned)
+    short = dict(zip(names, short_names(names), strict=True))
+    if conditions and control not in (BASE_CONTROL, NO_CONTROL):
+        require_there(control, "null control", "--control")
     # The data first: a name that is wrong there is found before any model is loaded.
-    tasks, chosen = choose_data(run_behind(base, tuned), stream, suites)
-    pair = load_pair(base, tuned, text)
+    data = Data(*choose_data(run_behind(base, names[-1]), stream, suites), batch_size, limit)
+    if (conditions or quantise) and not (data.tasks or data.suites):
+        raise UserError(
+            "name what to measure with --stream and --suite: weights alone tell nothing of losses."
+        )
+    conditions = _on_what_is_measured(conditions, data)
+    pair = load_pair(base, names[-1], text)
     found = Audit(
         base=redact(pair.base_name),
         tuned=redact(pair.tuned_name),
@@ -69,21 +94,113 @@ def audit(
         environment=describe(),
         **_moved(pair),
     )
-    if tasks or chosen:
-        pair.add_tasks(tasks)
-        pair.load()
-        bench = Bench(pair, tasks, chosen, batch_size, limit)
-        before, base_items = bench.row(None, lambda _: 0.0), bench.items("test")
-        after, tuned_items = bench.row("tuned", lambda _: 1.0), bench.items("test")
-        found.losses = losses(tasks, chosen, before, after, {"base": base_items, "tuned": tuned_items})
-        found.drift = after.drift
-        if by_part:
-            _by_part(found, bench.limited(min(part_samples, limit or part_samples)))
+    if data.tasks or data.suites:
+        named = pair.base_name, text or (pair.run.text if pair.run is not None else None)
+        last = _last(found, pair, data, short[names[-1]], (by_part, part_samples), quantise)
+        again = _base_again(last.bench) if conditions and control == BASE_CONTROL else None
+        compared = last.compared
+        del pair, last  # both models of it, before those of the next are read
+        before = track(names[:-1], "checkpoint by checkpoint", len(names) - 1) if len(names) > 1 else ()
+        earlier = [_beside(found, *named, name, short[name], data) for name in before]
+        found.history = [*found.history[1:], found.history[0]]
+        if conditions:
+            if control not in (BASE_CONTROL, NO_CONTROL):
+                again = _control(*named, control, data)
+            found.gate = judge_gate(conditions, [*earlier, compared], again, decides)
     if output is not None:
         from cl_forget.auditing.output import write_audit
 
         write_audit(found, Path(output))
     return found
+
+
+def _refuse(decides: str, quantise: Sequence[int]) -> None:
+    """Options that no model has to be read for."""
+    if decides not in get_args(Decides):
+        raise UserError(f"'{decides}' decides nothing: write {listed(get_args(Decides), 'or')}.")
+    for bits in quantise:
+        if bits not in BITS:
+            raise UserError(f"weights are rounded to {BITS[0]} to {BITS[-1]} bits, not {bits}.")
+
+
+def _on_what_is_measured(conditions: Sequence[Condition], data: Data) -> list[Condition]:
+    fluent = [s.name for s in data.suites if s.scoring is not None and s.scoring.kind == "perplexity"]
+    return expand(conditions, [t.name for t in data.tasks], [s.name for s in data.suites], fluent)
+
+
+class _Last(NamedTuple):
+    bench: Bench
+    compared: Compared
+
+
+def _last(
+    found: Audit, pair: Pair, data: Data, name: str, parts: tuple[bool, int], quantise: Sequence[int]
+) -> _Last:
+    """Fill in all that is said of the last model: losses, drift, bits, and part by part."""
+    bench = data.bench(pair)
+    before = bench.base()
+    after = bench.row("tuned", lambda _: 1.0)
+    tuned = Tested.of(after, bench.items("test"))
+    found.losses = data.losses(before, tuned)
+    found.drift = after.drift
+    compared = compare(name, bench, before, tuned)
+    found.history.append(_checkpoint(compared, found.losses, found.parts[0].relative))
+    for bits in quantise:
+        found.quantised += _quantised(bench, bits, before, tuned)
+    by_part, samples = parts
+    if by_part:
+        _by_part(found, bench.limited(min(samples, data.limit or samples)))
+    return _Last(bench, compared)
+
+
+def _checkpoint(compared: Compared, of: list[Loss], relative: float | None) -> Checkpoint:
+    return Checkpoint(name=compared.name, losses=of, changes=compared.changes(), relative=relative)
+
+
+def _beside(found: Audit, base: str, text: TextOptions | None, tuned: str, name: str, data: Data) -> Compared:
+    """Another checkpoint, put at the end of the history."""
+    pair = load_pair(base, tuned, text)
+    moved = distances(pair.base.source, pair.tuned.source, lambda _: ())
+    bench = data.bench(pair)
+    before, after = bench.base(), bench.tested(lambda _: 1.0)
+    compared = compare(name, bench, before, after)
+    found.history.append(_checkpoint(compared, data.losses(before, after), moved["all"].relative))
+    return compared
+
+
+def _base_again(bench: Bench) -> Compared:
+    """The base against itself, measured anew: what is no change, measured as a change is."""
+    return compare("the base itself", bench, bench.base(), bench.tested(lambda _: 0.0))
+
+
+def _control(base: str, text: TextOptions | None, control: str, data: Data) -> Compared:
+    bench = data.bench(load_pair(base, control, text))
+    return compare(redact(control), bench, bench.base(), bench.tested(lambda _: 1.0))
+
+
+def _quantised(bench: Bench, bits: int, base: Tested, tuned: Tested) -> Iterator[Quantised]:
+    """Base and tuned model at so many bits, each beside itself."""
+    ends: tuple[tuple[Literal["base", "tuned"], float, Tested], ...] = (
+        ("base", 0.0, base),
+        ("tuned", 1.0, tuned),
+    )
+    for model, share, whole in ends:
+        tested = bench.tested(lambda _, s=share: s, bits)  # type: ignore[misc]
+        assert tested.rounding is not None
+        if not tested.rounding.parameters:
+            raise UserError(
+                f"'{bench.pair.base_name}' has no blocks that are recognised, so nothing to quantise."
+            )
+        compared = compare(model, bench, whole, tested)
+        yield Quantised(
+            model=model,
+            bits=bits,
+            scheme=scheme(bits),
+            parameters=tested.rounding.parameters,
+            relative=tested.rounding.relative,
+            changes=compared.changes(),
+            qualities=dict(compared.tuned),
+        )
 
 
 def _moved(pair: Pair) -> dict[str, list[Moved]]:
@@ -101,52 +218,6 @@ def _moved(pair: Pair) -> dict[str, list[Moved]]:
         "parts": [*records("", ["all"]), *records("part ", layout.parts)],
         "kinds": records("kind ", kinds),
     }
-
-
-def losses(
-    tasks: list[Experience],
-    suites: list[Experience],
-    before: Row,
-    after: Row,
-    items: Mapping[str, Mapping[str, Items]],
-) -> list[Loss]:
-    """Both models on every task and suite, test data; `items` of "base", "tuned" and any other model."""
-    found = []
-    for role, experiences in (("task", tasks), ("suite", suites)):
-        for experience in experiences:
-            base, tuned = _test(before, role, experience.name), _test(after, role, experience.name)
-            ends = quality(base.test), quality(tuned.test)
-            found.append(
-                Loss(
-                    name=experience.name,
-                    role=role,
-                    metric=experience.metric,
-                    base=base.test,
-                    tuned=tuned.test,
-                    drop=None if None in ends else ends[0] - ends[1],  # type: ignore[operator]
-                    ranges=_ranges(experience.name, items),
-                )
-            )
-    return found
-
-
-_COMPARED = {"drop": ("base", "tuned"), "change": ("repaired", "tuned")}
-
-
-def _ranges(name: str, items: Mapping[str, Mapping[str, Items]]) -> dict[str, Interval]:
-    """Of each model on one data set, and of the differences between them."""
-    known = {model: of[name] for model, of in items.items() if name in of}
-    alone = {model: interval(one) for model, one in known.items()}
-    pairs = {
-        key: difference(known[one], known[other])
-        for key, (one, other) in _COMPARED.items()
-        if one in known and other in known
-    }
-    return alone | pairs
-
-
-def _test(row: Row, role: str, name: str) -> TaskScores:
-    return (row.tasks if role == "task" else row.suites)[name]
 
 
 def _by_part(found: Audit, bench: Bench) -> None:
@@ -185,8 +256,3 @@ def moved_parts(pair: Pair) -> list[str]:
 
 def _difference(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one - other
-
-
-def mean_drop(found: Audit, role: str) -> float | None:
-    """The mean drop over the tasks, or over the suites."""
-    return mean([loss.drop for loss in found.losses if loss.role == role])

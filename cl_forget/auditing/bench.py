@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from cl_forget.auditing.pair import Pair
+from cl_forget.auditing.pair import Pair, Rounded
 from cl_forget.auditing.records import Point
 from cl_forget.evaluation.evaluate import Evaluator
-from cl_forget.evaluation.items import Interval, Items, difference, interval, of_mean
+from cl_forget.evaluation.items import LEVEL, Interval, Items, difference, interval, of_mean
 from cl_forget.evaluation.metrics import mean
 from cl_forget.ground.environment import cache_folder
 from cl_forget.ground.errors import UserError
@@ -46,22 +46,35 @@ class Measured(NamedTuple):
         return self.groups["generality"] or self.groups["fluency"]
 
 
-def range_of(items: Mapping[str, Items], names: Sequence[str]) -> Interval | None:
+class Tested(NamedTuple):
+    """A model on test data: its numbers and its samples, by task and suite; and how it was rounded, if it was."""
+
+    scores: dict[str, Scores]
+    items: dict[str, Items]
+    rounding: Rounded | None = None
+
+    @classmethod
+    def of(cls, row: Row, items: dict[str, Items]) -> Tested:
+        """From a row of an evaluation."""
+        return cls({name: found.test for name, found in (row.tasks | row.suites).items()}, items)
+
+
+def range_of(items: Mapping[str, Items], names: Sequence[str], level: float = LEVEL) -> Interval | None:
     """The interval of a mean over data sets; None where one is not seen sample by sample."""
     found = [items[name] for name in names if name in items]
     if not names or len(found) < len(names):
         return None
-    return of_mean([one.value for one in found], [interval(one) for one in found])
+    return of_mean([one.value for one in found], [interval(one, level) for one in found])
 
 
 def range_of_difference(
-    one: Mapping[str, Items], other: Mapping[str, Items], names: Sequence[str]
+    one: Mapping[str, Items], other: Mapping[str, Items], names: Sequence[str], level: float = LEVEL
 ) -> Interval | None:
     """The same of the difference of two models' means."""
     if not names or any(name not in one or name not in other for name in names):
         return None
     differences = [one[name].value - other[name].value for name in names]
-    return of_mean(differences, [difference(one[name], other[name]) for name in names])
+    return of_mean(differences, [difference(one[name], other[name], level) for name in names])
 
 
 def choose_data(
@@ -127,6 +140,23 @@ class Bench:
         """Every number of an edited model; None names the base."""
         self.pair.place(share)
         return self._evaluator.row(name, [], Cost(), probing=False)
+
+    def base(self) -> Tested:
+        """The base on test data, from the cache of the frozen model."""
+        row = self.row(None, lambda _: 0.0)
+        return Tested.of(row, self.items("test"))
+
+    def tested(self, share: Callable[[str], Share], bits: int | None = None) -> Tested:
+        """An edited model on test data.
+
+        Args:
+            share: as for `Pair.place`.
+            bits: what its matrices are rounded to; None leaves them as they are.
+        """
+        self.pair.place(share)
+        rounding = None if bits is None else self.pair.round_weights(bits)
+        scores = {e.name: self._evaluator.scores(e, "test") for e in (*self.tasks, *self.suites)}
+        return Tested(scores, self.items("test"), rounding)
 
     def items(self, split: str) -> dict[str, Items]:
         """What the model did with each sample of a split when it was last measured, by task and suite."""

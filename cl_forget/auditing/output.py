@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cl_forget.auditing import pictures
 from cl_forget.auditing.bench import quality
-from cl_forget.auditing.records import Audit, Point, Repair
+from cl_forget.auditing.history_picture import history_png
+from cl_forget.auditing.records import Audit, Change, Point, Repair
 from cl_forget.auditing.specification import specify_audit, specify_repair
 from cl_forget.evaluation.items import Interval
 from cl_forget.ground.errors import UserError
@@ -18,7 +20,10 @@ from cl_forget.reporting.print.pictures import tradeoff_png
 
 
 def write_audit(audit: Audit, folder: Path) -> list[Path]:
-    """audit.json, losses.csv, parts.csv, audit.png and report.html; each file whole or not at all."""
+    """audit.json, losses.csv, parts.csv, audit.png and report.html; each file whole or not at all.
+
+    Of several checkpoints, or of a gate, also history.png and history.csv; of rounded weights also quantised.csv.
+    """
     specification = specify_audit(audit)
     picture = pictures.audit_png(audit)
     losses = [
@@ -49,16 +54,62 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
                 *_range(effect.ranges.get("given_up")),
             ]
         parts.append([part.name, part.parameters, part.distance, part.relative, *change, *ends])
-    return _write(
-        folder,
-        {
-            "audit.json": audit.model_dump_json(indent=1).encode(),
-            "losses.csv": csv_text(LOSS_COLUMNS, losses).encode(),
-            "parts.csv": csv_text(PART_COLUMNS, parts).encode(),
-            "audit.png": picture,
-            "report.html": page(specification, picture).encode(),
-        },
-    )
+    contents = {
+        "audit.json": audit.model_dump_json(indent=1).encode(),
+        "losses.csv": csv_text(LOSS_COLUMNS, losses).encode(),
+        "parts.csv": csv_text(PART_COLUMNS, parts).encode(),
+        "audit.png": picture,
+        "report.html": page(specification, picture).encode(),
+    }
+    if len(audit.history) > 1 or audit.gate is not None:
+        contents["history.png"] = history_png(audit)
+        contents["history.csv"] = csv_text(HISTORY_COLUMNS, _history(audit)).encode()
+    if audit.quantised:
+        contents["quantised.csv"] = csv_text(QUANTISED_COLUMNS, _quantised(audit)).encode()
+    for name in (
+        "history.png",
+        "history.csv",
+        "quantised.csv",
+    ):  # of an earlier audit that was asked for more
+        if name not in contents:
+            (folder / name).unlink(missing_ok=True)
+    return _write(folder, contents)
+
+
+HISTORY_COLUMNS = (
+    "checkpoint", "measure", "base", "tuned", "change", "change_low", "change_high", "distance_relative",
+)  # fmt: skip
+QUANTISED_COLUMNS = (
+    "model", "bits", "measure", "whole", "quantised", "change", "change_low", "change_high", "distance_relative",
+)  # fmt: skip
+
+
+def _history(audit: Audit) -> Iterator[list[Any]]:
+    """Every checkpoint's means, then its tasks and suites."""
+    for one in audit.history:
+        for measure, found in one.changes.items():
+            yield [one.name, measure, *_changed(found), one.relative]
+        for loss in one.losses:
+            sure = loss.ranges.get("drop")
+            change = [
+                None if loss.drop is None else -loss.drop,
+                *reversed([-x for x in _known(sure)] or [None, None]),
+            ]
+            yield [one.name, loss.name, quality(loss.base), quality(loss.tuned), *change, one.relative]
+
+
+def _known(interval: Interval | None) -> list[float]:
+    return [] if interval is None else [interval.low, interval.high]
+
+
+def _quantised(audit: Audit) -> Iterator[list[Any]]:
+    for one in audit.quantised:
+        for measure, found in one.changes.items():
+            yield [one.model, one.bits, measure, *_changed(found), one.relative]
+
+
+def _changed(found: Change) -> list[float | None]:
+    return [found.base, found.tuned, found.change, *_range(found.ranges.get("change"))]
 
 
 LOSS_COLUMNS = (

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,10 +28,12 @@ from cl_forget.models.clip import HEADS as HEAD_FILE
 from cl_forget.models.clip import WEIGHTS
 from cl_forget.models.lm_sources import load_hf
 from cl_forget.weights.checkpoint import Checkpoint, in_memory, open_checkpoint
+from cl_forget.weights.distance import squared_distance
 from cl_forget.weights.formats import read_adapter_config
 from cl_forget.weights.interpolation import interpolate
 from cl_forget.weights.layout import Layout
 from cl_forget.weights.merge import check_pair, merge, untied_head
+from cl_forget.weights.quantisation import is_matrix, kept_transposed, rounded
 from cl_forget.weights.reading import InMemory, SafetensorsFile, TensorSource
 from cl_forget.weights.writing import write_safetensors
 
@@ -42,6 +45,13 @@ if TYPE_CHECKING:
     from cl_forget.weights.interpolation import Share
 
 logger = logging.getLogger("cl_forget")
+
+
+class Rounded(NamedTuple):
+    """How many numbers were rounded, and ‖Q(θ) - θ‖ / ‖θ‖ over them."""
+
+    parameters: int
+    relative: float | None
 
 
 @dataclass
@@ -119,6 +129,20 @@ class Pair:
                 s = share(self.file_name(name))
                 tensors[name].copy_(interpolate(base, self._tuned_weights[name], s))
 
+    def round_weights(self, bits: int) -> Rounded:
+        """Round the model's matrices as they stand, tensor by tensor; the next `place` undoes it."""
+        tensors, transposed = _tensors(self.model), set(kept_transposed(self.model))
+        parameters, moved, size = 0, 0.0, 0.0
+        for name in self._base_weights:
+            tensor = tensors[name]
+            if is_matrix(self.file_name(name), tensor):
+                new = rounded(tensor, bits, name in transposed)
+                parameters += tensor.numel()
+                moved += squared_distance(new, tensor)
+                size += squared_distance(tensor)
+                tensor.copy_(new)
+        return Rounded(parameters, math.sqrt(moved / size) if size else None)
+
     def moved_names(self) -> list[str]:
         """Names in the file of the tensors that tuning changed; `load` first."""
         return [
@@ -184,9 +208,8 @@ def run_behind(base: str | None, tuned: str) -> Run | None:
     Raises:
         UserError: the tuned model is not there, or nobody says what it was tuned from.
     """
+    require_there(tuned)
     run = _run_of(tuned)
-    if tuned.partition(":")[0] not in MODELS and not Path(tuned).expanduser().exists():
-        raise UserError(f"no file or folder at {tuned}: give the fine-tuned model's with --tuned.")
     if base is None and run is None:
         raise UserError(f"name the model that {tuned} was fine-tuned from, with --base.")
     return run
@@ -221,6 +244,21 @@ def load_pair(base: str | None, tuned: str, text: TextOptions | None = None) -> 
     else:
         refuse_other_settings(model, base, after.path)
     return Pair(base, tuned, model, before, after, run)
+
+
+def require_there(name: str, what: str = "fine-tuned model", option: str = "--tuned") -> None:
+    """Refuse what is neither a path nor a model's name.
+
+    Args:
+        name: as the user wrote it.
+        what: what it should be.
+        option: where it is given.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if name.partition(":")[0] not in MODELS and not Path(name).expanduser().exists():
+        raise UserError(f"no file or folder at {name}: give the {what}'s with {option}.")
 
 
 def _say_other_base(adapter: Path, base: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cl_forget.auditing.conditions import Answer
 from cl_forget.evaluation.items import Interval
 from cl_forget.ground.records import Drift, Scores
 
@@ -108,6 +109,108 @@ class Effect(_Record):
     ranges: dict[str, Interval] = Field(default_factory=dict)
 
 
+class Change(_Record):
+    """A mean over tasks or suites before and after, on test data.
+
+    Attributes:
+        base, tuned: the mean quality of either model.
+        change: tuned minus base.
+        ranges: of "base", "tuned" and "change"; empty where samples are not seen one by one.
+    """
+
+    base: float
+    tuned: float
+    change: float
+    ranges: dict[str, Interval] = Field(default_factory=dict)
+
+
+class Checkpoint(_Record):
+    """One of the models that were audited, against the base, on test data.
+
+    Attributes:
+        name: as it was named, as short as tells it from the others.
+        losses: every task and suite.
+        changes: of "speciality", "generality" and "fluency", as far as there are such means.
+        relative: ‖θ - θ0‖ / ‖θ0‖ of all weights.
+    """
+
+    name: str
+    losses: list[Loss]
+    changes: dict[str, Change]
+    relative: float | None = None
+
+
+class Judged(_Record):
+    """One condition of a gate on one model.
+
+    Attributes:
+        condition: as the user wrote it.
+        checkpoint: which model.
+        measure: what it is judged on; the name of one data set where the condition is on any.
+        value: the change from the base, or the level, as the condition's unit says; as a fraction.
+        range: its 95 % interval; None where samples are not seen one by one.
+        corrected: its interval at `Gate.level`.
+        answer: "passes", "fails" or "cannot be told".
+        reason: why, in one sentence.
+    """
+
+    condition: str
+    checkpoint: str
+    measure: str
+    value: float | None
+    range: Interval | None
+    corrected: Interval | None
+    answer: Answer
+    reason: str
+
+
+class Gate(_Record):
+    """Whether a model may be released.
+
+    Attributes:
+        answer: "fails" where any condition fails; else "cannot be told" where any of them cannot; else "passes".
+        exit_code: of the command: 0 passes, 3 fails, 4 cannot be told.
+        conditions: as the user wrote them.
+        decides: whether "every" checkpoint decides, or the "last" one alone.
+        level: of the intervals that a condition fails by: 95 %, divided among all that decide (Bonferroni).
+        control: what the null control is; None without one.
+        judged: every condition on every checkpoint.
+        controls: every condition on the null control.
+    """
+
+    answer: Answer
+    exit_code: int
+    conditions: list[str]
+    decides: Literal["every", "last"]
+    level: float
+    control: str | None = None
+    judged: list[Judged]
+    controls: list[Judged] = Field(default_factory=list)
+
+
+class Quantised(_Record):
+    """What rounding its weights costs a model, on test data.
+
+    Attributes:
+        model: "base" or "tuned".
+        bits: of each weight.
+        scheme: how it was rounded, in words.
+        parameters: how many numbers were rounded.
+        relative: ‖Q(θ) - θ‖ / ‖θ‖ over these.
+        changes: of "speciality", "generality" and "fluency", with the model as it is as "base" and the rounded one
+            as "tuned".
+        qualities: of the rounded model, by task and suite.
+    """
+
+    model: Literal["base", "tuned"]
+    bits: int
+    scheme: str
+    parameters: int
+    relative: float | None
+    changes: dict[str, Change]
+    qualities: dict[str, float | None]
+
+
 class Audit(_Record):
     """What a fine-tuned model lost, and where.
 
@@ -120,6 +223,9 @@ class Audit(_Record):
         drift: features of the tuned model against the base's, by depth.
         base_point, tuned_point: the two ends on the validation data that `effects` were measured on.
         effects: each part that moved, restored and alone.
+        history: every model audited, in the order given; the last is `tuned`, which all the rest is of.
+        gate: whether it may be released; None where nobody asked.
+        quantised: what fewer bits cost base and tuned model; empty where nobody asked.
         environment: versions, commit, machine.
     """
 
@@ -133,6 +239,9 @@ class Audit(_Record):
     base_point: Point | None = None
     tuned_point: Point | None = None
     effects: list[Effect] = Field(default_factory=list)
+    history: list[Checkpoint] = Field(default_factory=list)
+    gate: Gate | None = None
+    quantised: list[Quantised] = Field(default_factory=list)
     environment: dict[str, Any] = Field(default_factory=dict)
 
     @property

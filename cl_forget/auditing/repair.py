@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cl_forget.auditing.audit import losses, moved_parts
-from cl_forget.auditing.bench import Bench, Measured, choose_data, require_data
+from cl_forget.auditing.audit import moved_parts
+from cl_forget.auditing.bench import Bench, Measured, Tested, choose_data, require_data
+from cl_forget.auditing.checkpoints import losses
 from cl_forget.auditing.pair import Pair, load_pair, run_behind
 from cl_forget.auditing.records import Candidate, Point, Repair, Repaired, score
 from cl_forget.auditing.verdict import judge
@@ -142,10 +143,11 @@ def _repaired(bench: Bench, asked: Asked) -> Repair:
     candidates = search.run(asked.methods)
     position, rule = choose(candidates, search.base, search.tuned, asked.keep)
     share = search.share(candidates[position].shares)
-    rows, items = [], {}
+    tested = {}
     for model, of in (("base", lambda _: 0.0), ("tuned", lambda _: 1.0), ("repaired", share)):
-        rows.append(bench.row(None if model == "base" else model, of))
-        items[model] = bench.items("test")
+        row = bench.row(None if model == "base" else model, of)
+        tested[model] = Tested.of(row, bench.items("test"))
+    items = {model: found.items for model, found in tested.items()}
     chosen = candidates[position]
     verdict, reason = judge(search.ends, search.measured(chosen), chosen, asked.keep, items)
     written: list[Path] = []
@@ -165,9 +167,9 @@ def _repaired(bench: Bench, asked: Asked) -> Repair:
         losses=[
             Repaired(
                 **vars(loss),
-                repaired=(rows[2].tasks if loss.role == "task" else rows[2].suites)[loss.name].test,
+                repaired=tested["repaired"].scores[loss.name],
             )
-            for loss in losses(tasks, suites, rows[0], rows[1], items)
+            for loss in losses(tasks, suites, tested["base"].scores, tested["tuned"].scores, items)
         ],
         verdict=verdict,
         reason=reason,

@@ -6,11 +6,24 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cl_forget.auditing.bench import quality
-from cl_forget.auditing.records import Audit, Candidate, Loss, Moved, Point, Repair, Repaired, score
-from cl_forget.comparison.measures import PRETRAINED, Cell, Measure
+from cl_forget.auditing.conditions import parse_conditions
+from cl_forget.auditing.records import (
+    Audit,
+    Candidate,
+    Gate,
+    Loss,
+    Moved,
+    Point,
+    Quantised,
+    Repair,
+    Repaired,
+    score,
+)
+from cl_forget.comparison.measures import PRETRAINED, Cell, Frame, Measure
 from cl_forget.comparison.observations import collect, fold
 from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.evaluation.depths import BESIDE, depth_name
+from cl_forget.evaluation.items import Interval
 from cl_forget.mitigations.hma import HeterogeneousAveraging
 from cl_forget.mitigations.lines import LiNeS
 from cl_forget.mitigations.wise_ft import WiseFT
@@ -51,10 +64,13 @@ DEPTHS = (
 
 def specify_audit(audit: Audit) -> Specification:
     """The page of an audit."""
-    names = [TUNED, *([RESTORED, ALONE] if audit.effects else [])]
-    what = [_table(audit.losses, [PRETRAINED, TUNED])] if audit.losses else []
+    bits = [_at_bits(one) for one in audit.quantised]
+    names = [TUNED, *([RESTORED, ALONE] if audit.effects else []), *bits]
+    what: list[Figure | Table] = [_table(audit.losses, [PRETRAINED, TUNED])] if audit.losses else []
     sections = [
         Section("lost", "What was lost", tuple(what)),
+        Section("history", "Checkpoint by checkpoint", tuple(_history(audit))),
+        Section("bits", "What fewer bits cost", tuple(_bits(audit))),
         Section("where", "Where it was lost", tuple(_effects(audit))),
         Section("moved", "How far the model moved", (*_depths(audit), _kinds(audit.kinds))),
     ]
@@ -89,8 +105,55 @@ def specify_repair(found: Repair) -> Specification:
 
 
 # -- sentences -----------------------------------------------------------------------------------------------
+SAID = 4
+"""Conditions of a gate that findings name one by one."""
+
+
+def gate_findings(gate: Gate) -> Iterable[str]:
+    """The answer of a gate, and what it rests on, in sentences."""
+    last = gate.judged[-1].checkpoint
+    deciding = [one for one in gate.judged if gate.decides == "every" or one.checkpoint == last]
+    ended = [one for one in deciding if one.answer == gate.answer]
+    models = len({one.checkpoint for one in deciding})
+    what = f"{len(gate.conditions)} condition{'s' * (len(gate.conditions) > 1)}"
+    on = f" on {models} checkpoints" if models > 1 else ""
+    yield f"Gate with {what}{on}: {gate.answer} (exit code {gate.exit_code})."
+    for one in ended[:SAID]:
+        named = "" if one.measure in one.condition else f" on {one.measure}"
+        where = f", {one.checkpoint}" if models > 1 else ""
+        yield f"'{one.condition}'{named}{where}: {one.reason}."
+    if len(ended) > SAID:
+        yield f"So it is of {len(ended) - SAID} more."
+    controls = [one for one in gate.controls if parse_conditions([one.condition])[0].spares_no_change]
+    for one in controls[:1]:
+        ends = "" if one.range is None else f", 95\N{NO-BREAK SPACE}% interval {_ends_of(one.range)}"
+        yield f"Null control, {one.checkpoint}: {one.measure} {_points(one.value)} points{ends}."
+    if any(one.answer == "cannot be told" for one in controls):
+        yield "Even the null control cannot be told from a model that fails: these samples are too few for the gate."
+
+
+def _ends_of(interval: Interval) -> str:
+    return f"{_points(interval.low)} to {_points(interval.high)}"
+
+
+def quantised_findings(audit: Audit) -> Iterable[str]:
+    """What each number of bits costs base and tuned model, in sentences."""
+    for bits in dict.fromkeys(one.bits for one in audit.quantised):
+        both = {one.model: one.changes for one in audit.quantised if one.bits == bits}
+        for measure in both["base"]:
+            sides = [(model, changes[measure]) for model, changes in both.items()]
+            said = [
+                f"the {model} {_points(change.change)} points"
+                + (f" ({_ends_of(change.ranges['change'])})" if "change" in change.ranges else "")
+                for model, change in sides
+            ]
+            yield f"{bits} bits change {measure} of {' and of '.join(said)}."
+
+
 def audit_findings(audit: Audit) -> Iterable[str]:
     """The audit in sentences; each only if its numbers are known."""
+    if audit.gate is not None:
+        yield from gate_findings(audit.gate)
     known = [(loss, loss.drop) for loss in audit.losses if loss.role == "suite" and loss.drop is not None]
     if known:
         worst, drop = max(known, key=lambda pair: pair[1])
@@ -135,6 +198,7 @@ def audit_findings(audit: Audit) -> Iterable[str]:
     elif moved:
         most = max(moved, key=lambda part: part.relative or 0.0)
         yield f"Moved most for its size: '{most.name}', by {_percent(most.relative)} of its norm."
+    yield from quantised_findings(audit)
 
 
 def repair_findings(found: Repair) -> Iterable[str]:
@@ -233,6 +297,103 @@ def _table(losses: Sequence[Loss], models: Sequence[str]) -> Table:
         tuple(m for m in measures if any(row[m.name].mean is not None for row in rows.values())),
         rows,
     )
+
+
+CHECKPOINTS = {"speciality": SPECIALITY, "generality": GENERALITY, "fluency": FLUENCY}
+
+
+def _history(audit: Audit) -> list[Figure]:
+    """Every checkpoint's means with their 95 % intervals over test samples, the base first."""
+    if len(audit.history) < 2:
+        return []
+    names = [PRETRAINED, *(one.name for one in audit.history)]
+    folded: Frame = {name: [] for name in ("method", "measure", "x", "mean", "low", "high", "count")}
+    for measure, change in audit.history[-1].changes.items():
+        first = (PRETRAINED, change.base, change.ranges.get("base"))
+        later = [
+            (one.name, one.changes[measure].tuned, one.changes[measure].ranges.get("tuned"))
+            for one in audit.history
+        ]
+        flat = [(name, change.base, None) for name in names]
+        for method, line in ((PRETRAINED, flat), (TUNED, [first, *later])):
+            for x, value, sure in line:
+                ends = (None, None) if sure is None else (sure.low, sure.high)
+                for column, entry in zip(folded, (method, measure, x, value, *ends, 1), strict=True):
+                    folded[column].append(entry)
+    data = {
+        "method": folded["method"],
+        "seed": [0] * len(folded["x"]),
+        "measure": folded["measure"],
+        "x": folded["x"],
+        "value": folded["mean"],
+    }
+    measures = tuple(m for name, m in CHECKPOINTS.items() if name in folded["measure"])
+    return [
+        Lines(
+            name="history",
+            title="What each checkpoint keeps",
+            how_to_read="On test data, the base first and then the checkpoints in the order given. The band is "
+            "the 95 % interval over samples; the flat line is the base.",
+            measures=measures,
+            data=data,
+            folded=folded,
+            axis="checkpoint",
+            places={m.name: tuple(names) for m in measures},
+        )
+    ]
+
+
+def _at_bits(one: Quantised) -> str:
+    """What a rounded model is called in the table."""
+    return f"{'base' if one.model == 'base' else TUNED}, {one.bits} bits"
+
+
+def _bits(audit: Audit) -> list[Figure | Table]:
+    """Base and tuned model as they are and at fewer bits, on test data."""
+    if not audit.quantised:
+        return []
+    known = list(audit.quantised[0].changes)
+    rows: dict[str, dict[str, Cell]] = {}
+    for one in sorted(audit.quantised, key=lambda one: one.model):
+        whole = PRETRAINED if one.model == "base" else TUNED
+        rows.setdefault(whole, {m: _cell(c.base, c.ranges.get("base")) for m, c in one.changes.items()})
+        rows[_at_bits(one)] = {m: _cell(c.tuned, c.ranges.get("tuned")) for m, c in one.changes.items()} | {
+            f"cost:{m}": _cell(c.change, c.ranges.get("change")) for m, c in one.changes.items()
+        }
+        rows[_at_bits(one)]["rounded"] = Cell(one.relative)
+    columns = [*known, *(f"cost:{m}" for m in known), "rounded"]
+    rows = {model: {name: row.get(name, Cell(None)) for name in columns} for model, row in rows.items()}
+    costs = [
+        Measure(
+            f"cost:{m}",
+            CHECKPOINTS[m].title,
+            "change",
+            "rounded minus whole, paired by sample",
+            "higher",
+            "Change",
+        )
+        for m in known
+    ]
+    distance = "‖Q(θ) - θ‖ / ‖θ‖ over the weights that were rounded"
+    schemes = dict.fromkeys(f"{one.bits} bits: {one.scheme}." for one in audit.quantised)
+    return [
+        Table(
+            "bits",
+            "Base and tuned model at fewer bits",
+            "In %, on test data. Weights alone are rounded, tensor by tensor, and computed with in their own type.",
+            (
+                *(CHECKPOINTS[m] for m in known),
+                *costs,
+                Measure("rounded", "Rounding", "percent", distance, "lower"),
+            ),
+            rows,
+            notes=tuple(schemes),
+        )
+    ]
+
+
+def _cell(value: float, sure: Interval | None) -> Cell:
+    return Cell(value) if sure is None else Cell(value, sure.low, sure.high)
 
 
 def _lines(

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.auditing.bench import quality
-from cl_forget.auditing.records import Audit, Candidate, Effect, Loss, Moved, Repair, Repaired
+from cl_forget.auditing.conditions import Answer
+from cl_forget.auditing.records import Audit, Candidate, Effect, Gate, Judged, Loss, Moved, Repair, Repaired
 from cl_forget.auditing.specification import audit_findings, repair_findings
+from cl_forget.comparison.measures import Unit
+from cl_forget.evaluation.items import LEVEL
 from cl_forget.reporting.numbers import MISSING, number
 
 if TYPE_CHECKING:
@@ -22,6 +25,12 @@ Row = tuple[list[str], dict[str, Any]]
 
 def audit_tables(audit: Audit) -> Iterable[Table]:
     """What was lost; then every part: how far it moved, and what putting it back brings and costs."""
+    if audit.gate is not None:
+        yield _gate_table(audit.gate)
+    if len(audit.history) > 1:
+        yield _history_table(audit)
+    if audit.quantised:
+        yield _bits_table(audit)
     if audit.losses:
         lost = ("", "role", "base %", "tuned %", "change", "95 % interval", "KL to base")
         yield _table("What was lost (test data)", lost, [_loss_row(loss) for loss in audit.losses])
@@ -41,6 +50,58 @@ def audit_tables(audit: Audit) -> Iterable[Table]:
     ]
     of_kind = ("kind", "parameters", "distance", "relative %")
     yield _table("By kind of tensor", of_kind, [(cells, {}) for cells in kinds])
+
+
+_STYLES: dict[Answer, str] = {"passes": "green", "fails": "bold red", "cannot be told": "yellow"}
+
+
+def _gate_table(gate: Gate) -> Table:
+    """Every condition on every checkpoint, and on the null control."""
+    judged = [_judged_row(one, one.answer, _STYLES[one.answer]) for one in gate.judged]
+    controls = [_judged_row(one, "(null control)", "dim") for one in gate.controls]
+    heads = ("fails if", "checkpoint", "of", "now", "95 % interval", "answer")
+    table = _table(f"Gate: {gate.answer}", heads, [*judged, *controls])
+    if gate.level != LEVEL:
+        table.caption = f"A condition fails by its {100 * gate.level:.4g} % interval: several decide at once."
+    return table
+
+
+def _judged_row(one: Judged, answer: str, style: str) -> Row:
+    unit: Unit = "percent" if one.condition.endswith("%") else "change"
+    value = number(one.value, unit)
+    return [one.condition, one.checkpoint, one.measure, value, _ends(one.range, unit=unit), answer], {
+        "style": style
+    }
+
+
+def _history_table(audit: Audit) -> Table:
+    """The means of every checkpoint, as changes from the base."""
+    measures = list(audit.history[-1].changes)
+    # A column's name is its own, so that two measures have a change each.
+    heads = [head for name in measures for head in (f"{name} %", f"change of {name}", "95 % interval")]
+    rows = []
+    for one in audit.history:
+        cells = [one.name]
+        for name in measures:
+            found = one.changes[name]
+            cells += [number(found.tuned, "percent"), number(found.change, "change")]
+            cells.append(_ends(found.ranges.get("change")))
+        rows.append(([*cells, number(one.relative, "percent")], {}))
+    return _table("Checkpoint by checkpoint (test data)", ["", *heads, "moved %"], rows)
+
+
+def _bits_table(audit: Audit) -> Table:
+    """What fewer bits cost base and tuned model."""
+    rows: list[Row] = []
+    for one in audit.quantised:
+        for name, found in one.changes.items():
+            ends = [number(value, "percent") for value in (found.base, found.tuned)]
+            sure = _ends(found.ranges.get("change"))
+            rows.append(([one.model, str(one.bits), name, *ends, number(found.change, "change"), sure], {}))
+    heads = ("model", "bits", "of", "whole %", "rounded %", "change", "95 % interval")
+    table = _table("At fewer bits (test data)", heads, rows)
+    table.caption = "\n".join(dict.fromkeys(f"{one.bits} bits: {one.scheme}." for one in audit.quantised))
+    return table
 
 
 def _loss_row(x: Loss) -> Row:

@@ -1,4 +1,6 @@
-"""How sure a number is that was measured on so many samples: 95 % intervals, paired where two models saw the same.
+"""How sure a number is that was measured on so many samples: intervals, paired where two models saw the same.
+
+Their level is 95 % unless another is asked for, as where several are decided on at once.
 
 Accuracies: Wilson's interval, and Newcombe's method 10 for the difference of two models on the same samples
 (Newcombe 1998, Statist. Med. 17:2635-2650); both are honest at 0 % and 100 % and on a handful of samples, where a
@@ -11,17 +13,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+LEVEL = 0.95
 Z = 1.959963984540054
+"""Of that level."""
 RESAMPLES = 2000
 
 
 class Interval(BaseModel):
-    """The ends of a 95 % interval."""
+    """The ends of an interval."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,18 +61,18 @@ class Items:
         return math.exp(-float((self.losses * self.tokens).sum() / self.tokens.sum()))
 
 
-def interval(items: Items) -> Interval:
+def interval(items: Items, level: float = LEVEL) -> Interval:
     """Of one model on one data set."""
     if items.right is None:
-        return _ends(_resampled(items))
-    return _wilson(items.right)
+        return _ends(_resampled(items), level)
+    return _wilson(items.right, _quantile(level))
 
 
-def difference(one: Items, other: Items) -> Interval:
+def difference(one: Items, other: Items, level: float = LEVEL) -> Interval:
     """Of `one` minus `other`, two models on the same samples."""
     if one.right is None or other.right is None:
-        return _ends(_resampled(one) - _resampled(other))
-    return _newcombe(one.right, other.right)
+        return _ends(_resampled(one) - _resampled(other), level)
+    return _newcombe(one.right, other.right, _quantile(level))
 
 
 def of_mean(values: Sequence[float], intervals: Sequence[Interval]) -> Interval:
@@ -78,18 +83,23 @@ def of_mean(values: Sequence[float], intervals: Sequence[Interval]) -> Interval:
     return Interval(low=mean - below, high=mean + above)
 
 
-def _wilson(right: NDArray[np.bool_]) -> Interval:
+def _quantile(level: float) -> float:
+    """The normal deviate of a two-sided level."""
+    return Z if level == LEVEL else NormalDist().inv_cdf((1 + level) / 2)
+
+
+def _wilson(right: NDArray[np.bool_], z: float) -> Interval:
     n, p = len(right), float(right.mean())
-    centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     return Interval(low=max(0.0, min(p, centre - half)), high=min(1.0, max(p, centre + half)))
 
 
-def _newcombe(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> Interval:
+def _newcombe(one: NDArray[np.bool_], other: NDArray[np.bool_], z: float) -> Interval:
     n = len(one)
     both, first, second = (int(x.sum()) for x in (one & other, one & ~other, ~one & other))
     neither = n - both - first - second
-    p1, p2, i1, i2 = float(one.mean()), float(other.mean()), _wilson(one), _wilson(other)
+    p1, p2, i1, i2 = float(one.mean()), float(other.mean()), _wilson(one, z), _wilson(other, z)
     spread = (both + first) * (second + neither) * (both + second) * (first + neither)
     agreement = both * neither - first * second
     corrected = max(agreement - n / 2, 0.0) if agreement > 0 else float(agreement)
@@ -115,6 +125,7 @@ def _resampled(items: Items) -> NDArray[np.float64]:
     return found
 
 
-def _ends(values: NDArray[np.float64]) -> Interval:
-    low, high = np.quantile(values, [0.025, 0.975])
+def _ends(values: NDArray[np.float64], level: float) -> Interval:
+    tail = 0.025 if level == LEVEL else (1 - level) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
     return Interval(low=float(low), high=float(high))

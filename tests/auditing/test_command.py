@@ -14,6 +14,7 @@ from auditing_conftest import Tuned
 from safetensors.torch import load_file, save_file
 
 from cl_forget import cli
+from cl_forget.auditing import Audit
 from cl_forget.models import weights_of
 
 Command = Callable[..., tuple[int, str, str]]
@@ -35,6 +36,40 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         return code, captured.out, captured.err
 
     return call
+
+
+def test_a_gate_over_a_sequence(clip_run: Tuned, command: Command, workspace: Path) -> None:
+    """The base itself as the first checkpoint, then the tuned model; a pattern finds both in order."""
+    files = {2: str(weights_of("emoji-clip") / "open_clip_model.safetensors")}
+    files[10] = str(clip_run.folder / "open_clip_model.safetensors")
+    for step, file in files.items():
+        (workspace / "out" / f"checkpoint-{step}").mkdir(parents=True)
+        (workspace / "out" / f"checkpoint-{step}" / "open_clip_model.safetensors").symlink_to(file)
+    data = ("--base", "emoji-clip", "--stream", "digits", "--suite", "emoji", "--limit", "20", "--no-parts")
+    gates = ("--fail-if", "emoji < 99 % or speciality < -50 points", "--quantise", "4")
+    code, out, error = command("audit", *data, "--tuned", "out/checkpoint-*", *gates)
+    assert code == 3, error
+    assert out.strip().endswith("gate: fails (exit code 3)") and "audit/history.png" in out
+    found = Audit.model_validate_json((workspace / "audit" / "audit.json").read_text())
+    assert found.gate is not None and (found.gate.answer, found.gate.exit_code) == ("fails", 3)
+    assert [one.name for one in found.history] == ["checkpoint-2", "checkpoint-10"]
+    first, last = found.history
+    assert first.changes["generality"].change == 0 and first.relative == 0
+    assert last.losses == found.losses and last.relative == found.parts[0].relative
+    assert last.changes["generality"].change == pytest.approx(-found.losses[1].drop)
+    assert [one.value for one in found.gate.controls] == [first.changes["generality"].base, 0.0]
+    assert {(one.model, one.bits) for one in found.quantised} == {("base", 4), ("tuned", 4)}
+    assert all(0 < one.relative < 0.2 and one.parameters > 500_000 for one in found.quantised)
+    page = (workspace / "audit" / "report.html").read_text()
+    assert "What each checkpoint keeps" in page and "Base and tuned model at fewer bits" in page
+    rows = (workspace / "audit" / "history.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * 4 and rows[2].startswith("checkpoint-2,generality,")
+
+    # The base against itself loses nothing, but 20 samples cannot tell that from less than half a point.
+    same = (*data, "--tuned", "out/checkpoint-2", "--overwrite")
+    assert command("audit", *same, "--fail-if", "generality < -0.5 points")[0] == 4
+    assert not (workspace / "audit" / "quantised.csv").exists(), "of the audit before"
+    assert command("audit", *same, "--fail-if", "generality < -40 points", "--control", "none")[0] == 0
 
 
 def test_audit_and_repair_a_file(clip_run: Tuned, command: Command, workspace: Path) -> None:
@@ -117,6 +152,14 @@ def test_mistakes_are_one_line_with_the_cure(
         (("audit", *emoji, file, "--stream", "digits", "--suite", "digits"), ("named twice",)),
         (("audit", *emoji, file, "--text", "{max_lenght: 5}"), ("Did you mean 'max_length'?",)),
         (("audit", *emoji, file, "--text", "chat"), ("options with values",)),
+        (("audit", *emoji, file, *data, "--fail-if", "emoji < -2"), ("no unit", "MEASURE < NUMBER points")),
+        (("audit", *emoji, file, *data, "--fail-if", "emojy < 2 %"), ("Did you mean 'emoji'?", "generality")),
+        (("audit", *emoji, file, "--fail-if", "generality < -2 points"), ("--suite",)),
+        (("audit", *emoji, file, *data, "--fail-if", "emoji < 2 %", "--control", "gone"), ("--control",)),
+        (("audit", *emoji, file, *data, "--decides", "first"), ("every or last",)),
+        (("audit", *emoji, file, *data, "--quantise", "16"), ("2 to 8",)),
+        (("audit", *emoji, file, "--tuned", file), ("named twice",)),
+        (("audit", *emoji, "gone/*"), ("nothing matches gone/*",)),
         (("repair", *emoji, file), ("--stream",)),
         (("repair", *emoji, file, "--stream", "digits"), ("--suite",)),
         (("repair", "--tuned", run, "--keep", "1.5"), ("keep", "at most 1")),

@@ -1,0 +1,161 @@
+"""What a gate refuses, as users write it: `generality < -2 points`, `emoji < 90 %`, `any suite < -5 points`.
+
+condition = measure, sign, number, unit {"or" condition}
+measure   = "generality" | "speciality" | "fluency" | "any suite" | "any task" | name of a task or suite
+sign      = "<" | "<=" | ">" | ">="
+unit      = "points" (the change from the base) | "%" (where the tuned model stands)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cl_forget.evaluation.items import Interval
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.registry import closest
+from cl_forget.reporting.numbers import listed
+
+Answer = Literal["passes", "fails", "cannot be told"]
+"""What a gate may say of a model."""
+Kind = Literal["change", "level"]
+
+MEANS = ("speciality", "generality", "fluency")
+EACH = {"any suite": "suite", "any task": "task"}
+"""Measures that stand for every data set of one role."""
+GRAMMAR = "write MEASURE < NUMBER points (a change from the base) or MEASURE < NUMBER % (a level)"
+
+_CONDITION = re.compile(
+    r"\s*(?P<measure>[^<>=]*?)\s*(?P<sign><=|>=|<|>)\s*(?P<number>[+-]?(?:\d+\.?\d*|\.\d+))\s*(?P<unit>points?|%)\s*",
+    re.IGNORECASE,
+)
+_OR = re.compile(r"\s+or\s+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One thing that may not be so.
+
+    Attributes:
+        written: as the user wrote it.
+        measure: what is compared.
+        sign: "<", "<=", ">" or ">=".
+        threshold: as a fraction; -0.02 for -2 points.
+        kind: whether that is a change from the base or a level of the model itself.
+    """
+
+    written: str
+    measure: str
+    sign: str
+    threshold: float
+    kind: Kind
+
+    def holds(self, value: float) -> bool:
+        """Whether it is so of a number."""
+        below = value <= self.threshold if "=" in self.sign else value < self.threshold
+        above = value >= self.threshold if "=" in self.sign else value > self.threshold
+        return below if self.sign[0] == "<" else above
+
+    def answer(self, surely_bad: Interval, surely_good: Interval) -> Answer:
+        """The answer by intervals: the model fails where the condition holds at both ends.
+
+        Args:
+            surely_bad: it fails where all of this one meets the condition.
+            surely_good: it passes where none of this one does.
+        """
+        if self.holds(surely_bad.low) and self.holds(surely_bad.high):
+            return "fails"
+        if not self.holds(surely_good.low) and not self.holds(surely_good.high):
+            return "passes"
+        return "cannot be told"
+
+    @property
+    def spares_no_change(self) -> bool:
+        """Whether a model in which nothing has changed must pass, which a null control can be held to."""
+        return self.kind == "change" and not self.holds(0.0)
+
+    def of(self, name: str) -> Condition:
+        """The same of one data set, where it is of any."""
+        return Condition(self.written, name, self.sign, self.threshold, self.kind)
+
+
+def parse_conditions(expressions: Sequence[str]) -> list[Condition]:
+    """The conditions of a gate, in the order written.
+
+    Args:
+        expressions: each one condition, or several joined by "or".
+
+    Raises:
+        UserError: one that is none, in one line with the grammar.
+    """
+    return [_parse(part) for expression in expressions for part in _OR.split(expression)]
+
+
+def _parse(text: str) -> Condition:
+    found = _CONDITION.fullmatch(text.replace("\N{MINUS SIGN}", "-").replace("\N{NO-BREAK SPACE}", " "))
+    if found is None or not found["measure"]:
+        raise UserError(
+            f"--fail-if: {text.strip()!r} is no condition{_why(text)}; {GRAMMAR}, such as "
+            f"'generality < -2 points'; measures are {listed([*MEANS, *EACH, 'the name of a task or suite'], 'or')}."
+        )
+    number, written = float(found["number"]), " ".join(text.split())
+    kind: Kind = "level" if found["unit"] == "%" else "change"
+    if not (0 <= number <= 100 if kind == "level" else -100 <= number <= 100):
+        bounds = (
+            "0 to 100 %; a change from the base is written in points"
+            if kind == "level"
+            else "-100 to 100 points"
+        )
+        raise UserError(f"--fail-if: in {written!r} the number lies outside {bounds}.")
+    measure = " ".join(found["measure"].split()).strip("'\"")
+    known = measure.lower() if measure.lower() in (*MEANS, *EACH) else measure
+    return Condition(written, known, found["sign"], number / 100, kind)
+
+
+def _why(text: str) -> str:
+    """What most likely is wrong with it."""
+    if not text.strip():
+        return " (it is empty)"
+    if not re.search(r"[<>]", text):
+        return " (it has no <, <=, > or >=)"
+    if re.search(r"[<>]=?\s*[+\-\N{MINUS SIGN}]?[\d.]+\s*$", text):
+        return " (its number has no unit)"
+    if re.search(r"\band\b|&|,|;", text):
+        return " (several are joined by 'or': a model fails by any of them)"
+    return ""
+
+
+def expand(
+    conditions: Sequence[Condition], tasks: Sequence[str], suites: Sequence[str], fluent: Sequence[str]
+) -> list[Condition]:
+    """Conditions on data sets and means that there are; those of any suite or task become one for each.
+
+    Args:
+        conditions: as parsed.
+        tasks, suites: names of what is measured.
+        fluent: those of the suites that are measured by perplexity.
+
+    Raises:
+        UserError: a measure that there is not, with those that there are.
+    """
+    by_role = {"task": list(tasks), "suite": list(suites)}
+    there = {
+        "speciality": bool(tasks),
+        "generality": len(fluent) < len(suites),
+        "fluency": bool(fluent),
+        **{measure: bool(by_role[role]) for measure, role in EACH.items()},
+        **dict.fromkeys([*tasks, *suites], True),
+    }
+    found: list[Condition] = []
+    for condition in conditions:
+        if not there.get(condition.measure, False):
+            known = [measure for measure, is_there in there.items() if is_there]
+            raise UserError(
+                f"--fail-if: {condition.measure!r} is not measured here.{closest(condition.measure, known)} Measures "
+                f"are {listed(known) if known else 'none'}; name data with --stream and --suite."
+            )
+        role = EACH.get(condition.measure)
+        found += [condition.of(name) for name in by_role[role]] if role else [condition]
+    return found
