@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 from cl_forget.claims.claim import FLATNESS
 from cl_forget.claims.planning import Plan
@@ -77,7 +78,9 @@ def _one(folder: Path, name: str, whole: bool) -> float:
     place = folder / "trials" / name
     into(folder)
     with stretch(0, f"measuring the flatness of {name}"):
-        found = landscape(place, points=POINTS)["tuned"] if whole else {FLATNESS[0]: gap(place)}
+        found: dict[str, Any] = (
+            landscape(place, points=POINTS)["tuned"] if whole else {FLATNESS[0]: gap(place)}
+        )
     if found[FLATNESS[0]] is None:
         raise UserError("its gradient gives no direction.")
     trial = load_trial(folder, name)

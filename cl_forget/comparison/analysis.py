@@ -58,6 +58,7 @@ class MethodSummary(BaseModel):
         spent: what its tuning trials cost.
         runs: seed -> id of the trial whose test numbers count.
         values: quantity -> estimate at the selected setting: test metrics and cost, as `trial_values` names them.
+        errors: of a single seed, the standard errors over test items of its numbers; else empty.
         against_plain: test metric -> difference from plain fine-tuning, paired by seed.
         on_front: whether the selected setting is on the Pareto front of the methods' selected settings.
         hypervolume: area its settings dominate, as a share of the ideal (`SweepSummary.reference`).
@@ -73,6 +74,7 @@ class MethodSummary(BaseModel):
     spent: Spent
     runs: dict[int, str] = Field(default_factory=dict)
     values: dict[str, Estimate] = Field(default_factory=dict)
+    errors: dict[str, float] = Field(default_factory=dict)
     against_plain: dict[str, Estimate] = Field(default_factory=dict)
     on_front: bool = False
     hypervolume: Estimate = Estimate()
@@ -162,6 +164,7 @@ def sweep_summary(trials: Sequence[Trial], protocol: Protocol | None = None) -> 
             spent=spent(found),
             runs={seed: trial.id for seed, trial in sorted(reported.get(method, {}).items())},
             values={name: Estimate() for name in COMPARED} | estimates(values.get(method, {})),
+            errors=_errors(reported.get(method, {})),
             against_plain=_differences(values, method, control),
             hypervolume=_over_seeds(curves[method], hypervolume_share),
             target_at_retention=_crossing(
@@ -200,6 +203,11 @@ def sweep_summary(trials: Sequence[Trial], protocol: Protocol | None = None) -> 
 
 
 # What is reported
+
+
+def _errors(reported: Mapping[int, Trial]) -> dict[str, float]:
+    """The errors over items of a single seed; over several seeds there are intervals."""
+    return next(iter(reported.values())).errors if len(reported) == 1 else {}
 
 
 def _reported(trials: Sequence[Trial], tuned: Sequence[Setting], choice: Choice) -> dict[int, Trial]:

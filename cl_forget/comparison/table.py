@@ -108,7 +108,7 @@ def table_of_sweep(summary: SweepSummary) -> FinalTable:
         known["retention"] = 1.0
     pretrained = {name: Estimate(mean=value, count=1) for name, value in known.items()}
     columns = (*_columns(summary.tasks, summary.suites), *_whole_curve(summary), *SEARCH)
-    return _table(columns, pretrained, lines, sources)
+    return _table(columns, pretrained, lines, sources, {m.method: m.errors for m in summary.methods})
 
 
 def _line(method: MethodSummary) -> dict[str, Estimate]:

@@ -27,7 +27,7 @@ from cl_forget.ground.redact import redact
 from cl_forget.ground.spreadsheet import csv_text
 
 SCHEMA = 2
-"""1: the first. 2: `attempts`, `taken_over`; what earlier records do not hold is not known."""
+"""1: the first. 2: `attempts`, `taken_over`, `errors`; what earlier records do not hold is not known."""
 
 Status = Literal["planned", "running", "finished", "pruned", "diverged", "out_of_memory", "failed"]
 Role = Literal["tune", "report"]
@@ -93,6 +93,8 @@ class Trial(BaseModel):
         shared_stages: how many stages it took over.
         config: the fields in which it differs from the sweep's own, dotted name -> value.
         validation, test: metric name -> value as in `Result.metrics`; empty until it is finished.
+        errors: standard errors over test items of what the final table shows (`item_errors`); empty where they are
+            not known, as in records of schema 1.
         cost: of the whole fine-tuning, also where it was taken over; None until something was trained.
         taken_over: the part of `cost` that was not paid, as it came with the stages taken over; None where nothing
             was, or where a record of schema 1 does not say.
@@ -122,6 +124,7 @@ class Trial(BaseModel):
     config: dict[str, Any] = Field(default_factory=dict)
     validation: Metrics = Field(default_factory=dict)
     test: Metrics = Field(default_factory=dict)
+    errors: dict[str, float] = Field(default_factory=dict)
     cost: Cost | None = None
     taken_over: Cost | None = None
     fingerprints: Fingerprints | None = None
@@ -214,7 +217,7 @@ def write_table(trials: Sequence[Trial], folder: Path) -> list[Path]:
 
 
 def _plain(trial: Trial) -> dict[str, Any]:
-    left_out = {"history", "schema_version", "fingerprints", "attempts", "taken_over"}
+    left_out = {"history", "schema_version", "fingerprints", "attempts", "taken_over", "errors"}
     plain = trial.model_dump(mode="json", exclude=left_out)
     plain["mitigations"] = json.dumps(plain["mitigations"])
     return plain

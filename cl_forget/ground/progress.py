@@ -154,7 +154,9 @@ class Reporter:
             for stretch in self.open:
                 latest |= stretch.last
                 stretch.last = {}
-            known = {name: latest[name] for name in ("step", "steps", "loss") if name in latest}
+            known: dict[str, Any] = {
+                name: latest[name] for name in ("step", "steps", "loss") if name in latest
+            }
             position = {k: v for k, v in self.position().items() if k not in ("done", "total", "seconds")}
             self._said = self._clock()
         self._write("row", {**position, **known, **fields})

@@ -12,7 +12,7 @@ from cl_forget.comparison.standings import MARGIN, Standing, Word, standings, wo
 from cl_forget.comparison.statistics import Estimate
 from cl_forget.comparison.trials_view import SweepView
 from cl_forget.comparison.verdicts import FEWEST, Judged
-from cl_forget.reporting.numbers import MISSING, listed, with_interval
+from cl_forget.reporting.numbers import MISSING, compact, listed
 
 SIGNS: dict[Word, str] = {"better": "▲", "equivalent": "=", "worse": "▼", "undecided": "?"}
 
@@ -106,11 +106,12 @@ def _verdicts(
 
 
 def effect(judged: Judged | None) -> str:
-    """The mean difference with its interval, in percentage points: `+2.1 ± 0.4`; a dash where it is not known."""
+    """The mean difference with its interval, in percentage points: `+2.1 ± 0.4`; of two seeds
+    both, `+1.8 to +2.4`; a dash where it is not known."""
     if judged is None or judged.effect is None:
         return MISSING
     shown = Estimate(mean=judged.effect, low=judged.low, high=judged.high, count=judged.seeds).shown()
-    return with_interval(Cell(shown.mean, shown.low, shown.high, count=shown.count), "change")
+    return compact(Cell(shown.mean, shown.low, shown.high, count=shown.count), "change")
 
 
 def verdicts_markdown(verdicts: Verdicts | None) -> str:

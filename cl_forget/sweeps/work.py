@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cl_forget.comparison.item_errors import item_errors
 from cl_forget.comparison.records import Result
 from cl_forget.comparison.trials import Attempt, Trial, load_trial
 from cl_forget.config.run import Run
@@ -103,6 +104,7 @@ def _one(one: Planned, sweep: Path, setups: Setups, done: dict[str, Trial], watc
             status="finished",
             validation=result.metrics["validation"],
             test=result.metrics["test"],
+            errors=item_errors(result),
             cost=result.rows[-1].cost,
             taken_over=None if donor is None else _taken_over(result, donor.stages),
             fingerprints=result.fingerprints,

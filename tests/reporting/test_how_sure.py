@@ -14,7 +14,8 @@ from samples import CONTROL, SUITES, TASKS, make_results
 from cl_forget.comparison.item_errors import item_errors
 from cl_forget.comparison.measures import PRETRAINED, Cell
 from cl_forget.comparison.statistics import mean_interval
-from cl_forget.reporting import specify, terminal_table
+from cl_forget.comparison.trials import Trial
+from cl_forget.reporting import specify, specify_sweep, terminal_table
 from cl_forget.reporting.numbers import compact, spread, with_interval
 from cl_forget.reporting.specification import Table
 from cl_forget.reporting.tables import table_csv, table_records
@@ -126,3 +127,20 @@ def test_eighty_columns_show_each_task_before_the_drop(seeds: tuple[int, ...]) -
     shown = [name for name in TASKS[:2] if name in heads.split("\n", 2)[2]]
     assert shown, "a task is shown"
     assert "drop" not in heads or shown == TASKS[:2], "the drop comes after every task"
+
+
+def test_a_sweep_of_a_single_seed_has_the_errors_of_its_runs() -> None:
+    results = with_samples(101)
+    trials = [
+        Trial(
+            sweep="s", id=f"{result.method}-0".replace(" ", "-"), method=result.method, seed=0, status="finished",
+            mitigations=result.run["mitigations"], validation={"speciality": 0.5, "retention": 0.5},
+            test=result.metrics["test"], errors=item_errors(result), cost=result.rows[-1].cost,
+        )
+        for result in results
+    ]  # fmt: skip
+    runs, sweep = table_of(specify(results)), table_of(specify_sweep(trials))
+    for method in (CONTROL, "LDIFS"):
+        for name in ("speciality", "generality", "retention", *(f"task:{task}" for task in TASKS)):
+            assert sweep.rows[method][name].error == pytest.approx(runs.rows[method][name].error)
+    assert "standard error over test items" in sweep.how_to_read
