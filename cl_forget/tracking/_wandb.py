@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from cl_forget.ground.environment import describe
 from cl_forget.ground.files import write_bytes
 from cl_forget.ground.redact import redact
 from cl_forget.tracking import names, transaction_log
+from cl_forget.tracking.item_media import Lost, item_table
 
 START_SECONDS = 20.0
 """A start of W&B that takes longer than this, or `track.timeout`, has failed. No run waits for it, but the exit of
@@ -122,6 +124,8 @@ def log_media(
     }
     if result.curves:
         tables["tables/curves"] = names.curve_table(result.curves, result.tasks, result.suites)
+    if (items := item_table(result, folder)) is not None:
+        tables["tables/items"] = items[0], redact(items[1])
     media: dict[str, Any] = _pictures(result, folder, draw)
     for name, (columns, lines) in tables.items():
         media[name] = wandb.Table(columns=[*columns], data=lines)
@@ -129,6 +133,30 @@ def log_media(
         # server would have to be asked first.
         media[name].bind_to_run(run, name, at)
     run.log(media, step=at)
+
+
+def log_experience(run: Any, at: int, result: Result, number: int, lost: Sequence[Lost]) -> None:
+    """What there is to look at of one experience, as record `at`: the accuracies so far, and what was lost by then.
+
+    Args:
+        run: W&B's.
+        at: number of the record.
+        result: of the run.
+        number: of the experience; 0 is the pre-trained model.
+        lost: items that are shown.
+    """
+    import wandb
+    from PIL import Image
+
+    from cl_forget.tracking.heat_map import heat_map_png
+
+    so_far = result.model_copy(update={"rows": result.rows[: number + 1]})
+    with Image.open(io.BytesIO(heat_map_png(so_far))) as matrix:
+        media: dict[str, Any] = {"media/accuracy_matrix": wandb.Image(matrix)}
+    if lost:
+        opened = [(Image.open(io.BytesIO(one.picture)), one.caption) for one in lost]
+        media["media/lost"] = [wandb.Image(picture, caption=redact(caption)) for picture, caption in opened]
+    run.log({names.EXPERIENCE: number, **media}, step=at)
 
 
 def _pictures(result: Result, folder: Path, draw: Callable[[Result], bytes | None]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ SECTIONS = (
     "weight_distance",
     "metrics",
     "cost",
+    "media",
 )
 """The sections with `EXPERIENCE` as their x axis."""
 

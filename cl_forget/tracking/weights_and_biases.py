@@ -22,6 +22,7 @@ from cl_forget.config.run import Run
 from cl_forget.ground.records import Row
 from cl_forget.ground.redact import redact
 from cl_forget.tracking import _wandb, names
+from cl_forget.tracking.item_media import lost_pictures
 from cl_forget.tracking.login import entities, problem
 
 log = logging.getLogger(__name__)
@@ -76,9 +77,10 @@ class WandbTracker:
         self._log(at, names.row_values(rows, *self._names))
 
     def finish(self, at: int, result: Result, folder: Path) -> None:
-        """The summary, R matrix and knob curves as tables, pictures, and the checkpoints if asked for."""
+        """The summary, pictures of each experience, tables of matrix, curves and items, checkpoints if asked for."""
         self._calls.put(lambda run: run.summary.update(result.metrics))  # "test" and "validation"
-        media = at + 1
+        self._calls.put(lambda run: self._experiences(run, at, result, folder))
+        media = at + 1 + len(result.rows)
         self._calls.put(
             lambda run: (
                 None if media in self._known else _wandb.log_media(run, media, result, folder, self._draw)
@@ -87,6 +89,13 @@ class WandbTracker:
         if self._asked.track.artifacts:
             self._calls.put(lambda run: self._upload(run, folder))
         self._close(exit_code=0)
+
+    def _experiences(self, run: Any, at: int, result: Result, folder: Path) -> None:
+        """A record of pictures for each experience, after all those of the run itself."""
+        lost = lost_pictures(result, folder)
+        for number in range(len(result.rows)):
+            if at + 1 + number not in self._known:
+                _wandb.log_experience(run, at + 1 + number, result, number, lost[number])
 
     def failed(self, error: BaseException) -> None:
         """The run is marked as failed, with the reason; resuming it goes on in the same W&B run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,9 +18,11 @@ from wandb_server import KEY, Server
 from cl_forget.comparison.records import Result
 from cl_forget.config.experiment import Experiment
 from cl_forget.config.run import Run
+from cl_forget.evaluation.item_table import read_items
 from cl_forget.ground.errors import TrainingDiverged
 from cl_forget.run.simulate import simulate
 from cl_forget.run.simulation import Simulation
+from cl_forget.tracking.item_media import PICTURES
 from cl_forget.tracking.login import mode_of
 from cl_forget.tracking.names import METRICS
 from cl_forget.tracking.transaction_log import steps
@@ -95,7 +98,7 @@ def _summary(result: Result, found: OfflineRun) -> None:
 
 
 def _rows(result: Result, found: OfflineRun) -> None:
-    lines = found.logged("experience")
+    lines = [line for line in found.logged("experience") if "cost/steps" in line]
     assert [line["experience"] for line in lines] == [0, 1, 2, 3]
     for line, row in zip(lines, result.rows, strict=True):
         for name, scores in row.tasks.items():
@@ -139,6 +142,42 @@ def _tables_and_pictures(result: Result, found: OfflineRun, folder: Path) -> Non
     points = [(line[0], line[1], line[2]) for line in curves["data"]]
     assert points == [("wise_ft", "alpha", point.value) for point in result.curves[0].points]
     assert (files / media["pictures/tradeoff"]["path"]).read_bytes()[:4] == b"\x89PNG"
+    _items_table(result, json.loads((files / media["tables/items"]["path"]).read_text()), folder)
+    _experiences(result, found, files, folder)
+
+
+def _items_table(result: Result, table: dict[str, Any], folder: Path) -> None:
+    """Every test item once, what was lost first, with the answer after each experience."""
+    after = [f"{number}: after {row.after}" for number, row in enumerate(result.rows[1:], start=1)]
+    assert table["columns"] == ["data", "item", "state", "truth", "pre-trained", *after, "prompt"]
+    states = [line[2] for line in table["data"]]
+    order = ("lost", "gained", "never known", "kept")
+    assert states == sorted(states, key=order.index)
+    last, base = read_items(folder, -1), read_items(folder, 0)
+    assert len(states) == sum(len(right) for right in last.values())
+    assert states.count("lost") == sum(int((base[name] & ~last[name]).sum()) for name in last)
+    for name, item, state, truth, before, *said, prompt in table["data"]:
+        assert (before == truth) == bool(base[name][item]) or before == "wrong"
+        assert (said[-1] == truth) == bool(last[name][item]) == (state in ("gained", "kept"))
+        assert prompt is None
+
+
+def _experiences(result: Result, found: OfflineRun, files: Path, folder: Path) -> None:
+    """A picture of the accuracies so far for each experience, and the items that were lost by then."""
+    lines = found.logged("media/accuracy_matrix")
+    assert [line["experience"] for line in lines] == list(range(len(result.rows)))
+    pictures = {(files / line["media/accuracy_matrix"]["path"]).read_bytes() for line in lines}
+    assert len(pictures) == len(lines) and all(picture[:4] == b"\x89PNG" for picture in pictures)
+    base = read_items(folder, 0)
+    for line in lines:
+        now = read_items(folder, line["experience"])
+        lost = sum(int((base[name] & ~now[name]).sum()) for name in now)
+        shown = line.get("media/lost", {"filenames": [], "captions": []})
+        assert len(shown["filenames"]) == len(shown["captions"]) <= max(PICTURES, len(base))
+        assert bool(shown["filenames"]) == bool(lost)
+        assert all(re.fullmatch(r".+: .+ → .+", caption) for caption in shown["captions"])
+        assert all((files / name).is_file() for name in shown["filenames"])
+    assert found.metrics["media/*"] == "experience"
 
 
 def _artifact(found: OfflineRun) -> None:
@@ -331,7 +370,7 @@ def test_wandb_s_own_reader_uploads_both_parts_of_a_resumed_run(
     assert there.summary["test"] == result.metrics["test"]
     assert there.summary["validation"] == result.metrics["validation"]
     assert [line["_step"] for line in there.history] == list(range(1, len(there.history) + 1))
-    rows = [line for line in there.history if "experience" in line]
+    rows = [line for line in there.history if "cost/steps" in line]
     assert [line["accuracy/squares-1"] for line in rows] == [
         row.tasks["squares-1"].test.accuracy for row in result.rows
     ]

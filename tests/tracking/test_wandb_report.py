@@ -18,7 +18,7 @@ from cl_forget.ground.errors import UserError
 from cl_forget.reporting import specify_folders
 from cl_forget.reporting.html.render import page
 from cl_forget.reporting.specification import Specification
-from cl_forget.reporting.wandb.publish import publish
+from cl_forget.reporting.wandb.publish import ITEMS, publish
 from cl_forget.reporting.wandb.runs import TrackedRun, selecting
 from cl_forget.run.shared import Setups
 from cl_forget.run.simulate import simulate
@@ -49,7 +49,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
                     "probes": ["colour-probe"],
                     "method": method,
                     "mitigations": mitigations,
-                    "train": {"epochs": 2 if other else 1, "batch_size": 24},
+                    "train": {"epochs": 2 if other else 1, "batch_size": 24, "lr": 0.03},
                     "evaluate": {"curves": False, "export": False},
                     "track": {"wandb": "online", "project": "forgetting", "timeout": 60,
                               "group": "elsewhere" if other else "tiny"},
@@ -116,13 +116,31 @@ def test_report_and_page_show_the_same_sections(server: Server, specification: S
     sections = [section.title for section in specification.sections]
     items = [item.title for section in specification.sections for item in section.items]
     assert headings(spec, 1) == sections
-    assert headings(spec, 2) == [*items, "Definitions"]
+    assert headings(spec, 2) == [*items, ITEMS, "Definitions"]
     html = page(specification, None)
     assert all(title in html for title in [*sections, *items])
     texts = [block["content"] for block in spec["blocks"] if block["type"] == "markdown-block"]
     for section in specification.sections:
         for item in section.items:
             assert any(item.how_to_read in text for text in texts), item.name
+
+
+def test_the_verdicts_stand_on_top_and_the_items_in_a_table(
+    server: Server, specification: Specification
+) -> None:
+    publish(specification, WHERE)
+    blocks = sent(server, "runs")["blocks"]
+    first = next(k for k, block in enumerate(blocks) if block["type"] == "markdown-block")
+    assert first < [block["type"] for block in blocks].index("table-of-contents")
+    assert specification.verdicts is not None
+    assert specification.verdicts.sentence in blocks[first]["content"]
+    tables = [
+        panel["config"]["panel2Config"]["exp"]["fromOp"]["inputs"]["key"]["val"]
+        for grid in grids(sent(server, "runs"))
+        for panel in _panels(grid)
+        if panel["viewType"] == "Weave"
+    ]
+    assert "tables/items" in tables
 
 
 def test_run_sets_select_the_runs_of_their_method_and_nothing_else(
@@ -164,7 +182,7 @@ def test_every_panel_shows_something_its_runs_have_logged(
     assert {
         "metrics/speciality", "metrics/generality", "metrics/forgetting_max", "metrics/forward_transfer",
         "metrics/backward_transfer", "delta_lp/colour-probe", "cost/train_seconds", "experience",
-        "pictures/accuracy_matrix",
+        "pictures/accuracy_matrix", "media/lost",
     } <= shown  # fmt: skip
     kinds = {panel["viewType"] for panel in panels}
     assert {"Scatter Plot", "Run History Line Plot", "Bar Chart", "Parallel Coordinates Plot"} <= kinds
@@ -221,7 +239,11 @@ def test_a_sweep_s_report_has_its_knobs_and_every_trial(
         "stream": {"squares": {"tasks": 1}},
         "suites": ["colours"],
         "methods": {"WiSE-FT": ["wise_ft"], "L2-SP": ["l2_sp"]},
-        "space": {"wise_ft.alpha": [0.25, 0.75], "l2_sp.strength": [0.01, 0.1]},
+        "space": {
+            "wise_ft.alpha": [0.25, 0.75],
+            "l2_sp.strength": [0.01, 0.1],
+            "train.lr": {"grid": [1e-3, 1e-2], "methods": ["L2-SP"]},
+        },
         "train": {"epochs": 1, "batch_size": 24},
         "evaluate": {"curves": False, "export": False},
         "track": {"wandb": "online", "project": "swept", "timeout": 60},
@@ -239,13 +261,18 @@ def test_a_sweep_s_report_has_its_knobs_and_every_trial(
     axes = [column["accessor"] for column in lines["config"]["columns"]]
     assert axes[:2] == ["config:mitigation.value.l2_sp.strength", "config:mitigation.value.wise_ft.alpha"]
     assert "summary:metrics/speciality" in axes
+    assert "config:train.value.lr" in axes, "what is varied beside the knobs is an axis, too"
+    targets = {p["config"]["targetKey"] for p in panels if p["viewType"] == "Parameter Importance"}
+    assert targets == {"metrics/speciality", "metrics/generality"}
+    texts = [block["content"] for block in view["blocks"] if block["type"] == "markdown-block"]
+    assert any("finished trials are too few" in text for text in texts)
     along = {panel["config"]["xAxis"] for panel in panels if panel["viewType"] == "Scatter Plot"}
     assert {"config:mitigation.value.l2_sp.strength", "config:mitigation.value.wise_ft.alpha"} <= along
     swept = {name for name, run in server.runs.items() if run.project == "swept"}
-    assert len(swept) == 5, "control, two and two"
+    assert len(swept) == 7, "control, two and four"
     for grid in grids(view):
         chosen = [selected(run_set["filters"], server) & swept for run_set in grid["runSets"]]
-        assert sorted(map(len, chosen)) == [1, 2, 2]
+        assert sorted(map(len, chosen)) == [1, 2, 4]
 
 
 # -- what can go wrong ----------------------------------------------------------------------------------
