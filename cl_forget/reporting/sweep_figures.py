@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from math import log10
 from pathlib import Path
@@ -15,6 +16,7 @@ from cl_forget.comparison.settings import mitigation_numbers, setting_label
 from cl_forget.comparison.table import SEARCH
 from cl_forget.comparison.trials_view import SECONDS, SweepView
 from cl_forget.reporting import run_figures as _figures
+from cl_forget.reporting.numbers import listed
 from cl_forget.reporting.specification import Bars, Figure, Knobs, Listing, Parallel, Table, Tradeoff
 from cl_forget.reporting.training_curves import training_curves
 
@@ -33,6 +35,7 @@ SEARCH_COST = (
     Measure("trials", "Trials", "count", "settings times seeds"),
 )
 POSITION = "position"
+NUMBER = re.compile(r"(?<!\w)[-+]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?(?!\w)")
 
 
 def _observations(view: SweepView, measures: Sequence[Measure], role: str | None = None) -> Frame:
@@ -278,7 +281,22 @@ def failures(view: SweepView) -> Figure | None:
         "Pruned trials were stopped early because others did better.",
         ("run", "setting", "status", "reason"),
         (SECONDS,),
+        tuple(_reasons(trials)),
     )
+
+
+def _reasons(trials: Sequence[Trial], most: int = 5) -> Iterable[str]:
+    """What stopped trials, the most frequent first; numbers aside, so that one cause is one line."""
+    found: dict[tuple[str, str], list[Trial]] = {}
+    for trial in trials:
+        cause = NUMBER.sub("…", trial.reason or "no reason is known")
+        found.setdefault((trial.status.replace("_", " "), cause), []).append(trial)
+    ordered = sorted(found.items(), key=lambda entry: -len(entry[1]))
+    for (status, cause), own in ordered[:most]:
+        methods = listed(list(dict.fromkeys(trial.method for trial in own)))
+        yield f"{len(own):,} {status}: {cause if len(own) > 1 else own[0].reason or cause} ({methods})"
+    if len(ordered) > most:
+        yield f"{len(ordered) - most} more reasons are in the list."
 
 
 def _trial_list(
@@ -289,6 +307,7 @@ def _trial_list(
     how_to_read: str,
     texts: tuple[str, ...],
     measures: tuple[Measure, ...],
+    notes: tuple[str, ...] = (),
 ) -> Figure:
     data: Frame = {
         "run": [trial.id for trial in trials],
@@ -300,4 +319,12 @@ def _trial_list(
     }
     for measure in measures:
         data[measure.name] = [view.values[trial.id].get(measure.name) for trial in trials]
-    return Listing(name=name, title=title, how_to_read=how_to_read, measures=measures, data=data, texts=texts)
+    return Listing(
+        name=name,
+        title=title,
+        how_to_read=how_to_read,
+        measures=measures,
+        data=data,
+        texts=texts,
+        notes=notes,
+    )

@@ -175,3 +175,17 @@ def test_a_sweep_under_way_and_one_of_plain_fine_tuning_alone() -> None:
     alone = specify_sweep([trial for trial in make_trials(40) if trial.method == PLAIN])
     names = {item.name for section in alone.sections for item in section.items}
     assert "history" in names and not {"slices", "pairs", "law", "profiles"} & names
+
+
+def test_what_stopped_trials_is_counted_by_its_cause(trials: list[Trial]) -> None:
+    broken = {"status": "diverged", "test": {}, "validation": {}, "cost": None}
+    lost = [
+        trial.model_copy(update={**broken, "reason": f"the loss was not finite at step {step}"})
+        for step, trial in enumerate(trials[1:4])
+    ]
+    full = trials[40].model_copy(update={**broken, "status": "out_of_memory", "reason": "needs 12 MB"})
+    notes = specify_sweep([trials[0], *lost, full, *trials[41:45]]).item("failures").notes
+    assert notes == (
+        "3 diverged: the loss was not finite at step … (L2-SP)",
+        "1 out of memory: needs 12 MB (KD)",
+    )

@@ -184,7 +184,7 @@ def test_server_that_fails_in_the_middle(
     # W&B's own log on this machine is complete, and `wandb sync` reads it.
     wait_for(lambda: OfflineRun(file).exit_code is not None, "the end of the log")
     assert OfflineRun(file).summary["test"] == result.metrics["test"]
-    assert len(OfflineRun(file).history) == 5
+    assert len(OfflineRun(file).history) == 7
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
@@ -236,7 +236,7 @@ def test_a_run_never_waits_for_the_server_before_its_end(
         simulation.evaluate(after=simulation.stages[0])
         simulation.finish()
     (run,) = server.runs.values()
-    assert len(run.history) == 5, "what was measured meanwhile arrives"
+    assert len(run.history) == 7, "what was measured meanwhile arrives"
 
 
 def test_a_server_that_answers_and_then_hangs_costs_the_timeout_and_no_number(
