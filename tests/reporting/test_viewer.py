@@ -21,6 +21,7 @@ from cl_forget.ground.errors import UserError
 from cl_forget.ground.records import Fingerprints
 from cl_forget.reporting import method_styles, specify, specify_folders
 from cl_forget.reporting.html.viewer import viewer_page
+from cl_forget.reporting.numbers import spread
 from cl_forget.reporting.styles import REGISTERED
 
 READY = "document.documentElement.dataset.ready === 'true'"
@@ -96,6 +97,31 @@ def test_a_chosen_folder_stands_there_as_in_pythons_report(shown, some):
     cell = table.rows[CONTROL]["speciality"]
     name, *numbers = shown.evaluate(ends)
     assert name == CONTROL and [float(x) for x in numbers] == pytest.approx([cell.mean, cell.low, cell.high])
+
+
+@pytest.mark.parametrize("seeds", [(3,), (0, 4), (0, 1, 2, 3)])
+def test_how_sure_a_number_is_is_said_as_python_says_it(browser, page, tmp_path, seeds):
+    results = make_results([CONTROL, "LDIFS", "joint training"], seeds=seeds)
+    for result in results:
+        for row in result.rows[1:]:
+            for scores in (*row.tasks.values(), *row.suites.values()):
+                scores.test.lost, scores.test.gained = 0.2, 0.05
+    browser.open(page)
+    browser.choose("#folder", write(tmp_path / "some", results))
+    browser.wait(f"{SHOWN} > 0 && {READY}")
+    browser.evaluate("clForget.drawAll()")
+    assert browser.errors == []
+    cells = browser.evaluate(
+        """Object.fromEntries([...document.querySelectorAll('#results tbody tr')].map(row =>
+        [row.dataset.method, Object.fromEntries([...row.querySelectorAll('td')].map(td =>
+        [td.dataset.measure, td.querySelector('small')?.textContent ?? '']))]))"""
+    )
+    table = specify(results).item("results")
+    for method, row in table.rows.items():
+        for measure in table.measures:
+            if measure.name in cells[method] and measure.unit != "count":
+                expected = spread(row[measure.name], measure.unit)
+                assert cells[method][measure.name] == expected, (method, measure.name)
 
 
 def test_it_asks_for_nothing_and_says_what_it_left_out(shown):
@@ -259,11 +285,25 @@ def test_the_command_writes_it_and_overwrites_only_its_own(tmp_path, monkeypatch
 SWEEP = Path(__file__).parents[2] / "experiments" / "results" / "quickstart-sweep-rn"
 
 
-def test_a_sweep_stands_there_with_the_settings_that_python_chooses(browser, page, folder):
-    expected = specify_folders(SWEEP)
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """A real sweep, of which the trials on one base model and the same data."""
+    place = tmp_path_factory.mktemp("swept") / "rn"
+    records = {file: json.loads(file.read_text()) for file in sorted(SWEEP.glob("trials/*/trial.json"))}
+    prints = next(record["fingerprints"] for record in records.values() if record.get("fingerprints"))
+    for file, record in records.items():
+        if record.get("fingerprints") in (prints, None):
+            (place / "trials" / file.parent.name).mkdir(parents=True)
+            shutil.copy(file, place / "trials" / file.parent.name)
+    shutil.copy(SWEEP / "sweep.json", place)
+    return place
+
+
+def test_a_sweep_stands_there_with_the_settings_that_python_chooses(browser, page, folder, sweep):
+    expected = specify_folders(sweep)
     table = expected.item("results")
     browser.open(page)
-    browser.choose("#folder", SWEEP)
+    browser.choose("#folder", sweep)
     browser.wait(f"{SHOWN} > 0 && {READY}")
     browser.evaluate("clForget.drawAll()")
     assert browser.errors == []
@@ -293,8 +333,8 @@ def test_a_sweep_stands_there_with_the_settings_that_python_chooses(browser, pag
 
 
 @pytest.mark.parametrize("case", ["alike", "suites", "base", "weights", "none"])
-def test_the_page_and_python_refuse_the_same_trials(browser, page, case):
-    trials = load_trials(SWEEP)[:4] if case != "none" else []
+def test_the_page_and_python_refuse_the_same_trials(browser, page, sweep, case):
+    trials = load_trials(sweep)[:4] if case != "none" else []
     if case == "suites":
         trials[3] = trials[3].model_copy(
             update={"test": {**trials[3].test, "generality_by_suite": {"a": 0.5}}}

@@ -67,21 +67,22 @@ const shortCommand = (index) => {
 };
 
 // Numbers are written as in reporting/numbers.py: three significant digits, at most three decimals.
-const threeDigits = (value) => {
-  const size = Math.abs(value), digits = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 || size === 0 ? 2 : 3;
+const threeDigits = (value, like) => {
+  const size = Math.abs(like), digits = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 || size === 0 ? 2 : 3;
   return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 };
-const format = (value, measure) => {
+// `like`, as it is stored, gives the number of digits: the end of an interval is written as its mean is.
+const format = (value, measure, like = value) => {
   if (!known(value)) return "–";
   if (typeof value === "string") return value;
-  const scaled = value * scaleOf(measure);
+  const scaled = value * scaleOf(measure), model = Math.abs((like ?? value) * scaleOf(measure));
   let text;
   if (scaleOf(measure) === 100) text = scaled.toFixed(1);
   else if (measure.unit === "ratio") text = scaled.toFixed(2);
-  else if (measure.unit !== "count") text = threeDigits(scaled);
+  else if (measure.unit !== "count") text = threeDigits(scaled, model);
   else {
-    const [, size, letter] = [[1e9, 1e9, " G"], [1e6, 1e6, " M"], [1e4, 1e3, " k"]].find(([from]) => scaled >= from) ?? [0, 1, ""];
-    text = letter ? threeDigits(scaled / size) + letter : scaled.toLocaleString("en", { maximumFractionDigits: 0 });
+    const [, size, letter] = [[1e9, 1e9, " G"], [1e6, 1e6, " M"], [1e4, 1e3, " k"]].find(([from]) => model >= from) ?? [0, 1, ""];
+    text = letter ? threeDigits(scaled / size, model / size) + letter : scaled.toLocaleString("en", { maximumFractionDigits: 0 });
   }
   if (!/[1-9]/.test(text)) text = text.replace("-", "");
   return (measure.unit === "change" && scaled > 0 && /[1-9]/.test(text) ? "+" : "") + text.replace("-", "−");
@@ -89,10 +90,10 @@ const format = (value, measure) => {
 const withInterval = (entry, measure) => {
   const text = format(entry.mean, measure);
   if (!known(entry.low)) return text;
-  const [low, high] = [within(entry.low, measure), within(entry.high, measure)].map((end) => format(end, measure));
+  const [low, high] = [within(entry.low, measure), within(entry.high, measure)].map((end) => format(end, measure, entry.mean));
   if (entry.count === 2) return low === high ? text : `${text} (${low} to ${high})`;
   if (within(entry.low, measure) !== entry.low && within(entry.high, measure) !== entry.high) return `${text} [${low}, ${high}]`;
-  const half = format((entry.high - entry.low) / 2, { ...measure, unit: measure.unit === "change" ? "points" : measure.unit });
+  const half = format((entry.high - entry.low) / 2, { ...measure, unit: measure.unit === "change" ? "points" : measure.unit }, entry.mean);
   return `${text} ± ${half}`;
 };
 

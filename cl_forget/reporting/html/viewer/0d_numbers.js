@@ -4,13 +4,15 @@
 const MEAN = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
 const there = (value) => typeof value === "number" && Number.isFinite(value);
 
-// Mean over seeds with Student's t interval, as `mean_interval`.
+// Mean over seeds with Student's t interval, as `mean_interval(...).shown()`.
 function estimate(values) {
   const own = values.filter(there), mean = MEAN(own), count = own.length;
   if (count < 2) return { mean, low: null, high: null, count };
   const spread = Math.sqrt(own.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (count - 1));
   const half = ((RULE.student[count - 2] ?? RULE.student.at(-1)) * spread) / Math.sqrt(count);
-  return { mean, low: mean - half, high: mean + half, count };
+  // Of two values an interval says nothing: they are shown themselves, found as Python finds them.
+  const reach = count === 2 ? (mean + half - mean) / RULE.student[0] : half;
+  return { mean, low: mean - reach, high: mean + reach, count };
 }
 
 // Columns with a name in their name stand once for each task or suite.
@@ -46,6 +48,10 @@ function rowValues(result, row, first) {
   const values = { speciality: Object.values(tasks).every(there) ? MEAN(Object.values(tasks)) : null, generality: general_(row) };
   const before = general_(first);
   if (there(values.generality) && before) Object.assign(values, { retention: values.generality / before, generality_drop: before - values.generality });
+  const shifted = result.tasks.map((name) => Object.values(row.tasks[name].shifted ?? {}).map(({ accuracy }) => accuracy));
+  if (shifted.every((own) => own.length && own.every(there))) values.ood_accuracy = MEAN(shifted.map(MEAN));
+  const divergences = result.tasks.map((name) => row.tasks[name].test.kl_to_base);
+  if (divergences.every(there)) values.kl_to_base = MEAN(divergences);
   for (const [prefix, own] of [["task", tasks], ["suite", suites], ["perplexity", perplexities]]) for (const [name, value] of Object.entries(own)) values[`${prefix}:${name}`] = value;
   return values;
 }
@@ -89,7 +95,9 @@ function specificationOf(runs) {
   const methods = [RULE.pretrained, ...names].map((name) => ({
     name, role: name === RULE.pretrained ? "reference" : name === control ? "control" : "method", seeds: name === RULE.pretrained ? [] : seedsOf(name), ...looks.get(name),
   }));
-  const firsts = new Map(valued.map(({ result }) => [JSON.stringify(rowValues(result, result.rows[0], result.rows[0])), rowValues(result, result.rows[0], result.rows[0])]));
+  // What is a change since the pre-trained model is none of its own.
+  const untouched = ({ result, values }) => ({ ...rowValues(result, result.rows[0], result.rows[0]), ...Object.fromEntries(["delta_lp", "f_true", "bt_true"].filter((name) => there(values[name])).map((name) => [name, 0])) });
+  const firsts = new Map(valued.map(untouched).map((own) => [JSON.stringify(own), own]));
   const all = measuresOf(tasks, suites), several = names.length < valued.length;
   const table = tableOf(valued, names, [...firsts.values()], all, control);
   const listed = all.filter(({ name }) => valued.some(({ values }) => there(values[name])));
@@ -111,6 +119,32 @@ function specificationOf(runs) {
 const nameOf = (result) => `${result.method}, seed ${result.seed}`;
 const inWords = (names) => (names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`);
 
+// Standard errors over test items of one run's numbers, as `item_errors`: they stand where a single seed has no interval.
+function itemErrors(result, row) {
+  const found = {}, first = result.rows[0], variance = ({ accuracy, samples }) => (there(accuracy) && samples >= 2 ? (accuracy * (1 - accuracy)) / (samples - 1) : null);
+  const add = (name, values) => { if (values.length && values.every(there)) found[name] = Math.sqrt(values.reduce((a, b) => a + b, 0)) / values.length; };
+  const graded = (of, kind) => Object.fromEntries(result[kind].map((name) => [name, of[kind][name].test]).filter(([, { accuracy }]) => there(accuracy)));
+  for (const [prefix, kind, mean] of [["task", "tasks", "speciality"], ["suite", "suites", "generality"]]) {
+    const each = Object.entries(graded(row, kind)).map(([name, scores]) => [name, variance(scores)]);
+    for (const [name, value] of each) if (there(value)) found[`${prefix}:${name}`] = Math.sqrt(value);
+    add(mean, each.map(([, value]) => value));
+  }
+  const shifted = result.tasks.map((name) => Object.values(row.tasks[name].shifted ?? {}).map(variance)).map((own) => (own.length && own.every(there) ? own.reduce((a, b) => a + b, 0) / own.length ** 2 : null));
+  add("ood_accuracy", shifted);
+  const now = graded(row, "suites"), names = Object.keys(now);
+  if (!names.length || row === first) return found;
+  add("generality_drop", names.map((name) => {
+    const { lost, gained, samples } = now[name];
+    return there(lost) && there(gained) && samples >= 2 ? Math.max(0, lost + gained - (lost - gained) ** 2) / (samples - 1) : null;
+  }));
+  const before = graded(first, "suites");
+  if (!("generality_drop" in found) || !same(names, Object.keys(before))) return found;
+  const [[mean, spread_], [was, spreadBefore]] = [now, before].map((scores) => [MEAN(names.map((name) => scores[name].accuracy)), names.reduce((sum, name) => sum + (variance(scores[name]) ?? 0), 0) / names.length ** 2]);
+  if (was === 0) return found;
+  const ratio = mean / was, together = (spread_ + spreadBefore - found.generality_drop ** 2) / 2;
+  return { ...found, retention: Math.sqrt(Math.max(0, spread_ + ratio ** 2 * spreadBefore - 2 * ratio * together)) / was };
+}
+
 function tableOf(valued, names, firsts, all, control) {
   const measures = [...all, ...RULE.against], rows = { [RULE.pretrained]: {} };
   const bySeed = (name) => new Map(valued.filter(({ result }) => result.method === name).map(({ result, values }) => [result.seed, values]));
@@ -123,6 +157,15 @@ function tableOf(valued, names, firsts, all, control) {
       rows[name][against.name] = control === null || name === control ? estimate([]) : estimate(pairs.filter(([a, b]) => there(a) && there(b)).map(([a, b]) => a - b));
     }
   }
+  const single = (name, result, row) => {
+    const errors = itemErrors(result, row);
+    for (const [measure, cell] of Object.entries(rows[name])) if (there(cell.mean) && measure in errors) cell.error = errors[measure];
+  };
+  for (const name of names) {
+    const own = valued.filter(({ result }) => result.method === name);
+    if (own.length === 1 && own[0].result.rows) single(name, own[0].result, own[0].result.rows.at(-1));
+  }
+  if (firsts.length === 1 && valued[0]?.result.rows) single(RULE.pretrained, valued[0].result, valued[0].result.rows[0]);
   return { measures: measures.filter(({ name }) => Object.values(rows).some((row) => there(row[name]?.mean))), rows, control };
 }
 
@@ -156,7 +199,7 @@ function retentionOf(valued, all, tasks, suites, several) {
   const known = new Set(entries.map(({ measure }) => measure)), measures = all.filter(({ name }) => known.has(name));
   if (!measures.length) return null;
   return figure("lines", "retention", "When is generality lost?", `Accuracy on what was never trained, after each task in turn, starting from the pre-trained model: a flat line forgets nothing.${several ? " Shading is the 95 % interval over seeds." : ""}`,
-    measures, entries, { axis: "after task", places: Object.fromEntries(measures.map(({ name }) => [name, stages])) });
+    measures, entries, { axis: "after task", beside: [], places: Object.fromEntries(measures.map(({ name }) => [name, stages])) });
 }
 
 function matrixOf(valued, tasks, suites) {

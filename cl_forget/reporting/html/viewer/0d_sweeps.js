@@ -99,8 +99,8 @@ function specificationOfSweep(trials) {
     name, role: name === RULE.pretrained ? "reference" : name === control ? "control" : "method", seeds: [...new Set(trials.filter(({ method }) => method === name).map(({ seed }) => seed))].sort((a, b) => a - b), ...looks.get(name),
   }));
   const first = chosen[0]?.values ?? values.values().next().value ?? {}, before = { speciality: first.speciality_pretrained, generality: first.generality_pretrained, ...(first.generality_pretrained ? { retention: 1 } : {}) };
-  const table = tableOf(chosen, names.filter((name) => choices.has(name)), [before], all, control);
-  table.settings = Object.fromEntries([...choices].map(([method, { label }]) => [method, label]));
+  const table = tableOf(chosen, names, [before], all, control);
+  table.settings = Object.fromEntries(names.map((name) => [name, choices.has(name) ? choices.get(name).label : "none finished"]));
   table.text = "Test data of the setting with the largest mean of speciality and retention on validation data, from as many settings for every method; a sweep with a rule of its own has it on the page that cl-forget report makes. Bold is the best of a column, ± the 95 % interval over seeds.";
   const unordered = [...settings].filter(([, own]) => own.length > 1 && (own.some(({ value }) => value === null) || new Set(own.map(({ value }) => value)).size < own.length)).map(([name]) => name);
   const place = new Map([...settings].flatMap(([method, own]) => own.flatMap((setting, k) => setting.trials.map(({ id }) => [id, unordered.includes(method) ? ["setting", k + 1] : [setting.knob, setting.value]]))));

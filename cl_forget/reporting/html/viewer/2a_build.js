@@ -18,12 +18,19 @@
     const top = own.map(([, row]) => row[measure.name].mean).reduce((a, b) => ((measure.better === "higher") === (a > b) ? a : b));
     return (cell, name) => methods.get(name).role !== "reference" && known(cell?.mean) && format(cell.mean, measure) === format(top, measure);
   };
+  // What stands behind a mean, as `spread` of reporting/numbers.py.
+  const spreadOf = (own, measure) => {
+    if (!known(own?.mean)) return "";
+    if (!known(own.low)) return known(own.error) ? `(${format(own.error, { ...measure, unit: measure.unit === "change" ? "points" : measure.unit }, own.mean)})` : "";
+    const behind = withInterval(own, measure).slice(format(own.mean, measure).length).trim();
+    return own.count === 2 ? behind.replace(/^\(|\)$/g, "") : behind;
+  };
   const tableOf = () => {
     const { measures, rows } = spec.table, isBest = new Map(measures.map((measure) => [measure.name, best(measure)])), groups = [];
     for (const measure of measures) if (groups.at(-1)?.[0] === measure.group) groups.at(-1)[1]++; else groups.push([measure.group, 1]);
     const cell = (name, measure) => {
-      const own = rows[name][measure.name], half = known(own?.low) ? withInterval(own, measure).split(" ± ")[1] : "";
-      return `<td data-measure="${mark(measure.name)}" data-value="${own?.mean ?? ""}"${isBest.get(measure.name)(own, name) ? ' class="best"' : ""}>${format(own?.mean, measure)}${half ? `<small>± ${half}</small>` : ""}</td>`;
+      const own = rows[name][measure.name], behind = spreadOf(own, measure);
+      return `<td data-measure="${mark(measure.name)}" data-value="${own?.mean ?? ""}"${isBest.get(measure.name)(own, name) ? ' class="best"' : ""}>${format(own?.mean, measure)}${behind ? `<small>${behind}</small>` : ""}</td>`;
     };
     return `<div class="scroll" tabindex="0" role="region" aria-labelledby="results-title"><table class="results"><thead><tr><td></td>${groups.map(([name, count]) => `<th scope="colgroup" colspan="${count}">${mark(name)}</th>`).join("")}</tr>
       <tr><th scope="col">method</th>${measures.map((measure) => sortable(measure.name, term(measure), suffix(measure))).join("")}</tr></thead><tbody>${
@@ -68,7 +75,7 @@
   document.querySelector(".chips").innerHTML = [...methods.values()].map(({ name, role }) =>
     `<button type="button" class="chip" aria-pressed="true" data-method="${mark(name)}">${glyph(name)}${mark(name)}${role === "control" ? " <small>control</small>" : ""}</button>`).join("")
     + '<button type="button" class="chip plain" id="all" title="all methods on or off; double-click a method to see it alone">all</button><label class="chip"><input type="checkbox" id="seeds" checked> single seeds</label>';
-  const text = spec.table.text ?? `Accuracies in %, on test data, after the last task; the first line is the model before any fine-tuning. ${spec.table.control ? `The control, plain fine-tuning, is '${spec.table.control}'.` : "No plain fine-tuning is among these runs, so there is no control."} Bold is the best of a column, ± the 95 % interval of the mean over seeds.`;
+  const text = spec.table.text ?? `Accuracies in %, on test data, after the last task; the first line is the model before any fine-tuning. ${spec.table.control ? `The control, plain fine-tuning, is '${spec.table.control}'.` : "No plain fine-tuning is among these runs, so there is no control."} Bold is the best of a column, ± the 95 % interval of the mean over seeds; of two seeds both values are given, and in brackets behind a single seed's number is its standard error over test items.`;
   const results = { name: "results", title: "Every method in numbers", how_to_read: text };
   const notes = spec.runs.filter(({ note }) => note);
   document.querySelector("main").innerHTML = section("Trade-off", drawn("tradeoff")) + section("Results", article(results, "table", tableOf(), ["csv"]))
