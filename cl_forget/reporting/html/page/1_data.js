@@ -67,7 +67,7 @@ const shortCommand = (index) => {
 };
 
 // Numbers are written as in reporting/numbers.py: three significant digits, at most three decimals.
-const threeDigits = (value, like) => {
+const threeDigits = (value, like = value) => {
   const size = Math.abs(like), digits = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 || size === 0 ? 2 : 3;
   return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 };
