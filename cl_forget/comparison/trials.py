@@ -101,6 +101,7 @@ class Trial(BaseModel):
         fingerprints: of the base model and the data; None until it is finished.
         seconds: wall-clock time this trial itself took; None until it is over.
         attempts: every time that somebody worked on it, in order; empty in records of schema 1.
+        redone_steps: training steps that were done again, as a process had died since the checkpoint before them.
         history: what was reported while it ran: one record per report ("step", "score", ...).
     """
 
@@ -130,6 +131,7 @@ class Trial(BaseModel):
     fingerprints: Fingerprints | None = None
     seconds: float | None = None
     attempts: list[Attempt] = Field(default_factory=list)
+    redone_steps: int = 0
     history: list[dict[str, Any]] = Field(default_factory=list)
 
     @field_validator("id", "folder")

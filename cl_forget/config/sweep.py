@@ -7,6 +7,7 @@
     mode: curve | search | asha | mo-asha | hyperband | median
     seeds: [0, 1, 2]                           paired over the methods
     budget: {trials: 20}                       settings per method, or {compute: <samples>} per method
+            {hours: 8, usd: 40, gpu_hours: 64, passes: 1000000, prices: {any: 1.2}}    of the whole sweep
     report_on: {stream: [...], seeds: [...]}   where the selected setting of each method is run again
 
 Everything is checked before anything is loaded.
@@ -58,6 +59,12 @@ from cl_forget.training.options import Training
 
 SECTIONS = OWN_SECTIONS
 """The sections of an experiment whose fields a space may vary, besides the mitigations' own."""
+
+LIMITS = ("hours", "usd", "gpu_hours", "passes")
+"""The fields of a budget that are of the whole sweep."""
+
+ANY_NODE = "any"
+"""Stands in `budget.prices` for every type of node that is not named."""
 
 DEFAULT_TRIALS = 20
 """Settings per method where a search is given no budget."""
@@ -169,21 +176,41 @@ class Where(Section):
 
 
 class Budget(Section):
-    """What each method may spend; null for no limit (curve) or twenty trials (search, asha).
+    """What each method, and the whole sweep, may spend; null for no limit.
 
     Attributes:
-        trials: settings per method; a setting is run on every seed. A grid with more is thinned evenly.
+        trials: settings per method; a setting is run on every seed. A grid with more is thinned evenly; without
+            one, a search takes twenty.
         compute: samples through the tuned and frozen models per method (`search` only).
+        hours: of the whole sweep, all of its sessions together, by the clock.
+        usd: what the nodes may cost in all while the sweep works on them; needs their `prices`.
+        gpu_hours: devices that trials hold, times the hours they hold them, in all.
+        passes: forward and backward passes of tuned models and passes of frozen ones in all, in samples.
+        prices: type of node -> USD per hour; `any` is every type that is not named.
     """
 
     trials: int | None = Field(default=None, ge=1)
     compute: int | None = Field(default=None, ge=1)
+    hours: float | None = Field(default=None, gt=0)
+    usd: float | None = Field(default=None, gt=0)
+    gpu_hours: float | None = Field(default=None, gt=0)
+    passes: int | None = Field(default=None, ge=1)
+    prices: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_kind(self) -> Budget:
         if self.trials is not None and self.compute is not None:
             raise ValueError("choose one of trials and compute")
+        if self.usd is not None and not self.prices:
+            raise ValueError(
+                "`usd` needs `prices`, for instance `prices: {any: 1.2}` (USD per node and hour)"
+            )
         return self
+
+    @property
+    def limited(self) -> bool:
+        """Whether the whole sweep has a limit."""
+        return any(getattr(self, name) is not None for name in LIMITS)
 
 
 class Score(Section):
@@ -227,7 +254,7 @@ class Sweep(Shared):
             settings early that fall behind: `asha`, `hyperband` and `median` by one number, the score, `mo-asha` by
             speciality and generality at once.
         seeds: each setting is run once per seed, paired over the methods.
-        budget: equal for every method.
+        budget: what each method may spend, the same for all, and what the whole sweep may.
         control: whether plain fine-tuning is added as the arm every other is compared with.
         objectives: validation metrics that `search` makes as large as it can; several give a front.
         score: the scalar "score", which may be an objective and is what `asha`, `hyperband` and `median` judge;

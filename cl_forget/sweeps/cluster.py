@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from cl_forget.config.sweep import ANY_NODE
 from cl_forget.ground.errors import UserError
 
 
@@ -60,6 +61,14 @@ class Resources:
             if node["Alive"]:
                 fit += _fitting(node["Resources"], self.per_trial)
         return max(1, min(fit, self.max_concurrent or fit))
+
+
+def node_types() -> list[str]:
+    """The type of each node that is there: the group that KubeRay says, or the label `node-type`; else "any"."""
+    import ray
+
+    labels = [node.get("Labels") or {} for node in ray.nodes() if node["Alive"]]
+    return [found.get("ray.io/node-group") or found.get("node-type") or ANY_NODE for found in labels]
 
 
 def _fitting(has: dict[str, float], wanted: dict[str, float]) -> int:

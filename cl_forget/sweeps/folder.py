@@ -6,12 +6,13 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
 from cl_forget.config.run import differences
-from cl_forget.config.sweep import Sweep
+from cl_forget.config.sweep import LIMITS, Sweep
 from cl_forget.ground.documents import parse_yaml, read_text
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import only_writer, write_text
@@ -21,6 +22,9 @@ from cl_forget.sweeps.heartbeat import Beating
 from cl_forget.sweeps.planning import Saved
 
 SCHEMA = 1
+
+SPENDING = "spending.json"
+"""What the sweep has spent of its budget."""
 
 MADE = (
     "trials.csv", "trials.parquet", "final.csv", "final.parquet", "final.md", "summary.json", "report.html",
@@ -100,7 +104,7 @@ def known_state(folder: Path, sweep: Sweep, resume: bool, overwrite: bool = Fals
     known = parse_yaml(read_text(file, cure), str(file), cure).value
     if not isinstance(known, dict):
         raise UserError(f"{file} holds no sweep; {cure}")
-    changed = list(differences(known, asked))
+    changed = list(differences(_without_limits(known), _without_limits(asked)))
     if not resume:
         what = f"sweep '{known.get('name')}'" if changed else "this sweep"
         cure = "choose another --output, or replace it with --overwrite"
@@ -112,6 +116,25 @@ def known_state(folder: Path, sweep: Sweep, resume: bool, overwrite: bool = Fals
             "--output."
         )
     return load_state(folder)
+
+
+def _without_limits(asked: dict[str, Any]) -> dict[str, Any]:
+    """What a sweep is, without what it may spend in all: that may be raised."""
+    budget = asked.get("budget")
+    if not isinstance(budget, dict):
+        return asked
+    return {**asked, "budget": {k: v for k, v in budget.items() if k not in (*LIMITS, "prices")}}
+
+
+def note_budget(folder: Path, sweep: Sweep) -> None:
+    """Write the limits that a resumed sweep has now into its file."""
+    asked = redact(sweep.model_dump(mode="json"))
+    file = folder / "sweep.yaml"
+    known = yaml.safe_load(file.read_text())
+    if known.get("budget") != asked["budget"]:
+        write_text(
+            file, yaml.safe_dump({**known, "budget": asked["budget"]}, sort_keys=False, allow_unicode=True)
+        )
 
 
 def new_folder(folder: Path, sweep: Sweep) -> SweepState:
@@ -135,7 +158,7 @@ def clear(folder: Path) -> None:
     """Forget a sweep and all of its trials; the records go first, so that none outlives the plan it belongs to."""
     shutil.rmtree(folder / "trials", ignore_errors=True)
     shutil.rmtree(folder / "world", ignore_errors=True)
-    for name in (*MADE, "sweep.json", "sweep.yaml"):
+    for name in (*MADE, SPENDING, "sweep.json", "sweep.yaml"):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -6,6 +6,7 @@ is never done again, whoever did it.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import time
@@ -33,10 +34,14 @@ class Queue:
     Args:
         folder: that of the sweep.
         waves: each is asked for its groups when the one before is over.
+        order: what is largest by it comes first; the longest by default.
     """
 
-    def __init__(self, folder: Path, waves: Iterable[Wave]) -> None:
+    def __init__(
+        self, folder: Path, waves: Iterable[Wave], order: Callable[[Group], Any] | None = None
+    ) -> None:
         self.folder, self.running = folder, 0
+        self._order = order or cost
         self.left: list[Group] = []
         self._waves = list(waves)
 
@@ -44,15 +49,18 @@ class Queue:
         """A group to begin; None where there is none, or none yet."""
         while not self.left and not self.running and self._waves:
             groups = self._waves.pop(0)()
-            self.left = sorted((g for g in groups if not is_over(g, self.folder)), key=cost, reverse=True)
+            self.left = sorted(
+                (g for g in groups if not is_over(g, self.folder)), key=self._order, reverse=True
+            )
         return self.left.pop(0) if self.left else None
 
 
 def work_through(
     queues: Sequence[Queue],
     jobs: int,
-    until: float = float("inf"),
+    until: float = math.inf,
     tell: Callable[[str], None] = lambda line: None,
+    end: float = math.inf,
 ) -> bool:
     """Every group of every queue, of the first queue first.
 
@@ -61,6 +69,7 @@ def work_through(
         jobs: processes.
         until: `time.time()` from which on nothing more is begun.
         tell: given a line as a group is over.
+        end: `time.time()` at which what is under way ends, too, in the middle.
 
     Returns:
         Whether everything was begun.
@@ -72,9 +81,13 @@ def work_through(
         try:
             while True:
                 for queue in queues:
-                    while len(running) < jobs and time.time() < until and (group := queue.next()) is not None:
+                    while (
+                        len(running) < jobs
+                        and time.time() < min(until, end)
+                        and (group := queue.next()) is not None
+                    ):
                         queue.running += 1
-                        running[pool.submit(work_on, group, queue.folder)] = queue
+                        running[pool.submit(work_on, group, queue.folder, end)] = queue
                 if not running:
                     break
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -107,18 +120,21 @@ def is_over(group: Group, folder: Path) -> bool:
     return all(trial is not None and trial.status in ("finished", "diverged", "pruned") for trial in found)
 
 
-def work_on(group: Group, folder: Path) -> str:
+def work_on(group: Group, folder: Path, end: float = math.inf) -> str:
     """One group, in a process of the pool; a line about it."""
     global _SETUPS
     import torch
 
     from cl_forget.run.shared import Setups
-    from cl_forget.sweeps.work import work
+    from cl_forget.sweeps.work import Stopped, work
 
     torch.set_num_threads(1)
     into(folder)
     _SETUPS = _SETUPS or Setups(room=2)
     began = time.time()
-    trials = work(group, folder, _SETUPS, lambda trial: None)
+    try:
+        trials = work(group, folder, _SETUPS, lambda trial: None, until=end)
+    except Stopped:
+        return f"{time.time() - began:5.0f} s  ended in the middle: {group[0].trial.id}"
     states = ",".join(f"{t.id}:{t.status}" + (f" ({t.reason})" if t.reason else "") for t in trials)
     return f"{time.time() - began:5.0f} s  {states[:300]}"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cl_forget.config.sweep import DEFAULT_TRIALS, JUDGED, Range, Sweep
+from cl_forget.config.sweep import DEFAULT_TRIALS, JUDGED, Budget, Range, Sweep
 from cl_forget.ground.progress import duration
 from cl_forget.run.shared import Setup
+from cl_forget.sweeps.budget import NAMES, Forecast
 from cl_forget.sweeps.planning import Planned, plan_grid, saved, share
-from cl_forget.sweeps.rehearsal import measurements, rehearsed
+from cl_forget.sweeps.rehearsal import Measured, measurements, rehearsed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,7 +35,12 @@ def preview(sweep: Sweep, say: Callable[[str], object] = lambda line: None) -> T
     share(grid)
     seeds = len(sweep.tuning_seeds)
     table = Table(title=f"{sweep.name} (dry run)", box=box.SIMPLE_HEAD, title_style="bold")
-    for column in ("method", "varied", "settings", "trials", "fine-tunes"):
+    prices = sweep.budget.prices
+    forecast = Forecast({key: found["samples"] for key, found in measured.items()})
+    columns = ["method", "varied", "settings", "trials", "fine-tunes"]
+    if grid:
+        columns += ["passes", "about", *(f"USD on {node}" for node in prices)]
+    for column in columns:
         table.add_column(column, justify="left" if column in ("method", "varied") else "right")
     total = 0
     for arm in sweep.arms:
@@ -44,8 +51,13 @@ def preview(sweep: Sweep, say: Callable[[str], object] = lambda line: None) -> T
         own = [f"{field} = {value}" for field, value in sweep.own(arm).own().items()]
         varied = "; ".join([*own, *(f"{field}: {_values(values)}" for field, values in ranges.items())])
         tuned = str(saved(mine).fine_tunes or "shared") if grid else "–"
-        table.add_row(arm, varied or "–", str(settings), str(settings * seeds), tuned)
-    table.caption = " · ".join(_conclusions(sweep, grid, total, measured))
+        costs = cost_cells(mine, measured, forecast, prices) if grid else []
+        table.add_row(arm, varied or "–", str(settings), str(settings * seeds), tuned, *costs)
+    said = [
+        *_conclusions(sweep, grid, total, measured),
+        *against_budget(sweep.budget, grid, measured, forecast),
+    ]
+    table.caption = " · ".join([*said, "nothing was trained or written"])
     return table
 
 
@@ -76,9 +88,7 @@ def _values(values: Range) -> str:
     )
 
 
-def _conclusions(
-    sweep: Sweep, grid: Sequence[Planned], total: int, measured: dict[str, dict[str, float]]
-) -> list[str]:
+def _conclusions(sweep: Sweep, grid: Sequence[Planned], total: int, measured: Measured) -> list[str]:
     seeds = ", ".join(map(str, sweep.tuning_seeds))
     found = [f"mode {sweep.mode}", f"seeds {seeds}"]
     found.append(str(saved(grid)) if grid else _open_ended(sweep, total))
@@ -89,9 +99,9 @@ def _conclusions(
             f"{', '.join(map(str, again))}"
         )
     if grid:
-        found.append(f"about {duration(sum(seconds(one, measured) for one in grid))} of one processor")
+        found.append(f"about {duration(sum(whole_seconds(one, measured) for one in grid))} of one processor")
     memory = max(m["memory"] for m in measured.values())
-    return [*found, f"about {memory:,.0f} MiB per trial", "nothing was trained or written"]
+    return [*found, f"about {memory:,.0f} MiB per trial"]
 
 
 def _open_ended(sweep: Sweep, total: int) -> str:
@@ -101,7 +111,7 @@ def _open_ended(sweep: Sweep, total: int) -> str:
     return f"{total} trials{later}"
 
 
-def seconds(one: Planned, measured: dict[str, dict[str, float]]) -> float:
+def seconds(one: Planned, measured: Measured) -> float:
     """Of plain fine-tuning on the entries that this trial trains itself, and of its evaluations.
 
     Args:
@@ -115,3 +125,52 @@ def seconds(one: Planned, measured: dict[str, dict[str, float]]) -> float:
         own * known["samples"] * one.run.train.epochs * known["train"]
         + rows * known["row"] * known["evaluate"]
     )
+
+
+def whole_seconds(one: Planned, measured: Measured) -> float:
+    """The same, with the steps of a method that takes two passes for each twice as long."""
+    return (2 if one.run.chain().using("around_gradient") else 1) * seconds(one, measured)
+
+
+def cost_cells(
+    trials: Sequence[Planned], measured: Measured, forecast: Forecast, prices: Mapping[str, float]
+) -> list[str]:
+    """What the trials of one method will cost: passes, time on one processor, USD on each type of node.
+
+    A node is taken to hold as many trials side by side as this machine has processors for.
+    """
+    taken = sum(whole_seconds(one, measured) for one in trials)
+    passes = sum(forecast.passes(one) for one in trials)
+    hours = taken / 3600 / _side_by_side(trials)
+    return [f"{passes:,.0f}", duration(taken), *(f"{hours * price:.3g}" for price in prices.values())]
+
+
+def _side_by_side(trials: Sequence[Planned]) -> int:
+    threads = max((one.run.train.threads for one in trials), default=1)
+    return max(1, (os.cpu_count() or 1) // threads)
+
+
+def against_budget(
+    budget: Budget, grid: Sequence[Planned], measured: Measured, forecast: Forecast
+) -> list[str]:
+    """Each limit of the whole sweep beside what the sweep is expected to need of it."""
+    if not grid:
+        return [
+            f"at most {getattr(budget, n):,g} {NAMES[n]}" for n in NAMES if getattr(budget, n) is not None
+        ]
+    hours = sum(whole_seconds(one, measured) for one in grid) / 3600 / _side_by_side(grid)
+    expected: dict[str, float] = {"hours": hours, "passes": sum(forecast.passes(one) for one in grid)}
+    if budget.prices:
+        expected["usd"] = hours * max(budget.prices.values())
+    lines = []
+    for name, unit in NAMES.items():
+        limit = getattr(budget, name)
+        if limit is None:
+            continue
+        if name not in expected:
+            lines.append(f"budget of {limit:,g} {unit}")
+            continue
+        share = expected[name] / limit
+        said = "is enough" if share <= 1 else f"covers about {100 / share:.0f} % of it"
+        lines.append(f"about {expected[name]:,.3g} {unit} here: the budget of {limit:,g} {said}")
+    return lines

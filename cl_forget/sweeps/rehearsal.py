@@ -12,6 +12,9 @@ from cl_forget.run.dry_run import evaluated, measure
 from cl_forget.run.shared import Setup
 from cl_forget.streams.understood import announce
 
+Measured = dict[str, dict[str, float]]
+"""Key of a setup -> what was measured of it, by name."""
+
 
 def rehearsed(sweep: Sweep) -> list[Run]:
     """The runs that are tried before any trial: each method at both ends of everything, on each stream."""
@@ -37,18 +40,23 @@ def rehearse(runs: Iterable[Run], device: str = "cpu") -> float:
     Raises:
         UserError: whatever would stop every trial.
     """
-    return max((found["memory"] for found in measurements(runs, device).values()), default=0.0)
+    return peak(measurements(runs, device))
+
+
+def peak(measured: Measured) -> float:
+    """The largest peak memory that was measured, MiB."""
+    return max((found["memory"] for found in measured.values()), default=0.0)
 
 
 def measurements(
     runs: Iterable[Run], device: str = "cpu", say: Callable[[str], object] | None = None
-) -> dict[str, dict[str, float]]:
+) -> Measured:
     """The same, with all that was measured: key of a setup -> what `plan.measure` gives, "samples" that one
     pass over the stream trains on, and samples that a "row" reads.
 
     What was understood of the data is told to `say`, or printed as the first lines of a sweep.
     """
-    found: dict[str, dict[str, float]] = {}
+    found: Measured = {}
     setups: dict[str, Setup] = {}
     runs = list(runs)
     for run in track(runs, "rehearsing", len(runs)):

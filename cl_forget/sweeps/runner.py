@@ -9,6 +9,7 @@ then      the selected setting of each method on `report_on`, where there is one
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -17,16 +18,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.comparison.trials import Trial, load_trials, write_table
-from cl_forget.config.sweep import DEFAULT_TRIALS, JUDGED, Sweep, load_sweep
+from cl_forget.config.sweep import ANY_NODE, DEFAULT_TRIALS, JUDGED, Sweep, load_sweep
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import below, remove_leftovers
 from cl_forget.ground.outputs import refuse_unwritable
 from cl_forget.ground.progress import begin, say
-from cl_forget.sweeps.cluster import Resources, check_fits, ray_runtime, with_memory
-from cl_forget.sweeps.folder import SweepState, clear, known_state, new_folder, only_driver
-from cl_forget.sweeps.planning import Planned, chosen, plan_grid, plan_report, planned, saved, share
+from cl_forget.sweeps.budget import (
+    Forecast,
+    Meter,
+    OutOfBudget,
+    affordable,
+    check_left,
+    check_prices,
+    missing,
+    own_passes,
+    redone,
+    used,
+)
+from cl_forget.sweeps.cluster import Resources, check_fits, node_types, ray_runtime, with_memory
+from cl_forget.sweeps.folder import SweepState, clear, known_state, new_folder, note_budget, only_driver
+from cl_forget.sweeps.planning import Group, Planned, chosen, plan_grid, plan_report, planned, saved, share
 from cl_forget.sweeps.pool import Queue, is_over, work_through
-from cl_forget.sweeps.rehearsal import rehearse, rehearsed
+from cl_forget.sweeps.rehearsal import Measured, measurements, peak, rehearsed
 from cl_forget.sweeps.storage import Mirror, is_local, local_folder
 
 if TYPE_CHECKING:
@@ -83,31 +96,38 @@ def sweep(
         mirror.pull()
     refuse_unwritable(folder)
     state = known_state(folder, asked, resume, overwrite)
+    meter = _meter(asked, folder, state, resources)
     rehearsing = state is None or not state.finished
     with contextlib.ExitStack() as stack:
         here = resources.address is None and not resources.gpus_per_trial
-        peak = None
+        measured: Measured = {}
         if here and rehearsing:
             with begin("rehearsing one trial of each method"):
-                peak = rehearse(rehearsed(asked))
+                measured = measurements(rehearsed(asked))
         if jobs is None:
             say("starting Ray …" if resources.address is None else f"joining Ray at {resources.address} …")
         runtime = resources if jobs is not None else stack.enter_context(ray_runtime(resources))
         if rehearsing and not here:
             with begin("rehearsing one trial of each method, where trials will run"):
-                peak = _rehearse_there(asked, runtime)
+                measured = _rehearse_there(asked, runtime)
         to_fit = jobs is None and runtime.memory_per_trial is None and not runtime.gpus_per_trial
-        if peak is not None and to_fit:
-            runtime = with_memory(runtime, peak)
+        if measured and to_fit:
+            runtime = with_memory(runtime, peak(measured))
             check_fits(runtime)
+        if meter:
+            check_prices([ANY_NODE] if jobs is not None else node_types(), asked.budget)
         stack.enter_context(only_driver(folder))  # nothing was written so far
         remove_leftovers(folder)
         if state is None and overwrite:
             clear(folder)
-        state = state or new_folder(folder, asked)
+        if state is None:
+            state = new_folder(folder, asked)
+        else:
+            note_budget(folder, asked)
         if mirror:
             stack.enter_context(mirror)
         driver = Driver(asked, folder, state, runtime, tell, tuner, address, mirror, jobs=jobs)
+        driver.meter, driver.forecast = meter, _forecast(measured) if meter else None
         stack.enter_context(driver.view(live))
         driver.run()
     return driver.trials()
@@ -139,23 +159,46 @@ def _threads(asked: Sweep, resources: Resources) -> tuple[Sweep, Resources]:
     return asked, resources
 
 
-def _rehearse_there(asked: Sweep, runtime: Resources) -> float:
+def _meter(asked: Sweep, folder: Path, state: SweepState | None, resources: Resources) -> Meter | None:
+    """What counts the spending of a sweep that has a budget; its clock begins now.
+
+    Raises:
+        UserError: nothing is left, or devices are counted and trials get none.
+    """
+    if not asked.budget.limited:
+        return None
+    if asked.budget.gpu_hours is not None and not resources.gpus_per_trial:
+        raise UserError(
+            "`budget.gpu_hours` counts devices and trials get none; give them --gpus-per-trial, or `hours`."
+        )
+    meter = Meter(asked.budget, folder, load_trials(folder) if state else (), fresh=state is None)
+    if state is None or not state.finished:
+        check_left(meter)
+    return meter
+
+
+def _forecast(measured: Measured) -> Forecast:
+    return Forecast({key: found["samples"] for key, found in measured.items()})
+
+
+def _rehearse_there(asked: Sweep, runtime: Resources) -> Measured:
     """The rehearsal on a machine where trials will run."""
     import ray
 
     from cl_forget.run.additions import register, registered
 
-    def elsewhere(added: Any, runs: Any, device: str) -> float:
+    def elsewhere(added: Any, runs: Any, device: str) -> Measured:
         register(added)
-        return rehearse(runs, device)
+        return measurements(runs, device)
 
     task: Any = ray.remote(elsewhere).options(
         num_cpus=runtime.cpus_per_trial, num_gpus=runtime.gpus_per_trial
     )
     try:
-        return float(ray.get(task.remote(registered(), rehearsed(asked), runtime.device)))
+        found: Measured = ray.get(task.remote(registered(), rehearsed(asked), runtime.device))
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, UserError) else error from None
+    return found
 
 
 @dataclass
@@ -164,6 +207,7 @@ class Driver:
 
     Attributes:
         jobs: processes of this machine that work side by side; None leaves the work to Ray.
+        meter, forecast: of a sweep that has a budget.
     """
 
     asked: Sweep
@@ -176,9 +220,11 @@ class Driver:
     mirror: Mirror | None = None
     known: list[Planned] = field(default_factory=list)
     jobs: int | None = None
+    meter: Meter | None = None
+    forecast: Forecast | None = None
 
     def run(self) -> None:
-        """All rounds, then the tables."""
+        """All rounds, then the tables; where the budget ends, what there is by then, and what is missing."""
         self.state.resumed = time.time()
         self.state.started = self.state.started or self.state.resumed
         self.state.finished = False
@@ -186,10 +232,17 @@ class Driver:
         try:
             self._rounds()
             self.state.finished = True
+        except OutOfBudget as end:
+            self._tell_missing(end.limit)
         finally:
+            if self.meter:
+                self.meter.save()
             self.state.seconds += time.time() - self.state.resumed
             self.state.save(self.folder)
             self.write()
+        line = redone(self.trials())
+        if line:
+            self.tell(line)
 
     def _rounds(self) -> None:
         if self.asked.mode == "search":
@@ -214,17 +267,72 @@ class Driver:
         self.state.save(self.folder)
         self.tell(str(self.state.saved))
         left = [group for group in groups if not is_over(group, self.folder)]
-        # The longest first: nobody waits long for the last one.
-        left.sort(
-            key=lambda group: sum(len(p.run.specs()) - p.trial.shared_stages for p in group), reverse=True
-        )
-        if left and self.jobs is not None:
-            work_through([Queue(self.folder, [lambda: left])], self.jobs, tell=self.tell)
-        elif left:
+        left.sort(key=self._urgency, reverse=True)
+        while left:
+            room = left if judged else self._with_room(left)
+            if not room:
+                raise OutOfBudget("passes")
+            self._work(room, judged)
+            done = {id(group) for group in room}
+            left = [group for group in left if id(group) not in done]
+
+    def _urgency(self, group: Group) -> tuple[int, float]:
+        """The longest first, so that nobody waits long for the last one.
+
+        Where the budget may end the sweep, one seed after the other, so that what there is then compares.
+        """
+        seeds = list(dict.fromkeys(one.trial.seed for one in self.known))
+        turn = -min(seeds.index(one.trial.seed) for one in group) if self.meter else 0
+        return turn, sum(len(one.run.specs()) - one.trial.shared_stages for one in group)
+
+    def _with_room(self, groups: list[Group]) -> list[Group]:
+        """Those whose passes fit into what is left of the budget."""
+        if self.meter is None or self.forecast is None or self.asked.budget.passes is None:
+            return groups
+        self.forecast.learn(self.known, self.trials())
+        costs = [sum(self.forecast.passes(one) for one in group) for group in groups]
+        return [groups[position] for position in affordable(costs, self.meter.left("passes"))]
+
+    def _work(self, groups: list[Group], judged: bool) -> None:
+        """These groups, in this order, by the processes of this machine or by Ray's."""
+        if self.jobs is None:
             from cl_forget.sweeps.sources import Grid
 
-            source = Grid(left, self.asked.score, judged, self._units() if judged else 0)
-            self._tune(source, count=len(left), judged=judged)
+            source = Grid(groups, self.asked.score, judged, self._units() if judged else 0)
+            self._tune(source, count=len(groups), judged=judged)
+            return
+        queue = Queue(self.folder, [lambda: groups], order=self._urgency)
+        if self.meter is None:
+            work_through([queue], self.jobs, tell=self.tell)
+            return
+        end = time.time() + self.meter.seconds_left()
+        work_through([queue], self.jobs, tell=self._count, end=end)
+        self._count()
+        if time.time() >= end:
+            raise OutOfBudget("hours" if self.meter.left("hours") < self.meter.left("usd") else "usd")
+
+    def _count(self, line: str = "") -> None:
+        """A group is over: what it took is counted."""
+        assert self.meter is not None
+        self.meter.advance([ANY_NODE])
+        for trial in self.trials():
+            self.meter.count(trial.id, own_passes(trial))
+        if line:
+            self.tell(line)
+
+    def _tell_missing(self, limit: str) -> None:
+        """Why the sweep ends before its end, what is missing, and how to go on."""
+        assert self.meter is not None
+        self.tell(f"stopped: {used(limit, self.meter)}")
+        trials = self.trials()
+        for line in missing([one.trial for one in self.known], trials):
+            self.tell(line)
+        over = sum(trial.over for trial in trials)
+        if not self.known and self.state.planned > over:
+            self.tell(f"missing: {self.state.planned - over} of {self.state.planned} trials")
+        if self.asked.report_on is not None and not any(trial.role == "report" for trial in trials):
+            self.tell("missing: the selected settings on `report_on`")
+        self.tell(f"what is done is kept; to go on, raise `budget.{limit}` and add --resume")
 
     def _search(self) -> None:
         from cl_forget.sweeps.searching import Balanced
@@ -235,7 +343,11 @@ class Driver:
             settings = sum(each if self.asked.ranges(arm) else 1 for arm in self.asked.arms)
             self.state.planned = settings * len(self.asked.tuning_seeds)
             self.state.save(self.folder)
-        self._tune(Space(self.asked), search=Balanced(self.asked, ahead=self.runtime.side_by_side))
+        passes = math.inf if self.meter is None else self.asked.budget.passes or math.inf
+        search = Balanced(self.asked, ahead=self.runtime.side_by_side, passes=passes)
+        self._tune(Space(self.asked), search=search)
+        if search.out_of_passes:
+            raise OutOfBudget("passes")
 
     def _tournament(self) -> None:
         from cl_forget.sweeps.searching import Balanced
@@ -275,7 +387,7 @@ class Driver:
         # What lies in this process's memory no worker can reach; then they share the folder on this machine.
         mirrored = not is_local(self.address) and not self.address.startswith("memory://")
         where = self.address if mirrored else None
-        fit(
+        end = fit(
             Round(
                 source,
                 self.asked,
@@ -287,12 +399,16 @@ class Driver:
                 before=[t for t in self.trials() if t.history] if judged else (),
                 own=self.tuner,
                 address=where,
+                meter=self.meter,
             )
         )
         if self.mirror:
             self.mirror.pull()
         shutil.rmtree(self.folder / ".ray", ignore_errors=True)  # Tune's own books: the records are the truth
-        left = [trial for trial in self.trials() if not trial.over]
+        if end is not None:
+            raise OutOfBudget(end)
+        mine = {one.trial.id for group in getattr(source, "groups", ()) for one in group}
+        left = [trial for trial in self.trials() if not trial.over and (trial.id in mine or not mine)]
         if left:  # an interrupt, or the user's own limit on time
             raise UserError(
                 f"{len(left)} trials are not over; the same command with --resume goes on from here."

@@ -33,9 +33,14 @@ class Balanced(Searcher):
         sweep: methods, spaces, objectives, budget and the search's seed.
         ahead: how many trials may be under way.
         random: sample at random instead of learning from results (`asha`).
+        passes: of all trials together; a setting is suggested while there is room for it and those under way, each
+            as large as the largest so far.
+
+    Attributes:
+        out_of_passes: whether it has ended for want of passes.
     """
 
-    def __init__(self, sweep: Sweep, ahead: int, random: bool = False) -> None:
+    def __init__(self, sweep: Sweep, ahead: int, random: bool = False, passes: float = math.inf) -> None:
         objectives = ["score"] if random else sweep.objectives
         # Tune's annotations know one objective; its OptunaSearch takes lists.
         metric: Any = objectives if len(objectives) > 1 else objectives[0]
@@ -58,6 +63,7 @@ class Balanced(Searcher):
         self._ended: dict[str, dict[str, Any] | None] = {}
         self._told = 0
         self._spent = dict.fromkeys(self._arms, 0)
+        self._passes, self._largest, self.out_of_passes = passes, 0, False
 
     def suggest(self, trial_id: str) -> Any:
         """The next setting; None until enough results are in."""
@@ -65,6 +71,12 @@ class Balanced(Searcher):
             return None
         arm = self._next_arm()
         if arm is None:
+            return Searcher.FINISHED
+        under_way = len(self._order) - self._told
+        if sum(self._spent.values()) + (under_way + 1) * self._largest > self._passes:
+            if under_way:
+                return None  # smaller ones may end
+            self.out_of_passes = True
             return Searcher.FINISHED
         self._order.append((trial_id, arm))
         fields = self._studies[arm].suggest(trial_id) if arm in self._studies else {}
@@ -78,7 +90,9 @@ class Balanced(Searcher):
         while self._told < len(self._order) and self._order[self._told][0] in self._ended:
             trial, arm = self._order[self._told]
             found = self._ended[trial]
-            self._spent[arm] += int((found or {}).get("passes", 0))
+            passes = int((found or {}).get("passes", 0))
+            self._spent[arm] += passes
+            self._largest = max(self._largest, passes)
             if arm in self._studies:
                 names = [self.metric] if isinstance(self.metric, str) else self.metric
                 whole = found is not None and all(math.isfinite(found.get(name, math.nan)) for name in names)

@@ -68,7 +68,13 @@ class SignalWatch(Watch):
         score = self._score.speciality * speciality + (1 - self._score.speciality) * generality
         progress = min(99.0, 100.0 * stages / len(simulation.stages))
         self._pausing = self._report(
-            {"score": score, "speciality": speciality, "generality": generality, "progress": progress}
+            {
+                "score": score,
+                "speciality": speciality,
+                "generality": generality,
+                "progress": progress,
+                "passes_so_far": simulation.cost.passes,
+            }
         )
 
 

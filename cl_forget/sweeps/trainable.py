@@ -25,6 +25,7 @@ from cl_forget.ground.progress import into
 from cl_forget.run.additions import register, registered
 from cl_forget.run.shared import Setups
 from cl_forget.run.simulation import Watch
+from cl_forget.sweeps.budget import own_passes
 from cl_forget.sweeps.planning import Group
 from cl_forget.sweeps.storage import Mirror, is_local, local_folder
 from cl_forget.sweeps.work import Stopped, work
@@ -134,7 +135,8 @@ class GroupTrainable(tune.Trainable):
             summary = self.source.summary(done)
             if not last:
                 summary.pop("progress", None)  # schedulers end what is at 100 %
-            if tell({**summary, "trial": trial.id, "status": trial.status, "done": last}):
+            said = {"trial": trial.id, "status": trial.status, "own_passes": own_passes(trial), "done": last}
+            if tell({**summary, **said}):
                 raise Stopped
 
         work(group, self.folder, self.setups, over, self.source.watch(tell))

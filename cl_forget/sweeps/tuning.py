@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +16,8 @@ from ray import tune
 from cl_forget.comparison.trials import Trial, load_trial
 from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
-from cl_forget.sweeps.cluster import Resources
+from cl_forget.sweeps.budget import Meter
+from cl_forget.sweeps.cluster import Resources, node_types
 from cl_forget.sweeps.stopping import scheduler
 from cl_forget.sweeps.trainable import Source, trainable
 from cl_forget.sweeps.work import ended
@@ -42,6 +45,7 @@ class Round:
         before: records of trials that were judged in earlier sessions.
         own: the user's arguments of `TuneConfig`, and `callbacks`.
         address: storage that workers mirror the folder to; None where they see the folder itself.
+        meter: counts what is spent; None where the whole sweep has no budget.
     """
 
     source: Source
@@ -54,6 +58,7 @@ class Round:
     before: Sequence[Trial] = ()
     own: dict[str, Any] = field(default_factory=dict)
     address: str | None = None
+    meter: Meter | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Of `TuneConfig`: the user's own, and what is not set there."""
@@ -66,17 +71,24 @@ class Round:
         return arguments
 
 
-def fit(this: Round) -> None:
+def fit(this: Round) -> str | None:
     """Run a round's Tune trials to their end, and record what became of those that did not report it.
+
+    Returns:
+        The limit of the budget at which the trials were ended; None where they came to their end.
 
     Raises:
         UserError: Ray itself broke down.
     """
     resources = this.resources
-    callbacks = [Recorder(this.source, this.folder), *this.own.get("callbacks", [])]
+    sharded = this.asked.train.strategy == "fsdp"
+    devices = this.asked.train.workers if sharded and resources.gpus_per_trial else resources.gpus_per_trial
+    limit = None if this.meter is None else Limit(this.meter, devices)
+    ours: list[tune.Callback] = [Recorder(this.source, this.folder)]
+    callbacks = [*ours, *([limit] if limit else []), *this.own.get("callbacks", [])]
     space = {"group": tune.grid_search(list(range(this.count)))} if this.search is None else {}
     per_trial, concurrent = resources.per_trial, resources.side_by_side
-    if this.asked.train.strategy == "fsdp":
+    if sharded:
         # The trial's own process only waits for its workers, for which Ray Train reserves what they need. A
         # byte of memory, because Tune wants to reserve something.
         per_trial, concurrent = {"memory": 1.0}, sharded_side_by_side(resources, this.asked.train.workers)
@@ -95,6 +107,7 @@ def fit(this: Round) -> None:
             storage_path=str(this.folder / ".ray"),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             callbacks=callbacks,
+            stop=Ending(limit) if limit else None,
             verbose=0,
         ),
     )
@@ -109,6 +122,7 @@ def fit(this: Round) -> None:
         raise UserError(
             f"Ray broke down ({said}); the same command with --resume goes on from here."
         ) from error
+    return limit.reached if limit else None
 
 
 @contextlib.contextmanager
@@ -132,7 +146,59 @@ def sharded_side_by_side(resources: Resources, workers: int) -> int:
     return max(1, min(fit, resources.max_concurrent or fit))
 
 
-REPORTED = ("progress", "score", "speciality", "generality")
+class Limit(tune.Callback):
+    """Watches what the sweep spends while Tune runs it, and says when everything has to end.
+
+    Attributes:
+        reached: the limit of the budget that is reached; None while there is something left.
+    """
+
+    def __init__(self, meter: Meter, devices: float) -> None:
+        self._meter, self._devices = meter, devices
+        self._looked = -math.inf
+        self._between = 0  # passes between two reports of a judged trial, at most
+        self.reached: str | None = None
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Count the passes that a trial has made."""
+        running = f"{trial.trial_id} under way"
+        if "trial" in result:
+            self._meter.forget(running)
+            self._meter.count(result["trial"], result.get("own_passes", 0))
+        elif "passes_so_far" in result:
+            before = self._meter.counted(running)
+            self._meter.count(running, result["passes_so_far"])
+            self._between = max(self._between, result["passes_so_far"] - before)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Look at the nodes and the trials, once a second."""
+        now = time.monotonic()
+        if now - self._looked < 1:
+            return
+        self._looked = now
+        running = sum(trial.status == "RUNNING" for trial in trials)
+        self._meter.advance(node_types(), running * self._devices)
+        self.reached = self.reached or self._meter.closing(running * self._devices, running * self._between)
+
+
+class Ending(tune.Stopper):
+    """Tells Tune that the limit is reached."""
+
+    def __init__(self, limit: Limit) -> None:
+        self._limit = limit
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No single trial is ended by the budget."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether all are."""
+        return self._limit.reached is not None
+
+
+REPORTED = ("progress", "score", "speciality", "generality", "passes_so_far")
 """What a record keeps of each report of a trial that was judged while it trained."""
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
+import math
 import os
 import platform
 import secrets
@@ -21,12 +23,12 @@ from cl_forget.ground.documents import read_record
 from cl_forget.ground.errors import TrainingDiverged, UserError
 from cl_forget.ground.files import only_writer, write_text
 from cl_forget.ground.progress import stretch
-from cl_forget.ground.records import Cost, Fingerprints
+from cl_forget.ground.records import Cost, Fingerprints, Row
 from cl_forget.ground.redact import redact
 from cl_forget.run.donor import Donor
 from cl_forget.run.shared import Setup, Setups
 from cl_forget.run.simulate import simulate
-from cl_forget.run.simulation import Watch
+from cl_forget.run.simulation import Simulation, Watch
 from cl_forget.sweeps.planning import Group, Planned
 
 LOCK_SECONDS = 120
@@ -37,8 +39,39 @@ class Stopped(Exception):
     """The scheduler has seen enough of a trial."""
 
 
+class Deadline(Watch):
+    """Ends a run at its next step or row after an instant.
+
+    Args:
+        until: by `time.time()` of this machine.
+        inner: what else follows the run.
+    """
+
+    def __init__(self, until: float, inner: Watch | None = None) -> None:
+        self._until, self._inner = until, inner or Watch()
+
+    def step(self, simulation: Simulation, record: dict[str, Any]) -> bool | None:
+        """Raise `Stopped` when the time is over."""
+        self._check()
+        return self._inner.step(simulation, record)
+
+    def row(self, simulation: Simulation, row: Row) -> None:
+        """Raise `Stopped` when the time is over."""
+        self._check()
+        self._inner.row(simulation, row)
+
+    def _check(self) -> None:
+        if time.time() >= self._until:
+            raise Stopped
+
+
 def work(
-    group: Group, sweep: Path, setups: Setups, report: Callable[[Trial], None], watch: Watch | None = None
+    group: Group,
+    sweep: Path,
+    setups: Setups,
+    report: Callable[[Trial], None],
+    watch: Watch | None = None,
+    until: float = math.inf,
 ) -> list[Trial]:
     """Run the trials of a group in order; what is over already is read, not repeated.
 
@@ -50,14 +83,20 @@ def work(
         setups: models and data this process has loaded.
         report: told of each trial as it is over.
         watch: follows the first trial of the group.
+        until: `time.time()` at which to end in the middle.
 
     Raises:
-        Stopped: from `watch` or `report`; what is not over is left as it stands.
+        Stopped: from `watch` or `report`, or when the time is over; what is not over is left as it stands.
     """
     done: dict[str, Trial] = {}
     with stretch(len(group)) as advance:
         for index, one in enumerate(group):
-            done[one.trial.id] = _one(one, sweep, setups, done, watch if index == 0 else None)
+            followed = watch if index == 0 else None
+            if time.time() >= until:
+                raise Stopped
+            if until < math.inf:
+                followed = Deadline(until, followed)
+            done[one.trial.id] = _one(one, sweep, setups, done, followed)
             advance(1)
             report(done[one.trial.id])
     return list(done.values())
@@ -77,7 +116,9 @@ def _one(one: Planned, sweep: Path, setups: Setups, done: dict[str, Trial], watc
         stretch(0, "loading model and data", **about),
     ):
         attempts = [*(known.attempts if known else ()), Attempt(worker=worker(), started=time.time())]
-        trial = one.trial.model_copy(update={"attempts": attempts})
+        redone = 0 if known is None else known.redone_steps + lost_steps(folder)
+        begun = {"attempts": attempts, "redone_steps": redone}
+        trial = one.trial.model_copy(update=begun)
         trial = _record(trial, sweep, status="running", folder=f"trials/{one.trial.id}")
         started = time.monotonic()
         try:
@@ -111,6 +152,15 @@ def _one(one: Planned, sweep: Path, setups: Setups, done: dict[str, Trial], watc
             seconds=time.monotonic() - started,
             attempts=ended(trial.attempts),
         )
+
+
+def lost_steps(folder: Path) -> int:
+    """Training steps of a run that were logged after its last checkpoint: who goes on does them again."""
+    events, state = folder / "events.jsonl", folder / "state.json"
+    if not events.exists():
+        return 0
+    kept = json.loads(state.read_text()).get("events", 0) if state.exists() else 0
+    return sum(b'"run_step"' in line for line in events.read_bytes().split(b"\n")[kept:])
 
 
 def _all_shared(one: Planned) -> bool:

@@ -1,4 +1,4 @@
-"""A sweep on a Ray cluster of a head and two nodes on this machine; one node is killed in the middle.
+"""A sweep on a Ray cluster of a head and two nodes on this machine; one is taken away in the middle, another comes.
 
 python tests/sweeps/on_a_cluster.py FOLDER: runs the sweep into it and prints, as JSON, what became of the cluster.
 """
@@ -50,13 +50,15 @@ def main(folder: Path) -> None:
             if "finished" in known and known.count("running") == 2:
                 cluster.remove_node(nodes[0], allow_graceful=False)
                 at_kill.extend(known)
+                cluster.add_node(num_cpus=1)  # as a fleet of spot machines does
 
     threading.Thread(target=kill, daemon=True).start()
     resources = Resources(address=cluster.address)
-    trials = sweep(Sweep(**SWEEP), folder, resources=resources, callbacks=[Deaths()])
+    said: list[str] = []
+    trials = sweep(Sweep(**SWEEP), folder, resources=resources, tell=said.append, callbacks=[Deaths()])
     ray.init(address=cluster.address, logging_level="ERROR")
     deadline = time.monotonic() + 60  # Ray takes its time to notice that a node is gone
-    while len(alive := _alive(ray)) > 2 and time.monotonic() < deadline:
+    while len(alive := _alive(ray)) != 3 and time.monotonic() < deadline:
         time.sleep(0.5)
     ray.shutdown()
     cluster.shutdown()
@@ -66,6 +68,8 @@ def main(folder: Path) -> None:
                 "at_kill": at_kill,
                 "recovered": Deaths.count,
                 "alive": alive,
+                "redone": sum(trial.redone_steps for trial in trials),
+                "said": [line for line in said if "done again" in line],
                 "statuses": [trial.status for trial in trials],
             }
         )

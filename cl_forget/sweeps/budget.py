@@ -1,0 +1,297 @@
+"""What a sweep may spend in all, what it has spent, and what is missing when it has to stop. No Ray in here.
+
+Spending is measured by the driver, once a second, and kept in `spending.json`, so that a driver that is killed has
+counted all but the last seconds, and a resumed sweep counts on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt
+
+from cl_forget.comparison.trials import Trial
+from cl_forget.config.sweep import ANY_NODE, LIMITS, Budget
+from cl_forget.ground.documents import read_record
+from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import write_text
+from cl_forget.run.shared import Setup
+from cl_forget.sweeps.folder import SPENDING
+from cl_forget.sweeps.planning import Planned
+
+NAMES = {"hours": "hours", "usd": "USD", "gpu_hours": "device hours", "passes": "passes"}
+
+CLOSING = 15.0
+"""Seconds that it takes to end the trials under way; they are kept free, a quarter of the budget at most."""
+
+SAVED = 5.0
+"""Seconds between two writings of the file."""
+
+
+class Spending(BaseModel):
+    """What a sweep has spent in all of its sessions.
+
+    Attributes:
+        hours: that it was worked on, by the clock.
+        usd: what its nodes have cost meanwhile, by the prices of the budget.
+        gpu_hours: devices that trials held, times the hours they held them.
+        passes: own passes of every trial, in samples (`own_passes`).
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    hours: NonNegativeFloat = 0.0
+    usd: NonNegativeFloat = 0.0
+    gpu_hours: NonNegativeFloat = 0.0
+    passes: NonNegativeInt = 0
+
+
+def load_spending(folder: Path) -> Spending:
+    """What the sweep in a folder has spent; nothing, where it says nothing.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    file = folder / SPENDING
+    return read_record(file, Spending, "delete it to count from nothing.") if file.exists() else Spending()
+
+
+def own_passes(trial: Trial) -> int:
+    """Passes that a trial has made itself, in samples: without the stages that it took over from another one.
+
+    A trial that was stopped early counts with what it last reported; one that says nothing with 0.
+    """
+    if trial.cost is None:
+        return int(trial.history[-1].get("passes_so_far", 0)) if trial.history else 0
+    if trial.attempts:  # the record says what was taken over
+        return trial.passes - (0 if trial.taken_over is None else trial.taken_over.passes)
+    return round(trial.passes * (1 - _taken(trial)))
+
+
+def _taken(trial: Trial) -> float:
+    """The share of its training that a trial was to take over."""
+    return min(1.0, trial.shared_stages / trial.stages) if trial.shared_with and trial.stages else 0.0
+
+
+class Meter:
+    """Counts what a sweep spends.
+
+    Args:
+        budget: the limits and the prices.
+        folder: where it is kept.
+        trials: the records so far.
+        fresh: whether the folder holds another sweep, which is to be replaced.
+        clock: seconds; any that never goes back.
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        folder: Path,
+        trials: Iterable[Trial] = (),
+        fresh: bool = False,
+        clock: float | None = None,
+    ) -> None:
+        self.budget, self.folder = budget, folder
+        self.spent = Spending() if fresh else load_spending(folder)
+        self._passes = {trial.id: own_passes(trial) for trial in trials}
+        self._last = self._saved = time.monotonic() if clock is None else clock
+        self._rate = 0.0  # USD per second at the last look
+        self.spent.passes = sum(self._passes.values())
+
+    def advance(self, nodes: Sequence[str], devices: float = 0.0, clock: float | None = None) -> None:
+        """Count the time since the last call.
+
+        Args:
+            nodes: the type of each node that is there.
+            devices: held by trials.
+            clock: what it shows.
+        """
+        now = time.monotonic() if clock is None else clock
+        seconds = max(0.0, now - self._last)
+        self._last = now
+        self._rate = sum(price(node, self.budget.prices) or 0.0 for node in nodes) / 3600
+        self.spent.hours += seconds / 3600
+        self.spent.usd += seconds * self._rate
+        self.spent.gpu_hours += seconds * devices / 3600
+        if now - self._saved >= SAVED:
+            self.save()
+            self._saved = now
+
+    def count(self, trial: str, passes: int) -> None:
+        """Note how many own passes a trial has made so far."""
+        before = self._passes.get(trial, 0)
+        self._passes[trial] = max(passes, before)
+        self.spent.passes += self._passes[trial] - before
+
+    def counted(self, trial: str) -> int:
+        """Own passes that are counted of a trial."""
+        return self._passes.get(trial, 0)
+
+    def forget(self, trial: str) -> None:
+        """What was counted under this name is counted under another one."""
+        self.spent.passes -= self._passes.pop(trial, 0)
+
+    def save(self) -> None:
+        """Write the file."""
+        write_text(self.folder / SPENDING, self.spent.model_dump_json(indent=1))
+
+    def left(self, name: str) -> float:
+        """What is left of one limit; infinite where there is none, never below 0."""
+        limit = getattr(self.budget, name)
+        return float("inf") if limit is None else max(0.0, float(limit) - float(getattr(self.spent, name)))
+
+    def used_up(self) -> str | None:
+        """The limit that is reached; None while there is something left of each."""
+        return next((name for name in LIMITS if self.left(name) <= 0), None)
+
+    def closing(self, devices: float = 0.0, passes: float = 0.0) -> str | None:
+        """The limit that is reached once the trials under way have been ended; None while there is time.
+
+        Args:
+            devices: held by trials.
+            passes: that may be made before it is known.
+        """
+        per_second = {"hours": 1 / 3600, "usd": self._rate, "gpu_hours": devices / 3600}
+        for name in LIMITS:
+            limit = getattr(self.budget, name)
+            free = passes if name == "passes" else CLOSING * per_second[name]
+            if limit is not None and self.left(name) <= min(free, limit / 4):
+                return name
+        return None
+
+    def seconds_left(self, node: str = ANY_NODE) -> float:
+        """How long one machine of a type may go on without devices, until it has to end what is under way."""
+        rate = price(node, self.budget.prices) or 0.0
+        by_price = self.left("usd") / rate if rate else float("inf")
+        left = 3600 * min(self.left("hours"), by_price)
+        return max(0.0, left - min(CLOSING, left / 4))
+
+
+def price(node: str, prices: Mapping[str, float]) -> float | None:
+    """USD per hour of a node; None for a type that has no price."""
+    return prices.get(node, prices.get(ANY_NODE))
+
+
+def check_prices(nodes: Iterable[str], budget: Budget) -> None:
+    """Refuse a budget of money on nodes that have no price.
+
+    Raises:
+        UserError: names the type.
+    """
+    if budget.usd is None:
+        return
+    for node in nodes:
+        if price(node, budget.prices) is None:
+            raise UserError(
+                f"`budget.usd` needs the price of every node, and there is one of type '{node}'; add it to "
+                f"`budget.prices`, or `{ANY_NODE}` for all others (USD per hour)."
+            )
+
+
+def check_left(meter: Meter) -> None:
+    """Refuse to begin where nothing is left.
+
+    Raises:
+        UserError: names the limit.
+    """
+    name = meter.used_up()
+    if name is not None:
+        raise UserError(f"{used(name, meter)}; raise `budget.{name}` to go on with --resume.")
+
+
+def used(name: str, meter: Meter) -> str:
+    """How much of a limit is spent, as a sentence without its end."""
+    limit, spent = getattr(meter.budget, name), getattr(meter.spent, name)
+    if name == "passes":
+        return f"the budget is used up: {spent:,} of {limit:,} passes"
+    return f"the budget is used up: {spent:.3g} of {limit:.3g} {NAMES[name]}"
+
+
+class OutOfBudget(Exception):
+    """A limit of the budget is reached, or what is left has no room for another trial.
+
+    Attributes:
+        limit: its name.
+    """
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+
+def missing(planned: Sequence[Trial], trials: Iterable[Trial]) -> list[str]:
+    """What a sweep that stopped has not done, one line per method.
+
+    Args:
+        planned: every trial that is known to be wanted.
+        trials: the records.
+    """
+    over = {trial.id for trial in trials if trial.over}
+    begun = {trial.id for trial in trials if trial.status == "running"}
+    asked = Counter(trial.method for trial in planned)
+    lines = []
+    for method, count in asked.items():
+        left = [trial for trial in planned if trial.method == method and trial.id not in over]
+        if left:
+            half = sum(trial.id in begun for trial in left)
+            kept = f", {half} of them begun and kept" if half else ""
+            lines.append(f"missing of {method}: {len(left)} of {count} trials{kept}")
+    return lines
+
+
+def affordable(costs: Sequence[float], left: float) -> list[int]:
+    """Positions of what fits into what is left, taken in order; what does not fit is passed over."""
+    found = []
+    for position, cost in enumerate(costs):
+        if cost <= left:
+            found.append(position)
+            left -= cost
+    return found
+
+
+class Forecast:
+    """Passes that trials will make, in samples: from above at first, then as trials of the same method made them.
+
+    Args:
+        samples: of one pass over the stream, by the key of a setup (`Setup.key`).
+    """
+
+    def __init__(self, samples: Mapping[str, float]) -> None:
+        self._samples = samples
+        self._ratio: dict[str, float] = {}
+
+    def passes(self, one: Planned) -> float:
+        """Of one trial, without what it takes over."""
+        return self._from_above(one) * self._ratio.get(one.trial.method, 1.0)
+
+    def learn(self, planned: Iterable[Planned], trials: Iterable[Trial]) -> None:
+        """Read what finished trials have made; of several of a method the largest share counts."""
+        of = {one.trial.id: one for one in planned}
+        found: dict[str, float] = {}
+        for trial in trials:
+            one = of.get(trial.id)
+            above = self._from_above(one) if one is not None and trial.status == "finished" else 0.0
+            if above > 0:
+                found[trial.method] = max(found.get(trial.method, 0.0), own_passes(trial) / above)
+        self._ratio.update(found)
+
+    def _from_above(self, one: Planned) -> float:
+        chain, stages = one.run.chain(), len(one.run.specs())
+        own = (stages - one.trial.shared_stages) / stages
+        each = 2.0 * (2 if chain.using("around_gradient") else 1) + (2 if chain.using("extra_batches") else 0)
+        frozen = 1 if chain.using("request_outputs") else 0
+        return own * self._samples[Setup.key(one.run)] * (each * one.run.train.epochs + frozen)
+
+
+def redone(trials: Sequence[Trial]) -> str | None:
+    """What interruptions have cost, as a sentence; None where nothing was done twice."""
+    again = [trial.redone_steps for trial in trials if trial.redone_steps]
+    if not again:
+        return None
+    own = sum(round(t.cost.steps * (1 - _taken(t))) for t in trials if t.cost is not None)
+    share = f" ({100 * sum(again) / own:.1f} % of {own:,})" if own else ""
+    return f"{sum(again):,} training steps were done again{share}: {len(again)} trials were interrupted"
