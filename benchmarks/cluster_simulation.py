@@ -1,6 +1,6 @@
 """How a sweep scales: a discrete-event simulation of its scheduler, checked against real sweeps.
 
-    python benchmarks/cluster_simulation.py measure     real sweeps with 1 and 2 workers here (about 5 minutes)
+    python benchmarks/cluster_simulation.py measure     real sweeps with 1 and 2 workers here (or --workers 1 2 4)
     python benchmarks/cluster_simulation.py simulate    up to 1,000 workers, picture and table (seconds)
 
 What is simulated. A worker is a process with room for one trial. One driver hands out trials and takes their
@@ -29,6 +29,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from cl_forget.sweeps.pieces import Member, cut
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "experiments" / "results"
@@ -87,8 +89,15 @@ def schedule(jobs: Sequence[Job], workers: int, costs: Costs = Costs()) -> Sched
     for number, job in enumerate(jobs):
         for need in job.needs:
             dependents[need].append(number)
-    # What others wait for goes first, then the order of the plan.
-    ready = [(-len(dependents[i]), i) for i, count in enumerate(waiting) if count == 0]
+    # As a sweep hands out its pieces: what others wait for goes first, then the longest path, then the plan's order.
+    path = [job.seconds for job in jobs]
+    for number in range(len(jobs) - 1, -1, -1):
+        path[number] += max((path[dependent] for dependent in dependents[number]), default=0.0)
+
+    def turn(number: int) -> tuple[bool, float, int]:
+        return not dependents[number], -path[number], number
+
+    ready = [turn(i) for i, count in enumerate(waiting) if count == 0]
     heapq.heapify(ready)
     free = [(0.0, True)] * min(workers, len(jobs))  # (when, whether it still has to start up)
     ends: list[tuple[float, int]] = []
@@ -96,7 +105,7 @@ def schedule(jobs: Sequence[Job], workers: int, costs: Costs = Costs()) -> Sched
     done = 0
     while done < len(jobs):
         while ready and free and free[0][0] <= now:
-            _, number = heapq.heappop(ready)
+            number = heapq.heappop(ready)[-1]
             _, fresh = heapq.heappop(free)
             driver = max(driver, now) + costs.driver
             heapq.heappush(ends, (driver + costs.start * fresh + costs.worker + jobs[number].seconds, number))
@@ -108,7 +117,7 @@ def schedule(jobs: Sequence[Job], workers: int, costs: Costs = Costs()) -> Sched
         for dependent in dependents[number]:
             waiting[dependent] -= 1
             if waiting[dependent] == 0:
-                heapq.heappush(ready, (-len(dependents[dependent]), dependent))
+                heapq.heappush(ready, turn(dependent))
     work = sum(job.seconds for job in jobs)
     return Schedule(now, work / (now * workers), len(jobs) * costs.driver / now)
 
@@ -140,7 +149,7 @@ def real_times(folder: Path = RESULTS) -> dict[str, list[Times]]:
 
 
 def sweep_jobs(
-    times: dict[str, list[Times]], settings: int, seeds: int, grouping: str = "groups"
+    times: dict[str, list[Times]], settings: int, seeds: int, grouping: str = "groups", workers: int = 1
 ) -> list[Job]:
     """A sweep like the quickstart, twice as long: two streams that begin with the same two tasks.
 
@@ -154,9 +163,12 @@ def sweep_jobs(
         grouping: "groups": trials that share a fine-tune run one after the other in one Tune trial, which is
             what a sweep does. "trials": each is a Tune trial of its own that waits for what it takes over.
             "nothing shared": every trial trains everything.
+            "pieces": groups, the long ones cut as a sweep cuts them for that many workers.
+        workers: for "pieces".
     """
     random = np.random.default_rng(0)
     jobs: list[Job] = []
+    groups: list[list[Member]] = []
 
     def add(method: str, averages: int) -> None:
         drawn = times[method][random.integers(len(times[method]))]
@@ -164,6 +176,9 @@ def sweep_jobs(
         last = drawn.stages[-1] + drawn.evaluation
         if grouping == "groups":
             jobs.append(Job(whole + last + 2 * averages * drawn.evaluation, trials=2 + 2 * averages))
+        elif grouping == "pieces":
+            averaged = [Member(drawn.evaluation, i % 2) for i in range(2 * averages)]
+            groups.append([Member(whole), Member(last, 0), *averaged])
         elif grouping == "trials":
             first = len(jobs)
             jobs.extend([Job(whole), Job(last, (first,))])
@@ -176,6 +191,10 @@ def sweep_jobs(
         for _ in range(settings):
             add("L2-SP", 0)
             add("LDIFS", settings)
+    if grouping == "pieces":
+        for piece in cut(groups, workers):
+            needs = () if piece.needs is None else (piece.needs,)
+            jobs.append(Job(piece.weight, needs, len(piece.members)))
     if grouping == "groups":
         jobs.sort(key=lambda job: -job.seconds)  # as a sweep does: nobody waits long for the last one
     return jobs
@@ -203,17 +222,23 @@ def curve(jobs: Sequence[Job], costs: Costs, workers: Iterable[int] = WORKERS) -
 
 
 def check(measured: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
-    """What the simulation says of each measured sweep, from the durations of its own trials.
+    """What the simulation says of each measured sweep: from the durations of its own trials, and of those of another.
+
+    `from_one_seconds` takes them from the sweep with one worker, so it tests what it was not fitted to.
 
     The overheads per trial come from the sweep with one worker and are used, unchanged, for the others. The time
     up to the first trial (Ray, the rehearsal, imports) is each sweep's own: it hangs on what else the machine does.
     """
     costs = measured_costs(measured)
+    alone = next(sweep for sweep in measured if sweep["workers"] == 1)
     rows = []
     for sweep in measured:
         jobs = [Job(seconds) for seconds in sweep["groups"]]
         jobs.sort(key=lambda job: -job.seconds)
-        simulated = schedule(jobs, sweep["workers"], replace(costs, start=sweep["start"])).seconds
+        own = replace(costs, start=sweep["start"])
+        simulated = schedule(jobs, sweep["workers"], own).seconds
+        others = sorted(map(Job, alone["groups"]), key=lambda job: -job.seconds)
+        from_one = schedule(others, sweep["workers"], own).seconds
         rows.append(
             {
                 "workers": sweep["workers"],
@@ -221,6 +246,8 @@ def check(measured: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
                 "measured_seconds": sweep["seconds"],
                 "simulated_seconds": simulated,
                 "error": simulated / sweep["seconds"] - 1,
+                "from_one_seconds": from_one,
+                "from_one_error": from_one / sweep["seconds"] - 1,
             }
         )
     return rows
@@ -314,7 +341,7 @@ def draw(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
-    for (name, rows), style in zip(curves.items(), ("-o", "-s", "-^"), strict=True):
+    for (name, rows), style in zip(curves.items(), ("-o", "-s", "-^", "-d"), strict=True):
         axes.loglog([r["workers"] for r in rows], [r["trials_per_hour"] for r in rows], style, label=name)
     first = curves["groups"][0]
     axes.loglog(
@@ -327,15 +354,24 @@ def draw(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
     figure.savefig(path, dpi=160)
 
 
-def report(measured: Sequence[dict[str, Any]], settings: int, seeds: int) -> str:
+def report(
+    measured: Sequence[dict[str, Any]],
+    settings: int,
+    seeds: int,
+    assumed: dict[str, float | None] | None = None,
+) -> str:
     """The check and the simulated curves as Markdown; draws the picture."""
-    costs = measured_costs(measured)
+    costs = replace(measured_costs(measured), **{k: v for k, v in (assumed or {}).items() if v is not None})
     checked = check(measured)
     jobs = {
         grouping: sweep_jobs(real_times(), settings, seeds, grouping)
         for grouping in ("groups", "trials", "nothing shared")
     }
     curves = {grouping: curve(of, costs) for grouping, of in jobs.items()}
+    curves["pieces"] = [
+        curve(sweep_jobs(real_times(), settings, seeds, "pieces", count), costs, [count])[0]
+        for count in WORKERS
+    ]
     draw(curves, PICTURE)
     trials = sum(job.trials for job in jobs["groups"])
     loads = ", ".join(f"{sweep['load']:.0f}" for sweep in measured)
@@ -350,6 +386,8 @@ def report(measured: Sequence[dict[str, Any]], settings: int, seeds: int) -> str
                 "measured_seconds": ".0f",
                 "simulated_seconds": ".0f",
                 "error": "+.0%",
+                "from_one_seconds": ".0f",
+                "from_one_error": "+.0%",
                 "trials_per_hour": ".0f",
             },
         ),
@@ -378,11 +416,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/cluster"))
     parser.add_argument("--settings", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=50)
+    for cost in ("driver", "worker", "start"):
+        parser.add_argument(f"--{cost}", type=float, help="seconds assumed instead of those measured")
     arguments = parser.parse_args()
     if arguments.what == "measure":
         rows = measure(arguments.workers, arguments.output, arguments.overrides)
         MEASURED.write_text(json.dumps(rows, indent=1) + "\n")
-    print(report(json.loads(MEASURED.read_text()), arguments.settings, arguments.seeds))
+    assumed = {cost: getattr(arguments, cost) for cost in ("driver", "worker", "start")}
+    print(report(json.loads(MEASURED.read_text()), arguments.settings, arguments.seeds, assumed))
 
 
 if __name__ == "__main__":

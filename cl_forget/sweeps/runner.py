@@ -298,8 +298,9 @@ class Driver:
         if self.jobs is None:
             from cl_forget.sweeps.sources import Grid
 
+            groups, search = (groups, None) if judged else self._cut(groups)
             source = Grid(groups, self.asked.score, judged, self._units() if judged else 0)
-            self._tune(source, count=len(groups), judged=judged)
+            self._tune(source, count=len(groups), search=search, judged=judged)
             return
         queue = Queue(self.folder, [lambda: groups], order=self._urgency)
         if self.meter is None:
@@ -310,6 +311,21 @@ class Driver:
         self._count()
         if time.time() >= end:
             raise OutOfBudget("hours" if self.meter.left("hours") < self.meter.left("usd") else "usd")
+
+    def _cut(self, groups: list[Group]) -> tuple[list[Group], Any]:
+        """Long groups in pieces, and what hands these out; as they are, where nothing is gained.
+
+        Under a budget they stay whole: then one seed is to be over before the next is begun.
+        """
+        if self.meter is not None or self.asked.train.strategy == "fsdp":
+            return groups, None
+        from cl_forget.sweeps.pieces import cut, members, trials_of
+        from cl_forget.sweeps.searching import InTurn
+
+        pieces = cut([members(group) for group in groups], self.runtime.side_by_side)
+        if len(pieces) == len(groups):
+            return groups, None
+        return [trials_of(piece, groups) for piece in pieces], InTurn(pieces)
 
     def _count(self, line: str = "") -> None:
         """A group is over: what it took is counted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 from ray import tune
@@ -11,6 +12,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from cl_forget.config.sweep import DEFAULT_TRIALS, Range, Sweep
+from cl_forget.sweeps.pieces import Piece, Waiting
 
 
 def domain(values: Range) -> Any:
@@ -134,3 +136,36 @@ def _dotted(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+class InTurn(Searcher):
+    """Hands out the pieces of a plan as they become ready: a piece whose giver is under way waits for it.
+
+    Args:
+        pieces: `cl_forget.sweeps.pieces.cut`.
+    """
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        super().__init__(metric="score", mode="max")
+        self._waiting = Waiting(pieces)
+        self._of: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> Any:
+        """The number of the next piece; None until a giver is over."""
+        number = self._waiting.next()
+        if number is None:
+            return Searcher.FINISHED if self._waiting.handed_out else None
+        self._of[trial_id] = number
+        return {"group": number}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Whatever became of a piece, who waits for it begins."""
+        self._waiting.over(self._of[trial_id])
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the sweep's folder is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cluster_simulation import Costs, Job, Times, schedule, sweep_jobs
+from cluster_simulation import Costs, Job, Times, check, real_times, schedule, sweep_jobs
 
 
 def test_independent_trials_on_one_and_two_workers() -> None:
@@ -52,3 +52,28 @@ def test_a_sweep_shares_what_it_can() -> None:
     # With room for all, the longest chain decides: a group one after the other; fine-tune, fork, average.
     assert schedule(groups, 100).seconds == 57
     assert schedule(trials, 100).seconds == 32 + 21 + 1
+
+
+def test_pieces_of_long_groups_keep_a_thousand_workers_busy() -> None:
+    """The plan of 46,100 trials, with the driver and the start of a quiet machine."""
+    quiet = Costs(driver=0.02, worker=0.1, start=10)
+    groups, pieces = (
+        schedule(sweep_jobs(real_times(), 20, 50, grouping, 1000), 1000, quiet)
+        for grouping in ("groups", "pieces")
+    )
+    assert pieces.busy > groups.busy and pieces.busy >= 0.94
+    jobs = sweep_jobs(real_times(), 20, 50, "pieces", 1000)
+    assert sum(job.trials for job in jobs) == 46_100
+    assert sum(job.seconds for job in jobs) == pytest.approx(
+        sum(job.seconds for job in sweep_jobs(real_times(), 20, 50, "groups"))
+    )
+
+
+def test_a_sweep_is_predicted_from_the_trials_of_another() -> None:
+    one = {"workers": 1, "trials": 2, "seconds": 11.0, "start": 1.0, "driver_seconds": 0.0, "groups": [6, 4]}
+    two = {**one, "workers": 2, "seconds": 9.0, "groups": [8, 3]}
+    rows = check([one, two])
+    assert rows[1]["simulated_seconds"] == pytest.approx(9) and rows[1]["from_one_seconds"] == pytest.approx(
+        7
+    )
+    assert rows[1]["from_one_error"] == pytest.approx(7 / 9 - 1)
