@@ -1,0 +1,186 @@
+"""What early stopping by two objectives saves and loses, on real trade-offs of both embedded worlds.
+
+    python benchmarks/early_stopping.py record emoji     every setting of a grid to its end, judged but never stopped
+    python benchmarks/early_stopping.py record pico
+    python benchmarks/early_stopping.py replay           MO-ASHA over the recorded trials, in random orders
+
+The recording is what a tournament would see: the reports of each trial (`score.every`) and its end. The replay hands
+the trials out in random order to some workers, who overtake each other at random, asks `Rungs` as the scheduler does,
+and compares the front of what finished with that of the whole grid: hypervolume above (pre-trained speciality, 0) on
+validation data, against the share of the training that was done. Intervals are 95 % over the orders.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cl_forget.evaluation.metrics import hypervolume
+from cl_forget.sweeps.rungs import Point, Rungs, milestones
+
+RECORDED = Path(__file__).parent / "early_stopping.json"
+ORDERS = 50
+STUDENT_95 = 2.0096  # 49 degrees of freedom
+
+WORLDS: dict[str, dict[str, Any]] = {
+    "emoji": {
+        "model": "emoji-clip",
+        "stream": ["braille", "colours"],
+        "suites": ["emoji"],
+        "train": {"epochs": 3, "batch_size": 32},
+        "evaluate": {"limit": 200},
+        "score": {"every": 5},
+        "methods": {"L2-SP": ["l2_sp"], "LDIFS": ["ldifs"]},
+        "space": {
+            "train.lr": [1e-4, 3e-4, 1e-3, 3e-3],
+            "l2_sp.strength": [1e-3, 1e-2, 1e-1, 1.0],
+            "ldifs.strength": [1, 10, 100, 1000],
+        },
+    },
+    "pico": {
+        "model": "pico-lm",
+        "stream": [{"pig-latin": {"train": 480}}, {"operator": {"train": 480}}],
+        "suites": ["numbers", "spelling"],
+        "train": {"epochs": 2, "batch_size": 32},
+        "evaluate": {"limit": 60},
+        "score": {"every": 5},
+        "methods": {"L2-SP": ["l2_sp"], "KD": ["kd"]},
+        "space": {
+            "train.lr": [1e-4, 3e-4, 1e-3, 3e-3],
+            "l2_sp.strength": [1e-3, 1e-2, 1e-1, 1.0],
+            "kd.strength": [1e-2, 1e-1, 1.0, 10.0],
+        },
+    },
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One trial that ran to its end.
+
+    Attributes:
+        reports: (progress in percent, (speciality, generality)), rising.
+        end: (speciality, generality) at the end.
+    """
+
+    reports: Sequence[tuple[float, Point]]
+    end: Point
+
+
+def replay(
+    curves: Sequence[Curve], seed: int, workers: int, grace: float = 10, reduction: float = 3
+) -> tuple[list[int], float]:
+    """A tournament over recorded trials.
+
+    Args:
+        curves: the trials.
+        seed: of the order in which they come, and of who is ahead of whom.
+        workers: trials side by side.
+        grace, reduction: as in a sweep's `asha`.
+
+    Returns:
+        Which trials finished, and the share of all training that was done.
+    """
+    random = np.random.default_rng(seed)
+    rungs = Rungs(milestones(grace, reduction), reduction)
+    waiting, running = list(random.permutation(len(curves))), dict[int, int]()
+    finished: list[int] = []
+    done = 0.0
+    while waiting or running:
+        while waiting and len(running) < workers:
+            running[int(waiting.pop(0))] = 0
+        trial = int(random.choice(list(running)))
+        reports = curves[trial].reports
+        if running[trial] == len(reports):
+            finished.append(trial)
+            done += 100.0
+            del running[trial]
+            continue
+        progress, point = reports[running[trial]]
+        running[trial] += 1
+        if not rungs.arrive(str(trial), progress, point):
+            done += progress
+            del running[trial]
+    return finished, done / (100.0 * len(curves))
+
+
+def shares(
+    curves: Sequence[Curve], reference: tuple[float, float], seed: int, workers: int, **asha: float
+) -> tuple[float, float]:
+    """(hypervolume, training) of one tournament as shares of the whole grid's."""
+    finished, done = replay(curves, seed, workers, **asha)
+    whole = hypervolume([curve.end for curve in curves], reference)
+    found = hypervolume([curves[trial].end for trial in finished], reference)
+    return (found or 0.0) / (whole or math.nan), done
+
+
+def record(world: str, seed: int = 0) -> dict[str, Any]:
+    """Every setting of a world's grid to its end, in this process."""
+    from cl_forget.config.sweep import Sweep
+    from cl_forget.run.shared import Setups
+    from cl_forget.sweeps.planning import plan_grid, share
+    from cl_forget.sweeps.signal import SignalWatch
+    from cl_forget.sweeps.work import work
+
+    asked = Sweep(**{**WORLDS[world], "mode": "mo-asha", "control": False, "seeds": [seed]})
+    trials, setups = [], Setups(room=2)
+    with tempfile.TemporaryDirectory() as folder:
+        for group in share(plan_grid(asked)):
+            reports: list[dict[str, float]] = []
+
+            def note(report: dict[str, Any], into: list[dict[str, float]] = reports) -> bool:
+                into.append(report)
+                return False
+
+            trial = work(group[:1], Path(folder), setups, lambda trial: None, SignalWatch(asked.score, note))[
+                0
+            ]
+            if trial.status != "finished":
+                raise SystemExit(f"{trial.id}: {trial.reason}")
+            seen = [[r["progress"], r["speciality"], r["generality"]] for r in reports]
+            end = [trial.validation["speciality"], trial.validation["generality"]]
+            trials.append({"id": trial.id, "reports": seen, "end": end, "passes": trial.passes})
+            base = trial.validation["speciality_pretrained"]
+            print(f"{len(trials)}  {trial.id}  {end}", flush=True)
+    return {"world": world, "pretrained": base, "trials": trials}
+
+
+def row(recorded: dict[str, Any], workers: int) -> str:
+    """A line of the table: what MO-ASHA finds in one world."""
+    curves = [
+        Curve([(at, (s, g)) for at, s, g in trial["reports"]], tuple(trial["end"]))
+        for trial in recorded["trials"]
+    ]
+    found = np.array([shares(curves, (recorded["pretrained"], 0.0), seed, workers) for seed in range(ORDERS)])
+    half = STUDENT_95 * found.std(axis=0, ddof=1) / math.sqrt(ORDERS)
+    cells = [f"{100 * mean:.1f} ± {100 * h:.1f} %" for mean, h in zip(found.mean(axis=0), half, strict=True)]
+    return f"| {recorded['world']} | {len(curves)} | {workers} | {cells[0]} | {cells[1]} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["record", "replay"])
+    parser.add_argument("world", nargs="?", choices=list(WORLDS))
+    arguments = parser.parse_args()
+    known = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+    if arguments.what == "record":
+        known[arguments.world] = record(arguments.world)
+        RECORDED.write_text(json.dumps(known) + "\n")
+    print(
+        "| world | settings | workers | hypervolume of the grid's | training of the grid's |\n|---|--:|--:|--:|--:|"
+    )
+    for recorded in known.values():
+        for workers in (1, 4, 16):
+            print(row(recorded, workers))
+
+
+if __name__ == "__main__":
+    main()
