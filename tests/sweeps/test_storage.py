@@ -66,4 +66,13 @@ def test_time_left_follows_the_pace_and_the_front_has_no_beaten_trial() -> None:
     state = SweepState(name="s", mode="curve", planned=9, seconds=20.0, resumed=100.0)
     assert time_left(state, trials, now=110.0) == 60.0  # 30 s for three, six to go
     assert [trial.id for trial in best(trials)] == ["1", "2"]
+    same = [
+        *trials,
+        trial(4, "finished", 0.9, 0.2),
+        trial(5, "finished", 0.9, 0.1),
+        trial(6, "running", 1.0, 1.0),
+    ]
+    assert [trial.id for trial in best(same)] == ["1", "2"], (
+        "of equals the first; what has equal speciality is beaten"
+    )
     assert time_left(state, [], now=110.0) is None
