@@ -59,7 +59,7 @@ def test_several_objectives_stop_what_is_beaten_and_keep_what_was_measured(tmp_p
     for trial in stopped:
         assert "% of its training" in (trial.reason or "") and trial.validation == {} == trial.test
         assert trial.history and trial.history[-1]["progress"] < 50
-        assert trial.history[-1].keys() == {"progress", "score", "speciality", "generality"}
+        assert trial.history[-1].keys() == {"progress", "score", "speciality", "generality", "passes_so_far"}
     for trial in first:
         if trial.status == "finished":
             rising = [report["progress"] for report in trial.history]
