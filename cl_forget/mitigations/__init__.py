@@ -20,6 +20,7 @@ MITIGATIONS = Methods(
         "freeze": "cl_forget.mitigations.freeze:Freeze",
         "frozen_trunk": "cl_forget.mitigations.frozen_trunk:FrozenTrunk",
         "layer_decay": "cl_forget.mitigations.layer_decay:LayerDecay",
+        "class_means": "cl_forget.mitigations.class_means:ClassMeans",
         "linear_probe": "cl_forget.mitigations.linear_probe:LinearProbe",
         "lora": "cl_forget.mitigations.lora:LoRA",
         "lora_null": "cl_forget.mitigations.lora_null:LoRANull",

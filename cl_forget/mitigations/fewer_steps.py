@@ -26,7 +26,8 @@ class FewerSteps(Mitigation):
     absent = 1.0
     needs_trunk = False
     conflicts: ClassVar[dict[str, str]] = {
-        "linear_probe": "a linear probe is solved in closed form and takes no steps"
+        "linear_probe": "a linear probe is solved in closed form and takes no steps",
+        "class_means": "class means are computed and take no steps",
     }
     title = "Fewer steps"
     formula = "steps' = share·steps"

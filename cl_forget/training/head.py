@@ -87,6 +87,27 @@ def fit_heads(task: Task, anchor: str = "previous") -> None:
 
 def _probes(task: Task, anchor: str) -> list[tuple[tuple[str, ...], tuple[Tensor, Tensor], Tensor]]:
     """For each head of the stage its parameters' names, their fitted values, and the classes there are data of."""
+    found = []
+    for names, embedding, targets, classes in embedded(task, anchor):
+        probe = fit_linear_probe(embedding, targets, classes)
+        found.append((names, (probe.weight, probe.bias), targets.unique()))
+    return found
+
+
+def embedded(task: Task, anchor: str) -> list[tuple[tuple[str, ...], Tensor, Tensor, int]]:
+    """For each head of the stage what it can be fitted on: all training data that it answers, not augmented.
+
+    Args:
+        task: the stage.
+        anchor: as of `fit_heads`.
+
+    Returns:
+        The names of the head's weight and bias, (samples, width) embeddings, (samples,) targets, and how many
+        classes the head has.
+
+    Raises:
+        UserError: the model has no head (a language model).
+    """
     by_head: dict[tuple[str, ...], list[Prepared]] = {}
     for source in task.sources:
         by_head.setdefault(tuple(task.model.head_parameters(source.experience)), []).append(source)
@@ -97,12 +118,11 @@ def _probes(task: Task, anchor: str) -> list[tuple[tuple[str, ...], tuple[Tensor
         if not names or labels is None or len(known) < len(sources):
             raise UserError(
                 f"'{task.model.spec}' has no classification head to fit on '{sources[0].experience.name}'; "
-                "linear_probe and lp_ft are for models with one."
+                "linear_probe, class_means and lp_ft are for models with one."
             )
         embedding = torch.cat([_embeddings(task, source.plain(), anchor) for source in sources])
         targets = torch.cat(known)
-        probe = fit_linear_probe(embedding, targets, len(labels.classes))
-        found.append((names, (probe.weight, probe.bias), targets.unique()))
+        found.append((names, embedding, targets, len(labels.classes)))
     return found
 
 

@@ -121,6 +121,22 @@ def test_language_model_and_its_run(lm_run: Tuned, tmp_path: Path) -> None:
     assert again.losses[0] == rhyme
 
 
+def test_a_gate_of_a_language_model(lm_run: Tuned) -> None:
+    """Perplexities by a bootstrap; the base's own folder as a second seed that is none."""
+    folder = lm_run.base.removeprefix("hf:")
+    found = audit(
+        lm_run.base, [folder, str(lm_run.folder / "model")], suites=["rhyme", "letters-copied"], by_part=False,
+        fail_if=["fluency < -0.1 points", "rhyme < 0.01 %"], control=folder,
+    )  # fmt: skip
+    assert found.gate is not None and found.gate.answer == "fails"
+    answers = {(one.condition, one.checkpoint): one.answer for one in found.gate.judged}
+    assert [one.name for one in found.history] == ["base", "model"]
+    assert answers["fluency < -0.1 points", "base"] == "passes"
+    assert answers["fluency < -0.1 points", "model"] == "fails"
+    assert answers["rhyme < 0.01 %", "model"] == "passes"
+    assert found.gate.control == folder and found.gate.controls[0].value == 0.0
+
+
 def test_where_nothing_has_changed_no_change_is_told() -> None:
     same = {"base": Scores(accuracy=1.0), "tuned": Scores(accuracy=1.0)}
     moved = [Moved(name=name, distance=0.0, relative=0.0, parameters=4) for name in ("all", "block 0")]

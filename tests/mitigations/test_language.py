@@ -40,6 +40,7 @@ REFUSED = {
     "flyp": "no text tower",
     "flyp_ce": "no text tower",
     "zscl": "no text tower",
+    "class_means": "no classification head",
     "linear_probe": "no classification head",
     "lp_ft": "no classification head",
     "frozen_trunk": "no head beside its trunk",
