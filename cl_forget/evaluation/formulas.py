@@ -34,6 +34,9 @@ FORMULAS: dict[str, str] = {
     "ece": r"\sum_{b} \frac{n_b}{n} \vert a_b - c_b \vert",
     "weight_distance": r"\Vert \theta_T - \theta_0 \Vert_2",
     "feature_drift": r"\frac{\sum_x \Vert f_T(x) - f_0(x) \Vert^2}{\sum_x \Vert f_0(x) \Vert^2}",
+    "ood_accuracy": rf"{_TASKS} S_{{T,i}}",
+    "perplexity": r"\exp(-\frac{1}{n}\sum_{t=1}^{n} \ln p(y_t \vert y_{1,\ldots,t-1}))",
+    "cka": r"\frac{\Vert X_0^{\top} X_T \Vert^2}{\Vert X_0^{\top} X_0 \Vert \Vert X_T^{\top} X_T \Vert}",
     "relative_cost": r"\frac{t}{t_{c}}",
     "against": r"\frac{1}{S}\sum_{s=1}^{S} (m_s - m_{s,c})",
 }

@@ -52,6 +52,8 @@ def test_names_of_one_kind_share_a_formula():
         "against",
         "accuracy",
         "feature_drift",
+        "perplexity",
+        "cka",
         "relative_cost",
     } >= FORMULAS.keys() - DEFINITIONS.keys()
 

@@ -6,9 +6,10 @@ import re
 import zlib
 
 import pytest
+from dashboard import make_trials
 
 from cl_forget.comparison.measures import PRETRAINED
-from cl_forget.reporting import report
+from cl_forget.reporting import report, report_sweep
 
 PAPER = 718
 """CSS pixels across a sheet of A4 between margins of a centimetre."""
@@ -66,6 +67,23 @@ def test_every_chart_and_column_lies_within_the_sheet(browser, written):
     assert browser.evaluate("document.documentElement.style.colorScheme") == "dark"
     assert browser.evaluate("document.querySelectorAll('table.part, .off-paper').length") == 0
     assert browser.evaluate("!document.querySelector('#about details').open")
+    assert browser.errors == []
+
+
+def test_a_sweep_fits_the_sheet_too(browser, tmp_path):
+    page = report_sweep(make_trials(120), tmp_path).page
+    browser.open(page, width=1400)
+    browser.resize(PAPER, 1000)
+    printing(browser, True)
+    assert browser.errors == []
+    outside = (
+        "[...document.querySelectorAll('.plot svg.main-svg, table.results, table.grid')]"
+        f".filter(e => e.getClientRects().length && e.getBoundingClientRect().right > {PAPER} + 1)"
+        ".map(e => [e.closest('article')?.id, e.getBoundingClientRect().right])"
+    )
+    assert browser.evaluate(outside) == []
+    printing(browser, False)
+    browser.resize(1400, 900)
     assert browser.errors == []
 
 

@@ -11,7 +11,7 @@ from html import escape
 
 SIGNS = {
     "theta": "θ", "Delta": "Δ", "alpha": "α", "delta": "δ", "sum": "∑", "le": "≤", "ge": "≥", "lt": "<", "cdot": "·",
-    "Vert": "‖", "vert": "|", "to": "→", "times": "×", "in": "∈", "infty": "∞", "pm": "±", "ldots": "…",
+    "Vert": "‖", "vert": "|", "to": "→", "times": "×", "in": "∈", "infty": "∞", "pm": "±", "ldots": "…", "top": "⊤",
 }  # fmt: skip
 WORDS = ("max", "min", "ln", "exp")
 
