@@ -24,6 +24,7 @@ MITIGATIONS = Methods(
         "linear_probe": "cl_forget.mitigations.linear_probe:LinearProbe",
         "lora": "cl_forget.mitigations.lora:LoRA",
         "lora_null": "cl_forget.mitigations.lora_null:LoRANull",
+        "ridge_head": "cl_forget.mitigations.ridge_head:RidgeHead",
         "low_lr": "cl_forget.mitigations.low_lr:LowLearningRate",
         "lp_ft": "cl_forget.mitigations.lp_ft:LinearProbeThenFineTune",
         "o_lora": "cl_forget.mitigations.o_lora:OLoRA",

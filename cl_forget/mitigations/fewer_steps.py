@@ -28,6 +28,7 @@ class FewerSteps(Mitigation):
     conflicts: ClassVar[dict[str, str]] = {
         "linear_probe": "a linear probe is solved in closed form and takes no steps",
         "class_means": "class means are computed and take no steps",
+        "ridge_head": "a ridge head is solved in closed form and takes no steps",
     }
     title = "Fewer steps"
     formula = "steps' = share·steps"

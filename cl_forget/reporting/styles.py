@@ -27,7 +27,7 @@ REGISTERED = (
     "lines", "flyp", "si", "mas", "l1_sp", "derpp", "zscl", "kl_to_base", "low_lr", "lp_ft", "early_stopping",
     "fewer_steps", "freeze", "frozen_trunk", "layer_decay", "lora_null", "o_lora", "eaft", "stm", "talr", "dft",
     "asft", "lfl", "flyp_ce", "asam", "ema", "looksam", "star", "model_soup", "task_arithmetic", "magmax", "ties",
-    "dare", "model_stock", "hma", "restart", "batch_norm", "avalanche", "class_means",
+    "dare", "model_stock", "hma", "restart", "batch_norm", "avalanche", "class_means", "ridge_head",
 )  # fmt: skip
 """The methods of this package. A place in this list is a look for good: a new method goes to its end."""
 

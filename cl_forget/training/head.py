@@ -118,7 +118,7 @@ def embedded(task: Task, anchor: str) -> list[tuple[tuple[str, ...], Tensor, Ten
         if not names or labels is None or len(known) < len(sources):
             raise UserError(
                 f"'{task.model.spec}' has no classification head to fit on '{sources[0].experience.name}'; "
-                "linear_probe, class_means and lp_ft are for models with one."
+                "linear_probe, class_means, ridge_head and lp_ft are for models with one."
             )
         embedding = torch.cat([_embeddings(task, source.plain(), anchor) for source in sources])
         targets = torch.cat(known)

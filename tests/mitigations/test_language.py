@@ -42,6 +42,7 @@ REFUSED = {
     "zscl": "no text tower",
     "class_means": "no classification head",
     "linear_probe": "no classification head",
+    "ridge_head": "no classification head",
     "lp_ft": "no classification head",
     "frozen_trunk": "no head beside its trunk",
     "lwf": "needs tasks with classes",
