@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from cl_forget.comparison.comparison import Comparison
+from cl_forget.comparison.item_errors import item_errors
 from cl_forget.comparison.measures import PRETRAINED, Frame, Measure
 from cl_forget.comparison.observations import (
     COST_MEASURES,
@@ -323,6 +324,20 @@ def cost(comparison: Comparison) -> Figure | None:
     )
 
 
+ERRORS = " In brackets: the standard error over test items."
+
+
+def error_columns(errors: Sequence[Mapping[str, float]], measures: Sequence[Measure]) -> Frame:
+    """A column `<measure>_error` for each measure of which some run has one.
+
+    Args:
+        errors: of each line, measure -> standard error over items.
+        measures: those that are shown.
+    """
+    found = {f"{m.name}_error": [of_line.get(m.name) for of_line in errors] for m in measures}
+    return {name: column for name, column in found.items() if any(value is not None for value in column)}
+
+
 def listing(comparison: Comparison) -> Figure:
     """One line per run."""
     headlines = headline_measures(comparison.tasks, comparison.suites)
@@ -335,11 +350,13 @@ def listing(comparison: Comparison) -> Figure:
     }
     for measure in measures:
         data[measure.name] = [values.get(measure.name) for values in comparison.values]
+    errors = error_columns([item_errors(result) for result in comparison.results], measures)
+    data |= errors
     return Listing(
         name="runs",
         title="Every run",
         how_to_read="One line per method and seed. Press a name for the command that made the run, its "
-        "settings, versions and commit.",
+        f"settings, versions and commit.{ERRORS if errors else ''}",
         measures=measures,
         data=data,
         texts=("run",),

@@ -319,12 +319,14 @@ def _trial_list(
     }
     for measure in measures:
         data[measure.name] = [view.values[trial.id].get(measure.name) for trial in trials]
+    errors = _figures.error_columns([trial.errors for trial in trials], measures)
+    how_to_read += _figures.ERRORS if errors else ""
     return Listing(
         name=name,
         title=title,
         how_to_read=how_to_read,
         measures=measures,
-        data=data,
+        data=data | errors,
         texts=texts,
         notes=notes,
     )

@@ -12,10 +12,11 @@ import pytest
 from browser import Browser
 from samples import CONTROL, make_results
 
-from cl_forget.comparison.measures import PRETRAINED
+from cl_forget.comparison.item_errors import item_errors
+from cl_forget.comparison.measures import PRETRAINED, Cell
 from cl_forget.evaluation.metrics import pareto_front
 from cl_forget.reporting import report
-from cl_forget.reporting.numbers import number
+from cl_forget.reporting.numbers import number, with_interval
 
 READY = "document.documentElement.dataset.ready === 'true'"
 DRAWN = "document.querySelectorAll('.plot svg.main-svg').length"
@@ -183,9 +184,14 @@ def test_a_run_opens_with_its_command_settings_and_numbers(page, written, result
     assert own["mitigations.ldifs.strength"] == "1" and own["seed"] == "2"
     assert page.evaluate(f"{read}({card}.querySelector('.shared'))")["train.epochs"] == "5"
     assert page.evaluate(f"{read}({card}.querySelector('.environment'))")["commit"] == "0123abc"
-    value = next(r for r in results if (r.method, r.seed) == ("LDIFS", 2)).metrics["test"]["speciality"]
-    shown = page.evaluate(f"{read}({card}.querySelector('.numbers'))")["Speciality"]
-    assert shown == f"{number(value, 'percent')} %"
+    result = next(r for r in results if (r.method, r.seed) == ("LDIFS", 2))
+    shown = page.evaluate(f"{read}({card}.querySelector('.numbers'))")
+    for title, name in (("Speciality", "speciality"), ("Generality drop", "generality_drop")):
+        cell = Cell(result.metrics["test"][name], count=1, error=item_errors(result).get(name))
+        assert shown[title] == f"{with_interval(cell, 'points')} {'%' if name == 'speciality' else 'points'}"
+    assert "(" in shown["Speciality"] and "(" not in shown["BWT"]
+    line = page.evaluate("document.querySelector('#runs tbody tr').textContent")
+    assert shown["Speciality"].removesuffix(" %") in line
     page.evaluate(f"{card}.close()")
     page.evaluate("document.querySelector('#runs input[type=search]').value = ''")
     page.evaluate("document.querySelector('#runs input[type=search]').dispatchEvent(new Event('input'))")

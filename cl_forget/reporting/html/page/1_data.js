@@ -97,6 +97,12 @@ const withInterval = (entry, measure) => {
   return `${text} ± ${half}`;
 };
 
+// A number of one run, with its standard error over items where that is known.
+const withError = (row, measure) => {
+  const error = row[`${measure.name}_error`];
+  return format(row[measure.name], measure) + (known(error) ? ` (${format(error, { ...measure, unit: measure.unit === "change" ? "points" : measure.unit })})` : "");
+};
+
 // The ends of an interval as they are drawn: cut where no value can be (see `bounded` in reporting/numbers.py).
 const within = (value, measure) => {
   const [least, most] = spec.units[measure.unit].limits;

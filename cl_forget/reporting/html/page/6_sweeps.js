@@ -223,7 +223,7 @@ class Listing {
     });
     for (const measure of this.figure.measures) {
       const cell = line.appendChild(document.createElement("td"));
-      cell.textContent = format(row[measure.name], measure);
+      cell.textContent = withError(row, measure);
     }
     return line;
   }

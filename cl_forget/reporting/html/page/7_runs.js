@@ -17,7 +17,7 @@ function showRun(index) {
   const numbers = [];
   for (const figure of figures.filter(({ kind }) => kind === "listing")) {
     const row = figure.dataLines.find((entry) => runOf(entry) === index);
-    if (row) for (const measure of figure.measures) numbers.push([measure.title, `${format(row[measure.name], measure)} ${known(row[measure.name]) ? spec.units[measure.unit].suffix : ""}`]);
+    if (row) for (const measure of figure.measures) numbers.push([measure.title, `${withError(row, measure)} ${known(row[measure.name]) ? spec.units[measure.unit].suffix : ""}`]);
   }
   pairs(card.querySelector(".numbers"), numbers);
   pairs(card.querySelector(".own"), Object.entries(run.own));
