@@ -362,8 +362,8 @@ def _packed(found: Timeline) -> list[str]:
     pauses = len(found.sessions) - 1
     paused = f", in {pauses + 1} sessions whose pauses do not count" if pauses else ""
     return [
-        f"{workers}{processes}, {number(found.seconds, 'seconds')} s{paused}: at work "
-        f"{100 * found.packing:.0f} % of the time, idle for {number(found.idle, 'seconds')} s of all workers "
+        f"{workers}{processes}, {_duration(found.seconds)}{paused}: at work "
+        f"{100 * found.packing:.0f} % of the time, idle for {_duration(found.idle)} of all workers "
         "together."
     ]
 
@@ -378,8 +378,14 @@ def _saved(found: Sharing) -> list[str]:
     share = f", {100 * found.passes / whole:.0f} % of what there would have been" if whole else ""
     return [
         f"{trials} fine-tuning over from others, which saved {number(found.passes, 'count')} passes{share}, "
-        f"and {number(found.seconds, 'seconds')} s of training as it was timed where it was done."
+        f"and {_duration(found.seconds)} of training as it was timed where it was done."
     ]
+
+
+def _duration(seconds: float) -> str:
+    """A length of time in the unit that it is told in."""
+    size, unit = (1, "s") if seconds < 180 else (60, "min") if seconds < 10800 else (3600, "h")
+    return f"{number(seconds / size, 'seconds')} {unit}"
 
 
 # How it compares

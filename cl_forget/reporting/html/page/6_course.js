@@ -70,7 +70,7 @@ function drawLanes(figure, plot) {
     const own = rows.filter((row) => row.method === method), ink = methodColor(method), ended = own.filter((row) => known(row.end)), open = own.filter((row) => !known(row.end));
     if (ended.length) traces.push({
       type: "bar", orientation: "h", y: ended.map((row) => row.lane + 1), base: ended.map((row) => at(row.start)), x: ended.map((row) => (row.end - row.start) / unit), width: 0.72,
-      marker: { color: ended.map((row) => faded(ink, FAILED.includes(row.status) ? 0.25 : 0.8)), line: { color: ended.map((row) => (FAILED.includes(row.status) || row.status === "pruned" ? ink : color("ground"))), width: ended.map((row) => (FAILED.includes(row.status) || row.status === "pruned" ? 1.5 : 0.5)) } },
+      marker: { color: ended.map((row) => faded(ink, FAILED.includes(row.status) ? 0.25 : 0.8)), line: { color: ended.map((row) => (FAILED.includes(row.status) || row.status === "pruned" ? ink : color("ground"))), width: ended.map((row) => (FAILED.includes(row.status) || row.status === "pruned" ? 1.5 : rows.length > 300 ? 0.1 : 0.5)) } },
       customdata: ended.map(runOf), text: ended.map(told), textposition: "none", hovertemplate: "%{text}<extra></extra>",
     });
     if (open.length) traces.push({

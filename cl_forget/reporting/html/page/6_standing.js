@@ -7,11 +7,12 @@ function drawProfiles(figure, plot) {
   for (const method of methods.keys()) {
     const own = rows.filter((row) => row.method === method), ink = methodColor(method);
     if (!own.length) continue;
+    const half = own[own.length >> 1];  // where its line rises, and not at 0, where all begin
     const told = own.map((row) => `<b>${plain(method)}</b><br>within ${format(row.gap, { unit: measure.unit === "percent" ? "points" : measure.unit })} ${measure.unit === "percent" ? "points" : spec.units[measure.unit].suffix} of the best in ${format(row.share, figure.measures[0])} % of the problems`);
     traces.push({
       x: [...own.map((row) => row.gap * scale), furthest * 1.04], y: [...own.map((row) => row.share * 100), own.at(-1).share * 100], mode: "lines", line: { color: ink, width: 1.8, shape: "hv" },
       text: [...told, told.at(-1)], hovertemplate: "%{text}<extra></extra>",
-    }, { x: [own[0].gap * scale], y: [own[0].share * 100], mode: "markers", hoverinfo: "skip", marker: { size: 8, color: ink, symbol: methods.get(method).symbol, line: { color: color("ground"), width: 0.8 } } });
+    }, { x: [half.gap * scale], y: [half.share * 100], mode: "markers", hoverinfo: "skip", marker: { size: 8, color: ink, symbol: methods.get(method).symbol, line: { color: color("ground"), width: 0.8 } } });
   }
   return draw(plot, traces, layoutOf({
     width: plot.clientWidth, height: 270, margin: { l: 46, r: 14, t: 10, b: 46 },
