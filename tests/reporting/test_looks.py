@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import re
+from dataclasses import replace
 
 import pytest
 from matplotlib.path import Path as Outline
+from samples import make_results
 
 from cl_forget.mitigations import MITIGATIONS
-from cl_forget.reporting import method_styles
-from cl_forget.reporting.html.render import PATHS
+from cl_forget.reporting import Table, method_styles, specify
+from cl_forget.reporting.html.render import PATHS, page
 from cl_forget.reporting.print.pictures import MARKERS
+from cl_forget.reporting.specification import Section
 from cl_forget.reporting.styles import LOOKS, REGISTERED, SYMBOLS, registered
 
 
@@ -49,3 +53,18 @@ def test_every_marker_is_drawn_in_every_medium():
         assert symbol in PATHS and symbol in MARKERS
         if isinstance(MARKERS[symbol], list):
             Outline(MARKERS[symbol])
+
+
+def test_a_line_has_the_look_of_its_method_wherever_it_stands_and_none_without_one():
+    specification = specify(make_results(["full fine-tuning", "LDIFS"], seeds=(0,)))
+    table = specification.item("results")
+    rows = dict(reversed(table.rows.items())) | {"LDIFS, 8 bits": table.rows["LDIFS"]}
+    other = Table("bits", "At fewer bits", "", table.measures, rows)
+    section = Section("bits", "Bits", (other,))
+    text = page(replace(specification, sections=(*specification.sections, section)))
+    article = text[text.index('id="bits"') :]
+    looks = {}
+    for line in article[: article.index("</article>")].split('<tr data-method="')[1:]:
+        place = re.search(r'fill="var\(--m(\d+)\)"', line)
+        looks[line.split('"')[0]] = place and specification.methods[int(place[1])].name
+    assert looks == {**{name: name for name in table.rows}, "LDIFS, 8 bits": None}
