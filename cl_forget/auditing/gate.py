@@ -110,7 +110,8 @@ def judge_gate(
     ]
     names = {checkpoint.name for checkpoint in deciding}
     answers = [one.answer for one in judged if one.checkpoint in names]
-    answer: Answer = next((a for a in ("fails", "cannot be told") if a in answers), "passes")  # type: ignore[arg-type]
+    order: tuple[Answer, ...] = ("fails", "cannot be told")
+    answer: Answer = next((a for a in order if a in answers), "passes")
     return Gate(
         answer=answer,
         exit_code=EXIT_CODES[answer],

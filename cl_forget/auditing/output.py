@@ -90,16 +90,10 @@ def _history(audit: Audit) -> Iterator[list[Any]]:
         for measure, found in one.changes.items():
             yield [one.name, measure, *_changed(found), one.relative]
         for loss in one.losses:
-            sure = loss.ranges.get("drop")
-            change = [
-                None if loss.drop is None else -loss.drop,
-                *reversed([-x for x in _known(sure)] or [None, None]),
-            ]
-            yield [one.name, loss.name, quality(loss.base), quality(loss.tuned), *change, one.relative]
-
-
-def _known(interval: Interval | None) -> list[float]:
-    return [] if interval is None else [interval.low, interval.high]
+            change = None if loss.drop is None else -loss.drop
+            low, high = _range(loss.ranges.get("drop"))
+            ends = [None if end is None else -end for end in (high, low)]
+            yield [one.name, loss.name, quality(loss.base), quality(loss.tuned), change, *ends, one.relative]
 
 
 def _quantised(audit: Audit) -> Iterator[list[Any]]:

@@ -299,6 +299,8 @@ def _table(losses: Sequence[Loss], models: Sequence[str]) -> Table:
     )
 
 
+Spot = tuple[str, float, Interval | None]
+"""A place along a line, the value there, and its interval."""
 CHECKPOINTS = {"speciality": SPECIALITY, "generality": GENERALITY, "fluency": FLUENCY}
 
 
@@ -309,12 +311,10 @@ def _history(audit: Audit) -> list[Figure]:
     names = [PRETRAINED, *(one.name for one in audit.history)]
     folded: Frame = {name: [] for name in ("method", "measure", "x", "mean", "low", "high", "count")}
     for measure, change in audit.history[-1].changes.items():
-        first = (PRETRAINED, change.base, change.ranges.get("base"))
-        later = [
-            (one.name, one.changes[measure].tuned, one.changes[measure].ranges.get("tuned"))
-            for one in audit.history
-        ]
-        flat = [(name, change.base, None) for name in names]
+        first: Spot = (PRETRAINED, change.base, change.ranges.get("base"))
+        found = [(one.name, one.changes[measure]) for one in audit.history]
+        later: list[Spot] = [(name, of.tuned, of.ranges.get("tuned")) for name, of in found]
+        flat: list[Spot] = [(name, change.base, None) for name in names]
         for method, line in ((PRETRAINED, flat), (TUNED, [first, *later])):
             for x, value, sure in line:
                 ends = (None, None) if sure is None else (sure.low, sure.high)

@@ -77,9 +77,8 @@ def _judged_row(one: Judged, answer: str, style: str) -> Row:
 def _history_table(audit: Audit) -> Table:
     """The means of every checkpoint, as changes from the base."""
     measures = list(audit.history[-1].changes)
-    # A column's name is its own, so that two measures have a change each.
     heads = [head for name in measures for head in (f"{name} %", f"change of {name}", "95 % interval")]
-    rows = []
+    rows: list[Row] = []
     for one in audit.history:
         cells = [one.name]
         for name in measures:
