@@ -100,6 +100,7 @@ SUITES = Registry(
         "emoji-groups": "cl_forget.streams.emoji_suites:emoji_groups",
         "captions": "cl_forget.streams.captions:caption_suite",
         "agreement": "cl_forget.streams.agreement:agreement",
+        "photographs": "cl_forget.streams.photographs:photographs",
         "lm-eval": "cl_forget.streams.harness:lm_eval",
         "numbers": "cl_forget.streams.skills.suites:numbers",
         "spelling": "cl_forget.streams.skills.suites:spelling",
