@@ -159,7 +159,7 @@ def pairs(view: SweepView, studies: Sequence[Importance]) -> Pairs | None:
         title="Which settings go together?",
         how_to_read="One method's trials over two of its settings. First the objective, linear between the trials "
         "and nothing beyond them; where the bands run along an axis, the other setting does not matter there. Then "
-        "the same trials by their rank, the best darkest. Where more than two settings vary, the surface goes "
+        "the same trials by their rank, the best in full colour. Where more than two settings vary, the surface goes "
         "through the mean over the others. Test data.",
         measures=measures,
         data=data,
