@@ -23,19 +23,24 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 def test_a_node_that_vanishes_while_another_comes_costs_nothing_but_time(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("on_a_cluster.py")), str(folder)],
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), *sys.path]),
-            "RAY_AUTH_MODE": "disabled",  # a runtime started earlier in this process left its own mode here
-        },
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    seen = json.loads(done.stdout.splitlines()[-1])
+    out, errors = (
+        tmp_path / "out.txt",
+        tmp_path / "errors.txt",
+    )  # pipes would wait for whatever a node leaves behind
+    with out.open("w") as said, errors.open("w") as complained:
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("on_a_cluster.py")), str(folder)],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), *sys.path]),
+                "RAY_AUTH_MODE": "disabled",  # a runtime started earlier in this process left its own mode here
+            },
+            stdout=said,
+            stderr=complained,
+            timeout=600,
+        )
+    assert done.returncode == 0, errors.read_text()[-3000:]
+    seen = json.loads(out.read_text().splitlines()[-1])
     # Two trials were running when the node went; the one on it was started again on the other node.
     assert seen["at_kill"].count("running") == 2 and "finished" in seen["at_kill"]
     assert seen["recovered"] >= 1

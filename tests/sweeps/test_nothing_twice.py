@@ -1,0 +1,62 @@
+"""The second trial of a process pays for its own passes alone: what the first has loaded and computed stays."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweep_samples import FIELDS
+
+from cl_forget.config.sweep import Sweep
+from cl_forget.models.clip import ClipModel
+from cl_forget.run import shared
+from cl_forget.run.shared import Setups
+from cl_forget.sweeps.planning import planned
+from cl_forget.sweeps.work import work
+from cl_forget.training.frozen import FrozenModel
+
+PAID_ONCE: list[tuple[Any, str]] = [
+    (shared, "load_model"),
+    (shared, "load_stream"),
+    (shared, "load_suite"),
+    (ClipModel, "prepare"),
+    (FrozenModel, "run"),
+]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each of these was called."""
+    found: Counter[str] = Counter()
+
+    def counted(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            found[name] += 1
+            return real(*args, **options)
+
+        monkeypatch.setattr(owner, name, call)
+
+    for owner, name in PAID_ONCE:
+        counted(owner, name)
+    return found
+
+
+def test_a_process_loads_decodes_and_runs_the_frozen_model_once(
+    tmp_path: Path, calls: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CL_FORGET_CACHE", str(tmp_path / "cache"))
+    asked = Sweep(**{**FIELDS, "methods": {"KD": ["kd"]}, "space": {}, "control": False})
+    setups = Setups()
+    strengths = (0.01, 0.1)
+    seen = []
+    for strength in strengths:
+        group = [planned(asked, "KD", {"kd.strength": strength}, seed=0)]
+        (trial,) = work(group, tmp_path / "sweep", setups, lambda trial: None)
+        assert trial.status == "finished", trial.reason
+        seen.append(dict(calls))
+    assert set(seen[0]) == {name for _, name in PAID_ONCE}, "each of them is needed"
+    assert seen[1] == seen[0]
