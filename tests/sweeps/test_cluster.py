@@ -23,10 +23,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 def test_a_node_that_vanishes_while_another_comes_costs_nothing_but_time(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
-    out, errors = (
-        tmp_path / "out.txt",
-        tmp_path / "errors.txt",
-    )  # pipes would wait for whatever a node leaves behind
+    # Files: a pipe would wait for whatever a node leaves behind.
+    out, errors = tmp_path / "out.txt", tmp_path / "errors.txt"
     with out.open("w") as said, errors.open("w") as complained:
         done = subprocess.run(
             [sys.executable, str(Path(__file__).with_name("on_a_cluster.py")), str(folder)],
