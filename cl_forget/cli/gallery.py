@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from cl_forget.cli.shared import Overwrite
+from cl_forget.ground.environment import quiet_libraries
+from cl_forget.ground.progress import begin
 
 
 def gallery(
@@ -19,13 +21,17 @@ def gallery(
     overwrite: Overwrite = False,
 ) -> None:
     """Make an index of experiments: picture, date, version, commit, headline numbers, and each one's report."""
-    from cl_forget.ground.outputs import GENERATOR, refuse_replacing
-    from cl_forget.reporting.gallery import write_gallery
+    from cl_forget.ground.outputs import GENERATOR, refuse_replacing, refuse_unwritable
 
+    refuse_unwritable(output)
     index = output / "index.html"
     if not (index.is_file() and GENERATOR in index.read_bytes()):
         refuse_replacing(output, ["index.html"], overwrite)
-    made = write_gallery(folders, output, title)
+    quiet_libraries()
+    with begin(f"reading {', '.join(map(str, folders[:3]))}{', ...' if len(folders) > 3 else ''}"):
+        from cl_forget.reporting.gallery import write_gallery
+
+        made = write_gallery(folders, output, title)
     typer.echo(
         f"  {made.index}  ({len(made.cards)} {'experiment' if len(made.cards) == 1 else 'experiments'})"
     )
