@@ -252,12 +252,12 @@ class Evaluator:
 
     def _divergence(self, experience: Experience, base: Outputs, now: Outputs) -> float | None:
         """Mean KL to base in nats, over the classes of the model's own head where it has one; None without a head."""
-        pair = self._own_logits(self.base.model, base), self._own_logits(self.model, now)
-        if pair[0] is None or pair[1] is None:
+        before, after = self._own_logits(self.base.model, base), self._own_logits(self.model, now)
+        if before is None or after is None:
             if not (self.base.model.answers(experience) and self.model.answers(experience)):
                 return None
-            pair = base.logits, now.logits
-        return float(metrics.kl_divergence(pair[0].cpu().numpy(), pair[1].cpu().numpy()).mean())
+            before, after = base.logits, now.logits
+        return float(metrics.kl_divergence(before.cpu().numpy(), after.cpu().numpy()).mean())
 
     @staticmethod
     def _own_logits(model: FoundationModel, outputs: Outputs) -> Tensor | None:
