@@ -1,6 +1,7 @@
 """Put the results of the experiments into the pages: tables between their markers, the pictures beside them.
 
 cl-forget run experiments/quickstart.yaml --jobs 2 evaluate.export=false --output experiments/results/quickstart
+cl-forget run experiments/quickstart-rn.yaml --jobs 2 evaluate.export=false --output experiments/results/quickstart-rn
 cl-forget run experiments/combination.yaml evaluate.limit=150 --output experiments/results/combination
 python experiments/tables.py
 """
@@ -18,7 +19,7 @@ RESULTS = ROOT / "experiments" / "results"
 NARROW = ("method", "Speciality", "Generality", "BWT", "Δ_LP", "KL to base")
 """The columns of the README, which is read on a narrow screen; the results have all of them."""
 
-FAR = {"quickstart": "full fine-tuning, zero-shot head"}
+FAR = dict.fromkeys(("quickstart", "quickstart-rn"), "full fine-tuning, zero-shot head")
 """An arm so far from the others that a picture with it shows little else; the page says where it lies."""
 
 LEFT_OUT = ("Training time", "Relative time", "FWT", "Generality drop")
@@ -77,10 +78,17 @@ def filled(text: str, tables: Mapping[str, str]) -> str:
     return text
 
 
+PAGES = {
+    ROOT / "README.md": readme_table,
+    ROOT / "experiments" / "README.md": readme_table,
+    ROOT / "docs" / "composing.md": page_table,
+}
+
+
 def main() -> None:
-    for page, narrow in ((ROOT / "README.md", readme_table), (ROOT / "docs" / "composing.md", page_table)):
+    for page, narrow in PAGES.items():
         text = page.read_text()
-        experiments = re.findall(r"<!-- (\w+):begin -->", text)
+        experiments = re.findall(r"<!-- ([\w-]+):begin -->", text)
         page.write_text(
             filled(text, {e: narrow((RESULTS / e / "table.md").read_text()) for e in experiments})
         )

@@ -151,9 +151,9 @@ def test_the_tables_of_the_pages_are_those_of_the_results() -> None:
     assert spec and spec.loader
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
-    for page, narrow in (("README.md", tables.readme_table), ("docs/composing.md", tables.page_table)):
-        text = (ROOT / page).read_text()
-        names = re.findall(r"<!-- (\w+):begin -->", text)
+    for page, narrow in tables.PAGES.items():
+        text = page.read_text()
+        names = re.findall(r"<!-- ([\w-]+):begin -->", text)
         assert names
         made = {name: narrow((tables.RESULTS / name / "table.md").read_text()) for name in names}
         assert tables.filled(text, made) == text, "run python experiments/tables.py"

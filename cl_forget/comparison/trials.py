@@ -111,7 +111,9 @@ class Trial(BaseModel):
     sweep: str
     id: str
     method: str
-    mitigations: list[dict[str, Any]] = Field(default_factory=list)
+    mitigations: list[Annotated[dict[str, Any], Field(min_length=1, max_length=1)]] = Field(
+        default_factory=list
+    )
     knob: str | None = None
     value: float | None = None
     role: Role = "tune"

@@ -227,7 +227,8 @@ def parse_yaml(text: str, where: str, cure: str) -> Yaml:
 
     Raises:
         UserError: it is no YAML; a key is given twice or is no plain word; it has a type that JSON has not; it
-            refers to itself; it is too long, too deep, or unfolds to too many values.
+            refers to itself; it is too long, too deep, or unfolds to too many values; it holds half of a surrogate
+            pair.
     """
     if len(text) > MAX_YAML_CHARACTERS:
         raise UserError(f"{where} is longer than {MAX_YAML_CHARACTERS:,} characters; {cure}")
@@ -294,15 +295,21 @@ class _Nodes:
         if isinstance(node, yaml.SequenceNode):
             return list(node.value)
         if not isinstance(node, yaml.MappingNode):
+            self._check_text(node)
             return []
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 self._refuse(key, "a name before a colon must be a plain word")
+            self._check_text(key)
             if key.value in seen:
                 self._refuse(key, f"'{key.value}' is given twice; keep one", "")
             seen.add(key.value)
         return [value for _, value in node.value]
+
+    def _check_text(self, node: Any) -> None:
+        if not node.value.isascii() and any("\ud800" <= character <= "\udfff" for character in node.value):
+            self._refuse(node, "it holds half of a surrogate pair, which no file could hold again")
 
     def _refuse(self, node: Any, what: str, cure: str | None = None) -> None:
         end = f"; {self._cure}" if cure is None else "."

@@ -91,7 +91,9 @@ def read_image(source: Path | bytes | Image, what: str, value_range: Range | Non
             return _as_seen(source, what, value_range)
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             return _as_seen(image, what, value_range)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # what a damaged file makes Pillow's readers raise has no common kind
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(
             error, UnidentifiedImageError

@@ -12,6 +12,16 @@ from cl_forget.comparison.trials import load_trial
 from cl_forget.ground.errors import UserError
 
 
+def test_an_entry_of_the_mitigations_names_one_method(tmp_path: Path) -> None:
+    file = tmp_path / "trials" / "a" / "trial.json"
+    file.parent.mkdir(parents=True)
+    for entries in ([{}], [{"l2_sp": {}, "ewc": {}}], ["l2_sp"]):
+        record = {"sweep": "s", "id": "a", "method": "x", "mitigations": entries, "role": "tune", "seed": 0}
+        file.write_text(json.dumps({**record, "status": "finished"}))
+        with pytest.raises(UserError, match="is not a trial of this version"):
+            load_trial(tmp_path, "a")
+
+
 @pytest.mark.parametrize(
     "numbers",
     [

@@ -61,6 +61,8 @@ MERGES = "a0: &a0 {x: 1, y: 2}\n" + "".join(
         "*nobody": "not YAML",
         "--- a\n--- b": "not YAML",
         "a: \x07": "not YAML",
+        r'a: "\ud800"': "line 1: it holds half of a surrogate pair",
+        r'"\udfff": 1': "half of a surrogate pair",
         "a: " + "x" * 600_000: "longer than",
     }.items(),
     ids=lambda value: value[:20] if isinstance(value, str) else None,

@@ -143,6 +143,20 @@ def test_a_camera_s_rotation_is_applied(orientation: int) -> None:
     assert pixels[:, 10:].mean() < 15
 
 
+def test_whatever_the_reader_of_a_format_raises_is_one_line() -> None:
+    frames = [Image.new("P", (9, 9), colour) for colour in (0, 1)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    whole, refused = buffer.getvalue(), 0
+    for end in range(10, len(whole)):
+        try:
+            read_image(whole[:end] + b",", "x.gif")
+        except UserError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_damaged_exif_data_leave_the_image_readable() -> None:
     content = encoded(Image.new("RGB", (8, 8), "red"), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
