@@ -5,7 +5,6 @@ python tests/sweeps/on_a_cluster.py FOLDER: runs the sweep into it and prints, a
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
@@ -32,12 +31,16 @@ def main(folder: Path) -> None:
     from ray.cluster_utils import Cluster
 
     class Deaths(tune.Callback):
-        """Counts the Tune trials that died with their process and were started anew."""
+        """Counts the Tune trials that died with their process and were started anew; then another node comes."""
 
         count = 0
 
         def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             Deaths.count += 1
+            if (
+                Deaths.count == 1
+            ):  # as in a fleet of spot machines; nodes are started in the main thread alone
+                cluster.add_node(num_cpus=1)
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     nodes = [cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)]
@@ -51,10 +54,6 @@ def main(folder: Path) -> None:
             if "finished" in known and known.count("running") == 2:
                 cluster.remove_node(nodes[0], allow_graceful=False)
                 at_kill.extend(known)
-                for _ in range(5):  # as a fleet of spot machines does; on a busy machine a start can time out
-                    with contextlib.suppress(Exception):
-                        cluster.add_node(num_cpus=1)
-                        break
 
     threading.Thread(target=kill, daemon=True).start()
     resources = Resources(address=cluster.address)
