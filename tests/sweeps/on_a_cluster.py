@@ -31,16 +31,12 @@ def main(folder: Path) -> None:
     from ray.cluster_utils import Cluster
 
     class Deaths(tune.Callback):
-        """Counts the Tune trials that died with their process and were started anew; then another node comes."""
+        """Counts the Tune trials that died with their process and were started anew."""
 
         count = 0
 
         def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             Deaths.count += 1
-            if (
-                Deaths.count == 1
-            ):  # as in a fleet of spot machines; nodes are started in the main thread alone
-                cluster.add_node(num_cpus=1)
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     nodes = [cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)]
@@ -54,6 +50,9 @@ def main(folder: Path) -> None:
             if "finished" in known and known.count("running") == 2:
                 cluster.remove_node(nodes[0], allow_graceful=False)
                 at_kill.extend(known)
+                # Another one comes, as in a fleet of spot machines; only a main thread may handle signals.
+                ray._private.utils.set_sigterm_handler = lambda handler: None
+                cluster.add_node(num_cpus=1)
 
     threading.Thread(target=kill, daemon=True).start()
     resources = Resources(address=cluster.address)
