@@ -1,4 +1,4 @@
-"""A sweep on a Ray cluster of a head and two nodes on this machine; one is taken away in the middle, another comes.
+"""A sweep on a Ray cluster of a head and two nodes on this machine; one is taken away in the middle.
 
 python tests/sweeps/on_a_cluster.py FOLDER: runs the sweep into it and prints, as JSON, what became of the cluster.
 """
@@ -50,9 +50,6 @@ def main(folder: Path) -> None:
             if "finished" in known and known.count("running") == 2:
                 cluster.remove_node(nodes[0], allow_graceful=False)
                 at_kill.extend(known)
-                # Another one comes, as in a fleet of spot machines; only a main thread may handle signals.
-                ray._private.utils.set_sigterm_handler = lambda handler: None
-                cluster.add_node(num_cpus=1)
 
     threading.Thread(target=kill, daemon=True).start()
     resources = Resources(address=cluster.address)
@@ -60,7 +57,7 @@ def main(folder: Path) -> None:
     trials = sweep(Sweep(**SWEEP), folder, resources=resources, tell=said.append, callbacks=[Deaths()])
     ray.init(address=cluster.address, logging_level="ERROR")
     deadline = time.monotonic() + 60  # Ray takes its time to notice that a node is gone
-    while len(alive := _alive(ray)) != 3 and time.monotonic() < deadline:
+    while len(alive := _alive(ray)) > 2 and time.monotonic() < deadline:
         time.sleep(0.5)
     ray.shutdown()
     cluster.shutdown()

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-def test_a_node_that_vanishes_while_another_comes_costs_nothing_but_time(tmp_path: Path) -> None:
+def test_a_node_that_vanishes_costs_nothing_but_time(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     # Files: a pipe would wait for whatever a node leaves behind.
     out, errors = tmp_path / "out.txt", tmp_path / "errors.txt"
@@ -42,9 +42,7 @@ def test_a_node_that_vanishes_while_another_comes_costs_nothing_but_time(tmp_pat
     # Two trials were running when the node went; the one on it was started again on the other node.
     assert seen["at_kill"].count("running") == 2 and "finished" in seen["at_kill"]
     assert seen["recovered"] >= 1
-    assert seen["alive"].count(0) == 1 and seen["alive"].count(1) >= 2, (
-        "the node that stayed, and the one that came"
-    )
+    assert sorted(seen["alive"]) == [0, 1], "the head and one node are left"
     # What was done twice is counted and said; nothing where the trial had just saved itself.
     assert len(seen["said"]) == (seen["redone"] > 0)
     trials = load_trials(folder)
