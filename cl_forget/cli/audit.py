@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -11,6 +11,9 @@ from cl_forget.cli.pair import Base, BatchSize, Limit, Streams, Suites, Text, na
 from cl_forget.cli.shared import AllowCode, Log, Overwrite, print_table
 from cl_forget.ground.environment import quiet_libraries
 from cl_forget.ground.progress import begin
+
+if TYPE_CHECKING:
+    from cl_forget.auditing.gate import Decides
 
 OUTPUTS = (
     "report.html", "audit.png", "history.png", "audit.json", "losses.csv", "parts.csv", "history.csv",
@@ -82,7 +85,7 @@ def audit(
         found = measure(
             base, tuned, named(stream), named(suite), output=output, limit=limit, by_part=by_part,
             part_samples=part_samples, batch_size=batch_size, text=text_options(text), fail_if=fail_if or (),
-            control=control, decides=decides, quantise=quantise or (),
+            control=control, decides=cast("Decides", decides), quantise=quantise or (),
         )  # fmt: skip
     from cl_forget.auditing.tables import audit_tables
 

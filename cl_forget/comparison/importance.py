@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -103,7 +104,7 @@ def _positions(trials: Sequence[Trial]) -> list[Value]:
 
 
 def _study(of: str, trials: Sequence[Trial], fields: Mapping[str, list[Value]], objective: str) -> Importance:
-    values = [trial.test.get(objective) for trial in trials]
+    values: list[Any] = [trial.test.get(objective) for trial in trials]
     known = [k for k, value in enumerate(values) if value is not None]
     count = len(known)
     if count > MOST:
@@ -134,12 +135,14 @@ def variance_shares(fields: Mapping[str, Sequence[Value]], target: Sequence[floa
         target: what came out of each trial; not all the same.
     """
     import optuna
-    from optuna.distributions import FloatDistribution
+    from optuna.distributions import BaseDistribution, FloatDistribution
     from optuna.importance import FanovaImportanceEvaluator
 
     columns = {name: ranks(values) for name, values in fields.items()}
     # Half a rank beyond the ends, so that the outermost values weigh as much as those between.
-    spaces = {name: FloatDistribution(-0.5, max(places) + 0.5) for name, places in columns.items()}
+    spaces: dict[str, BaseDistribution] = {
+        name: FloatDistribution(-0.5, max(places) + 0.5) for name, places in columns.items()
+    }
     said = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

@@ -219,7 +219,7 @@ class Evaluator:
         if (experience.name, split) in self._embeddings:
             self._embeddings[experience.name, split] = now.embedding
         divergence = self._divergence(experience, base, now)
-        if not self.model.answers(experience):
+        if not self.model.can_answer(experience):
             return Scores(kl_to_base=divergence, samples=len(samples))
         assert samples.targets is not None and experience.labels is not None
         stays = experience.labels.head == OWN_ANSWERS
@@ -234,7 +234,7 @@ class Evaluator:
                 choices=float(now.logits.shape[1]),
             )  # fmt: skip
         self.items[experience.name, split] = Items(right=correct, predicted=predicted.numpy())
-        known = self.base.model.answers(experience)
+        known = self.base.model.can_answer(experience)
         before = (base.logits.argmax(1).cpu() == targets).numpy()
         confidence = now.logits.softmax(1).amax(1).cpu().numpy()
         hardest = metrics.hardest_decile_accuracy(base.losses.cpu().numpy(), correct) if known else None
@@ -254,7 +254,7 @@ class Evaluator:
         """Mean KL to base in nats, over the classes of the model's own head where it has one; None without a head."""
         before, after = self._own_logits(self.base.model, base), self._own_logits(self.model, now)
         if before is None or after is None:
-            if not (self.base.model.answers(experience) and self.model.answers(experience)):
+            if not (self.base.model.can_answer(experience) and self.model.can_answer(experience)):
                 return None
             before, after = base.logits, now.logits
         return float(metrics.kl_divergence(before.cpu().numpy(), after.cpu().numpy()).mean())

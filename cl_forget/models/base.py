@@ -196,7 +196,7 @@ class FoundationModel(nn.Module, ABC):
         """
         raise UserError(f"'{self.spec}' has no heads of its own for each task; use a CLIP model.")
 
-    def answers(self, experience: Experience) -> bool:
+    def can_answer(self, experience: Experience) -> bool:
         """Whether the model has something to say about `experience`: a head, or what it makes one from.
 
         Where it has not, `forward` gives logits that mean nothing, and what depends on them is missing in the rows.

@@ -171,7 +171,7 @@ class ImageClassifier(FoundationModel):
             weight = next(self.net.parameters()).new_zeros(len(labels.classes), self.width)
             self.heads[name] = linear(weight)
 
-    def answers(self, experience: Experience) -> bool:
+    def can_answer(self, experience: Experience) -> bool:
         """Whether the experience's head has been fitted, or its classes are the model's own."""
         labels = _labels(experience)
         name = module_name(labels.head)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from cl_forget.comparison.measures import Cell
-from cl_forget.reporting.specification import Figure
+from cl_forget.reporting.specification import Figure, Kind
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Slices(Panels):
         axes: method -> its fields, each with `name`, `levels` and `logarithmic` as `varied.Field`.
     """
 
-    kind = "slices"
+    kind: ClassVar[Kind] = "slices"
 
     axes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 

@@ -229,7 +229,8 @@ def _surfaces(data: Frame, axes: Mapping[str, Sequence[Field]], measures: Sequen
                     for k in own
                 ]
                 known = [point for point in points if None not in point]
-                found = surface(*zip(*known, strict=True)) if known else None
+                at_x, at_y, heights = zip(*known, strict=True) if known else ((), (), ())
+                found = surface(at_x, at_y, heights)
                 if found is not None:
                     yield {
                         "method": method,

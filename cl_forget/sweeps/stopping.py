@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -91,7 +92,9 @@ def scheduler(asked: Sweep, before: Sequence[Trial] = ()) -> TrialScheduler:
             "unit", "score", "max", units(reduction), reduction_factor=reduction, stop_last_trials=False
         )
     if asked.mode == "median":
-        return Median("progress", "score", "max", grace_period=grace, min_time_slice=math.inf)  # never pauses
+        return Median(
+            "progress", "score", "max", grace_period=grace, min_time_slice=sys.maxsize
+        )  # never pauses
     return ASHAScheduler(
         "progress", "score", "max", max_t=100, grace_period=grace, reduction_factor=reduction
     )

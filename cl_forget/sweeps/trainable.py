@@ -62,6 +62,8 @@ class Source(Protocol):
 class GroupTrainable(tune.Trainable):
     """Works through the group that its configuration names; each report is one `step`."""
 
+    _background: Background
+
     def setup(self, config: dict[str, Any], **given: Any) -> None:
         """Called once per actor, with what `trainable` was given."""
         registries, address = given["registries"], given["address"]

@@ -85,12 +85,12 @@ def test_a_model_of_images_and_texts_is_used_without_its_texts(tmp_path: Path) -
 
 def test_a_head_says_nothing_until_it_is_fitted() -> None:
     model, task = net(), replace(TASK, labels=LabelSpace("squares", ("warm", "cold", "dull")))
-    assert not model.answers(task)
+    assert not model.can_answer(task)
     model.add_task(task)
-    assert not model.answers(task) and float(model(batch_of(model, task)).logits.abs().max()) == 0
+    assert not model.can_answer(task) and float(model(batch_of(model, task)).logits.abs().max()) == 0
     with torch.no_grad():
         model.get_parameter("heads.squares.bias")[1] = 1.0
-    assert model.answers(task)
+    assert model.can_answer(task)
     with pytest.raises(UserError, match="shares head 'squares' but has 4 classes where the head has 3"):
         model.add_task(experience("squares", seed=1, classes=4))
 
@@ -108,7 +108,7 @@ def test_its_own_head_answers_a_suite_of_its_classes() -> None:
         everything = model.net(batch.inputs)
     rows = [list(COLOURS).index(name) for name in names]
     torch.testing.assert_close(forward.logits, everything[:, rows])
-    assert model.answers(suite)
+    assert model.can_answer(suite)
 
 
 @pytest.mark.parametrize("classes, said", [
