@@ -82,7 +82,8 @@ def print_table(renderable: Any) -> None:
     from rich.console import Console
 
     # A table sent to a file keeps its columns; on a terminal it takes the width there is.
-    Console(width=None if sys.stdout.isatty() else 160).print(renderable)
+    # What is in brackets is text: names of arms and folders are the user's.
+    Console(width=None if sys.stdout.isatty() else 160, markup=False).print(renderable)
 
 
 def show_report(table: Any, rendered: Any) -> None:

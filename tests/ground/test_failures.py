@@ -107,3 +107,16 @@ def test_few_descriptors(tmp_path: Path, free: int) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "Too many open files" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_in_brackets_are_text_in_every_table(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.table import Table
+
+    from cl_forget.cli.shared import print_table
+
+    table = Table("method [/a]", title="runs [/b]")
+    table.add_row("LDIFS [probe]")
+    table.add_row("[/x]")
+    print_table(table)
+    said = capsys.readouterr().out
+    assert all(text in said for text in ("method [/a]", "runs [/b]", "LDIFS [probe]", "[/x]"))
