@@ -112,7 +112,8 @@ def test_a_process_killed_for_memory_is_recorded_as_that(tmp_path: Path) -> None
     (group, *_) = share(plan_grid(asked))
     recorder = Recorder(Grid([group]), tmp_path)
     said = "1 worker(s) were killed due to the node running low on memory.\nSee https://docs.ray.io/."
-    recorder.on_trial_error(1, [], SimpleNamespace(config={"group": 0}, get_error=lambda: RuntimeError(said)))
+    over = SimpleNamespace(trial_id="one", config={"group": 0}, get_error=lambda: RuntimeError(said))
+    recorder.on_trial_error(1, [], over)
     trials = load_trials(tmp_path)
     assert {trial.status for trial in trials} == {"out_of_memory"}
     assert "ran out of memory; set --max-concurrent lower" in (trials[0].reason or "")
