@@ -108,7 +108,7 @@ def table_latex(table: Table) -> str:
     those of `paper_measures`; a comment names the others.
     """
     measures = paper_measures(table)
-    left_out = [measure.title for measure in table.measures if measure not in measures]
+    left_out = [latex(measure.title) for measure in table.measures if measure not in measures]
     groups = [(group, len(list(of))) for group, of in groupby(measures, key=lambda measure: measure.group)]
     text = ["method", *(["setting"] if table.has_settings else [])]
     heads, rules, column = [""] * len(text), [], len(text) + 1
