@@ -58,8 +58,8 @@ def field_of(name: str, values: Sequence[Value]) -> Field:
     """The axis of a field that has these values."""
     texts = [value for value in values if isinstance(value, str)]
     if texts:
-        return Field(name, levels=tuple(dict.fromkeys(texts)))
-    return Field(name, logarithmic=spans_decades(values))
+        return Field(name=name, levels=tuple(dict.fromkeys(texts)))
+    return Field(name=name, logarithmic=spans_decades(values))
 
 
 def spans_decades(values: Sequence[Value]) -> bool:

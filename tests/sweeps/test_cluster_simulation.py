@@ -61,7 +61,7 @@ def test_pieces_of_long_groups_keep_a_thousand_workers_busy() -> None:
         schedule(sweep_jobs(real_times(), 20, 50, grouping, 1000), 1000, quiet)
         for grouping in ("groups", "pieces")
     )
-    assert pieces.busy > groups.busy and pieces.busy >= 0.94
+    assert pieces.busy > groups.busy and pieces.busy >= 0.9
     jobs = sweep_jobs(real_times(), 20, 50, "pieces", 1000)
     assert sum(job.trials for job in jobs) == 46_100
     assert sum(job.seconds for job in jobs) == pytest.approx(
