@@ -42,7 +42,9 @@ def test_two_workers_take_one_group_and_its_giver_comes_first(tmp_path: Path) ->
     alphas = [round(0.1 * n, 1) for n in range(1, 9)]
     asked = Sweep(**{**FIELDS, "methods": {"WiSE-FT": ["wise_ft"]}, "space": {"wise_ft.alpha": alphas}})
     order = Order()
-    trials = sweep(asked, tmp_path, resources=Resources(max_concurrent=2), callbacks=[order])
+    # Said, not measured: a process that has run many tests before needs more than a trial does.
+    two = Resources(max_concurrent=2, memory_per_trial=100)
+    trials = sweep(asked, tmp_path, resources=two, callbacks=[order])
     assert [trial.status for trial in trials] == ["finished"] * 9
     giver = trials[0].id
     assert order.seen[0][1] == giver and {trial.shared_with for trial in trials[1:]} == {giver}
