@@ -222,7 +222,9 @@ class LiveView:
         from rich.live import Live
 
         self._live = Live(
-            screen(self._folder, self._records), console=Console(stderr=True, markup=False), auto_refresh=False
+            screen(self._folder, self._records),
+            console=Console(stderr=True, markup=False),
+            auto_refresh=False,
         )
         self._live.start()
         self._thread = threading.Thread(target=self._follow, daemon=True)

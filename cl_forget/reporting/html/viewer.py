@@ -68,6 +68,7 @@ def _rule() -> dict[str, Any]:
         "student": [float(stdtrit(count - 1, 0.975)) for count in range(2, SEEDS + 1)],
         "looks": {
             "registered": styles.REGISTERED,
+            "kept": styles.KEPT,
             "aliases": styles.ALIASES,
             "light": styles.LIGHT,
             "dark": styles.DARK,

@@ -6,7 +6,7 @@ const registered = (name) => byLetters.get(lettersOf(LOOK.aliases[name.toLowerCa
 function otherPlace(name) {
   const parts = name.split(" + ").map((part) => registered(part.trim()) ?? part.trim());
   const count = LOOK.light.length * LOOK.symbols.length;
-  return LOOK.registered.length + (crc32(new TextEncoder().encode(parts.join("+"))) % (count - LOOK.registered.length));
+  return LOOK.kept + (crc32(new TextEncoder().encode(parts.join("+"))) % (count - LOOK.kept));
 }
 
 function stylesOf(names, control) {
