@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +202,12 @@ def test_the_tracking_page_defines_every_metric_that_is_logged() -> None:
     assert all(f"`{section}/<" in text for section in SECTIONS)
     assert all(f"`{name}`" in text for name in Cost.model_fields)
     assert all(f"{name}:" in text for name in Tracking.model_fields)
+
+
+def test_what_git_has_it_does_not_ignore() -> None:
+    """A file that is ignored is not linted either, and a new one beside it never arrives."""
+    if not (ROOT / ".git").exists():  # a tree without its history has nothing to compare with
+        assert (ROOT / ".gitignore").read_text().splitlines().count("/wandb/") == 1
+        return
+    command = ["git", "ls-files", "-ci", "--exclude-standard", "--", "cl_forget", "tests", "benchmarks"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.split() == []

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cl_forget.comparison.measures import PRETRAINED, Cell, Measure
+from cl_forget.comparison.observations import lookup
 from cl_forget.config.arms import OWN_SECTIONS
 from cl_forget.evaluation.metrics import pareto_front
 from cl_forget.mitigations import MITIGATIONS
-from cl_forget.comparison.observations import lookup
-from cl_forget.reporting.wandb.runs import TrackedRun
-from cl_forget.comparison.measures import PRETRAINED, Cell, Measure
 from cl_forget.reporting.numbers import number
-from cl_forget.reporting.panels import Law, Ledger, Panels as OwnPanels, Shares, Slices
+from cl_forget.reporting.panels import Law, Ledger, Shares, Slices
+from cl_forget.reporting.panels import Panels as OwnPanels
 from cl_forget.reporting.specification import (
     Bars,
     Curves,
@@ -28,6 +28,7 @@ from cl_forget.reporting.specification import (
     Tradeoff,
 )
 from cl_forget.reporting.tables import table_markdown
+from cl_forget.reporting.wandb.runs import TrackedRun
 from cl_forget.tracking.names import EXPERIENCE, STEP, key_of, step_key
 
 WIDTH, HEIGHT = 12, 8
@@ -95,12 +96,16 @@ class Renderer:
 
         panels: list[Any] = []
         if "media/lost" in self.known:
-            panels.append(wr.MediaBrowser(media_keys=["media/lost"], num_columns=6, layout=wr.Layout(0, 0, 24, 10)))
+            panels.append(
+                wr.MediaBrowser(media_keys=["media/lost"], num_columns=6, layout=wr.Layout(0, 0, 24, 10))
+            )
         if "tables/items" in self.known:
-            panels.append(wr.WeavePanelSummaryTable(table_name="tables/items", layout=wr.Layout(0, 10, 24, 12)))
+            panels.append(
+                wr.WeavePanelSummaryTable(table_name="tables/items", layout=wr.Layout(0, 10, 24, 12))
+            )
         text = (
-            "Test items that the pre-trained model had right and that were lost after each experience, with what they are "
-            "called now; below, what was said to each item after each experience."
+            "Test items that the pre-trained model had right and that were lost after each experience, with what "
+            "they are called now; below, what was said to each item after each experience."
         )
         return Panels(text, panels) if panels else None
 
@@ -177,19 +182,9 @@ class Renderer:
 
     def _knobs(self, figure: Knobs) -> list[Any]:
         """For every knob, what was gained and what was kept along it."""
-        from wandb_workspaces.reports import v2 as wr
-
         logged = self._logged(figure.measure(name) for name in (figure.x, figure.y))
         pairs = [(path, measure, key) for path in sorted(self._knob_paths()) for measure, key in logged]
-        return [
-            wr.ScatterPlot(
-                title=f"{measure.title} along {_short(path)}",
-                x=wr.Config(path),
-                y=_summary(key),
-                layout=self._layout(number),
-            )
-            for number, (path, measure, key) in enumerate(pairs)
-        ]
+        return self._along(pairs)
 
     def _lines(self, figure: Lines) -> list[Any]:
         from wandb_workspaces.reports import v2 as wr
@@ -247,7 +242,6 @@ class Renderer:
 
     def _slices(self, figure: Slices) -> list[Any]:
         """Every field that a method varied against each objective."""
-        from wandb_workspaces.reports import v2 as wr
 
         knobs = self._knob_paths()  # which stand in a figure of their own
         fields = dict.fromkeys(axis["name"] for axes in figure.axes.values() for axis in axes)
@@ -257,6 +251,12 @@ class Renderer:
             if path is not None and path not in knobs
             for measure, key in self._logged(figure.measures)
         ]
+        return self._along(pairs)
+
+    def _along(self, pairs: Sequence[tuple[str, Measure, str]]) -> list[Any]:
+        """A scatter plot for each (path of a field, measure, where W&B has it)."""
+        from wandb_workspaces.reports import v2 as wr
+
         return [
             wr.ScatterPlot(
                 title=f"{measure.title} along {_short(path)}",
@@ -349,7 +349,11 @@ class Renderer:
         """Paths of the fields of training and texts that a sweep has varied, as its settings say."""
         items = (item for section in self.specification.sections for item in section.items)
         fields = {
-            axis["name"] for item in items if isinstance(item, Slices) for own in item.axes.values() for axis in own
+            axis["name"]
+            for item in items
+            if isinstance(item, Slices)
+            for own in item.axes.values()
+            for axis in own
         }
         outer = sorted(name for name in fields if name.partition(".")[0] in OWN_SECTIONS)
         return [path for name in outer if (path := self._path(name)) is not None]

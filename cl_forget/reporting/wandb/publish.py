@@ -14,10 +14,10 @@ from typing import Any
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.redact import redact
-from cl_forget.reporting.wandb.panels import Renderer
-from cl_forget.reporting.wandb.runs import TrackedRun, fetch, match, selecting
 from cl_forget.reporting.specification import Listing, Specification
 from cl_forget.reporting.verdict_strip import verdicts_markdown
+from cl_forget.reporting.wandb.panels import Renderer
+from cl_forget.reporting.wandb.runs import TrackedRun, fetch, match, selecting
 from cl_forget.tracking.login import project as destination
 
 TITLE_LENGTH = 128
