@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,16 @@ def _nobody_logged_in(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     monkeypatch.setenv("HOME", str(place))
     for name in ("DIR", "CACHE_DIR", "DATA_DIR", "CONFIG_DIR", "ARTIFACT_DIR"):
         monkeypatch.setenv(f"WANDB_{name}", str(place / name.lower()))
+
+
+@pytest.fixture(autouse=True)
+def _own_logs() -> Iterator[None]:
+    """A command that a test runs in this process sets levels of logs; they last no longer than the test."""
+    ours = logging.getLogger("cl_forget")
+    level, propagate = ours.level, logging.getLogger("wandb").propagate
+    yield
+    ours.setLevel(level)
+    logging.getLogger("wandb").propagate = propagate
 
 
 @pytest.fixture
