@@ -48,6 +48,7 @@ METHODS: dict[str, Any] = {
     "KD, cached": ["kd"],
     "LwF, cached": ["lwf"],
     "KL to base, cached": ["kl_to_base"],
+    "FDA, cached": ["fda"],
     "FLOW": ["flow"],
     "STM, cached": ["stm"],
     "TALR": ["talr"],
@@ -56,6 +57,9 @@ METHODS: dict[str, Any] = {
     "SAM": ["sam"],
     "LookSAM, k = 5": [{"looksam": {"every": 5}}],
     "LoRA, rank 8": [{"lora": {"rank": 8}}],
+    "LoRA, rank 8 + weight decay": [{"lora": {"rank": 8}}, "weight_decay"],
+    "CLoRA, rank 8": [{"clora": {"rank": 8}}],
+    "OSF": ["osf"],
     "MoFO": ["mofo"],
     "EMA": ["ema"],
 }

@@ -7,6 +7,7 @@ from typing import Any
 from cl_forget.mitigations import MITIGATIONS, Mitigation
 
 FIELDS: dict[str, dict[str, Any]] = {
+    "clora": {"rank": 2},
     "derpp": {"memory": 6},
     "early_stopping": {"patience": 5},
     "er": {"memory": 6},

@@ -17,7 +17,7 @@ from cl_forget.run.simulate import simulate
 from cl_forget.training.loop import training_mode
 
 TEXTLESS = dict.fromkeys(("flyp", "flyp_ce", "zscl"), "no text tower")
-ADAPTERS = dict.fromkeys(("lora", "lora_null", "o_lora"), "no trainable linear maps")
+ADAPTERS = dict.fromkeys(("lora", "lora_null", "o_lora", "clora", "osf"), "no trainable linear maps")
 REFUSED = {"resnet": TEXTLESS | ADAPTERS, "vit": TEXTLESS}
 """Methods without a meaning for a network, and what they say."""
 EDITING = [n for n in MITIGATIONS.names() if MITIGATIONS.get(n).edit_weights is not Mitigation.edit_weights]
@@ -62,7 +62,8 @@ def test_what_is_averaged_over_statistics_that_moved_is_said(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["freeze", "hma", "layer_decay", "ldifs", "lines", "lora", "lora_null", "o_lora"]
+    "name",
+    ["freeze", "hma", "layer_decay", "ldifs", "lines", "lora", "lora_null", "o_lora", "clora", "osf"],
 )
 def test_methods_that_look_for_blocks_or_linear_maps_on_a_transformer(name: str) -> None:
     finite(simulate(run("vit", MITIGATIONS.get(name)(**FIELDS.get(name, {})))))

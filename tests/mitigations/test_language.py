@@ -26,6 +26,7 @@ TASK = sum_task()
 
 FIELDS: dict[str, dict[str, Any]] = {
     "lora": {"rank": 2},
+    "clora": {"rank": 2},
     "o_lora": {"rank": 2},
     "lora_null": {"rank": 2, "reference": "letters-copied"},
     "freeze": {"blocks": 1},

@@ -53,29 +53,21 @@ class Adapter:
     transposed: bool = False
 
 
-class ReadsAdapted(nn.Module):
-    """A module that reads some of its weights itself, given `W0 + scale·B·A` in their place.
+class Reads(nn.Module):
+    """A module that reads some of its weights itself, given others in their place.
 
     Args:
         base: the module, whose own parameters never change.
-        names: its adapted weights, by their names in it.
-        rank, scale: r, and a/r.
+        names: the weights that others are given for, by their names in it.
     """
 
-    def __init__(self, base: nn.Module, names: list[str], rank: int, scale: float) -> None:
+    def __init__(self, base: nn.Module, names: list[str]) -> None:
         super().__init__()
-        self.base, self.names, self.scale = base, tuple(names), scale
-        weights = [base.get_parameter(name) for name in names]
-        # "weight", because methods (ASAM) tell weights from biases by their names
-        self.down_weights = nn.ParameterList(
-            weight.new_zeros(*weight.shape[:-2], rank, weight.shape[-1]) for weight in weights
-        )
-        self.up_weights = nn.ParameterList(weight.new_zeros(*weight.shape[:-1], rank) for weight in weights)
+        self.base, self.names = base, tuple(names)
 
     def adapted(self) -> dict[str, Tensor]:
         """The weights as the base reads them."""
-        triples = zip(self.names, self.up_weights, self.down_weights, strict=True)
-        return {n: _sum(self.base.get_parameter(n), up, a, self.scale) for n, up, a in triples}
+        raise NotImplementedError
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The base's forward pass."""
@@ -87,6 +79,31 @@ class ReadsAdapted(nn.Module):
             for name, weight in self.adapted().items():
                 self.base.get_parameter(name).copy_(weight)
         return self.base
+
+
+class ReadsAdapted(Reads):
+    """A module that reads `W0 + scale·B·A`.
+
+    Args:
+        base: the module, whose own parameters never change.
+        names: its adapted weights, by their names in it.
+        rank, scale: r, and a/r.
+    """
+
+    def __init__(self, base: nn.Module, names: list[str], rank: int, scale: float) -> None:
+        super().__init__(base, names)
+        self.scale = scale
+        weights = [base.get_parameter(name) for name in names]
+        # "weight", because methods (ASAM) tell weights from biases by their names
+        self.down_weights = nn.ParameterList(
+            weight.new_zeros(*weight.shape[:-2], rank, weight.shape[-1]) for weight in weights
+        )
+        self.up_weights = nn.ParameterList(weight.new_zeros(*weight.shape[:-1], rank) for weight in weights)
+
+    def adapted(self) -> dict[str, Tensor]:
+        """The weights as the base reads them."""
+        triples = zip(self.names, self.up_weights, self.down_weights, strict=True)
+        return {n: _sum(self.base.get_parameter(n), up, a, self.scale) for n, up, a in triples}
 
 
 def insert(
@@ -114,24 +131,12 @@ def insert(
     names = linear_maps(model, placement) + (
         expert_maps(model) if experts and placement != "attention" else []
     )
-    if not names:
-        raise UserError(
-            f"'{model.spec}' has no trainable linear maps for LoRA at '{placement}'; "
-            + (
-                "freeze less, or leave LoRA out where the network is one of convolutions."
-                if placement == "all"
-                else "set placement to 'all', or freeze less."
-            )
-        )
-    readers = _readers(task, names)
-    heads = [p for n in _heads(task) if (p := model.get_parameter(n)).requires_grad]
+    readers = readers_of(task, names, "LoRA", placement)
+    heads = trained_heads(task)
     called = [readers[name] for name in names if _calls_peft(model, name, readers[name])]
     _inject(model, called, rank, alpha)
-    # What is inside another reader first: its path changes when that one is wrapped.
-    others = dict.fromkeys(readers[name] for name in names if readers[name] not in called)
-    for reader in sorted(others, key=lambda path: -path.count(".")):
-        inside = [name.removeprefix(f"{reader}.") for name in names if readers[name] == reader]
-        _replace(model, reader, ReadsAdapted(model.get_submodule(reader), inside, rank, scale))
+    others = {name: reader for name, reader in readers.items() if reader not in called}
+    wrap(model, others, lambda base, inside: ReadsAdapted(base, inside, rank, scale))
     model.requires_grad_(False)
     for name, adapter in adapters(model).items():
         with torch.no_grad():
@@ -142,12 +147,28 @@ def insert(
         head.requires_grad_(True)
 
 
+def wrap(
+    model: FoundationModel, readers: dict[str, str], make: Callable[[nn.Module, list[str]], Reads]
+) -> None:
+    """Put a wrapper around each module that reads adapted weights.
+
+    Args:
+        model: the model, changed in place.
+        readers: weight's name -> path of the module that reads it.
+        make: that module and the names of the weights in it -> its wrapper.
+    """
+    # What is inside another reader first: its path changes when that one is wrapped.
+    for reader in sorted(dict.fromkeys(readers.values()), key=lambda path: -path.count(".")):
+        inside = [name.removeprefix(f"{reader}.") for name, own in readers.items() if own == reader]
+        _replace(model, reader, make(model.get_submodule(reader), inside))
+
+
 def merge(model: FoundationModel) -> None:
     """Add every adapter to its weight and take it out; modules, names and their order are the model's own."""
     from peft.tuners.lora import LoraLayer
 
     for path, module in reversed(list(model.named_modules())):
-        if isinstance(module, ReadsAdapted):
+        if isinstance(module, Reads):
             _replace(model, path, module.merge())
         elif isinstance(module, LoraLayer):
             module.merge()  # type: ignore[operator]
@@ -274,13 +295,34 @@ def _calls_peft(model: FoundationModel, name: str, reader: str) -> bool:
     return name == f"{reader}.weight" and not narrow
 
 
-def _heads(task: Task) -> list[str]:
+def trained_heads(task: Task) -> list[nn.Parameter]:
+    """The parameters of the heads of this stage and of earlier ones that are trainable at this point."""
     experiences = [*task.stage, *(source.experience for source in task.past)]
-    return [name for experience in experiences for name in task.model.head_parameters(experience)]
+    names = dict.fromkeys(name for e in experiences for name in task.model.head_parameters(e))
+    return [p for name in names if (p := task.model.get_parameter(name)).requires_grad]
 
 
-def _readers(task: Task, names: list[str]) -> dict[str, str]:
-    """For each weight the path of the module that reads it: the innermost one that a forward pass calls."""
+def readers_of(task: Task, names: list[str], method: str, placement: Placement) -> dict[str, str]:
+    """For each weight the path of the module that reads it: the innermost one that a forward pass calls.
+
+    Args:
+        task: the task.
+        names: the weights.
+        method: what they are wanted for, for the message.
+        placement: where they were looked for.
+
+    Raises:
+        UserError: there is no weight, or one that the model never uses.
+    """
+    if not names:
+        raise UserError(
+            f"'{task.model.spec}' has no trainable linear maps for {method} at '{placement}'; "
+            + (
+                f"freeze less, or leave {method} out where the network is one of convolutions."
+                if placement == "all"
+                else "set placement to 'all', or freeze less."
+            )
+        )
     model = task.model
     called: set[str] = set()
     hooks = [
