@@ -115,7 +115,7 @@ class ClipModel(FoundationModel):
         Weights are `exp(logit_scale) * normalise(mean of normalised prompt embeddings)`, the bias is 0 (or
         the model's own logit bias); memoised, for copies of this model too, until the text tower changes again.
         """
-        key = (labels.classes, self._text_fingerprint(), labels.templates, self.device)
+        key = (labels.classes, self._text_fingerprint(), labels.wording, self.device)
         if key not in self._zero_shot:
             # The first ones are the pre-trained model's, which copies of it come back to.
             lasting = {key[1], next(iter(self._zero_shot), key)[1]}

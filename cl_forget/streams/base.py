@@ -140,6 +140,13 @@ class ImageData(Data):
             encoded=None if encoded is None else lambda i: encoded(int(positions[i])),
         )
 
+    def relabelled(self, shift: int) -> ImageData:
+        """The same images with `shift` added to every label, for a label space in which other classes come first."""
+        digest = hashlib.sha256(f"{self.fingerprint} {shift}".encode()).hexdigest()[:16]
+        return ImageData(
+            self.labels + shift, self.array, self.opener, digest, sizes=self.sizes, encoded=self.encoded
+        )
+
     def hints(self) -> Sequence[Hashable] | None:
         """Sizes of files, hashes of an array's images."""
         if self.array is None:
@@ -176,9 +183,46 @@ class LabelSpace:
     classes: tuple[str, ...]
     templates: tuple[str, ...] = DEFAULT_TEMPLATES
 
+    @property
+    def wording(self) -> tuple[Any, ...]:
+        """What the prompts of these classes follow from, beside the classes."""
+        return self.templates
+
     def prompts(self, index: int) -> list[str]:
         """The prompts of class `index`, one per template."""
         return [template.format(self.classes[index]) for template in self.templates]
+
+
+@dataclass(frozen=True)
+class PooledSpace(LabelSpace):
+    """The classes of several label spaces together; each is still asked for in the words of its own.
+
+    Attributes:
+        templates: those of the first class; they say how many each class has.
+        own: class -> its templates, as many for each.
+    """
+
+    own: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def wording(self) -> tuple[Any, ...]:
+        """The templates of every class."""
+        return self.own
+
+    def prompts(self, index: int) -> list[str]:
+        """The prompts of class `index`, one per template of its own."""
+        return [template.format(self.classes[index]) for template in self.own[index]]
+
+
+def pooled(head: str, spaces: Sequence[LabelSpace]) -> PooledSpace:
+    """Every class of several label spaces, in their order, under one head.
+
+    Two spaces may name a class alike ("lotus", "pizza"): these stay two classes. Of templates, each class keeps the
+    first ones, as many as the space with the fewest has.
+    """
+    fewest = min(len(space.templates) for space in spaces)
+    own = tuple(space.templates[:fewest] for space in spaces for _ in space.classes)
+    return PooledSpace(head, tuple(name for space in spaces for name in space.classes), own[0], own)
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,10 @@ def _by_name(
     return opened
 
 
+class MissingFilesError(UserError):
+    """Files of a data set are not where they were looked for, or cannot be read."""
+
+
 class _UnknownSplitError(Exception):
     """The data set has no split of this name."""
 
@@ -169,7 +173,7 @@ def _construct(what: str, kind: Any, arguments: dict[str, Any], root: Path) -> A
             cure = f"check the network, or put the files under '{root}'"
         else:
             cure = "set its root, or download: true"
-        raise UserError(f"{what} cannot be read under '{root}' ({reason}): {cure}.") from None
+        raise MissingFilesError(f"{what} cannot be read under '{root}' ({reason}): {cure}.") from None
     except ImportError as error:
         raise UserError(f"{what} needs another package: {error}.") from None
 
@@ -179,7 +183,7 @@ def _labels(what: str, dataset: Any) -> list[int]:
     complaint = f"{what} does not have one class per image; choose a data set for classification"
     try:
         first, last = int(dataset[0][1]), int(dataset[len(dataset) - 1][1])
-        for attribute in ("targets", "labels", "_labels"):
+        for attribute in ("targets", "labels", "_labels", "y"):
             held = getattr(dataset, attribute, None)
             if held is not None and len(held) == len(dataset):
                 labels = [int(label) for label in held]
@@ -192,7 +196,7 @@ def _labels(what: str, dataset: Any) -> list[int]:
 
 def _class_names(what: str, dataset: Any, count: int, needed: bool) -> list[str]:
     """The data set's own class names, or the numbers of its labels."""
-    names = getattr(dataset, "classes", None)
+    names = getattr(dataset, "classes", None) or getattr(dataset, "categories", None)  # as Caltech has them
     if names is not None:  # ImageNet gives the synonyms of each class
         return [str(name if isinstance(name, str) else name[0]) for name in names]
     if needed:
