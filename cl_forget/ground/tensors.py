@@ -44,11 +44,20 @@ def load_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     """
     from safetensors.torch import load_file
 
+    check_tensors(path, sha256)
+    return load_file(path)
+
+
+def check_tensors(path: Path, sha256: str) -> None:
+    """Refuse a file that is not as `save_tensors` wrote it.
+
+    Raises:
+        UserError: it is missing, truncated or altered; names the file.
+    """
     if not path.is_file():
         raise UserError(f"checkpoint {path} is missing; {_MEND}.")
     if _sha256(path) != sha256:
         raise UserError(f"checkpoint {path} is truncated or altered (its checksum differs); {_MEND}.")
-    return load_file(path)
 
 
 def _sha256(path: Path) -> str:

@@ -66,6 +66,7 @@ MITIGATIONS = Methods(
         "ties": "cl_forget.mitigations.ties:TIES",
         "dare": "cl_forget.mitigations.dare:DARE",
         "model_stock": "cl_forget.mitigations.model_stock:ModelStock",
+        "opcm": "cl_forget.mitigations.opcm:OPCM",
         "hma": "cl_forget.mitigations.hma:HeterogeneousAveraging",
         "lines": "cl_forget.mitigations.lines:LiNeS",
         "restart": "cl_forget.mitigations.restart:Restart",

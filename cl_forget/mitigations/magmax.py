@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from cl_forget.ground.lazy import torch
-from cl_forget.mitigations.claim import Claim
-from cl_forget.mitigations.protocol import Mitigation
-from cl_forget.mitigations.shared.vectors import from_pretrained, vectors
+from cl_forget.mitigations.shared.merging import Merge
 
 if TYPE_CHECKING:
-    from cl_forget.mitigations.protocol import Weights
-    from cl_forget.training.context import Edit
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from cl_forget.weights.changes import Changes
 
 
-class MagMax(Mitigation):
+class MagMax(Merge):
     """`θ0 + λ·τ`, each entry of τ that of the stage where it is largest in absolute value, τ_t = θ_t - θ0.
 
     As published, the tasks are tuned one after the other, and θ_t are the weights after task t; with `restart` they
@@ -32,12 +33,8 @@ class MagMax(Mitigation):
     """
 
     name = "magmax"
-    place = "weights"
-    order = -1
     knob = "scale"
     grid = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-    claims = frozenset({Claim.STAGE_WEIGHTS})
-    post_hoc = True
     title = "MagMax"
     formula = "θ = θ0 + λ·τ, τ[j] = τ_t[j] of the t with the largest |τ_t[j]|"
     cost = "none in training; one more set of weights per task"
@@ -46,17 +43,13 @@ class MagMax(Mitigation):
 
     scale: float = Field(default=0.5, ge=0, le=10, description="λ")
 
-    def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
-        """θ0 and the scaled largest changes."""
-        vector = edit.once(f"magmax {len(edit.history)}", {}, lambda: _largest(edit))
-        return from_pretrained(edit, weights, vector, self.scale)
+    def merge(self, changes: Changes) -> Callable[[str], Tensor]:
+        """The change with the largest absolute value, entry by entry."""
 
+        def merged(name: str) -> Tensor:
+            first, *others = changes.of(name)
+            for other in others:
+                first = torch.where(other.abs() > first.abs(), other, first)
+            return first
 
-def _largest(edit: Edit) -> Weights:
-    """The change with the largest absolute value, entry by entry."""
-    largest: Weights = {}
-    for changes in vectors(edit, "pretrained"):
-        for name, change in changes.items():
-            best = largest.get(name)
-            largest[name] = change if best is None else torch.where(change.abs() > best.abs(), change, best)
-    return largest
+        return merged

@@ -32,7 +32,7 @@ class ModelSoup(Mitigation):
 
     name = "model_soup"
     place = "weights"
-    order = -1
+    order = -2
     claims = frozenset({Claim.STAGE_WEIGHTS})
     post_hoc = True
     title = "Model soup"

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cl_forget.ground.lazy import torch
-from cl_forget.mitigations.claim import Claim
-from cl_forget.mitigations.protocol import Mitigation
-from cl_forget.mitigations.shared.vectors import from_pretrained, vectors
+from cl_forget.mitigations.shared.merging import Merge
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
     from cl_forget.mitigations.protocol import Weights
     from cl_forget.training.context import Edit
+    from cl_forget.weights.changes import Changes
 
 
-class ModelStock(Mitigation):
+class ModelStock(Merge):
     """`θ = t·mean_k θ_k + (1-t)·θ0` in each tensor, `t = K·cosφ/((K-1)·cosφ + 1)`, φ = angle between the θ_k - θ0.
 
     cosφ is the mean over all pairs of fine-tunes. Fine-tunes that go the same way (cosφ = 1) are averaged, t = 1;
@@ -29,10 +32,6 @@ class ModelStock(Mitigation):
     """
 
     name = "model_stock"
-    place = "weights"
-    order = -1
-    claims = frozenset({Claim.STAGE_WEIGHTS})
-    post_hoc = True
     title = "Model Stock"
     formula = "θ = t·mean θ_k + (1-t)·θ0, t = K·cosφ/((K-1)·cosφ + 1), per tensor"
     cost = "none in training; one more set of weights per task"
@@ -46,34 +45,27 @@ class ModelStock(Mitigation):
 
     def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
         """The average, pulled back to θ0 tensor by tensor."""
-        if len(edit.history) < 2:
-            return weights
-        return from_pretrained(
-            edit, weights, edit.once(f"stock {len(edit.history)}", {}, lambda: _merge(edit)), 1.0
-        )
+        return weights if len(edit.history) < 2 else super().edit_weights(edit, weights)
 
+    def merge(self, changes: Changes) -> Callable[[str], Tensor]:
+        """t times the mean change.
 
-def _merge(edit: Edit) -> Weights:
-    """t times the mean change, by name.
+        The mean cosine of all pairs is that of unit vectors u_k: ‖Σ u_k‖² = K + K·(K-1)·cosφ.
+        """
 
-    The mean cosine of all pairs is that of unit vectors u_k: ‖Σ u_k‖² = K + K·(K-1)·cosφ.
-    """
-    totals: Weights = {}
-    directions: Weights = {}
-    counts: dict[str, int] = {}
-    for changes in vectors(edit, "pretrained"):
-        for name, change in changes.items():
-            length = change.norm()
-            totals.setdefault(name, torch.zeros_like(change)).add_(change)
-            if float(length) > 0:
-                directions.setdefault(name, torch.zeros_like(change)).add_(change / length)
-                counts[name] = counts.get(name, 0) + 1
-    for name, count in counts.items():
-        cosine = 1.0
-        if count > 1:
-            cosine = (float(directions[name].double().square().sum()) - count) / (count * (count - 1))
-        cosine = min(1.0, max(0.0, cosine))
-        totals[name] *= cosine / (
-            (count - 1) * cosine + 1
-        )  # t/K: the mean is over the stages that changed it
-    return totals
+        def merged(name: str) -> Tensor:
+            taus = changes.of(name)
+            lengths = [tau.norm() for tau in taus]
+            moved = [(tau, size) for tau, size in zip(taus, lengths, strict=True) if float(size) > 0]
+            total, directions = torch.zeros_like(taus[0]), torch.zeros_like(taus[0])
+            for tau, size in moved:
+                total += tau
+                directions += tau / size
+            count, cosine = len(moved), 1.0
+            if count > 1:
+                cosine = (float(directions.double().square().sum()) - count) / (count * (count - 1))
+            cosine = min(1.0, max(0.0, cosine))
+            # t/K: the mean is over the models that changed the tensor
+            return total * (cosine / ((count - 1) * cosine + 1)) if moved else total
+
+        return merged

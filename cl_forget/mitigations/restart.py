@@ -15,8 +15,8 @@ class Restart(Mitigation):
     """Each task starts from θ0 instead of the weights after the task before: independent fine-tunes.
 
     Alone it is the control of one model for each task: what is evaluated after a stage knows that stage only,
-    heads of other tasks included. With `task_arithmetic`, `model_soup`, `magmax`, `ties`, `dare` or `model_stock` it
-    gives the independent fine-tunes that these are made from.
+    heads of other tasks included. With `task_arithmetic`, `model_soup`, `magmax`, `ties`, `dare`, `model_stock` or
+    `opcm` it gives the independent fine-tunes that these are made from.
     """
 
     name = "restart"

@@ -7,13 +7,15 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from cl_forget.comparison.records import Curve, CurvePoint, Result
 from cl_forget.config.run import Run, differences
@@ -317,8 +319,8 @@ class Simulation:
     def _weights(self) -> Weights:
         return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
 
-    def _history(self) -> list[Callable[[], Weights]]:
-        """The tuned weights of each stage so far, read from disk when called.
+    def _history(self) -> list[Callable[[], Mapping[str, Tensor]]]:
+        """The tuned weights of each stage so far, looked up on disk when called.
 
         What reads them knows the folder and not this object, which keeps them: a process that runs many
         simulations lets go of each one's models at once, not when the garbage collector next looks.
@@ -326,8 +328,8 @@ class Simulation:
         stages = self.state.stages[: len(self.past)]  # a resumed run finds later ones on disk, too
         return [partial(_tuned, self.folder, self.model.device, entry) for entry in stages]
 
-    def _starts(self) -> list[Callable[[], Weights]]:
-        """The weights each stage so far started from, read from disk when called."""
+    def _starts(self) -> list[Callable[[], Mapping[str, Tensor]]]:
+        """The weights each stage so far started from, looked up on disk when called."""
         stages = self.state.stages[: len(self.past)]
         first = partial(_started, self.folder, self.model.device, self.pretrained)
         return [partial(first, before, entry) for before, entry in itertools.pairwise([None, *stages])]
@@ -580,16 +582,16 @@ def _read(folder: RunFolder, device: torch.device, entry: Checkpoint) -> Groups:
     return {name: {key: t.to(device) for key, t in group.items()} for name, group in groups.items()}
 
 
-def _tuned(folder: RunFolder, device: torch.device, entry: Checkpoint) -> Weights:
-    return _read(folder, device, entry)["model"]
+def _tuned(folder: RunFolder, device: torch.device, entry: Checkpoint) -> Mapping[str, Tensor]:
+    return folder.open(entry, device)["model"]
 
 
 def _started(
     folder: RunFolder, device: torch.device, pretrained: Weights, before: Checkpoint | None, entry: Checkpoint
-) -> Weights:
-    groups = _read(folder, device, entry)
+) -> Mapping[str, Tensor]:
+    groups = folder.open(entry, device)
     earlier = pretrained if before is None else groups.get("start") or _tuned(folder, device, before)
-    return {**earlier, **groups.get("heads", {})}
+    return ChainMap(dict(groups.get("heads", {})), cast("Weights", earlier))  # only looked into
 
 
 def _stage_name(stage: tuple[Experience, ...] | None) -> str | None:

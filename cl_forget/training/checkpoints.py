@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 from torch import Tensor
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import inside, sync, whole, write_text
 from cl_forget.ground.records import Cost, Fingerprints, Row
-from cl_forget.ground.tensors import load_tensors, save_tensors
+from cl_forget.ground.tensors import check_tensors, load_tensors, save_tensors
+from cl_forget.weights.reading import SafetensorsFile
 
 _MEND = "restore it from a copy and --resume, or start over with --overwrite"
 
@@ -210,8 +213,49 @@ class RunFolder:
         """Read the checkpoint that an entry of the state names."""
         return unflatten(load_tensors(self._checkpoint(entry), entry.sha256))
 
+    def open(self, entry: Checkpoint, device: torch.device) -> dict[str, Mapping[str, Tensor]]:
+        """As `load`, but each tensor is read when it is asked for, so that many checkpoints can be open at once.
+
+        Args:
+            entry: names the checkpoint.
+            device: where its tensors go.
+        """
+        path = self._checkpoint(entry)
+        check_tensors(path, entry.sha256)
+        file = SafetensorsFile(path)
+        groups = {name.partition("\t")[0] for name in file.infos}
+        return {group: StoredTensors(file, group, device) for group in groups}
+
     def _checkpoint(self, entry: Checkpoint) -> Path:
         return inside(self.path / "checkpoints", entry.file, self.path / "state.json")
+
+
+class StoredTensors(Mapping[str, Tensor]):
+    """A group of a checkpoint, each tensor read anew whenever it is asked for.
+
+    Args:
+        file: the checkpoint.
+        group: its name in it.
+        device: where the tensors go.
+    """
+
+    def __init__(self, file: SafetensorsFile, group: str, device: torch.device) -> None:
+        self._file, self._device = file, device
+        self._prefix = f"{group}\t"
+        self._names = [
+            name.removeprefix(self._prefix) for name in file.infos if name.startswith(self._prefix)
+        ]
+
+    def __getitem__(self, name: str) -> Tensor:
+        if self._prefix + name not in self._file.infos:
+            raise KeyError(name)
+        return self._file.load(self._prefix + name).to(self._device)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class FollowedFolder(RunFolder):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cl_forget.ground.records import Cost
+from cl_forget.ground.seeds import generator
 from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared
 from cl_forget.streams import load_suite
 from cl_forget.streams.base import Experience
@@ -104,8 +104,7 @@ class Task:
         Nothing that draws from it moves any other random stream, so adding a method to a chain never
         changes the order of the data, and a resumed run draws the same numbers.
         """
-        digest = hashlib.sha256(f"{self.seed}/{self.index}/{purpose}/{number}".encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+        return generator(self.seed, self.index, purpose, number)
 
 
 @dataclass
@@ -226,7 +225,7 @@ class Edit:
         pretrained: θ0, with the heads that it came with.
         start: the weights at the start of the task, before a probe set any head.
         history: the tuned weights of each stage so far, this one included (task arithmetic, soups); each
-            entry loads its tensors when called.
+            entry opens its tensors when called; of a run they are read from disk one by one.
         starts: the weights each of these stages started from, probed heads included, in the same way.
         task: the task just trained (data for Fisher weights or for fitting α); None in offline edits.
     """
@@ -234,8 +233,8 @@ class Edit:
     model: FoundationModel
     pretrained: Weights
     start: Weights
-    history: list[Callable[[], Weights]] = field(default_factory=list)
-    starts: list[Callable[[], Weights]] = field(default_factory=list)
+    history: list[Callable[[], Mapping[str, Tensor]]] = field(default_factory=list)
+    starts: list[Callable[[], Mapping[str, Tensor]]] = field(default_factory=list)
     task: Task | None = None
     _known: list[tuple[str, Weights, Weights]] = field(default_factory=list, repr=False)
 

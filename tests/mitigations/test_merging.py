@@ -1,10 +1,11 @@
-"""MagMax, TIES, DARE and Model Stock: tables worked by hand, and each written out on a model."""
+"""MagMax, TIES, DARE, Model Stock and OPCM: tables worked by hand, and each written out on a model."""
 
 from __future__ import annotations
 
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from drive import assert_close
@@ -18,14 +19,18 @@ from cl_forget.mitigations.dare import DARE
 from cl_forget.mitigations.lines import LiNeS
 from cl_forget.mitigations.magmax import MagMax
 from cl_forget.mitigations.model_stock import ModelStock
-from cl_forget.mitigations.shared.vectors import vectors
+from cl_forget.mitigations.opcm import OPCM
+from cl_forget.mitigations.shared.merging import changes_of
 from cl_forget.mitigations.task_arithmetic import TaskArithmetic
 from cl_forget.mitigations.ties import TIES
 from cl_forget.mitigations.wise_ft import WiseFT
 from cl_forget.run.simulate import simulate
 from cl_forget.training.context import Edit
+from cl_forget.weights.changes import Changes, threshold
+from cl_forget.weights.matrices import beyond
 
-ALL = [MagMax(), TIES(), DARE(), ModelStock()]
+Tensors = dict[str, np.ndarray]
+ALL = [MagMax(), TIES(), DARE(), ModelStock(), OPCM()]
 
 
 class Table(nn.Module):
@@ -104,9 +109,6 @@ def test_model_stock_by_hand() -> None:
 
 def test_dare_drops_a_share_and_rescales_the_rest() -> None:
     edit = by_hand([([1.0] * 4000, [1.0]), ([0.0] * 4000, [1.0])])
-    edit.task = SimpleNamespace(  # type: ignore[assignment]
-        generator=lambda purpose, number: torch.Generator().manual_seed(number), probed={}
-    )
     found = edited(edit, DARE(drop=0.75, scale=0.5))["one"]
     assert set(found) == {0.0, 2.0}  # .5·1/(1-.75)
     kept = sum(value > 0 for value in found) / 4000
@@ -186,7 +188,82 @@ def test_model_stock_on_a_model() -> None:
     assert_close(apply(edit, ModelStock()), expected, atol=1e-10)
 
 
-@pytest.mark.parametrize("method", [MagMax(scale=0), TIES(scale=0), DARE(scale=0)], ids=lambda m: m.name)
+def opcm_in_numpy(base: Tensors, ends: list[Tensors], share: float) -> Tensors:
+    """As the authors' code goes: model after model, each merged model scaled to the mean length so far."""
+
+    def norm(model: Tensors) -> float:
+        return math.sqrt(sum(float(((model[n] - base[n]) ** 2).sum()) for n in base))
+
+    merged, before, lengths = dict(ends[0]), 1.0, [norm(ends[0])]
+    for end in ends[1:]:
+        lengths.append(norm(end))
+        for name, start in base.items():
+            old, new = merged[name] - start, end[name] - start
+            if start.ndim > 1:
+                rows = old.reshape(len(old), -1)
+                u, s, vh = np.linalg.svd(rows, full_matrices=True)
+                inside = u.T @ new.reshape(rows.shape) @ vh.T
+                split = int(np.argmax(s.cumsum() / s.sum() > share))
+                np.fill_diagonal(inside, 0)
+                inside[:split, :split] = 0
+                new = (u @ inside @ vh).reshape(old.shape)
+            merged[name] = start + before * old + new
+        before = norm(merged) / np.mean(lengths)
+        merged = {name: start + (merged[name] - start) / before for name, start in base.items()}
+    return merged
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_opcm_on_a_model(share: float) -> None:
+    draw = torch.Generator().manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Linear(3, 7), nn.LayerNorm(5)).double()
+    start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    ends = [
+        {n: t + torch.randn(t.shape, generator=draw, dtype=t.dtype) * (1 + k) for n, t in start.items()}
+        for k in range(3)
+    ]
+    edit = Edit(model, start, start, [*map(loaded, ends)], [loaded(start)] * 3)  # type: ignore[arg-type]
+    arrays = [{name: tensor.numpy() for name, tensor in tensors.items()} for tensors in (start, *ends)]
+    expected = opcm_in_numpy(arrays[0], arrays[1:], share)
+    found = OPCM(share=share).edit_weights(edit, ends[-1])
+    assert_close(found, {name: torch.from_numpy(array) for name, array in expected.items()}, atol=1e-10)
+    half = OPCM(share=share, scale=0.5).edit_weights(edit, ends[-1])
+    assert_close(half, {n: (t + found[n]) / 2 for n, t in start.items()}, atol=1e-12)
+
+
+def test_opcm_of_one_task_is_task_arithmetic() -> None:
+    edit = edit_of(restart=True)
+    same_bits(apply(edit, OPCM(scale=0.3)), apply(edit, TaskArithmetic(scale=0.3)))
+
+
+def test_opcm_drops_only_directions_that_were_there() -> None:
+    """A change of rank one, as LoRA makes it, has one direction; the others are whatever the solver chose."""
+    old, new = torch.zeros(3, 4), torch.arange(12.0).view(3, 4)
+    old[0, 0] = 2.0
+    expected = new.clone()
+    expected[0, 0] = 0.0
+    torch.testing.assert_close(beyond(old, new, 1.0), expected)
+    assert torch.equal(beyond(torch.zeros(3, 4), new, 1.0), new) and torch.equal(
+        beyond(new[0], new[1], 1.0), new[1]
+    )
+    experts = beyond(torch.stack([old, old * 3]), torch.stack([new, new]), 1.0)
+    torch.testing.assert_close(experts, torch.stack([expected, expected]))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("keep", [0.001, 0.2, 0.5, 1.0])
+def test_the_threshold_is_the_entry_that_sorting_finds(kind: torch.dtype, keep: float) -> None:
+    draw = torch.Generator().manual_seed(1)
+    tensors = {"a": torch.randn(40, 25, generator=draw).to(kind), "b": torch.zeros(70).to(kind)}
+    tensors["c"] = torch.tensor([1e-40, -1e-40, 3e5, -0.0, 1.0, 1.0, -1.0]).to(kind)
+    changes = Changes(list(tensors), 1, lambda name, _: tensors[name], frozenset())
+    entries = sorted((abs(float(x)) for t in tensors.values() for x in t.flatten()), reverse=True)
+    assert threshold(changes, 0, keep) == entries[max(1, int(keep * len(entries))) - 1]
+
+
+@pytest.mark.parametrize(
+    "method", [MagMax(scale=0), TIES(scale=0), DARE(scale=0), OPCM(scale=0)], ids=lambda m: m.name
+)
 def test_scale_zero_is_the_pretrained_model(method: Mitigation) -> None:
     edit = edit_of(stages=2)
     same_bits(apply(edit, method), edit.pretrained)
@@ -195,12 +272,14 @@ def test_scale_zero_is_the_pretrained_model(method: Mitigation) -> None:
 def test_one_stage() -> None:
     edit = edit_of()
     tuned = edit.history[0]()
-    for method in (MagMax(scale=1), TIES(keep=1), DARE(drop=0), ModelStock()):
+    for method in (MagMax(scale=1), TIES(keep=1), DARE(drop=0), ModelStock(), OPCM()):
         assert_close(apply(edit, method), tuned, atol=1e-12)
     same_bits(apply(edit, ModelStock()), tuned)
 
 
-@pytest.mark.parametrize("method", [MagMax(), TIES(), DARE(drop=0.5), ModelStock()], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "method", [MagMax(), TIES(), DARE(drop=0.5), ModelStock(), OPCM()], ids=lambda m: m.name
+)
 def test_half_precision_is_rounded_once(method: Mitigation) -> None:
     """A sum of many small changes in bfloat16 would stop growing."""
     changes = [([0.5, 0.25], [0.125])] * 4
@@ -213,10 +292,10 @@ def test_a_head_that_a_later_stage_probed_did_not_change_before() -> None:
     """Its starting point is the probe's; an earlier stage left it as it came and says nothing about it."""
     edit = by_hand([([1.0], [0.0]), ([2.0], [7.0])])
     probe = torch.tensor([5.0], dtype=torch.float64)
-    edit.task = SimpleNamespace(probed={"two": probe}, heads={"two": probe})  # type: ignore[assignment]
+    edit.task = SimpleNamespace(probed={"two": probe}, heads={"two": probe}, seed=0)  # type: ignore[assignment]
     edit.starts[1] = loaded({**edit.pretrained, "two": probe})
-    assert [changes["two"].item() for changes in vectors(edit, "pretrained")] == [0.0, 2.0]
-    assert [changes["two"].item() for changes in vectors(edit, "start")] == [0.0, 2.0]
+    assert [change.item() for change in changes_of(edit, "pretrained").of("two")] == [0.0, 2.0]
+    assert [change.item() for change in changes_of(edit, "start").of("two")] == [0.0, 2.0]
     assert edited(edit, MagMax(scale=0.5)) == {"one": [1.0], "two": [6.0]}
 
 
@@ -237,6 +316,7 @@ def test_merging_comes_before_rescaling_and_once(method: Mitigation) -> None:
         (TIES, {"keep": 1.1}),
         (DARE, {"drop": 1}),
         (ModelStock, {"k": 2}),
+        (OPCM, {"share": 1.5}),
     ],
 )
 def test_bad_settings_are_refused(method: type[Mitigation], fields: dict) -> None:
