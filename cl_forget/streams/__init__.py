@@ -82,6 +82,8 @@ STREAMS = Registry(
         "images": "cl_forget.streams.image_tables:images",
         "captions": "cl_forget.streams.captions:captions",
         "torchvision": "cl_forget.streams.torchvision_sets:torchvision",
+        "fashion-mnist": "cl_forget.streams.fashion:fashion_mnist",
+        "idsprites": "cl_forget.streams.idsprites:idsprites",
         "mtil": "cl_forget.streams.protocols.vision:mtil",
         "x-tail": "cl_forget.streams.protocols.vision:x_tail",
         "ta8": "cl_forget.streams.protocols.vision:ta8",
