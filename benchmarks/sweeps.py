@@ -158,7 +158,7 @@ def _bookkeeping(kind: str, count: int, folder: Path) -> float:
         tune.Tuner(
             tune.with_resources(trial, {"CPU": 1}),
             param_space={"group": tune.grid_search(list(range(count)))},
-            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=os.cpu_count()),
+            tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(storage_path=str(folder), verbose=0),
         ).fit()
         return time.monotonic() - started
@@ -190,7 +190,7 @@ def _bookkeeping(kind: str, count: int, folder: Path) -> float:
     real = ours.GroupTrainable
     ours.GroupTrainable = Sleeping  # type: ignore[misc]
     try:
-        fit(Round(Grid(groups), asked, folder, Resources(max_concurrent=os.cpu_count()), count))
+        fit(Round(Grid(groups), asked, folder, Resources(), count))
     finally:
         ours.GroupTrainable = real  # type: ignore[misc]
     return time.monotonic() - started

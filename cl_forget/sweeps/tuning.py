@@ -94,6 +94,10 @@ def fit(this: Round) -> str | None:
         per_trial, concurrent = {"memory": 1.0}, sharded_side_by_side(resources, this.asked.train.workers)
     if this.judged and this.asked.mode == "hyperband":
         concurrent = 0  # paused trials count as under way; what fits on the nodes limits those that run
+    elif this.search is None and not sharded and resources.max_concurrent is None:
+        # With no more trials at hand than can run, Tune ends the processes of two that come to their end together,
+        # and starts them anew. What fits on the nodes is limit enough.
+        concurrent = 0
     config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=concurrent or None, **this.arguments())
     tuner = tune.Tuner(
         tune.with_resources(
@@ -106,6 +110,8 @@ def fit(this: Round) -> str | None:
             name="tune",
             storage_path=str(this.folder / ".ray"),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
+            # Tune's checkpoint serves trials that pause; at the end of each it would double what a short one costs.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             callbacks=callbacks,
             stop=Ending(limit) if limit else None,
             verbose=0,
