@@ -48,11 +48,10 @@ def report(
 
             project(wandb)  # whoever is not logged in learns it now
         from cl_forget.reporting import specify_folders, write_report
-        from cl_forget.reporting.terminal.table import render_table
 
         specification = specify_folders(folders, title)
         written = write_report(specification, place)
-    show_report(render_table(specification), written)
+    show_report(written)
     if wandb is not None:
         _publish(specification, wandb)
 

@@ -60,11 +60,10 @@ def run(
         results = run_experiment(experiment, folder, resume, partial(_announce, folder), jobs, overwrite)
     with begin(f"{experiment.name}: report"):
         from cl_forget.reporting import report as render
-        from cl_forget.reporting import terminal_table
 
         folders = {(one.method, one.seed): folder / run_folder(one) for one in experiment.runs()}
         rendered = render(results, folder, folders=folders)
-    show_report(terminal_table(results), rendered)
+    show_report(rendered)
 
 
 def _announce(output: Path, run: Any, number: int, total: int) -> None:

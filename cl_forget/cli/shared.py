@@ -86,9 +86,12 @@ def print_table(renderable: Any) -> None:
     Console(width=None if sys.stdout.isatty() else 160, markup=False).print(renderable)
 
 
-def show_report(table: Any, rendered: Any) -> None:
-    """A table on the terminal, and where the page, the picture and the file of numbers lie."""
-    print_table(table)
+def show_report(rendered: Any) -> None:
+    """The report's tables on the terminal, and where the page, the picture and the file of numbers lie."""
+    from cl_forget.reporting.terminal.table import render_tables
+
+    for table in render_tables(rendered.specification):
+        print_table(table)
     for path in filter(None, (rendered.page, rendered.picture, rendered.csv)):
         typer.echo(f"  {path}")
 

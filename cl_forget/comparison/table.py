@@ -15,7 +15,7 @@ from cl_forget.comparison.statistics import Estimate, differences, estimates
 from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.evaluation.metrics import pareto_front
 
-Role = Literal["reference", "control", "method"]
+Role = Literal["reference", "control", "method", "published"]
 
 AGAINST = {"speciality": "Δ speciality", "generality": "Δ generality"}
 """The quantities that are compared with plain fine-tuning in the table -> their headings."""
@@ -41,7 +41,7 @@ class Source:
     """What one line of the table is computed from.
 
     Attributes:
-        role: "control" is plain fine-tuning, "reference" the pre-trained model.
+        role: "control" is plain fine-tuning, "reference" the pre-trained model, "published" a line of a paper.
         runs: seed -> name of the run, or id of the trial.
         setting: the setting that was chosen; None where there was no choice to make.
         on_front: whether no other arm is at least as good in speciality and generality, and better in one.

@@ -13,7 +13,7 @@ from cl_forget.comparison.records import Result
 from cl_forget.ground.redact import redact
 from cl_forget.reporting import run_figures as _figures
 from cl_forget.reporting._titles import comparison_title
-from cl_forget.reporting.final import run_table
+from cl_forget.reporting.final import run_protocol, run_table
 from cl_forget.reporting.items import items_of
 from cl_forget.reporting.notes import read_note
 from cl_forget.reporting.numbers import listed, number
@@ -58,7 +58,7 @@ def specify(
     table = run_table(comparison)
     figures: dict[str, list[Figure | Table | None]] = {
         "Trade-off": [_figures.tradeoff(comparison)],
-        "Results": [table, _figures.reliability(comparison)],
+        "Results": [table, run_protocol(comparison), _figures.reliability(comparison)],
         "Along the sequence": [
             _figures.retention(comparison),
             _figures.accuracy_matrix(comparison),

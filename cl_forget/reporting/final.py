@@ -8,6 +8,8 @@ from dataclasses import replace
 from cl_forget.comparison.analysis import SweepSummary
 from cl_forget.comparison.comparison import Comparison
 from cl_forget.comparison.measures import PRETRAINED, Cell, Measure
+from cl_forget.comparison.protocols import protocol_table, untouched
+from cl_forget.comparison.statistics import estimates
 from cl_forget.comparison.table import FinalTable, table_of_runs, table_of_sweep
 from cl_forget.reporting._notes import table_notes
 from cl_forget.reporting.numbers import FEW, number
@@ -55,6 +57,29 @@ def sweep_table(summary: SweepSummary) -> Table:
     )
 
 
+def run_protocol(comparison: Comparison) -> Table | None:
+    """The table of the protocol that the runs' stream is, with what was published; None of any other stream."""
+    pretrained = [untouched(values, comparison.tasks) for values in comparison.pretrained.values()]
+    lines = {PRETRAINED: estimates(dict(enumerate(pretrained)))}
+    for name in comparison.names:
+        pairs = zip(comparison.results, comparison.values, strict=True)
+        lines[name] = estimates({result.seed: values for result, values in pairs if result.method == name})
+    stream, sources = comparison.results[0].run.get("stream"), table_of_runs(comparison).sources
+    found = protocol_table(stream, comparison.tasks, lines, sources)
+    if found is None:
+        return None
+    sentences = ["Accuracies in %, on test data, as this benchmark is reported."]
+    if found.sources:
+        sentences.append("Published lines are as printed; they enter no mean, and none is marked best.")
+    sentences += how_sure(cell for row in found.table.rows.values() for cell in row.values())
+    notes = [f"Published: {source}." for source in found.sources]
+    if not found.comparable:
+        notes.append("These are stand-ins or a part of the data, so nothing published stands beside them.")
+    return _worded(
+        found.table, f"As {found.title} is reported", " ".join(sentences), tuple(notes), "protocol"
+    )
+
+
 def how_sure(cells: Iterable[Cell]) -> list[str]:
     """How to read what stands behind the means of a table: intervals, the values of two seeds, errors over items."""
     cells = list(cells)
@@ -68,11 +93,14 @@ def how_sure(cells: Iterable[Cell]) -> list[str]:
     return found
 
 
-def _worded(found: FinalTable, title: str, how_to_read: str, notes: tuple[str, ...]) -> Table:
-    arms = {name: row for name, row in found.rows.items() if name != PRETRAINED}
+def _worded(
+    found: FinalTable, title: str, how_to_read: str, notes: tuple[str, ...], name: str = "results"
+) -> Table:
+    ours = ("control", "method")
+    arms = {arm: row for arm, row in found.rows.items() if found.sources[arm].role in ours}
     for measure in found.measures:
         _mark_best(measure, arms)
-    return Table("results", title, how_to_read, found.measures, found.rows, notes, found.sources)
+    return Table(name, title, how_to_read, found.measures, found.rows, notes, found.sources)
 
 
 def _mark_best(measure: Measure, rows: dict[str, dict[str, Cell]]) -> None:

@@ -253,6 +253,10 @@ class Table:
         """Whether its lines are methods at settings that were chosen."""
         return any(source.setting is not None for source in self.sources.values())
 
+    def role(self, method: str) -> str:
+        """What a line is: "method" where that is said elsewhere."""
+        return self.sources[method].role if method in self.sources else "method"
+
     def setting(self, method: str) -> str:
         """The chosen setting of a line; "" without one."""
         return (self.sources[method].setting or "") if method in self.sources else ""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cl_forget.comparison.comparison import compare
 from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.records import Result
 from cl_forget.comparison.trials_view import SweepView, check_trials, trial_folder
@@ -13,7 +14,7 @@ from cl_forget.ground.redact import redact
 from cl_forget.reporting import search_figures as _search_figures
 from cl_forget.reporting import sweep_figures as _sweep_figures
 from cl_forget.reporting._titles import comparison_title
-from cl_forget.reporting.final import sweep_table
+from cl_forget.reporting.final import run_protocol, sweep_table
 from cl_forget.reporting.items import items_of
 from cl_forget.reporting.law_figure import law
 from cl_forget.reporting.ledger import ledger
@@ -62,7 +63,11 @@ def specify_sweep(
     studies = _search_figures.studies_of(view)
     sections: dict[str, list[Figure | Table | None]] = {
         "Trade-off": [_sweep_figures.tradeoff(view), law(view)],
-        "Results": [sweep_table(view.summary), _search_figures.performance(view)],
+        "Results": [
+            sweep_table(view.summary),
+            run_protocol(compare(results)) if results else None,
+            _search_figures.performance(view),
+        ],
         "Knobs": [
             _search_figures.importance(view, studies),
             _sweep_figures.knobs(view),

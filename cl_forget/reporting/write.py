@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,6 +89,14 @@ def report_sweep(
     return write_report(specify_sweep(trials, title=title, folders=folders), output)
 
 
+def _protocols(specification: Specification) -> Iterator[str]:
+    """The other tables of methods, such as that of a protocol with what was published."""
+    for section in specification.sections:
+        for item in section.items:
+            if isinstance(item, Table) and item.name != "results":
+                yield f"## {item.title}\n\n{table_markdown(item)}"
+
+
 def write_report(specification: Specification, output: StrPath) -> Report:
     """Write page, picture and tables of a specification; each file appears whole or not at all.
 
@@ -105,7 +113,9 @@ def write_report(specification: Specification, output: StrPath) -> Report:
     contents = {
         "report.html": page(specification, picture).encode(),
         "table.csv": table_csv(table).encode(),
-        "table.md": (table_markdown(table) + verdicts_markdown(specification.verdicts)).encode(),
+        "table.md": "\n".join(
+            [table_markdown(table) + verdicts_markdown(specification.verdicts), *_protocols(specification)]
+        ).encode(),
     }
     if picture is not None:
         contents["tradeoff.png"] = picture

@@ -60,6 +60,16 @@ def render_table(specification: Specification, width: int | None = None) -> Rich
     return draw_table(table, specification.subtitle, width, said)
 
 
+def render_tables(specification: Specification, width: int | None = None) -> list[RichTable]:
+    """`render_table`, and the other tables of methods that the report has."""
+    items = [item for section in specification.sections for item in section.items]
+    others = [item for item in items if isinstance(item, Table) and item.name != "results"]
+    return [
+        render_table(specification, width),
+        *(draw_table(item, item.title, width) for item in others),
+    ]
+
+
 def draw_table(table: Table, title: str, width: int | None = None, below: Sequence[str] = ()) -> RichTable:
     """A table of methods on the terminal; arguments as of `terminal_table`, and sentences to stand below it first."""
     from rich import box
