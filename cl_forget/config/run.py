@@ -234,7 +234,7 @@ class Run(Shared):
             fields["train"] |= method.stands_for  # another name of the same training
         kept = {key: fields[key] for key in ("model", "train", "text", "seed")}
         kept["validation_limit"] = fields["evaluate"]["limit"]  # early stopping and HMA read validation data
-        acting = [{m.name: m.model_dump(mode="json")} for m in trained if not m.stands_for]
+        acting = [{m.name: m.identity} for m in trained if not m.stands_for]
         return _digest({**kept, "stream": self.specs()[:specs], "mitigations": acting})
 
     def training_keys(self) -> list[str]:
@@ -258,7 +258,7 @@ class Run(Shared):
     def key(self) -> str:
         """Equal for two runs that ask for the same result."""
         fields = _without_bookkeeping(self.model_dump(mode="json"))
-        fields["mitigations"].sort(key=lambda item: next(iter(item)))
+        fields["mitigations"] = [{m.name: m.identity} for m in sorted(self.mitigations, key=lambda m: m.name)]
         return _digest(fields)
 
 
@@ -289,6 +289,8 @@ def _without_bookkeeping(fields: dict[str, Any]) -> dict[str, Any]:
     del fields["evaluate"]["keep_stages"], fields["evaluate"]["items"]
     if fields["train"]["strategy"] == "single":
         del fields["train"]["strategy"], fields["train"]["workers"]
+    if fields["evaluate"]["probe_grid"] is None:  # as every run measured before there was a choice
+        del fields["evaluate"]["probe_grid"]
     return fields
 
 

@@ -79,9 +79,10 @@ class Evaluator:
         batch_size: int = 256,
         limit: int | None = None,
         prepared: dict[tuple[str, str], Prepared] | None = None,
+        probe_grid: Sequence[float] | None = None,
     ) -> None:
         self.model, self.base, self.cache, self.batch_size = model, base, cache, batch_size
-        self.limit = limit
+        self.limit, self.probe_grid = limit, probe_grid
         self.tasks, self.suites, self.probes = list(tasks), list(suites), list(probes)
         self._prepared = {} if prepared is None else prepared
         self.items: dict[
@@ -274,6 +275,7 @@ class Evaluator:
             outputs(test).embedding if known is None else known,
             test.targets,
             len(experience.labels.classes),
+            grid=self.probe_grid,
         )
 
     def _probe_data(self, experience: Experience) -> Prepared:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,9 @@ class Evaluation(Section):
             a LoRA also writes it as an adapter of peft; "merged" leaves that out, "adapter" writes it alone.
         keep_stages: whether the checkpoints after each task stay when all runs of the file are done. Without
             them nothing can be trained on from a finished run.
+        probe_grid: values of C, the inverse strength of regularisation in scikit-learn's sense, from which a linear
+            probe (Δ_LP) takes the best on a held-out tenth; null is 1, 10, ... 1e5. LDIFS's authors search 1e-6 to
+            1e6. Heads that a probe sets before training are fitted as ever.
         items: whether `items.parquet` keeps, for every evaluation, which samples were right and what was predicted.
     """
 
@@ -33,4 +36,7 @@ class Evaluation(Section):
     curves: bool = True
     export: Export = True
     keep_stages: bool = False
+    probe_grid: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = Field(
+        default=None, min_length=1
+    )
     items: bool = True

@@ -120,6 +120,8 @@ def _check_attributes(cls: type[Any], base: type[Any]) -> None:
             )
         if other == cls.name:
             raise BadMethod("`conflicts` names the method itself; a method is listed once in any case.")
+    if unknown := sorted(set(cls.later) - set(cls.model_fields)):
+        raise BadMethod(f"`later` names '{unknown[0]}', which is no field.")
     if not (isinstance(cls.keeps, type) and issubclass(cls.keeps, State)):
         raise BadMethod("`keeps` is a subclass of State that declares the tensors which the method keeps.")
 

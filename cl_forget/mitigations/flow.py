@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cl_forget.ground.lazy import torch
 from cl_forget.mitigations.claim import Claim
@@ -25,10 +25,12 @@ class Weighing(State):
     Attributes:
         weights: (samples,) or (units,).
         offsets: (samples + 1,) the first unit of each sample.
+        tau: τ, where the weights are those of each batch as it is seen.
     """
 
     weights: Tensors
     offsets: Tensors
+    tau: Tensor
 
 
 class FLOW(Mitigation):
@@ -38,6 +40,9 @@ class FLOW(Mitigation):
     ℓ over the stage's data, so the median sample gets e⁻¹ = .37 and the mean step is shorter than without.
     Where the model has heads, ℓ is read after a linear probe, training starts from it, and the head is
     fitted again, with plain cross-entropy, on the tuned trunk. The cost of FLOW sits on hard samples.
+
+    With random augmentation ℓ_i is that of the image as it is, once and for all. The authors read it of the augmented
+    image in each step (`views: batch`), for which the frozen model runs on every batch; τ stays the median above.
 
     There is no value of the knob at which the method is absent: as τ grows, what remains is LP-FT with its
     head fitted again, which is the control "uniform".
@@ -49,6 +54,7 @@ class FLOW(Mitigation):
         control: what FLOW must be compared with. "uniform": all weights 1; "uniform_mean": all weights the
             mean of w, which shortens the step as FLOW does; "shuffled": the same weights on other samples;
             "inverse": the same weights in the opposite order, the largest on the hardest sample.
+        views: "plain" images, or the "batch" as training sees it; without augmentation these are the same.
         probe: whether to start from the linear probe, whatever `train.head` says, and to fit the head again;
             nothing where no heads are.
     """
@@ -60,6 +66,7 @@ class FLOW(Mitigation):
     claims = frozenset({Claim.HEAD})
     needs_numbers = True
     keeps = Weighing
+    later = frozenset({"views"})
     title = "FLOW"
     formula = "Σ w_i·ℓ_i(θ), w_i = exp(-ℓ_i(θ0)/τ), τ = temperature · median ℓ(θ0)"
     cost = "one pass of the frozen model, then 1.00 of a plain step, and a head fit at the end"
@@ -71,7 +78,17 @@ class FLOW(Mitigation):
     control: Literal["none", "uniform", "uniform_mean", "shuffled", "inverse"] = Field(
         default="none", description="a control in FLOW's place"
     )
+    views: Literal["plain", "batch"] = Field(default="plain", description="of which images losses are read")
     probe: bool = Field(default=True, description="LP first, head again last")
+
+    @model_validator(mode="after")
+    def _known_beforehand(self) -> FLOW:
+        if self.views == "batch" and (self.level == "unit" or self.control not in ("none", "uniform")):
+            raise ValueError(
+                "weights read of each batch are known for no sample beforehand; `views: batch` goes with level "
+                "sample and control none or uniform"
+            )
+        return self
 
     def start_task(self, task: Task, state: Weighing) -> None:
         """Fit the head, read the losses, fix the weights of every source."""
@@ -81,7 +98,11 @@ class FLOW(Mitigation):
         if self.probe and self._has_heads(task):
             start_from_probe(task)
         measured = [self._losses(task, source.plain()) for source in task.sources]
-        weights = self._weigh(torch.cat([losses for losses, _ in measured]), task)
+        losses = torch.cat([losses for losses, _ in measured])
+        if self.views == "batch" and self.control == "none":
+            state.tau = torch.tensor(self._tau(losses), dtype=torch.float64)
+            return
+        weights = self._weigh(losses, task)
         parts = weights.split([len(losses) for losses, _ in measured])
         for index, ((_, offsets), part) in enumerate(zip(measured, parts, strict=True)):
             state.weights[str(index)] = part.clone()
@@ -105,13 +126,20 @@ class FLOW(Mitigation):
             return task.frozen.whole(samples, "previous", "losses").clone(), one_each
         return task.frozen.whole_units(samples, "previous", "unit_losses")
 
-    def _weigh(self, losses: Tensor, task: Task) -> Tensor:
-        """The weights of all samples (or units) of the stage."""
+    def request_outputs(self, task: Task, state: Weighing) -> None:
+        """Ask for the frozen losses, where they are read of each batch."""
+        if "tau" in state:
+            task.frozen.request("previous", ["losses"])
+
+    def _tau(self, losses: Tensor) -> float:
         import numpy as np
 
         # a median of 0 (a probe that fits perfectly) leaves exp(-0) = 1 and nothing else
-        tau = max(self.temperature * float(np.median(losses.numpy())), torch.finfo(losses.dtype).tiny)
-        weights = (-losses / tau).exp()
+        return max(self.temperature * float(np.median(losses.numpy())), torch.finfo(losses.dtype).tiny)
+
+    def _weigh(self, losses: Tensor, task: Task) -> Tensor:
+        """The weights of all samples (or units) of the stage."""
+        weights = (-losses / self._tau(losses)).exp()
         if self.control == "uniform":
             return torch.ones_like(weights)
         if self.control == "uniform_mean":
@@ -141,6 +169,9 @@ class FLOW(Mitigation):
         index = next((str(i) for i, source in enumerate(sources) if source is batch.samples), None)
         if index is None:
             return None
+        if "tau" in state:
+            losses = step.task.frozen.read(batch, "previous", ["losses"])["losses"]
+            return (-losses / state.tau.to(losses)).exp().to(step.forward.logits)
         if self._per_sample(step):
             rows = batch.indices.cpu()
         else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from cl_forget.ground.lazy import torch
 from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
@@ -42,6 +44,9 @@ class FLYP(Mitigation):
     trained; heads are made anew from the text tower afterwards, those of all tasks, since the two towers
     are the model. With micro-batches, the negatives are those of the micro-batch. Adapters, frozen blocks and
     layer-wise decay concern the image tower; the text tower is trained whole, at the full learning rate.
+
+    Attributes:
+        train_scale: whether the logit scale is trained, as the paper does.
     """
 
     name = "flyp"
@@ -55,10 +60,13 @@ class FLYP(Mitigation):
     cost = "image and text tower per step"
     advice = "When the zero-shot interface must stay usable after tuning."
     source = "Goyal et al. 2023, arXiv:2212.00638, eq. 1"
+    later = frozenset({"train_scale"})
+
+    train_scale: bool = Field(default=True, description="train the logit scale")
 
     def shape_parameters(self, task: Task, state: State) -> None:
         """Train the text tower, and not the heads that will be made from it."""
-        train_text_tower(task)
+        train_text_tower(task, self.train_scale)
 
     def objective(self, step: Step, state: State) -> Tensor:
         """(batch,) mean of the image-to-text and the text-to-image cross-entropy."""
@@ -82,14 +90,19 @@ class FLYP(Mitigation):
         task.model.rebuild_heads()
 
 
-def train_text_tower(task: Task) -> None:
+def train_text_tower(task: Task, scale: bool) -> None:
     """Let the text tower train, and stop the heads of the stage.
+
+    Args:
+        task: the task.
+        scale: whether the logit scale, which the text tower's classifiers are multiplied by, is trained, too.
 
     Raises:
         UserError: the model has no text tower.
     """
     for name in task.model.text_parameters():
-        task.model.get_parameter(name).requires_grad_(True)
+        if scale or name.rpartition(".")[2] != "logit_scale":
+            task.model.get_parameter(name).requires_grad_(True)
     for experience in task.stage:
         for name in task.model.head_parameters(experience):
             task.model.get_parameter(name).requires_grad_(False)

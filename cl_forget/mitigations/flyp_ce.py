@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from cl_forget.ground.lazy import torch
 from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.flyp import train_text_tower
@@ -22,6 +24,9 @@ class FLYPCrossEntropy(Mitigation):
     Gradients reach the text tower and the logit scale through the head. The paper's ablation of FLYP, and
     how ZSCL trains its tasks. Heads, those of all tasks, are made anew from the text tower afterwards.
     Adapters, frozen blocks and layer-wise decay concern the image tower; the text tower is trained whole.
+
+    Attributes:
+        train_scale: whether the logit scale is trained; ZSCL's authors leave it.
     """
 
     name = "flyp_ce"
@@ -35,10 +40,13 @@ class FLYPCrossEntropy(Mitigation):
     cost = "image and text tower per step"
     advice = "As flyp, when batches are small against the number of classes."
     source = "Goyal et al. 2023, arXiv:2212.00638, §5"
+    later = frozenset({"train_scale"})
+
+    train_scale: bool = Field(default=True, description="train the logit scale")
 
     def shape_parameters(self, task: Task, state: State) -> None:
         """Train the text tower, and not the heads that will be made from it."""
-        train_text_tower(task)
+        train_text_tower(task, self.train_scale)
 
     def objective(self, step: Step, state: State) -> Tensor:
         """(batch,) cross-entropy under the head of this step."""

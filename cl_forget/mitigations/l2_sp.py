@@ -25,6 +25,7 @@ class L2SP(Mitigation):
         strength: λ; useful values span many decades.
         anchor: θ*: the pre-trained weights, or the weights at the start of the current task; a head that was probed
             first (`lp_ft`, `flow`) is held where the probe put it.
+        head: whether the task's head is anchored, too, or free to move; the paper's starts at random and has no θ*.
     """
 
     name = "l2_sp"
@@ -33,6 +34,7 @@ class L2SP(Mitigation):
     grid = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     absent = 0.0
     needs_full_weights = True
+    later = frozenset({"head"})
     title = "L2-SP"
     formula = "loss + λ·Σ(θ-θ*)²"
     cost = "1.05 of a plain step"
@@ -42,7 +44,9 @@ class L2SP(Mitigation):
     strength: float = Field(default=1e-2, ge=0, description="λ")
     anchor: Literal["pretrained", "previous"] = Field(default="pretrained", description="θ*")
 
+    head: Literal["anchored", "free"] = Field(default="anchored", description="the task's head")
+
     def add_gradient(self, update: Update, state: State) -> None:
         """`grad += 2λ(θ-θ*)`."""
-        for gradients, difference in differences(update, self.anchor):
+        for gradients, difference in differences(update, self.anchor, heads=self.head == "anchored"):
             torch._foreach_add_(gradients, difference, alpha=2 * self.strength)

@@ -28,7 +28,9 @@ TINY = 1e-24
 class LDIFS(Mitigation):
     """Adds `λ·(1/N)·Σ‖Φθ(x)-Φθ*(x)‖²`, Φ = the features at several depths, all tokens, each slice scaled.
 
-    The student's features come from the same forward pass as its loss, the frozen model's from the cache.
+    The student's features come from the same forward pass as its loss, the frozen model's from the cache. For a
+    ViT of 12 blocks the default depths are those of the authors' code (after ln_pre and blocks 3, 6, 9 and 12); for
+    towers of another depth quarters of it are our choice.
 
     Attributes:
         strength: λ; its scale belongs to `normalise`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -28,8 +28,13 @@ class MoFO(Mitigation):
     step, so both moments are updated everywhere, and an entry that stays is not decayed either. The top
     share of n entries is `⌈share·n⌉` of them, and all that tie with the last.
 
+    The authors' code moves every entry of biases and norms and decays also the entries that stay: `vectors: free`
+    and `decay: all`.
+
     Attributes:
         share: fraction of each tensor's entries that move.
+        vectors: whether parameters of one dimension (biases, norms) are filtered like the others, or free.
+        decay: whether `train.weight_decay` shrinks the entries that move, or all.
     """
 
     name = "mofo"
@@ -37,6 +42,7 @@ class MoFO(Mitigation):
     knob = "share"
     grid = (0.03, 0.05, 0.1, 0.2, 0.5)
     absent = 1.0
+    later = frozenset({"vectors", "decay"})
     whole_only = "it ranks the entries of whole tensors"
     title = "MoFO"
     formula = "θ += Δ_AdamW · [|m| among the tensor's top share]"
@@ -46,6 +52,9 @@ class MoFO(Mitigation):
 
     share: float = Field(default=0.15, gt=0, le=1, description="fraction of each tensor's entries that move")
 
+    vectors: Literal["filtered", "free"] = Field(default="filtered", description="biases and norms")
+    decay: Literal["moved", "all"] = Field(default="moved", description="which entries are decayed")
+
     def around_update(self, update: Update, apply: Callable[[], None], state: State) -> None:
         """Let AdamW step, then put back what must not move."""
         parameters = update.parameters
@@ -53,11 +62,25 @@ class MoFO(Mitigation):
         apply()
         momenta = [update.optimizer.state[parameter]["exp_avg"] for parameter in parameters.tensors]
         size, moves = _Block(momenta), _Block(momenta)
+        if self.decay == "all":
+            kept = _decay_factors(update)
+            torch._foreach_mul_(before, [kept[id(parameter)] for parameter in parameters.tensors])
         for momentum, value, old in zip(momenta, parameters.values, before, strict=True):
+            if self.vectors == "free" and value.ndim < 2:
+                continue
             own = torch.abs(momentum, out=size.like(momentum))
             threshold = kth_largest(own.view(-1), math.ceil(self.share * own.numel()))
             # At 0 and at 1 an interpolation is one of its ends to the bit, and faster than a choice between them.
             torch.lerp(old, value, torch.ge(own, threshold, out=moves.like(momentum)), out=value)
+
+
+def _decay_factors(update: Update) -> dict[int, float]:
+    """What AdamW's decay leaves of each parameter in this step, by its id."""
+    return {
+        id(parameter): 1 - float(group["lr"]) * float(group["weight_decay"])
+        for group in update.optimizer.param_groups
+        for parameter in group["params"]
+    }
 
 
 class _Block:

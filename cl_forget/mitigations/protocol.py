@@ -79,6 +79,8 @@ class Mitigation(Exact, metaclass=Definition):
         needs_text: whether the method needs the model's text tower.
         needs_validation: whether the method reads the task's validation data.
         needs_numbers: whether the method knows a sample by its number in the data set.
+        later: fields that came after runs with the method were recorded: at their defaults they are no part of what
+            tells runs apart, so that those records stand.
         order: among the methods of one place, a lower number acts first; equal numbers act in order of name.
         title, formula, cost, advice, source: for tables and docs (`docs/methods.md` is made from them).
     """
@@ -104,6 +106,7 @@ class Mitigation(Exact, metaclass=Definition):
     needs_text: ClassVar[bool] = False
     needs_validation: ClassVar[bool] = False
     needs_numbers: ClassVar[bool] = False
+    later: ClassVar[frozenset[str]] = frozenset()
     order: ClassVar[int] = 0
     title: ClassVar[str]
     formula: ClassVar[str]
@@ -149,6 +152,14 @@ class Mitigation(Exact, metaclass=Definition):
     def acts_in_training(self) -> bool:
         """Whether it does more than arrange the stages or edit weights that nothing is trained on."""
         return self.place != "stages" and not self.only_edits
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Its fields as plain values, as far as they tell one run from another."""
+        plain = self.model_dump(mode="json")
+        fields = type(self).model_fields
+        same = {name for name in self.later if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in plain.items() if name not in same}
 
     def with_knob(self, value: float) -> Mitigation:
         """The same method at another strength."""

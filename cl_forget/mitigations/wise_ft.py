@@ -35,6 +35,7 @@ class WiseFT(Mitigation):
     With `weighting: fisher` each parameter has its own average, `(c0·θ0 + c1·θ) / (c0 + c1)` with
     `c0 = (1-α)·max(F0, 1e-8)` and `c1 = α·max(F, 1e-8)`; F0 and F are the diagonal Fisher information of θ0
     and of θ on the task's training data, from per-sample gradients, computed once per task for every α.
+    The labels are the data's; the method's authors draw them from the model's own prediction (`fisher: true`).
     Where there is no Fisher information (buffers, what is not tuned) the average is the plain one.
 
     Composition: `lines` acts first, since both scale the way from θ0 to θ, and the Fisher information is
@@ -44,6 +45,7 @@ class WiseFT(Mitigation):
         alpha: α, the share of the tuned model.
         anchor: θ0: the pre-trained weights, or the weights at the start of the current task.
         weighting: "uniform", or "fisher" for an average per parameter.
+        fisher: "empirical" takes the data's labels; "true" draws labels from the model's own predictions.
         samples: how many samples the Fisher information is estimated from; null takes all.
         feed_back: whether the next task starts from the average instead of the tuned weights.
     """
@@ -55,6 +57,7 @@ class WiseFT(Mitigation):
     absent = 1.0
     claims = frozenset({Claim.AVERAGE})
     post_hoc = True
+    later = frozenset({"fisher"})
     title = "WiSE-FT"
     formula = "θ(α) = (1-α)·θ0 + α·θ"
     cost = "none in training; evaluations only"
@@ -67,6 +70,9 @@ class WiseFT(Mitigation):
     anchor: Literal["pretrained", "previous"] = Field(default="pretrained", description="θ0")
     weighting: Literal["uniform", "fisher"] = Field(
         default="uniform", description="one α, or one per parameter"
+    )
+    fisher: Literal["empirical", "true"] = Field(
+        default="empirical", description="labels of the data or the model's"
     )
     samples: int | None = Field(
         default=1000, ge=1, description="samples for the Fisher information; null for all"
@@ -112,4 +118,5 @@ class WiseFT(Mitigation):
         names = trained_names(task, task.sources)
         generator = task.generator("wise_ft fisher")
         samples = PerSample(task.model, task.sources, names, self.samples, generator, weights)
-        return edit.once(f"fisher {self.samples}", weights, partial(fisher, samples))
+        what = f"fisher {self.fisher} {self.samples}"
+        return edit.once(what, weights, partial(fisher, samples, self.fisher))

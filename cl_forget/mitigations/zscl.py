@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -45,7 +45,9 @@ class ZSCL(Mitigation):
     labels of the reference data are not read. To this come `Σ(θ-θ_previous)²` in closed form, and the
     average of the weights at the task's start, after every k steps and after the last one, which is the
     task's result. The authors train both towers with the live zero-shot head and label smoothing .2: list
-    `flyp_ce` beside it and set `train.label_smoothing`. Strength 0 leaves out the weight terms, too.
+    `{flyp_ce: {train_scale: false}}` beside it and set `train.label_smoothing`. Their average has the weights after
+    steps 1, k+1, 2k+1, ... and not the last ones (`average_points: authors`). Strength 0 leaves out the weight terms,
+    too.
 
     Attributes:
         reference: suite or stream of one task with the reference data: its training data, or its validation
@@ -54,6 +56,8 @@ class ZSCL(Mitigation):
         temperature: T of the distillation.
         l2: factor of the distance to the weights at the start of the task, a sum over parameters.
         average_every: k, steps between the weights averaged; null for no averaging.
+        average_points: which weights are averaged with those at the start: "multiples" of k and the last ones, or
+            those of the "authors".
         batch_size: reference samples in a step, all in one pass; null for as many as the task's.
     """
 
@@ -66,6 +70,7 @@ class ZSCL(Mitigation):
     keeps = Averaging
     whole_only = "it averages the weights over the steps"
     needs_text = True
+    later = frozenset({"average_points"})
     title = "ZSCL"
     formula = "loss + λ·T²·[CE(p_img*,p_img)+CE(p_txt*,p_txt)] + l2·Σ(θ-θ_prev)², weights averaged"
     cost = "a reference batch through model and teacher per step"
@@ -77,6 +82,9 @@ class ZSCL(Mitigation):
     temperature: float = Field(default=2.0, gt=0, allow_inf_nan=False, description="T")
     l2: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="factor of Σ(θ-θ_prev)²")
     average_every: int | None = Field(default=100, ge=1, description="k, steps")
+    average_points: Literal["multiples", "authors"] = Field(
+        default="multiples", description="after which steps"
+    )
     batch_size: int | None = Field(default=None, ge=2, description="reference samples in a step")
 
     def references(self) -> Sequence[str | dict[str, Any]]:
@@ -134,8 +142,14 @@ class ZSCL(Mitigation):
     def after_step(self, update: Update, state: Averaging) -> None:
         """Every k steps the weights enter the average."""
         state.steps = torch.tensor(update.number + 1)
-        if self.average_every is not None and (update.number + 1) % self.average_every == 0:
+        if self._enters(update.number + 1):
             self._average(update.parameters.names, update.parameters.values, state)
+
+    def _enters(self, steps: int) -> bool:
+        """Whether the weights after so many steps enter the average."""
+        if self.average_every is None:
+            return False
+        return (steps - (self.average_points == "authors")) % self.average_every == 0
 
     def _average(self, names: list[str], weights: list[Tensor], state: Averaging) -> None:
         state.count = state.count + 1
@@ -143,10 +157,12 @@ class ZSCL(Mitigation):
         torch._foreach_lerp_(average, weights, 1 / int(state.count))
 
     def finish_training(self, task: Task, state: Averaging) -> None:
-        """The average is the task's result; the last weights are in it, however short the task."""
+        """The average is the task's result."""
         names = list(state.average)
         weights = [task.model.get_parameter(name).detach() for name in names]
-        if self.average_every is not None and int(state.steps) % self.average_every:
+        steps = int(state.steps)
+        # However short the task, the last weights are in it.
+        if self.average_every is not None and self.average_points == "multiples" and not self._enters(steps):
             self._average(names, weights, state)
         for name, weight in zip(names, weights, strict=True):
             weight.copy_(state.average.pop(name))

@@ -399,7 +399,9 @@ class Simulation:
 
     def _measure(self) -> str:
         """What decides the scores of a row, beside the data: the weights as they are and how they are evaluated."""
-        return f"{digest(self.model.state_dict())} {self.run.evaluate.batch_size}"
+        return (
+            f"{digest(self.model.state_dict())} {self.run.evaluate.batch_size} {self.run.evaluate.probe_grid}"
+        )
 
     def _keep_items(self, number: int) -> None:
         """Beside the state, before it says that the row is there: what is measured again is written again."""
@@ -574,6 +576,7 @@ def _evaluator(run: Run, setup: Setup) -> Evaluator:
         run.evaluate.batch_size,
         run.evaluate.limit,
         setup.prepared,
+        run.evaluate.probe_grid,
     )
 
 

@@ -139,8 +139,9 @@ def probe_accuracy(
     classes: int,
     *,
     seed: int = 0,
+    grid: Sequence[float] | None = None,
 ) -> ProbeScores:
-    """A_LP: test accuracy of a probe fitted on the training features.
+    """A_LP: test accuracy of a probe fitted on the training features; `grid` and `seed` as in `fit_linear_probe`.
 
     Missing (None) when a model that has diverged gives features that are not finite.
 
@@ -149,7 +150,7 @@ def probe_accuracy(
     """
     if not (train_features.isfinite().all() and test_features.isfinite().all()):
         return ProbeScores(accuracy=None)
-    probe = fit_linear_probe(train_features, train_labels, classes, seed=seed)
+    probe = fit_linear_probe(train_features, train_labels, classes, seed=seed, grid=grid or GRID)
     return ProbeScores(
         accuracy=probe.accuracy(test_features.to(probe.weight.dtype), test_labels),
         validation=probe.validation_accuracy,

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from cl_forget.ground.errors import UserError
 from cl_forget.training import probes
-from cl_forget.training.probes import fit_linear_probe, probe_accuracy
+from cl_forget.training.probes import GRID, fit_linear_probe, probe_accuracy
 
 
 def clusters(samples=200, width=16, classes=4, spread=1.0, seed=0, centres_seed=0):
@@ -176,3 +176,11 @@ def test_a_diverged_model_has_no_probe_accuracy():
     assert found.accuracy is found.c is None
     with pytest.raises(ValueError, match="not finite"):
         fit_linear_probe(features, labels, 4)
+
+
+def test_the_grid_may_be_another():
+    features, labels = torch.randn(40, 5, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
+    found = probe_accuracy(features, labels, features, labels, 3, grid=(1e-3, 0.5))
+    assert found.c in (1e-3, 0.5)
+    assert found.c == fit_linear_probe(features, labels, 3, grid=(0.5, 1e-3)).c
+    assert probe_accuracy(features, labels, features, labels, 3).c in GRID

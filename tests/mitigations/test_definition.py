@@ -58,6 +58,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"knob": "strenght"}, "the knob 'strenght' is no field. Did you mean 'strength'?"),
     ({"knob": None}, "`grid` and `absent` are values of a knob"),
     ({"grid": ()}, "`grid` is empty"),
+    ({"later": frozenset({"anchor"})}, "`later` names 'anchor', which is no field"),
     ({"grid": 0.5}, "write `grid = (0.5,)`"),
     ({"grid": (0.1, 0.1)}, "names a value twice"),
     ({"grid": (-1.0, 1.0)}, "`grid` holds -1.0, which the field 'strength' refuses"),

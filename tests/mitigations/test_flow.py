@@ -30,6 +30,7 @@ from cl_forget.ground.errors import UserError
 from cl_forget.mitigations import Chain
 from cl_forget.mitigations.flow import FLOW
 from cl_forget.mitigations.lp_ft import LinearProbeThenFineTune
+from cl_forget.training.context import Step
 from cl_forget.training.probes import fit_linear_probe
 
 
@@ -213,3 +214,40 @@ def test_heads_are_initialised_once() -> None:
 def test_bad_values_are_refused(fields) -> None:
     with pytest.raises(ValidationError):
         FLOW(**fields)
+
+
+AUGMENTED = TRAIN.model_copy(update={"augment": "shift", "micro_batch_size": 5})
+
+
+def augmented(train=AUGMENTED):
+    model = clip()
+    moved(model, by=0.05)
+    return task_of(model, TASKS[1:2], train=train)
+
+
+def test_weights_of_the_batch_are_those_of_the_images_as_training_sees_them() -> None:
+    task, method = augmented(), FLOW(views="batch", temperature=1.5)
+    state = method.keeps()
+    method.start_task(task, state)
+    method.request_outputs(task, state)
+    frozen = world()
+    losses = probed(frozen)
+    tau = 1.5 * np.median(losses)
+    batch = task.sources[0].batch(torch.arange(24), task.generator("augmentation", 0))
+    assert not torch.equal(batch.inputs, task.sources[0].plain().batch(torch.arange(24)).inputs)
+    logits = frozen.model.heads["squares-2"](F.normalize(frozen.model.clip.visual(batch.inputs), dim=-1))
+    expected = torch.exp(-F.cross_entropy(logits, batch.targets, reduction="none") / tau)
+    step = Step(task, batch, task.model(batch), 0)
+    torch.testing.assert_close(method.sample_weights(step, state), expected.detach(), atol=1e-5, rtol=0)
+
+
+def test_without_augmentation_the_batch_is_the_plain_images() -> None:
+    # The frozen losses are kept in single precision, and AdamW's first steps make the most of rounding.
+    assert_close(tuned(world(), FLOW(views="batch")), tuned(world(), FLOW()), atol=1e-5)
+
+
+def test_weights_of_the_batch_resume_and_have_no_order_to_shuffle() -> None:
+    resumed(augmented, FLOW(views="batch"), train=AUGMENTED)
+    for fields in ({"control": "shuffled"}, {"control": "inverse"}, {"level": "unit"}):
+        with pytest.raises(ValidationError, match="known for no sample beforehand"):
+            FLOW(views="batch", **fields)

@@ -82,6 +82,17 @@ def test_agrees_with_the_loss_written_out_and_rebuilds_every_head(method, refere
     assert distance(ours, stale) > 1e-4
 
 
+@pytest.mark.parametrize(("method", "reference"), [(FLYP, contrastive), (FLYPCrossEntropy, live_head)])
+def test_the_logit_scale_may_stay(method, reference) -> None:
+    ours = tuned(world(), method(train_scale=False))
+    task = world()
+    text = [name for name in task.model.text_parameters() if name != "clip.logit_scale"]
+    naive(task, reference(task), extra=text, frozen=HEADS)
+    book = task.model.state_dict()
+    assert torch.equal(ours["clip.logit_scale"], task.start["clip.logit_scale"])
+    assert_close(*({n: t for n, t in end.items() if not n.startswith("heads.")} for end in (ours, book)))
+
+
 def test_both_directions_count() -> None:
     task = world()
     ours = tuned(world(), FLYP())

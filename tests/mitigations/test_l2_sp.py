@@ -44,6 +44,22 @@ def test_equals_the_penalty_under_autograd(anchor: str) -> None:
     assert distance(found, naive(twin, lambda *a: loss(*a, scale=1 / count))) > 1e-3
 
 
+def test_a_free_head_is_not_pulled() -> None:
+    base = clip(TASKS[:1])
+    twin = task_of(copy.deepcopy(base), TASKS[:1])
+    star = dict(base.named_parameters())
+    names = set(twin.model.tunable(TASKS[0])) - set(twin.model.head_parameters(TASKS[0]))
+
+    def loss(images, targets, indices, number):
+        embedding = F.normalize(twin.model.encode(images)[0], dim=-1)
+        own = dict(twin.model.named_parameters())
+        penalty = sum((own[n] - star[n].detach()).square().sum() for n in names)
+        return F.cross_entropy(twin.model.heads["squares-1"](embedding), targets) + 0.3 * penalty
+
+    found = tuned(task_of(copy.deepcopy(base), TASKS[:1]), L2SP(strength=0.3, head="free"))
+    assert_close(without_key_bias(found), without_key_bias(naive(twin, loss)))
+
+
 def test_reaches_the_optimum_of_a_quadratic_bowl() -> None:
     """min ½‖θ-c‖² + λ‖θ-θ0‖² lies at (c + 2λθ0) / (1 + 2λ)."""
     task, target = bowl_task()

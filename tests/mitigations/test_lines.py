@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import classifiers
 import pytest
 import torch
 from drive import Bigrams, assert_close, clip, distance, weights
@@ -30,6 +33,30 @@ def test_every_parameter_as_written() -> None:
         scale = 1.0 if "visual.transformer.resblocks.1." in name else 0.2
         expected = edit.pretrained[name] + scale * (tensor - edit.pretrained[name])
         torch.testing.assert_close(found[name], expected, atol=1e-12, rtol=0)
+
+
+def test_a_text_towers_blocks_have_the_scale_of_their_own_depth() -> None:
+    text = [f"clip.transformer.resblocks.{i}.weight" for i in range(3)]
+    image = [f"clip.visual.transformer.resblocks.{i}.weight" for i in range(2)]
+    outside = ["clip.token_embedding.weight", "clip.visual.proj", "heads.squares-1.weight"]
+    model = SimpleNamespace(
+        blocks=2,
+        block_of=lambda name: image.index(name) if name in image else None,
+        text_parameters=lambda: [*text, outside[0]],
+    )
+    before = {name: torch.zeros(2) for name in (*text, *image, *outside)}
+    after = {name: torch.ones(2) for name in before}
+    for towers, of_text in (("both", [0.2, 0.6, 1.0]), ("image", [0.2, 0.2, 0.2])):
+        found = LiNeS(a=0.2, towers=towers).edit_weights(Edit(model, before, before), after)
+        scales = dict(zip((*text, *image, *outside), [*of_text, 0.2, 1.0, 0.2, 0.2, 0.2], strict=True))
+        assert {name: float(tensor[0]) for name, tensor in found.items()} == pytest.approx(scales)
+
+
+def test_a_model_without_a_text_tower_has_one_tower_to_scale() -> None:
+    model = classifiers.net("vit")
+    assert model.blocks > 0
+    with pytest.raises(UserError, match="no text tower"):
+        LiNeS(towers="both").check(model, ())
 
 
 def test_ends() -> None:

@@ -15,7 +15,7 @@ from cl_forget.mitigations.mofo import MoFO, kth_largest
 DECAYING = TRAIN.model_copy(update={"weight_decay": 0.1})
 
 
-def by_the_book(task, share, train, decay_everything=False, stale_momentum=False):
+def by_the_book(task, share, train, decay_everything=False, stale_momentum=False, free_vectors=False):
     """AdamW from its formulas, a full sort for the mask."""
     model = task.model
     parameters = [model.get_parameter(n).requires_grad_(True) for n in model.tunable(task.stage[0])]
@@ -36,6 +36,8 @@ def by_the_book(task, share, train, decay_everything=False, stale_momentum=False
                 size = (old if stale_momentum else m[i]).abs()
                 kept = size.flatten().sort(descending=True).values[math.ceil(share * p.numel()) - 1]
                 mask = (size >= kept).double()
+                if free_vectors and p.ndim < 2:
+                    mask = torch.ones_like(mask)
                 step = (m[i] / (1 - 0.9**t)) / ((v[i] / (1 - 0.999**t)).sqrt() + 1e-8)
                 decay = train.lr * train.weight_decay * p
                 p -= mask * train.lr * step + (decay if decay_everything else mask * decay)
@@ -48,6 +50,15 @@ def test_agrees_with_adamw_and_a_sort() -> None:
     assert_close(ours, book[0])
     assert distance(ours, book[1]) > 1e-5  # decay must respect the mask
     assert distance(ours, book[2]) > 1e-5  # m after this step's gradient, not before
+
+
+@pytest.mark.parametrize(
+    "fields", [{"decay": "all"}, {"vectors": "free"}, {"decay": "all", "vectors": "free"}]
+)
+def test_the_authors_variants(fields) -> None:
+    ours = tuned(task_of(clip(), TASKS[:1]), MoFO(share=0.1, **fields), train=DECAYING)
+    wanted = {"decay_everything": "decay" in fields, "free_vectors": "vectors" in fields}
+    assert_close(ours, by_the_book(task_of(clip(), TASKS[:1]), 0.1, DECAYING, **wanted))
 
 
 def test_all_else_stays_to_the_bit() -> None:

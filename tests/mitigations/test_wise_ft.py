@@ -71,14 +71,20 @@ def test_linear_regression_in_closed_form() -> None:
         torch.testing.assert_close(risk, best + (1 - alpha) ** 2 * rise, atol=1e-10, rtol=1e-10)
 
 
-def test_fisher_weights_as_written() -> None:
+@pytest.mark.parametrize("labels", ["empirical", "true"])
+def test_fisher_weights_as_written(labels: str) -> None:
     edit = edit_of()
     tuned, task = weights(edit.model), edit.task
     names = task.model.tunable(task.stage[0])
-    found = apply(edit, WiseFT(alpha=0.3, weighting="fisher", samples=None))
-    f1 = fisher(PerSample(edit.model, task.sources, names))
+    found = apply(edit, WiseFT(alpha=0.3, weighting="fisher", samples=None, fisher=labels))
+
+    def information() -> dict[str, torch.Tensor]:
+        generator = task.generator("wise_ft fisher")
+        return fisher(PerSample(edit.model, task.sources, names, generator=generator), labels)
+
+    f1 = information()
     edit.model.load_state_dict(edit.pretrained)
-    f0 = fisher(PerSample(edit.model, task.sources, names))
+    f0 = information()
     for name in tuned:
         expected = 0.7 * edit.pretrained[name] + 0.3 * tuned[name]
         if name in names:
@@ -90,7 +96,7 @@ def test_fisher_weights_as_written() -> None:
 def test_fisher_is_computed_once_for_a_whole_curve(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def counted(of):
+    def counted(of, labels):
         calls.append(1)
         return {name: torch.ones_like(tensor) for name, tensor in of.point.items()}
 

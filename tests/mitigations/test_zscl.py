@@ -84,8 +84,14 @@ def test_agrees_with_the_authors_loss_written_out() -> None:
         assert distance(ours, seen(naive(task, naive_loss(task, base, **wrong)))) > 1e-6
 
 
-@pytest.mark.parametrize("every", [2, 4, 100])
-def test_the_result_is_the_average_of_start_every_k_steps_and_end(every: int) -> None:
+@pytest.mark.parametrize(
+    ("points", "every", "kept"),
+    [
+        ("multiples", 2, (0, 2, 4, 6)), ("multiples", 4, (0, 4, 6)), ("multiples", 100, (0, 6)),
+        ("authors", 2, (0, 1, 3, 5)), ("authors", 4, (0, 1, 5)), ("authors", 100, (0, 1)),
+    ],
+)  # fmt: skip
+def test_the_result_is_the_average_of_the_weights_after_these_steps(points, every, kept) -> None:
     method = METHOD.model_copy(update={"average_every": None})
     _, task = world()
     path = [weights(task.model)]
@@ -95,10 +101,11 @@ def test_the_result_is_the_average_of_start_every_k_steps_and_end(every: int) ->
     )  # fmt: skip
     path.append(weights(task.model))
     assert len(path) == task.steps + 1 == 7
-    kept = [path[0], *(path[i] for i in range(1, 7) if i % every == 0 or i == 6)]
     _, task = world()
-    found = tuned(task, method.model_copy(update={"average_every": every}))
-    expected = {n: sum(p[n] for p in kept) / len(kept) if n in path[1] else t for n, t in path[0].items()}
+    found = tuned(task, method.model_copy(update={"average_every": every, "average_points": points}))
+    expected = {
+        n: sum(path[i][n] for i in kept) / len(kept) if n in path[1] else t for n, t in path[0].items()
+    }
     assert_close(found, expected, atol=1e-12)
 
 
