@@ -26,6 +26,7 @@ from cl_forget.training.frozen import FrozenCache, FrozenModel, FrozenOutputs
 
 WITHOUT_MEANING = {
     "arrange": "it decides which experiences are trained together; use Avalanche's JointTraining",
+    "training_data": "it trains on other data; give them to Avalanche as a benchmark",
     "train_task": "it is a training loop of its own",
     "learning_rate_factor": "it sets learning rates; set them in the optimiser given to Avalanche",
     "step_share": "it takes fewer steps; give Avalanche fewer epochs",

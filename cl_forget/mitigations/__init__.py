@@ -37,6 +37,8 @@ MITIGATIONS = Methods(
         "stm": "cl_forget.mitigations.stm:STM",
         "talr": "cl_forget.mitigations.talr:TALR",
         "dft": "cl_forget.mitigations.dft:DFT",
+        "self_sft": "cl_forget.mitigations.self_sft:SelfSFT",
+        "sdft": "cl_forget.mitigations.sdft:SDFT",
         "asft": "cl_forget.mitigations.asft:ASFT",
         "kd": "cl_forget.mitigations.kd:KnowledgeDistillation",
         "lwf": "cl_forget.mitigations.lwf:LearningWithoutForgetting",

@@ -15,7 +15,7 @@ from cl_forget.training.state import State
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.models.base import FoundationModel
+    from cl_forget.models.base import FoundationModel, Prepared
     from cl_forget.streams.base import Experience
     from cl_forget.training.context import Edit, Extra, Step, Task, Update
 
@@ -106,6 +106,16 @@ class Chain:
         """Call `hook(*arguments, state)` on every member that implements it."""
         for m in self.using(hook):
             getattr(m, hook)(*arguments, self.state[m.name])
+
+    def training_data(self, task: Task) -> list[Prepared]:
+        """What the steps of a task are taken on: its own data, unless a member trains on others."""
+        for m in self.using("training_data"):
+            return [m.training_data(task, samples, self.state[m.name]) for samples in task.sources]
+        return task.sources
+
+    def findings(self) -> list[str]:
+        """What the members found while they trained."""
+        return [line for m in self.mitigations for line in m.findings(self.state[m.name])]
 
     def start(self, task: Task) -> None:
         """Begin a task, or go on with one that `task.resumed` from a checkpoint: only then is no state filled."""

@@ -14,6 +14,9 @@ class Claim(Enum):
     TASK_LOSS = "task loss"
     """Replaces the cross-entropy of the task's own batch (`objective`)."""
 
+    TRAINING_DATA = "data that the steps are taken on"
+    """Trains on other samples than the task's own (`training_data`)."""
+
     HEAD = "head initialisation"
     """Sets the heads before or after the steps."""
 

@@ -23,13 +23,20 @@ HOOKS_AT: dict[str, tuple[str, ...]] = {
         "start_task", "shape_parameters", "finish_training", "restore_parameters", "learning_rate_factor",
         "step_share", "should_stop",
     ),
-    "data": ("sample_weights", "unit_weights", "extra_batches"),
+    "data": ("training_data", "sample_weights", "unit_weights", "extra_batches"),
     "loss": ("objective", "penalty", "extra_batches"),
     "gradient": ("add_gradient",),
     "step": ("around_gradient", "around_update", "after_step", "should_stop", "train_task"),
     "weights": ("edit_weights", "next_start"),
 }  # fmt: skip
 """The hooks that a method may have its place for."""
+
+DECISIONS = {
+    "objective": Claim.TASK_LOSS,
+    "train_task": Claim.TRAINING_LOOP,
+    "training_data": Claim.TRAINING_DATA,
+}
+"""Hooks that decide what only one method of a chain may."""
 
 NAME = re.compile(r"[A-Za-z][\w-]*")
 SAID = ("name", "place", "title", "formula", "source")
@@ -195,7 +202,7 @@ def _check_claims(cls: type[Any], base: type[Any]) -> None:
             names = [f"Claim.{each.name}" for each in Claim]
             said = next((f" Did you mean Claim.{each.name}?" for each in Claim if each.value == claim), "")
             raise BadMethod(f"{claim!r} is no claim.{said} Claims: {', '.join(names)}.")
-    for hook, claim in (("objective", Claim.TASK_LOSS), ("train_task", Claim.TRAINING_LOOP)):
+    for hook, claim in DECISIONS.items():
         if overrides(cls, base, hook) and claim not in cls.claims:
             raise BadMethod(
                 f"`{hook}` decides the {claim.value}, which only one method of a chain may: add "

@@ -9,21 +9,10 @@ from pydantic import Field
 
 from cl_forget.ground.lazy import torch
 from cl_forget.mitigations.protocol import Mitigation
-from cl_forget.training.state import State
+from cl_forget.mitigations.shared import average as _average
 
 if TYPE_CHECKING:
     from cl_forget.training.context import Task, Update
-    from cl_forget.training.state import Tensors
-
-
-class Average(State):
-    """The running average of a task's weights.
-
-    Attributes:
-        average: what is trained, by name.
-    """
-
-    average: Tensors
 
 
 class EMA(Mitigation):
@@ -44,7 +33,7 @@ class EMA(Mitigation):
     knob = "decay"
     grid = (0.5, 0.9, 0.99, 0.999)
     absent = 0.0
-    keeps = Average
+    keeps = _average.Average
     conflicts = dict.fromkeys(
         ("early_stopping", "zscl"), "both choose the weights that a task ends with from those along its way"
     )
@@ -56,26 +45,20 @@ class EMA(Mitigation):
 
     decay: float = Field(default=0.99, ge=0, lt=1, description="d")
 
-    def start_task(self, task: Task, state: Average) -> None:
+    def start_task(self, task: Task, state: _average.Average) -> None:
         """The average of the task before is that task's result."""
         state.clear()
 
-    def around_update(self, update: Update, apply: Callable[[], None], state: Average) -> None:
+    def around_update(self, update: Update, apply: Callable[[], None], state: _average.Average) -> None:
         """Before the first step: the weights that the average starts from."""
-        if not state.average:
-            values = zip(update.parameters.names, update.parameters.values, strict=True)
-            state.average.update((name, value.clone()) for name, value in values)
+        _average.begin(update, state)
         apply()
 
-    def after_step(self, update: Update, state: Average) -> None:
+    def after_step(self, update: Update, state: _average.Average) -> None:
         """The new weights enter the average."""
-        parameters = update.parameters
-        # a checkpoint holds the average whole; where the weights are sharded, this worker keeps its part of it
-        average = parameters.align(dict(state.average))
-        torch._foreach_lerp_(average, parameters.values, 1 - self.decay)
-        state.average.update(zip(parameters.names, average, strict=True))
+        _average.follow(update, state, 1 - self.decay)
 
-    def finish_training(self, task: Task, state: Average) -> None:
+    def finish_training(self, task: Task, state: _average.Average) -> None:
         """The average is the task's result."""
         with torch.no_grad():
             for name in list(state.average):

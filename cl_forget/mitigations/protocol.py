@@ -36,7 +36,7 @@ from cl_forget.training.state import State
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cl_forget.models.base import FoundationModel
+    from cl_forget.models.base import FoundationModel, Prepared
     from cl_forget.streams.base import Experience
     from cl_forget.training.context import Edit, Extra, Step, Task, Update
     from cl_forget.training.options import Training
@@ -183,6 +183,10 @@ class Mitigation(Exact, metaclass=Definition):
         """
         return ()
 
+    def findings(self, state: Own) -> Sequence[str]:
+        """Sentences on what the method found while it trained; recorded with the run, beside its remarks."""
+        return ()
+
     def references(self) -> Sequence[str | dict[str, Any]]:
         """Suites and streams whose data the method reads, as an experiment file names them."""
         return ()
@@ -232,6 +236,15 @@ class Mitigation(Exact, metaclass=Definition):
         """
 
     # -- data ------------------------------------------------------------------------------------------
+    def training_data(self, task: Task, samples: Prepared, state: Own) -> Prepared:
+        """What the steps are taken on in the place of one of the task's data sets. Claims `Claim.TRAINING_DATA`.
+
+        Called before every method's `start_task`, and again where a task goes on from a checkpoint. As many samples
+        have to come back, in the same order: plans, weights and memories know them by their number. After the last
+        step the task has its own data again, which later tasks replay.
+        """
+        return samples
+
     def sample_weights(self, step: Step, state: Own) -> Tensor | None:
         """(batch,) factors on the losses of the task's own samples; not normalised.
 

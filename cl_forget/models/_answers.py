@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -57,7 +58,7 @@ def exact_matches(model: LanguageModel, batch: Batch, forward: Forward) -> tuple
         response = samples.data.responses[index]
         if as_reference[row] and fits[row]:
             answers[row] = response
-            right[row] = float(_accepted(samples, index, response, True))
+            right[row] = float(accepted(samples, index, response, True))
         elif samples.form.ends or samples.scoring.judge:
             undecided.append(row)
     indices = batch.indices[undecided].tolist()
@@ -65,11 +66,19 @@ def exact_matches(model: LanguageModel, batch: Batch, forward: Forward) -> tuple
     said = decode(model, samples.form, prompts, samples.max_new_tokens, join=samples.data.join)
     for row, index, (answer, ended) in zip(undecided, indices, said, strict=True):
         answers[row] = answer
-        right[row] = float(_accepted(samples, index, answer, ended))
+        right[row] = float(accepted(samples, index, answer, ended))
     return right.to(forward.logits.device), answers
 
 
-def _accepted(samples: PreparedTexts, index: int, answer: str, ended: bool) -> bool:
+def accepted(samples: PreparedTexts, index: int, answer: str, ended: bool) -> bool:
+    """Whether an answer is right: the response, or one that the judge takes.
+
+    Args:
+        samples: of a data set that is judged by its answers.
+        index: of the sample.
+        answer: without special tokens.
+        ended: whether it came to its end.
+    """
     response, judge = samples.data.responses[index], samples.scoring.judge
     if judge is None:
         return ended and answer.strip() == response.strip()
@@ -104,14 +113,61 @@ def decode(
     ids = [form.prompt_ids(prompt, join) for prompt in prompts]
     if form.limit is not None:
         ids = [own[-max(1, form.limit - max_new_tokens) :] for own in ids]
-    answers: list[tuple[str, bool]] = [("", False)] * len(ids)
-    for chosen in _alike([len(own) for own in ids], together):
-        said = _generate(model, [ids[i] for i in chosen], max_new_tokens, form.ends)
+    return [spelt(form, tokens) for tokens in continued(model, form.ends, ids, max_new_tokens, together)]
+
+
+def spelt(form: TextFormat, tokens: Sequence[int]) -> tuple[str, bool]:
+    """The text of an answer without special tokens, and whether it came to its end."""
+    end = next((k for k, token in enumerate(tokens) if token in form.ends), None)
+    return form.tokenizer.decode(tokens[:end], skip_special_tokens=True), end is not None
+
+
+def continued(
+    model: LanguageModel,
+    ends: tuple[int, ...],
+    prompts: Sequence[list[int]],
+    max_new_tokens: int,
+    together: int = DECODED_TOGETHER,
+    draws: Tensor | None = None,
+    temperature: float = 1.0,
+) -> list[list[int]]:
+    """The tokens that a model puts behind each prompt, up to and with the first that ends an answer.
+
+    Args:
+        model: in eval mode.
+        ends: ids that end an answer.
+        prompts: token ids.
+        max_new_tokens: where to stop at the latest.
+        together: prompts in a batch.
+        draws: (prompts, max_new_tokens) uniform in [0, 1), each of which decides a token; None for greedy decoding.
+        temperature: divides the logits that are drawn from.
+    """
+    answers: list[list[int]] = [[] for _ in prompts]
+    for chosen in _alike([len(own) for own in prompts], together):
+        drawn = None if draws is None else _Drawn(draws[chosen].to(model.device), temperature)
+        said = _generate(model, [prompts[i] for i in chosen], max_new_tokens, ends, drawn)
         for i, tokens in zip(chosen, said, strict=True):
-            end = next((k for k, token in enumerate(tokens) if token in form.ends), None)
-            text = form.tokenizer.decode(tokens[:end], skip_special_tokens=True)
-            answers[i] = (text, end is not None)
+            end = next((k for k, token in enumerate(tokens) if token in ends), len(tokens))
+            answers[i] = tokens[: end + 1]
     return answers
+
+
+class _Drawn:
+    """Leaves one token possible: the one in which a uniform number lies among the cumulated probabilities.
+
+    So a sample's answer depends on its own numbers and on no other sample that is decoded beside it.
+    """
+
+    def __init__(self, draws: Tensor, temperature: float) -> None:
+        self._draws, self._temperature, self._place = draws, temperature, 0
+
+    def __call__(self, ids: Tensor, scores: Tensor) -> Tensor:
+        """(rows, vocabulary) scores, all but one of each row impossible."""
+        reached = (scores.double() / self._temperature).softmax(-1).cumsum(-1)
+        wanted = self._draws[:, self._place, None] * reached[:, -1:]
+        token = torch.searchsorted(reached, wanted, right=True).clamp_max(scores.shape[-1] - 1)
+        self._place += 1
+        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
 
 
 def _alike(lengths: list[int], together: int) -> list[list[int]]:
@@ -129,7 +185,11 @@ def _alike(lengths: list[int], together: int) -> list[list[int]]:
 
 
 def _generate(
-    model: LanguageModel, prompts: list[list[int]], limit: int, ends: tuple[int, ...]
+    model: LanguageModel,
+    prompts: list[list[int]],
+    limit: int,
+    ends: tuple[int, ...],
+    drawn: _Drawn | None = None,
 ) -> list[list[int]]:
     """The tokens after each prompt, padded behind the end."""
     from transformers import GenerationConfig
@@ -150,7 +210,10 @@ def _generate(
     try:
         with torch.no_grad():
             said = model.lm.generate(
-                input_ids=ids.to(model.device), attention_mask=seen.to(model.device), generation_config=greedy
+                input_ids=ids.to(model.device),
+                attention_mask=seen.to(model.device),
+                generation_config=greedy,
+                logits_processor=None if drawn is None else [drawn],
             )
     finally:
         model.lm.generation_config = own

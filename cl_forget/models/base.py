@@ -108,6 +108,35 @@ class Prepared(ABC):
             yield self.batch(torch.arange(start, min(start + batch_size, len(self))))
 
 
+class Prompts(ABC):
+    """The prompts of a data set, to be answered by a model and not by the data."""
+
+    @abstractmethod
+    def answer(
+        self, model: FoundationModel, indices: Tensor, seed: int, temperature: float = 1.0
+    ) -> list[list[int]]:
+        """Answers drawn from a model, as token ids with the end token where it came.
+
+        Args:
+            model: draws them, without gradient and in eval mode.
+            indices: (batch,) whose prompts.
+            seed: of the draws; those of a sample depend on it and the sample's index alone, not on the batch.
+            temperature: divides the logits; 1 draws from the model as it is.
+        """
+
+    @abstractmethod
+    def batch(self, indices: Tensor, answers: Sequence[Sequence[int]]) -> Batch:
+        """The prompts at `indices` with these answers; their tokens are the units."""
+
+    @abstractmethod
+    def accepts(self, index: int, answer: Sequence[int]) -> bool:
+        """Whether the data set's own judge takes the answer to the prompt at `index` for right."""
+
+    @abstractmethod
+    def answered(self, indices: Sequence[int], answers: Sequence[Sequence[int] | None]) -> Prepared:
+        """A data set of the prompts at `indices` with these answers; None is the data's own."""
+
+
 @dataclass
 class Forward:
     """What one pass of a model over a batch gives.
@@ -249,6 +278,35 @@ class FoundationModel(nn.Module, ABC):
     def correct_and_said(self, batch: Batch, forward: Forward) -> tuple[Tensor | None, list[str | None]]:
         """`correct`, and what the model answered to each sample; None where it was not spelt out."""
         return self.correct(batch, forward), [None] * len(batch)
+
+    def check_prompts(self, experience: Experience, judged: bool = False) -> None:
+        """Refuse a task to which the model can give no answers of its own.
+
+        Args:
+            experience: the task.
+            judged: whether the answers are to be judged, too.
+
+        Raises:
+            UserError: says why, and what to do instead.
+        """
+        raise self._no_answers()
+
+    def prompts(self, samples: Prepared, shown: str | None = None, length: int | None = None) -> Prompts:
+        """The prompts of `samples`, which a model answers itself.
+
+        Args:
+            samples: prepared by this model.
+            shown: a text that takes the place of each prompt (its last turn), with {prompt} and {response} for what
+                the data have; None for the prompts as they are.
+            length: tokens of an answer at most; None for as many as the scoring allows.
+
+        Raises:
+            UserError: as `check_prompts`, or a prompt that leaves no room for an answer.
+        """
+        raise self._no_answers()
+
+    def _no_answers(self) -> UserError:
+        return UserError(f"'{self.spec}' gives no answers of its own in words; use a causal language model.")
 
     def checkpoint_activations(self, on: bool) -> None:
         """Whether training keeps only the blocks' inputs and computes the rest again in the backward pass.

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import whole
 from cl_forget.models import _answers
+from cl_forget.models._prompts import TextPrompts
 from cl_forget.models._quiet import quiet_transformers
 from cl_forget.models._samples import render_sample
 from cl_forget.models._texts import PreparedTexts, TextFormat, TextTable, Tokens, lay_out
-from cl_forget.models.base import Batch, Forward, FoundationModel, evaluating, full_precision
+from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared, evaluating, full_precision
 from cl_forget.models.options import TextOptions
 from cl_forget.streams.base import Data, Experience
 from cl_forget.streams.text import TextData
@@ -235,6 +236,26 @@ class CausalLM(FoundationModel):
         """What the model says to each prompt, by greedy decoding in batches."""
         said = _answers.decode(self, self.form, list(prompts), max_new_tokens)
         return [text for text, _ in said]
+
+    def check_prompts(self, experience: Experience, judged: bool = False) -> None:
+        """Every sample of the training data needs a prompt, and a judge where answers are judged."""
+        data = experience.train
+        if not isinstance(data, TextData) or not all(data.prompts):
+            raise UserError(
+                f"task '{experience.name}' has training data without a prompt, to which no answer can be drawn; "
+                "give every sample a prompt."
+            )
+        if judged and experience.metric == "perplexity":
+            raise UserError(
+                f"task '{experience.name}' is measured by perplexity, which judges no answer; set its scoring to "
+                "exact match, with a judge of your own if need be."
+            )
+
+    def prompts(self, samples: Prepared, shown: str | None = None, length: int | None = None) -> TextPrompts:
+        """Token ids, made once."""
+        self.check_prompts(samples.experience)
+        assert isinstance(samples, PreparedTexts)
+        return TextPrompts(samples, shown, length)
 
     def checkpoint_activations(self, on: bool) -> None:
         """As transformers does it, without reentry."""

@@ -45,7 +45,12 @@ def notes_on(
     of_methods = [remark for m in chain for remark in m.remarks(model)]
     if not model.zero_shot and any(model.head_parameters(task) for task in tasks):
         of_methods.insert(0, PROBED)
-    return [*_heads(run, chain, model, tasks, pretrained), *_statistics(run, chain, model), *of_methods]
+    return [
+        *_heads(run, chain, model, tasks, pretrained),
+        *_statistics(run, chain, model),
+        *of_methods,
+        *chain.findings(),
+    ]
 
 
 def _heads(

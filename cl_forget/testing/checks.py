@@ -36,6 +36,8 @@ PARTNERS: tuple[tuple[str, dict[str, Any]], ...] = (
 )  # fmt: skip
 """Methods that others are combined with: of every place and cheap. A new method is not added here, so that the
 combinations of the others stay what they are."""
+WITHOUT_TEXTS = frozenset({"lp_ft"})
+"""Those among them that have no meaning for a language model."""
 
 
 @dataclass
@@ -102,7 +104,9 @@ def check_method(
     world, make, alone = homes[0]
     report.resumed = _resumes(make(), world, alone)
     _absent_is_absent(make(), world)
-    for partners in _partners(make(), combinations):
+    for partners in _partners(
+        make(), combinations, WITHOUT_TEXTS if world.name == "language" else frozenset()
+    ):
         _order_does_not_matter([make(), *partners], world)
         report.combined.append([method.name, *(partner.name for partner in partners)])
     report.sharded = _shards(make(), world, alone)
@@ -180,7 +184,9 @@ def _plain(name: str) -> Outcome:
     return train({"vision": vision, "language": language}[name](), [])
 
 
-def _partners(method: Mitigation, combinations: int) -> list[list[Mitigation]]:
+def _partners(
+    method: Mitigation, combinations: int, without: frozenset[str] = frozenset()
+) -> list[list[Mitigation]]:
     """Random legal partners, the same ones for a name whatever other methods there are."""
     chance = random.Random(method.name)
     found: list[list[Mitigation]] = []
@@ -188,7 +194,11 @@ def _partners(method: Mitigation, combinations: int) -> list[list[Mitigation]]:
         if len(found) == combinations:
             break
         drawn = chance.sample(PARTNERS, chance.randint(1, 3))
-        partners = [MITIGATIONS.get(name)(**fields) for name, fields in drawn if name != method.name]
+        partners = [
+            MITIGATIONS.get(name)(**fields)
+            for name, fields in drawn
+            if name != method.name and name not in without
+        ]
         if partners and _legal([method, *partners]):
             found.append(partners)
     return found

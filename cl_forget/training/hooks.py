@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from cl_forget.models.base import FoundationModel
+from cl_forget.models.base import FoundationModel, Prepared
 from cl_forget.training.context import Extra, Step, Task, Update
 from cl_forget.training.state import State
 
@@ -28,6 +28,9 @@ class Hooks(Protocol):
 
     def each(self, hook: str, *arguments: Any) -> None:
         """Call `hook` of every method that implements it."""
+
+    def training_data(self, task: Task) -> list[Prepared]:
+        """What the steps of a task are taken on: its own data, unless a method trains on others."""
 
     def start(self, task: Task) -> None:
         """Begin a task; one that `task.resumed` has its state already."""

@@ -78,6 +78,7 @@ class FineTune:
     ) -> None:
         self.task, self.chain, self.train, self.cost, self.log = task, chain, train, cost, log
         self.workers = workers or Workers()
+        self.own_data = task.sources
         self.save_asked = False  # by `log`, of the step under way
         self.passes: list[dict[str, Tensor]] = []  # of the step under way: the terms of each pass's loss
         task.cost = cost
@@ -95,6 +96,7 @@ class FineTune:
             self._steps(done, save)
         with self._timed():
             self._make_whole()
+            task.sources = self.own_data
             chain.each("finish_training", task)
             chain.each("restore_parameters", task)
             task.model.requires_grad_(False).eval()
@@ -110,12 +112,13 @@ class FineTune:
         self.cost.train_seconds += time.perf_counter() - started
 
     def set_up(self, resume: Groups | None = None) -> None:
-        """Everything before the first step: heads, state, trainable parameters, optimiser, frozen outputs."""
+        """Everything before the first step: heads, data, state, trainable parameters, optimiser, frozen outputs."""
         self.task.resumed = resume is not None
         if resume:
             resume_from_probe(self.task, resume.get("heads", {}), resume.get("probed", {}))
         elif starts_from_probe(self.train.head, self.task.model, self.task.stage):
             start_from_probe(self.task)
+        self.task.sources = self.chain.training_data(self.task)
         self.chain.start(self.task)
         self.parameters, self.optimizer = self._prepare()
         if resume:

@@ -16,6 +16,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "lora": {"rank": 2},
     "lora_null": {"rank": 2},
     "o_lora": {"rank": 2},
+    "sdft": {"template": "{response}={prompt}"},
     "star": {"memory": 6, "strength": 1.0},
     "zscl": {"reference": "colour-probe", "average_every": 2},
 }

@@ -33,6 +33,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "hma": {"groups": 2},
     "er": {"memory": 6},
     "derpp": {"memory": 6},
+    "sdft": {"template": "{response}={prompt}"},
     "zscl": {"reference": "letters-copied"},
 }
 """What a method needs beyond its defaults on a tiny model."""

@@ -255,7 +255,7 @@ class FrozenOutputs:
         if samples.key not in self._said:
             self._said.add(samples.key)
             logger.info(
-                "frozen models run online on '%s' (%s): its random augmentation leaves nothing to cache",
+                "frozen models run online on '%s' (%s): its samples are random, which leaves nothing to cache",
                 samples.experience.name,
                 samples.split,
             )
