@@ -92,6 +92,9 @@ class Pair:
             names = {name.removeprefix("heads.") for name in self.model.head_parameters(task)}
             if names.issubset(self._heads.infos):
                 self.model.add_task(task)
+                projection = f"{next(iter(names)).rpartition('.')[0]}.projection"
+                if projection in self._heads.infos:
+                    self.model.add_random_features(task, self._heads.load(projection))
 
     # -- weights in memory -----------------------------------------------------------------------------
     def load(self) -> None:

@@ -295,7 +295,7 @@ class Evaluator:
         return any(
             not torch.equal(tensor, self._pretrained_weights[name])
             for name, tensor in self.model.state_dict().items()
-            if name not in heads
+            if name not in heads and name in self._pretrained_weights  # a head's random features are not
         )
 
     def _base_outputs(self, samples: Prepared) -> Outputs:

@@ -225,6 +225,18 @@ class FoundationModel(nn.Module, ABC):
         """
         raise UserError(f"'{self.spec}' has no heads of its own for each task; use a CLIP model.")
 
+    def add_random_features(self, experience: Experience, projection: Tensor) -> None:
+        """Let the head of `experience` read `relu(P·φ)` beside the unit embedding φ (`RandomFeatureHead`).
+
+        Args:
+            experience: whose head.
+            projection: P, (features, width).
+
+        Raises:
+            UserError: the model's heads read the embedding alone.
+        """
+        raise UserError(f"the heads of '{self.spec}' read its embedding alone; leave random features out.")
+
     def can_answer(self, experience: Experience) -> bool:
         """Whether the model has something to say about `experience`: a head, or what it makes one from.
 

@@ -25,6 +25,7 @@ from cl_forget.models._heads import HEADS, is_known, labels_of, linear, module_n
 from cl_forget.models._images import PreparedImages, Preprocess
 from cl_forget.models._own_classes import OwnClasses
 from cl_forget.models.base import Batch, Forward, FoundationModel, full_precision
+from cl_forget.models.random_features import RandomFeatureHead, heads_of_any_kind
 from cl_forget.streams.base import OWN_ANSWERS, Data, Experience, ImageData, LabelSpace
 from cl_forget.streams.understood import Seen
 from cl_forget.weights.blocks import block_paths
@@ -73,7 +74,7 @@ class ImageClassifier(FoundationModel):
         super().__init__()
         self.spec = spec
         self.net = net
-        self.heads = nn.ModuleDict()
+        self.heads = heads_of_any_kind()
         self._library = library
         self._preprocess = preprocess
         self._own_head, self._own_classes = own_head, own_classes
@@ -170,6 +171,11 @@ class ImageClassifier(FoundationModel):
         if not is_known(self.heads, name, experience, labels):
             weight = next(self.net.parameters()).new_zeros(len(labels.classes), self.width)
             self.heads[name] = linear(weight)
+
+    def add_random_features(self, experience: Experience, projection: Tensor) -> None:
+        """Let the head of `experience` read `relu(P·φ)` beside the unit embedding φ."""
+        name = module_name(_labels(experience).head)
+        self.heads[name] = RandomFeatureHead(self.heads[name], projection)  # type: ignore[arg-type]
 
     def can_answer(self, experience: Experience) -> bool:
         """Whether the experience's head has been fitted, or its classes are the model's own."""

@@ -24,6 +24,7 @@ from cl_forget.models._images import ImagePreprocess, PreparedImages
 from cl_forget.models._quiet import tokenized
 from cl_forget.models.base import Batch, Forward, FoundationModel, evaluating, full_precision
 from cl_forget.models.clip_folder import Origin, write_origin
+from cl_forget.models.random_features import RandomFeatureHead, heads_of_any_kind
 from cl_forget.streams.base import Data, Experience, ImageData, LabelSpace
 from cl_forget.streams.understood import Seen
 from cl_forget.weights.blocks import block_index, block_paths
@@ -46,7 +47,7 @@ class ClipModel(FoundationModel):
     def __init__(self, clip: nn.Module, preprocess: Any, tokenizer: Callable[[list[str]], Tensor]) -> None:
         super().__init__()
         self.clip = clip
-        self.heads = nn.ModuleDict()
+        self.heads = heads_of_any_kind()
         self.origin: Origin | None = None  # set by who loads it
         self._preprocess = ImagePreprocess(preprocess)
         self._tokenizer = tokenizer
@@ -103,6 +104,11 @@ class ClipModel(FoundationModel):
             return
         self.heads[name] = copy_linear(self.zero_shot_head(labels))
         self._label_spaces[name] = labels
+
+    def add_random_features(self, experience: Experience, projection: Tensor) -> None:
+        """Let the head of `experience` read `relu(P·φ)` beside the unit embedding φ."""
+        name = module_name(_labels(experience).head)
+        self.heads[name] = RandomFeatureHead(self.heads[name], projection)  # type: ignore[arg-type]
 
     def rebuild_heads(self) -> None:
         """Make every head anew from the text tower as it stands."""

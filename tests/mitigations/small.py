@@ -17,6 +17,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "lora_null": {"rank": 2},
     "o_lora": {"rank": 2},
     "sdft": {"template": "{response}={prompt}"},
+    "ridge_head": {"features": 8},
     "star": {"memory": 6, "strength": 1.0},
     "zscl": {"reference": "colour-probe", "average_every": 2},
 }
