@@ -26,6 +26,12 @@ def pretrain(
     quick: Annotated[
         bool, typer.Option("--quick", help="A variant of under a minute, to see it work.")
     ] = False,
+    sam: Annotated[
+        float, typer.Option(help="Radius ρ of SAM, such as 0.05; a step takes twice the time.", min=0.0)
+    ] = 0.0,
+    sam_share: Annotated[
+        float, typer.Option(help="Share of the epochs, the last ones, with SAM.", min=0.0, max=1.0)
+    ] = 1.0,
     overwrite: Overwrite = False,
     log: Log = "text",
 ) -> None:
@@ -40,4 +46,13 @@ def pretrain(
         )
     quiet_libraries()
     with begin(f"pre-training {model} into {output / model}"):
-        recipe(output / model, epochs=epochs, seed=seed, threads=threads, resume=resume, quick=quick)
+        recipe(
+            output / model,
+            epochs=epochs,
+            seed=seed,
+            threads=threads,
+            resume=resume,
+            quick=quick,
+            sam=sam,
+            sam_share=sam_share,
+        )

@@ -314,6 +314,20 @@ def test_killed_and_resumed_run_gives_the_same_bits(
         assert all(torch.equal(exported[name], teacher[name]) for name in text)
 
 
+def test_both_passes_of_sam_see_the_same_views_and_captions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a radius that float32 does not see, the run is the plain one to the bit."""
+    monkeypatch.setattr(training, "_SETTLING", 1)
+    monkeypatch.setattr(pretrain, "all_scores", lambda model, tokenizer, data: {})
+    short = dataclasses.replace(recipe.quick(recipe.RECIPES["rn"]), steps_per_epoch=2, epochs=1)
+    written = {}
+    for rho in (0.0, 1e-30, 0.5):
+        pretrain.train(dataclasses.replace(short, sam=rho), tmp_path / str(rho), threads=1)
+        written[rho] = (tmp_path / str(rho) / "open_clip_model.safetensors").read_bytes()
+    assert written[0.0] == written[1e-30] != written[0.5]
+
+
 def test_a_student_that_answers_like_its_teacher_has_nothing_to_learn(tokenizer) -> None:
     """Divergence and distance are zero where student and teacher agree, and not where they do not."""
     concepts = [concept for concept in emoji.load().concepts if not concept.held_out]

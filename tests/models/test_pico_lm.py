@@ -1,5 +1,6 @@
 """pico-lm: transformers loads it, it scores what its card says, and its recipe is reproducible."""
 
+import copy
 import dataclasses
 import json
 import math
@@ -183,6 +184,48 @@ def test_length_may_change_until_the_rate_falls(quick, tmp_path: Path) -> None:
     assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "four" / name).read_bytes()
     with pytest.raises(UserError, match="other settings"):  # the rate has fallen to zero by now
         pretrain.pretrain(tmp_path / "two", quick=True, threads=1, epochs=4, resume=True)
+
+
+def test_a_step_with_sam_is_the_one_written_out(tokenizer) -> None:
+    """The gradient at θ + ρ·g/‖g‖, applied at θ."""
+    recipe = dataclasses.replace(pretrain.QUICK, bfloat16=False, steps_per_epoch=1, sam=0.1)
+    ours, by_hand = (pretrain._Trainer(recipe, tokenizer) for _ in range(2))
+    list(ours.run_epoch())
+    packed = data.batch(tokenizer, recipe.rows, recipe.row_length, Random("pico-lm/0/0"))
+    by_hand.model.train()
+    parameters = list(by_hand.model.parameters())
+    gradient = torch.autograd.grad(by_hand.loss(packed), parameters)
+    norm = math.sqrt(sum(float(part.double().square().sum()) for part in gradient))
+    away = copy.deepcopy(by_hand)
+    with torch.no_grad():
+        for parameter, part in zip(away.model.parameters(), gradient, strict=True):
+            parameter += 0.1 / norm * part
+    away.loss(packed).backward()
+    for parameter, other in zip(parameters, away.model.parameters(), strict=True):
+        parameter.grad = other.grad
+    for optimizer in by_hand.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = by_hand._rate(0)
+        optimizer.step()
+    for (name, one), two in zip(ours.model.named_parameters(), parameters, strict=True):
+        torch.testing.assert_close(one, two, atol=2e-5, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_sam_trains_the_last_share_of_the_epochs(quick, tmp_path: Path) -> None:
+    """At a radius that float32 does not see, both passes are the same, and the run is the plain one to the bit."""
+    shared = {"quick": True, "threads": 1}
+    pretrain.pretrain(tmp_path / "plain", **shared)
+    pretrain.pretrain(tmp_path / "unseen", **shared, sam=1e-30)
+    pretrain.pretrain(tmp_path / "late", **shared, sam=0.5, sam_share=0.5)
+    plain, unseen, late = (
+        [json.loads(line)["loss"] for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("plain", "unseen", "late")
+    )
+    assert unseen == plain and late[0] == plain[0] and late[1] != plain[1]
+    assert (tmp_path / "unseen/model.safetensors").read_bytes() == (
+        tmp_path / "plain/model.safetensors"
+    ).read_bytes()
+    assert pretrain.Recipe(sam=0.1, sam_share=0.6).steady == pytest.approx(76 * 0.4)
 
 
 def test_resuming_nothing_and_resuming_another_recipe_are_refused(quick, tmp_path: Path) -> None:

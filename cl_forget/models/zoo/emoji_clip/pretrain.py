@@ -98,7 +98,7 @@ def _start(recipe: Recipe, output: Path, resume: bool) -> "tuple[Trainer, Any]":
     checkpoint = output / "checkpoint.safetensors"
     if resume and not checkpoint.is_file():
         raise UserError(f"nothing to resume in {output}: start without `resume`")
-    if resume and json.loads(settings.read_text()) != dataclasses.asdict(recipe):
+    if resume and Recipe(**json.loads(settings.read_text())) != recipe:
         raise UserError(f"{settings} records other settings than those asked for: resume with the same ones")
     texts = [text for concept in data.concepts for kind in captions(concept) for text in kind]
     train_tokenizer(texts, output)
@@ -122,6 +122,8 @@ def pretrain_tower(
     threads: int | None = None,
     quick: bool = False,
     evaluate_every: int = 10,
+    sam: float = 0.0,
+    sam_share: float = 1.0,
 ) -> dict[str, float]:
     """Pre-train one of the two models and write it to a folder that open_clip loads.
 
@@ -138,6 +140,8 @@ def pretrain_tower(
         threads: of the processor to use; None for one per core. The result is the same.
         quick: a tiny number of steps, to try the path; the model will know next to nothing.
         evaluate_every: epochs between two lines of scores in `log.jsonl`.
+        sam: ρ of SAM, twice the time a step; 0 for none. On processors only.
+        sam_share: share of the epochs, the last ones, that are trained with it.
 
     Returns:
         Zero-shot accuracy (0-1) among all seen concepts: "held_out_pair", and by unseen style.
@@ -146,7 +150,9 @@ def pretrain_tower(
         UserError: when there is nothing to resume, or the folder was made with other settings.
     """
     recipe = quick_recipe(RECIPES[tower]) if quick else RECIPES[tower]
-    recipe = dataclasses.replace(recipe, seed=seed, epochs=epochs or recipe.epochs)
+    recipe = dataclasses.replace(
+        recipe, seed=seed, epochs=epochs or recipe.epochs, sam=sam, sam_share=sam_share
+    )
     return train(recipe, Path(output), resume, threads, evaluate_every)
 
 

@@ -38,6 +38,8 @@ class Recipe:
         label_smoothing: share of the target spread over all concepts.
         average_decay: per step, of the moving average of the weights.
         seed: of initialisation, order, captions, views and dropped patches.
+        sam: ρ of SAM; 0 for none.
+        sam_share: share of the epochs, the last ones, that are trained with it.
     """
 
     tower: Tower
@@ -64,6 +66,8 @@ class Recipe:
     label_smoothing: float = 0.1
     average_decay: float = 0.998
     seed: int = 0
+    sam: float = 0.0
+    sam_share: float = 1.0
 
 
 #: The recipes of the shipped models.

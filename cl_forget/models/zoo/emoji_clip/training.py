@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from cl_forget.models.zoo._pretraining import optimizer_tensors, restore_optimizers
+from cl_forget.ground.errors import UserError
+from cl_forget.models.zoo._pretraining import ascended, optimizer_tensors, restore_optimizers, sam_epochs
 from cl_forget.models.zoo.emoji_clip import TEACHER, _statistics
 from cl_forget.models.zoo.emoji_clip._muon import Muon
 from cl_forget.models.zoo.emoji_clip._patches import KeepPatches, generator_of_thread
@@ -46,6 +47,11 @@ class Trainer:
     """
 
     def __init__(self, recipe: Recipe, data: "EmojiSet", tokenizer: Any, device: torch.device) -> None:
+        if recipe.sam and device.type != "cpu":
+            raise UserError(
+                "a recorded step of an accelerator draws other views for SAM's second pass: leave out --sam, or hide "
+                "the accelerator (CUDA_VISIBLE_DEVICES=)."
+            )
         self.recipe, self.data, self.device = recipe, data, device
         concepts = [concept for concept in data.concepts if not concept.held_out]
         self.images, self.label = data.images.to(device), labels_of(data).to(device)
@@ -109,11 +115,26 @@ class Trainer:
             here.wait_stream(stream)
         return done
 
-    def _step(self, units: list[Unit], threads: "Executor | None") -> Tensor:
-        """Gradients of all units, added in their order, and one update; gives the loss."""
+    def _gradient(self, units: list[Unit], threads: "Executor | None") -> Tensor:
+        """Gradients of all units, added in their order; gives the loss."""
         done = self._side_by_side(units) if threads is None else list(threads.map(self._gradients, units))
         for parameter, gradient in zip(self.objective.parameters, _summed([g for _, g in done]), strict=True):
             parameter.grad = gradient
+        return torch.stack([loss for loss, _ in done]).sum()
+
+    def _step(
+        self, units: list[Unit], threads: "Executor | None", generator: torch.Generator | None = None
+    ) -> Tensor:
+        """One update; gives the loss. Both passes of SAM see the same views and captions: what the units draw from
+        `generator` is drawn again."""
+        recipe = self.recipe
+        before = None if generator is None else generator.get_state()
+        loss = self._gradient(units, threads)
+        if self.epoch in sam_epochs(recipe.epochs, recipe.sam, recipe.sam_share):
+            with ascended(self.objective.parameters, recipe.sam):
+                if generator is not None and before is not None:
+                    generator.set_state(before)
+                self._gradient(units, threads)
         for optimizer in self.optimizers:
             optimizer.step()
         with torch.no_grad():
@@ -122,7 +143,7 @@ class Trainer:
             change = torch._foreach_sub(pairs[1], pairs[0])
             torch._foreach_mul_(change, self._follow)
             torch._foreach_add_(pairs[0], change)
-        return torch.stack([loss for loss, _ in done]).sum()
+        return loss
 
     def _prepare(self, step: int, chosen: Tensor) -> None:
         """Fill the tensors that a step reads."""
@@ -185,7 +206,7 @@ class Trainer:
                 yield self._on_accelerator(phase)()
             else:
                 seed = int(torch.randint(2**31, (), generator=generator))
-                yield self._step(self._units(seed, phase, generator), threads)
+                yield self._step(self._units(seed, phase, generator), threads, generator)
         self.epoch += 1
 
     def settle(self) -> None:

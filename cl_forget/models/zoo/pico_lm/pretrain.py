@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import write_bytes
 from cl_forget.ground.progress import bar
-from cl_forget.models.zoo._pretraining import optimizer_tensors, restore_optimizers
+from cl_forget.models.zoo._pretraining import ascended, optimizer_tensors, restore_optimizers, sam_epochs
 from cl_forget.models.zoo.pico_lm.data import Packed, batch
 from cl_forget.models.zoo.pico_lm.tokenizer import CONTEXT_LENGTH, save_tokenizer
 
@@ -47,6 +47,8 @@ class Recipe:
         weight_decay: decoupled, of matrices only.
         bfloat16: whether matrix products run in that precision, twice as fast on a processor that has it.
         seed: of initial weights and data.
+        sam: ρ of SAM; 0 for none.
+        sam_share: share of the epochs, the last ones, that are trained with it.
     """
 
     epochs: int = 76
@@ -63,6 +65,14 @@ class Recipe:
     weight_decay: float = 0.05
     bfloat16: bool = True
     seed: int = 0
+    sam: float = 0.0
+    sam_share: float = 1.0
+
+    @property
+    def steady(self) -> float:
+        """Epochs that do not depend on how many there are: before the rate falls and a late SAM begins."""
+        late = self.sam_share if self.sam and self.sam_share < 1 else 0.0
+        return self.epochs * (1 - max(self.cool_down, late))
 
 
 QUICK = Recipe(epochs=2, steps_per_epoch=20, rows=2, warm_up_steps=2)
@@ -152,8 +162,13 @@ class _Trainer:
         self.model.train()
         for step in range(self.done, self.done + recipe.steps_per_epoch):
             random = Random(f"pico-lm/{recipe.seed}/{step}")
-            loss = self.loss(batch(self.tokenizer, recipe.rows, recipe.row_length, random))
+            packed = batch(self.tokenizer, recipe.rows, recipe.row_length, random)
+            loss = self.loss(packed)
             loss.backward()
+            if self.epoch in sam_epochs(recipe.epochs, recipe.sam, recipe.sam_share):
+                with ascended(self.model.parameters(), recipe.sam):
+                    self.model.zero_grad()
+                    self.loss(packed).backward()
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = self._rate(step)
@@ -202,7 +217,7 @@ def _start(recipe: Recipe, folder: Path, resume: bool) -> _Trainer:
         saved = Recipe(**json.loads(settings.read_text()))
         trainer.restore(load_file(checkpoint))
         # Until a rate has begun to fall, runs of every length are the same run.
-        begun = trainer.epoch > min(r.epochs * (1 - r.cool_down) for r in (saved, recipe))
+        begun = trainer.epoch > min(r.steady for r in (saved, recipe))
         if saved != (recipe if begun else dataclasses.replace(recipe, epochs=saved.epochs)):
             raise UserError(
                 f"{settings} records other settings than those asked for: resume with the same ones"
@@ -219,6 +234,8 @@ def pretrain(
     threads: int | None = None,
     quick: bool = False,
     evaluate_every: int = 20,
+    sam: float = 0.0,
+    sam_share: float = 1.0,
 ) -> dict[str, float]:
     """Pre-train pico-lm and write it to a folder that transformers loads.
 
@@ -234,6 +251,8 @@ def pretrain(
         threads: of the processor to use; None for PyTorch's own choice.
         quick: a tiny number of steps, to try the path; the model will know next to nothing.
         evaluate_every: epochs between two lines of scores in `log.jsonl`.
+        sam: ρ of SAM, twice the time a step; 0 for none (arXiv:2605.02105).
+        sam_share: share of the epochs, the last ones, that are trained with it.
 
     Returns:
         Exact match (0-1) on a few validation items of each skill and of instructions, and the perplexity of
@@ -247,7 +266,7 @@ def pretrain(
 
     from cl_forget.models.zoo.pico_lm.evaluate import scores_of
 
-    recipe = dataclasses.replace(QUICK if quick else Recipe(), seed=seed)
+    recipe = dataclasses.replace(QUICK if quick else Recipe(), seed=seed, sam=sam, sam_share=sam_share)
     if epochs is not None:
         recipe = dataclasses.replace(recipe, epochs=epochs)
     folder = Path(output)
