@@ -88,8 +88,8 @@ def slices(plan: Plan, known: Mapping[str, Trial], elsewhere: Collection[str] = 
 
 def price(group: Group) -> float:
     """Of the trials of a group, in plain fine-tunes with their evaluations; a step of two passes counts twice."""
-    tunes = {one.run.training_key(): one for one in group}.values()
-    passes = sum(2 if one.run.chain().using("around_gradient") else 1 for one in tunes)
+    tunes = {one.training_keys[-1]: one for one in group}.values()
+    passes = sum(2 if one.facts.chain.using("around_gradient") else 1 for one in tunes)
     return (1 - EVALUATION) * passes + EVALUATION * len(group)
 
 

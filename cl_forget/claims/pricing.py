@@ -66,4 +66,4 @@ def _elsewhere(asked: Asked, trained: list[Planned]) -> tuple[float, str]:
 
 def _passes(one: Planned) -> float:
     """Steps of a method that takes two passes for each count twice."""
-    return 2.0 if one.run.chain().using("around_gradient") else 1.0
+    return 2.0 if one.facts.chain.using("around_gradient") else 1.0

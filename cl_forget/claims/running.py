@@ -96,11 +96,11 @@ def _waves(plan: Plan, folder: Path, trials: dict[str, Trial], source: Reuse) ->
     def groups(several: Iterable[Planned]) -> list[Group]:
         known = {trial.id for trial in load_trials(folder) if trial.over}
         here = [one for one in several if one.trial.id in known or one.trial.id not in source.coming]
-        firsts = {one.run.training_keys()[0] for one in here}
+        firsts = {one.training_keys[0] for one in here}
         givers = [one for first in firsts for one in before.get(first, {}).values()]
         found = share(here, before=givers)
         for one in here:
-            before.setdefault(one.run.training_keys()[0], {}).setdefault(one.trial.id, one)
+            before.setdefault(one.training_keys[0], {}).setdefault(one.trial.id, one)
         return found
 
     def tuning(needed: Needed) -> Wave:

@@ -39,9 +39,9 @@ def unrecorded(trials: Sequence[Trial]) -> int:
 
 def in_order(trials: Sequence[Trial]) -> list[Step]:
     """The trials that say when they were over, in this order; by id where two were at the same instant."""
-    starts = [attempt.started for trial in trials for attempt in trial.attempts]
+    begun = min((attempt.started for trial in trials for attempt in trial.attempts), default=0.0)
     over = sorted((end, trial.id, trial) for trial in trials if (end := ended_at(trial)) is not None)
-    return [Step(trial, number, end - min(starts)) for number, (end, _, trial) in enumerate(over, start=1)]
+    return [Step(trial, number, end - begun) for number, (end, _, trial) in enumerate(over, start=1)]
 
 
 def best_so_far(steps: Sequence[Step], values: Sequence[float | None]) -> list[float | None]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_serializer
@@ -228,20 +229,28 @@ class Run(Shared):
         Args:
             specs: only on the tasks of this many entries of the stream; None for all of it.
         """
+        return self._trained([len(self.specs()) if specs is None else specs])[0].at(self.seed)
+
+    def training_keys(self) -> list[str]:
+        """The training key after each entry of the stream, as far as later entries do not change it."""
+        return [key.at(self.seed) for key in self.unseeded_training_keys()]
+
+    def unseeded_training_keys(self) -> list[Unseeded]:
+        """`training_keys`, with whatever seed."""
+        count = len(self.specs())
+        first = count if self.chain().using("arrange") else 1  # joint training mixes the tasks
+        return self._trained(range(first, count + 1))
+
+    def _trained(self, counts: Iterable[int]) -> list[Unseeded]:
+        """The training keys after these numbers of entries."""
         fields = _without_bookkeeping(self.model_dump(mode="json"))
         trained = self.chain().trained
         for method in trained:
             fields["train"] |= method.stands_for  # another name of the same training
         kept = {key: fields[key] for key in ("model", "train", "text", "seed")}
         kept["validation_limit"] = fields["evaluate"]["limit"]  # early stopping and HMA read validation data
-        acting = [{m.name: m.identity} for m in trained if not m.stands_for]
-        return _digest({**kept, "stream": self.specs()[:specs], "mitigations": acting})
-
-    def training_keys(self) -> list[str]:
-        """The training key after each entry of the stream, as far as later entries do not change it."""
-        count = len(self.specs())
-        first = count if self.chain().using("arrange") else 1  # joint training mixes the tasks
-        return [self.training_key(specs) for specs in range(first, count + 1)]
+        kept["mitigations"] = [{m.name: m.identity} for m in trained if not m.stands_for]
+        return [Unseeded.of({**kept, "stream": self.specs()[:specs]}) for specs in counts]
 
     def shared_specs(self, keys: Sequence[str]) -> int:
         """How many entries of the stream are trained as in the run with these `training_keys`, from the first."""
@@ -257,9 +266,36 @@ class Run(Shared):
 
     def key(self) -> str:
         """Equal for two runs that ask for the same result."""
+        return self.unseeded_key().at(self.seed)
+
+    def unseeded_key(self) -> Unseeded:
+        """`key`, with whatever seed."""
         fields = _without_bookkeeping(self.model_dump(mode="json"))
         fields["mitigations"] = [{m.name: m.identity} for m in sorted(self.mitigations, key=lambda m: m.name)]
-        return _digest(fields)
+        return Unseeded.of(fields)
+
+
+@dataclass(frozen=True)
+class Unseeded:
+    """The key of runs that differ in nothing but their seed: what is hashed, before and after it.
+
+    A sweep has every setting on many seeds, and writing a run out takes a hundred times as long as hashing it.
+    """
+
+    before: str
+    after: str
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Unseeded:
+        """Of the fields of one of the runs: its JSON with the names in order, taken apart at the seed."""
+        written = {name: f"{json.dumps(name)}: {json.dumps(fields[name], sort_keys=True)}" for name in fields}
+        before = "".join(f"{written[name]}, " for name in sorted(written) if name < "seed")
+        after = "".join(f", {written[name]}" for name in sorted(written) if name > "seed")
+        return cls(f'{{{before}"seed": ', f"{after}}}")
+
+    def at(self, seed: int) -> str:
+        """The key of the run with this seed."""
+        return hashlib.sha256(f"{self.before}{seed}{self.after}".encode()).hexdigest()[:12]
 
 
 BOOKKEEPING = ("track", "imports", "train.checkpoint_seconds", "evaluate.items")
@@ -292,7 +328,3 @@ def _without_bookkeeping(fields: dict[str, Any]) -> dict[str, Any]:
     if fields["evaluate"]["probe_grid"] is None:  # as every run measured before there was a choice
         del fields["evaluate"]["probe_grid"]
     return fields
-
-
-def _digest(fields: Any) -> str:
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]

@@ -83,10 +83,10 @@ def is_sweep(path: StrPath) -> bool:
 
 def load_sweeps(paths: StrPath | Sequence[StrPath]) -> list[Trial]:
     """The trials of every sweep; where a method stands in more than one, its name has the sweep's behind it."""
-    from cl_forget.comparison.trials import load_trials
+    from cl_forget.comparison.trial_files import Records
 
     paths = as_paths(paths)
-    trials = {path: load_trials(path) for path in paths}
+    trials = {path: Records(path).load() for path in paths}
     places: dict[str, set[Path]] = {}
     for path, of_sweep in trials.items():
         for trial in of_sweep:

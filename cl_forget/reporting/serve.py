@@ -309,10 +309,10 @@ def _last_record(file: Path, tail: int = 4096) -> dict[str, Any]:
 
 
 def _sweep_progress(path: Path) -> list[str]:
-    from cl_forget.comparison.trials import load_trials
+    from cl_forget.comparison.trial_files import Records
 
     try:
-        trials = load_trials(path)
+        trials = Records(path).standings()
     except (UserError, OSError) as error:
         return [f"{path.name}: {_line(error)}"]
     over = sum(trial.over for trial in trials)

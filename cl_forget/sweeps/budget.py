@@ -280,7 +280,7 @@ class Forecast:
         self._ratio.update(found)
 
     def _from_above(self, one: Planned) -> float:
-        chain, stages = one.run.chain(), len(one.run.specs())
+        chain, stages = one.facts.chain, one.trial.stages
         own = (stages - one.trial.shared_stages) / stages
         each = 2.0 * (2 if chain.using("around_gradient") else 1) + (2 if chain.using("extra_batches") else 0)
         frozen = 1 if chain.using("request_outputs") else 0

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from cl_forget.comparison.trial_files import INDEX as TRIALS_INDEX
 from cl_forget.config.run import differences
 from cl_forget.config.sweep import LIMITS, Sweep
 from cl_forget.ground.documents import parse_yaml, read_text
@@ -27,6 +28,7 @@ SPENDING = "spending.json"
 """What the sweep has spent of its budget."""
 
 MADE = (
+    TRIALS_INDEX,
     "trials.csv", "trials.parquet", "final.csv", "final.parquet", "final.md", "summary.json", "report.html",
     "table.csv", "table.md", "tradeoff.png",
 )  # fmt: skip

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.comparison.settings import setting_label
-from cl_forget.comparison.trials import Status, Trial, load_trial
+from cl_forget.comparison.trial_files import Records, Standing
+from cl_forget.comparison.trials import Status, load_trial
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.followed import Lines, forget, latest
 from cl_forget.ground.progress import SECONDS, duration, emit, held, listening, pass_on, sentence
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 ROWS = 8
 """Trade-offs shown at most, so that everything fits one screen."""
 
+SHARE = 20
+"""A view rests that many times as long as its last look took: of 100,000 trials it takes a good half second."""
+
 COLOURS: dict[Status, str] = {
     "finished": "green",
     "running": "cyan",
@@ -32,28 +36,6 @@ COLOURS: dict[Status, str] = {
     "out_of_memory": "red",
     "failed": "red",
 }
-
-
-class Records:
-    """The trials of a sweep, looked at again and again: only what has changed is read."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._known: dict[str, tuple[int, Trial]] = {}
-
-    def load(self) -> list[Trial]:
-        """All records, in order of id."""
-        found: dict[str, tuple[int, Trial]] = {}
-        for file in sorted((self._folder / "trials").glob("*/trial.json")):
-            name = file.parent.name
-            with contextlib.suppress(FileNotFoundError):  # folders come and go
-                stamp = file.stat().st_mtime_ns
-                known = self._known.get(name)
-                trial = known[1] if known and known[0] == stamp else load_trial(self._folder, name)
-                if trial is not None:
-                    found[name] = stamp, trial
-        self._known = found
-        return [trial for _, trial in found.values()]
 
 
 def screen(folder: Path, records: Records | None = None) -> RenderableType:
@@ -68,21 +50,21 @@ def screen(folder: Path, records: Records | None = None) -> RenderableType:
     """
     from rich.console import Group
 
-    state, trials = load_state(folder), (records or Records(folder)).load()
+    state, trials = load_state(folder), (records or Records(folder)).standings()
     parts: list[Any] = [_progress(folder, state, trials), *_under_way(folder, state, trials)]
     front = best(trials)
     if front:
-        parts.append(_table(front[:ROWS], len(front)))
-    parts.extend(_failures(trials))
+        parts.append(_table(folder, front[:ROWS], len(front)))
+    parts.extend(_failures(folder, trials))
     return Group(*parts)
 
 
-def best(trials: Sequence[Trial]) -> list[Trial]:
+def best(trials: Sequence[Standing]) -> list[Standing]:
     """The finished trials whose validation speciality and generality no other one beats, most special first.
 
     Of those that are equal, the first. Takes n·log n steps, so that a hundred thousand trials are no matter.
     """
-    first: dict[tuple[float, float], Trial] = {}
+    first: dict[tuple[float, float], Standing] = {}
     for trial in trials:
         point = _point(trial) if trial.status == "finished" else None
         if point is not None:
@@ -95,7 +77,7 @@ def best(trials: Sequence[Trial]) -> list[Trial]:
     return front
 
 
-def time_left(state: SweepState, trials: Sequence[Trial], now: float) -> float | None:
+def time_left(state: SweepState, trials: Sequence[Standing], now: float) -> float | None:
     """Seconds, from the pace so far; None before the first trial is over or where nobody knows how many come."""
     over = sum(trial.over for trial in trials)
     if not over or state.planned <= over:
@@ -103,12 +85,11 @@ def time_left(state: SweepState, trials: Sequence[Trial], now: float) -> float |
     return (state.seconds + now - state.resumed) / over * (state.planned - over)
 
 
-def _point(trial: Trial) -> tuple[float, float] | None:
-    speciality, generality = trial.validation.get("speciality"), trial.validation.get("generality")
-    return None if speciality is None else (speciality, generality if generality is not None else 0.0)
+def _point(trial: Standing) -> tuple[float, float] | None:
+    return None if trial.speciality is None else (trial.speciality, trial.generality or 0.0)
 
 
-def _under_way(folder: Path, state: SweepState, trials: Sequence[Trial]) -> list[Any]:
+def _under_way(folder: Path, state: SweepState, trials: Sequence[Standing]) -> list[Any]:
     """What each trial is doing, as far as the driver lives."""
     from rich.text import Text
 
@@ -126,7 +107,7 @@ STALE = 120.0
 """Seconds after which what a process has said last is no longer what it does."""
 
 
-def running(folder: Path, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+def running(folder: Path, trials: Sequence[Standing]) -> list[dict[str, Any]]:
     """Where each trial under way is, by what its process has said last; how long is left of it is not told.
 
     Args:
@@ -149,7 +130,7 @@ def driver_line(folder: Path, state: SweepState, now: float) -> str:
     return sign.line(now)
 
 
-def _progress(folder: Path, state: SweepState, trials: Sequence[Trial]) -> RenderableType:
+def _progress(folder: Path, state: SweepState, trials: Sequence[Standing]) -> RenderableType:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -179,7 +160,7 @@ def _progress(folder: Path, state: SweepState, trials: Sequence[Trial]) -> Rende
     return lines
 
 
-def _table(trials: Sequence[Trial], total: int) -> RenderableType:
+def _table(folder: Path, trials: Sequence[Standing], total: int) -> RenderableType:
     from rich import box
     from rich.table import Table
 
@@ -187,11 +168,10 @@ def _table(trials: Sequence[Trial], total: int) -> RenderableType:
     table = Table(title=f"best trade-offs so far (validation{more})", box=box.SIMPLE, title_justify="left")
     for name in ("method", "setting", "seed", "speciality", "generality"):
         table.add_column(name, justify="right" if name in ("seed", "speciality", "generality") else "left")
-    for trial in trials:
-        speciality, generality = trial.validation.get("speciality"), trial.validation.get("generality")
-        table.add_row(
-            trial.method, setting_label(trial), str(trial.seed), _percent(speciality), _percent(generality)
-        )
+    for one in trials:
+        trial = load_trial(folder, one.id)  # its setting
+        label = "" if trial is None else setting_label(trial)
+        table.add_row(one.method, label, str(one.seed), _percent(one.speciality), _percent(one.generality))
     return table
 
 
@@ -199,11 +179,12 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
 
 
-def _failures(trials: Sequence[Trial]) -> list[Any]:
+def _failures(folder: Path, trials: Sequence[Standing]) -> list[Any]:
     from rich.text import Text
 
-    bad = [trial for trial in trials if trial.status in ("failed", "diverged", "out_of_memory")]
-    lines = [Text(f"{t.id}: {t.status.replace('_', ' ')}: {t.reason}", "red", no_wrap=True) for t in bad[-3:]]
+    bad = [one.id for one in trials if one.status in ("failed", "diverged", "out_of_memory")]
+    last = [trial for trial in (load_trial(folder, name) for name in bad[-3:]) if trial is not None]
+    lines = [Text(f"{t.id}: {t.status.replace('_', ' ')}: {t.reason}", "red", no_wrap=True) for t in last]
     for line in lines:
         line.overflow = "ellipsis"
     return lines
@@ -238,8 +219,11 @@ class LiveView:
         self._live.stop()
 
     def _follow(self) -> None:
-        while not self._over.wait(self._seconds):
+        took = 0.0
+        while not self._over.wait(max(self._seconds, SHARE * took)):
+            began = time.monotonic()
             self._live.update(screen(self._folder, self._records), refresh=True)
+            took = time.monotonic() - began
 
 
 class LogView:
@@ -280,11 +264,12 @@ class LogView:
 
     def look(self) -> None:
         """Say what is due."""
-        for record in self._lines.new():
-            if record.get("event") == "row" and listening():
-                # The trial's process knows how long its own work takes; of all of it the records tell.
-                known = {k: v for k, v in record.items() if k not in ("time", "event")}
-                pass_on("row", {**known, **self._left(self._trials())})
+        rows = [record for record in self._lines.new() if record.get("event") == "row"]
+        if rows and listening():
+            # The trial's process knows how long its own work takes; of all of it the records tell.
+            left = self._left(self._trials())
+            for record in rows:
+                pass_on("row", {**{k: v for k, v in record.items() if k not in ("time", "event")}, **left})
         if self._clock() - self._said >= self._seconds and listening():
             self._said = self._clock()
             self.tell()
@@ -302,13 +287,13 @@ class LogView:
         }
         emit("progress", fields, _said(fields))
 
-    def _trials(self) -> list[Trial]:
-        """The records; none where one cannot be read, which whoever works on it will say."""
+    def _trials(self) -> list[Standing]:
+        """How the trials stand; nothing where a record cannot be read, which whoever works on it will say."""
         with contextlib.suppress(UserError, OSError):
-            return self._records.load()
+            return self._records.standings()
         return []
 
-    def _left(self, trials: Sequence[Trial]) -> dict[str, Any]:
+    def _left(self, trials: Sequence[Standing]) -> dict[str, Any]:
         """The sweep's name, how many trials it has and the seconds that are left of it, as far as they are known."""
         try:
             state = load_state(self._folder)

@@ -9,26 +9,63 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from cl_forget.comparison.selection import Choice, default_protocol, select, spread
 from cl_forget.comparison.settings import settings_of
 from cl_forget.comparison.trials import Role, Trial
-from cl_forget.config.run import Run
+from cl_forget.config.run import Run, Unseeded
 from cl_forget.config.sweep import Sweep
+from cl_forget.mitigations.chain import Chain
 from cl_forget.mitigations.protocol import PLACES
 
 
-class Planned(BaseModel):
-    """A trial and the run that makes it."""
+class Facts:
+    """What follows from a run whatever its seed; the trials of one setting work it out once."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The mitigations composed."""
+        return self._run.chain()
+
+    @cached_property
+    def training_keys(self) -> list[Unseeded]:
+        """After each entry of the stream (`Run.training_keys`)."""
+        return self._run.unseeded_training_keys()
+
+    def __reduce__(self) -> tuple[type[Facts], tuple[Run]]:
+        return Facts, (self._run,)
+
+
+@dataclass
+class Planned:
+    """A trial and the run that makes it.
+
+    Attributes:
+        trial: its record so far.
+        run: what it does.
+        facts: of the run; shared by the trials of one setting.
+    """
 
     trial: Trial
     run: Run
+    facts: Facts = field(default=None, repr=False, compare=False)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        self.facts = self.facts or Facts(self.run)
+
+    @property
+    def training_keys(self) -> list[str]:
+        """As `Run.training_keys`."""
+        return [key.at(self.run.seed) for key in self.facts.training_keys]
 
 
 class Saved(BaseModel):
@@ -57,13 +94,18 @@ Group = list[Planned]
 
 def plan_grid(sweep: Sweep) -> list[Planned]:
     """Every method at every value of its grid on every tuning seed, all methods of a seed together."""
-    settings = {arm: list(_settings(sweep, arm)) for arm in sweep.arms}
-    return [
-        planned(sweep, arm, config, seed)
-        for seed in sweep.tuning_seeds
-        for arm, configs in settings.items()
-        for config in configs
+    seeds = sweep.tuning_seeds
+    settings = [
+        _on_seeds(sweep, arm, run, config, seeds)
+        for arm in sweep.arms
+        for config, run in _settings(sweep, arm, seeds[0])
     ]
+    return by_seed(settings)
+
+
+def by_seed(settings: Sequence[Sequence[Planned]]) -> list[Planned]:
+    """The trials of several settings on the same seeds, those of a seed together."""
+    return [one for of_seed in zip(*settings, strict=True) for one in of_seed]
 
 
 Chosen = dict[str, tuple[Choice, dict[str, Any]]]
@@ -94,25 +136,19 @@ def plan_report(sweep: Sweep, choices: Chosen) -> list[Planned]:
     report = sweep.report_on
     assert report is not None
     seeds = report.seeds or sweep.seeds
-    return [
-        planned(sweep, arm, config, seed, "report") for seed in seeds for arm, (_, config) in choices.items()
-    ]
+    return by_seed([planned_on(sweep, arm, config, seeds, "report") for arm, (_, config) in choices.items()])
 
 
-def _settings(sweep: Sweep, arm: str) -> Iterable[dict[str, Any]]:
+def _settings(sweep: Sweep, arm: str, seed: int) -> list[tuple[dict[str, Any], Run]]:
+    """The settings of a method's grid, each once (1 and 1.0 are one value), with their run on a seed."""
     ranges = {field: values.values or [] for field, values in sweep.ranges(arm).items()}
-    grid = _distinct(
-        sweep, arm, [dict(zip(ranges, values, strict=True)) for values in itertools.product(*ranges.values())]
-    )
+    found: dict[str, tuple[dict[str, Any], Run]] = {}
+    for values in itertools.product(*ranges.values()):
+        config = dict(zip(ranges, values, strict=True))
+        run = sweep.run(arm, config, seed)
+        found.setdefault(run.key(), (config, run))
+    grid = list(found.values())
     return spread(grid, sweep.budget.trials) if sweep.budget.trials else grid
-
-
-def _distinct(sweep: Sweep, arm: str, grid: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The settings without those that ask for the same as an earlier one: 1 and 1.0 are one value."""
-    found: dict[str, dict[str, Any]] = {}
-    for config in grid:
-        found.setdefault(sweep.run(arm, config, seed=0).key(), config)
-    return list(found.values())
 
 
 def planned(sweep: Sweep, arm: str, config: dict[str, Any], seed: int, role: Role = "tune") -> Planned:
@@ -121,26 +157,51 @@ def planned(sweep: Sweep, arm: str, config: dict[str, Any], seed: int, role: Rol
     Raises:
         UserError: a value is out of range.
     """
-    config = {**sweep.own(arm).own(), **config}
+    return planned_on(sweep, arm, config, [seed], role)[0]
+
+
+def planned_on(
+    sweep: Sweep, arm: str, config: dict[str, Any], seeds: Sequence[int], role: Role = "tune"
+) -> list[Planned]:
+    """The trials of one method at one setting, one for each seed; errors as `planned`."""
+    if not seeds:
+        return []
     stream = sweep.report_on.stream if role == "report" and sweep.report_on else None
-    run = sweep.run(arm, config, seed, stream)
+    run = sweep.run(arm, {**sweep.own(arm).own(), **config}, seeds[0], stream)
+    return _on_seeds(sweep, arm, run, config, seeds, role)
+
+
+def _on_seeds(
+    sweep: Sweep, arm: str, run: Run, config: dict[str, Any], seeds: Sequence[int], role: Role = "tune"
+) -> list[Planned]:
+    """The same, where the run on one of the seeds is known."""
+    config = {**sweep.own(arm).own(), **config}
     track = run.track.resolved(group=sweep.name, job_type=f"{role} trial")
     run = run.model_copy(update={"track": track})
     knob = _knob(run, config)
     value = None if knob is None else config.get(knob, _value(run, knob))
+    key, facts = run.unseeded_key(), Facts(run)
     trial = Trial(
         sweep=sweep.name,
-        id=_identity(arm, knob, value, role, seed, run.key()),
+        id="of-a-seed",
         method=arm,
         mitigations=run.model_dump(mode="json")["mitigations"],
         knob=knob,
         value=value,
         role=role,
-        seed=seed,
         config=config,
         stages=len(run.specs()),
     )
-    return Planned(trial=trial, run=run)
+    return [
+        Planned(
+            trial.model_copy(
+                update={"id": _identity(arm, knob, value, role, seed, key.at(seed)), "seed": seed}
+            ),
+            run.model_copy(update={"seed": seed}),
+            facts,
+        )
+        for seed in seeds
+    ]
 
 
 def _knob(run: Run, config: dict[str, Any]) -> str | None:
@@ -173,31 +234,36 @@ def share(all_planned: Sequence[Planned], before: Sequence[Planned] = ()) -> lis
         before: trials of earlier rounds, which may give, too.
     """
     groups: dict[str, Group] = {}
+    givers: dict[str, Planned] = {}  # training key -> the first that has it
+    for one in before:
+        for key in one.training_keys:
+            givers.setdefault(key, one)
     for one in all_planned:
-        groups.setdefault(one.run.training_keys()[0], []).append(one)
+        groups.setdefault(one.training_keys[0], []).append(one)
     for group in groups.values():
         # The longest streams first; what trains the same stands together.
-        order = {key: i for i, key in enumerate(dict.fromkeys(one.run.training_key() for one in group))}
-        group.sort(key=lambda one: (-len(one.run.specs()), order[one.run.training_key()]))
-        for index, one in enumerate(group):
-            _take_over(one, [*before, *group[:index]])
+        order = {key: i for i, key in enumerate(dict.fromkeys(one.training_keys[-1] for one in group))}
+        group.sort(key=lambda one: (-one.trial.stages, order[one.training_keys[-1]]))
+        for one in group:
+            _take_over(one, givers)
     return list(groups.values())
 
 
-def _take_over(taker: Planned, givers: Sequence[Planned]) -> None:
-    """Note which of the givers saves most training; the first of those that save the same."""
-    best, most = None, 0
-    for giver in givers:
-        stages = taker.run.shared_specs(giver.run.training_keys())
-        if stages > most:
-            best, most = giver, stages
-    taker.trial.shared_with = None if best is None else best.trial.id
-    taker.trial.shared_stages = most
+def _take_over(taker: Planned, givers: dict[str, Planned]) -> None:
+    """Note which of the givers saves most training, the first of those that save the same; then it is one itself."""
+    taker.trial.shared_with, taker.trial.shared_stages = None, 0
+    keys = taker.training_keys
+    for stages, key in zip(range(taker.trial.stages, 0, -1), reversed(keys), strict=False):
+        if key in givers:
+            taker.trial.shared_with, taker.trial.shared_stages = givers[key].trial.id, stages
+            break
+    for key in keys:
+        givers.setdefault(key, taker)
 
 
 def saved(all_planned: Sequence[Planned]) -> Saved:
     """What sharing saves in a plan."""
-    asked = [len(one.run.specs()) for one in all_planned]
+    asked = [one.trial.stages for one in all_planned]
     taken = [one.trial.shared_stages for one in all_planned]
     return Saved(
         trials=len(asked),

@@ -10,12 +10,12 @@ import math
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from cl_forget.comparison.trials import load_trial
+from cl_forget.comparison.trial_files import Records
 from cl_forget.ground.environment import quiet_libraries
 from cl_forget.ground.processes import end_with_parent
 from cl_forget.ground.progress import into, silence
@@ -41,6 +41,7 @@ class Queue:
         self, folder: Path, waves: Iterable[Wave], order: Callable[[Group], Any] | None = None
     ) -> None:
         self.folder, self.running = folder, 0
+        self._records = Records(folder)
         self._order = order or cost
         self.left: list[Group] = []
         self._waves = list(waves)
@@ -48,10 +49,8 @@ class Queue:
     def next(self) -> Group | None:
         """A group to begin; None where there is none, or none yet."""
         while not self.left and not self.running and self._waves:
-            groups = self._waves.pop(0)()
-            self.left = sorted(
-                (g for g in groups if not is_over(g, self.folder)), key=self._order, reverse=True
-            )
+            groups, done = self._waves.pop(0)(), ended_well(self._records)
+            self.left = sorted((g for g in groups if not is_over(g, done)), key=self._order, reverse=True)
         return self.left.pop(0) if self.left else None
 
 
@@ -110,14 +109,18 @@ def begin(additions: dict[str, dict[str, str]]) -> None:
 
 def cost(group: Group) -> float:
     """Fine-tunes of a group, those with two passes per step twice, and a little for each evaluation."""
-    tunes = {one.run.training_key(): one for one in group}.values()
-    return sum(2.0 if one.run.chain().using("around_gradient") else 1.0 for one in tunes) + 0.1 * len(group)
+    tunes = {one.training_keys[-1]: one for one in group}.values()
+    return sum(2.0 if one.facts.chain.using("around_gradient") else 1.0 for one in tunes) + 0.1 * len(group)
 
 
-def is_over(group: Group, folder: Path) -> bool:
-    """Whether nothing of a group is left to do; what has failed or ran out of memory is tried again."""
-    found = [load_trial(folder, one.trial.id) for one in group]
-    return all(trial is not None and trial.status in ("finished", "diverged", "pruned") for trial in found)
+def ended_well(records: Records) -> set[str]:
+    """The trials of which nothing is left to do; what has failed or ran out of memory is tried again."""
+    return {one.id for one in records.standings() if one.status in ("finished", "diverged", "pruned")}
+
+
+def is_over(group: Group, done: Set[str]) -> bool:
+    """Whether nothing of a group is left to do, where `done` are the trials that `ended_well`."""
+    return all(one.trial.id in done for one in group)
 
 
 def work_on(group: Group, folder: Path, end: float = math.inf) -> str:

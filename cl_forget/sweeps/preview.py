@@ -119,8 +119,8 @@ def seconds(one: Planned, measured: Measured) -> float:
         measured: what `measurements` found.
     """
     known = measured[Setup.key(one.run)]
-    own = 1 - one.trial.shared_stages / len(one.run.specs())
-    rows = 1 + own * len(one.run.specs())
+    own = 1 - one.trial.shared_stages / one.trial.stages
+    rows = 1 + own * one.trial.stages
     return (
         own * known["samples"] * one.run.train.epochs * known["train"]
         + rows * known["row"] * known["evaluate"]
@@ -129,7 +129,7 @@ def seconds(one: Planned, measured: Measured) -> float:
 
 def whole_seconds(one: Planned, measured: Measured) -> float:
     """The same, with the steps of a method that takes two passes for each twice as long."""
-    return (2 if one.run.chain().using("around_gradient") else 1) * seconds(one, measured)
+    return (2 if one.facts.chain.using("around_gradient") else 1) * seconds(one, measured)
 
 
 def cost_cells(

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl_forget.comparison.trials import Trial, load_trials, write_table
+from cl_forget.comparison.trial_files import Records
+from cl_forget.comparison.trials import Trial, write_table
 from cl_forget.config.sweep import ANY_NODE, DEFAULT_TRIALS, JUDGED, Sweep, load_sweep
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import below, remove_leftovers
@@ -37,8 +38,18 @@ from cl_forget.sweeps.budget import (
 )
 from cl_forget.sweeps.cluster import Resources, check_fits, node_types, ray_runtime, with_memory
 from cl_forget.sweeps.folder import SweepState, clear, known_state, new_folder, note_budget, only_driver
-from cl_forget.sweeps.planning import Group, Planned, chosen, plan_grid, plan_report, planned, saved, share
-from cl_forget.sweeps.pool import Queue, is_over, work_through
+from cl_forget.sweeps.planning import (
+    Group,
+    Planned,
+    by_seed,
+    chosen,
+    plan_grid,
+    plan_report,
+    planned_on,
+    saved,
+    share,
+)
+from cl_forget.sweeps.pool import Queue, ended_well, is_over, work_through
 from cl_forget.sweeps.rehearsal import Measured, measurements, peak, rehearsed
 from cl_forget.sweeps.storage import Mirror, is_local, local_folder
 
@@ -171,7 +182,7 @@ def _meter(asked: Sweep, folder: Path, state: SweepState | None, resources: Reso
         raise UserError(
             "`budget.gpu_hours` counts devices and trials get none; give them --gpus-per-trial, or `hours`."
         )
-    meter = Meter(asked.budget, folder, load_trials(folder) if state else (), fresh=state is None)
+    meter = Meter(asked.budget, folder, Records(folder).load() if state else (), fresh=state is None)
     if state is None or not state.finished:
         check_left(meter)
     return meter
@@ -223,6 +234,9 @@ class Driver:
     meter: Meter | None = None
     forecast: Forecast | None = None
 
+    def __post_init__(self) -> None:
+        self._records = Records(self.folder)
+
     def run(self) -> None:
         """All rounds, then the tables; where the budget ends, what there is by then, and what is missing."""
         self.state.resumed = time.time()
@@ -260,14 +274,11 @@ class Driver:
         self._grid(trials)
 
     def _grid(self, trials: Sequence[Planned], judged: bool = False) -> None:
-        groups = share(trials, before=self.known)
-        self.known.extend(trials)
+        left = self.left_of(trials)
         self.state.planned = len(self.known)
         self.state.saved = saved(self.known)
         self.state.save(self.folder)
         self.tell(str(self.state.saved))
-        left = [group for group in groups if not is_over(group, self.folder)]
-        left.sort(key=self._urgency, reverse=True)
         while left:
             room = left if judged else self._with_room(left)
             if not room:
@@ -276,14 +287,27 @@ class Driver:
             done = {id(group) for group in room}
             left = [group for group in left if id(group) not in done]
 
-    def _urgency(self, group: Group) -> tuple[int, float]:
+    def left_of(self, trials: Sequence[Planned]) -> list[Group]:
+        """The groups that these trials form with what is known so far, without those that are over, in their turn."""
+        groups = share(trials, before=self.known)
+        self.known.extend(trials)
+        done = ended_well(self._records)
+        left = [group for group in groups if not is_over(group, done)]
+        return sorted(left, key=self._urgency(), reverse=True)
+
+    def _urgency(self) -> Callable[[Group], tuple[int, float]]:
         """The longest first, so that nobody waits long for the last one.
 
         Where the budget may end the sweep, one seed after the other, so that what there is then compares.
         """
-        seeds = list(dict.fromkeys(one.trial.seed for one in self.known))
-        turn = -min(seeds.index(one.trial.seed) for one in group) if self.meter else 0
-        return turn, sum(len(one.run.specs()) - one.trial.shared_stages for one in group)
+        seeds = dict.fromkeys(one.trial.seed for one in self.known) if self.meter else ()
+        turns = {seed: -turn for turn, seed in enumerate(seeds)}
+
+        def urgency(group: Group) -> tuple[int, float]:
+            turn = max((turns[one.trial.seed] for one in group), default=0) if turns else 0
+            return turn, sum(one.trial.stages - one.trial.shared_stages for one in group)
+
+        return urgency
 
     def _with_room(self, groups: list[Group]) -> list[Group]:
         """Those whose passes fit into what is left of the budget."""
@@ -302,7 +326,7 @@ class Driver:
             source = Grid(groups, self.asked.score, judged, self._units() if judged else 0)
             self._tune(source, count=len(groups), search=search, judged=judged)
             return
-        queue = Queue(self.folder, [lambda: groups], order=self._urgency)
+        queue = Queue(self.folder, [lambda: groups], order=self._urgency())
         if self.meter is None:
             work_through([queue], self.jobs, tell=self.tell)
             return
@@ -381,7 +405,7 @@ class Driver:
         survivors = [
             t for t in self.trials() if t.status == "finished" and t.role == "tune" and t.seed == first
         ]
-        self._grid([planned(self.asked, t.method, t.config, seed) for seed in others for t in survivors])
+        self._grid(by_seed([planned_on(self.asked, t.method, t.config, others) for t in survivors]))
 
     def _units(self) -> int:
         """Parts of a training that the scheduler counts in; 0 where it reads the percentage."""
@@ -424,7 +448,7 @@ class Driver:
         if end is not None:
             raise OutOfBudget(end)
         mine = {one.trial.id for group in getattr(source, "groups", ()) for one in group}
-        left = [trial for trial in self.trials() if not trial.over and (trial.id in mine or not mine)]
+        left = [one for one in self._records.standings() if not one.over and (one.id in mine or not mine)]
         if left:  # an interrupt, or the user's own limit on time
             raise UserError(
                 f"{len(left)} trials are not over; the same command with --resume goes on from here."
@@ -433,7 +457,7 @@ class Driver:
     # -- results ---------------------------------------------------------------------------------------
     def trials(self) -> list[Trial]:
         """All records, those planned first in their order."""
-        found = {trial.id: trial for trial in load_trials(self.folder)}
+        found = {trial.id: trial for trial in self._records.load()}
         ordered = [found.pop(one.trial.id, one.trial) for one in self.known]
         return [*ordered, *found.values()]
 

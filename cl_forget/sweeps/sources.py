@@ -13,7 +13,7 @@ from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.evaluation.metrics import mean
 from cl_forget.ground.errors import UserError
 from cl_forget.run.simulation import Watch
-from cl_forget.sweeps.planning import Group, planned
+from cl_forget.sweeps.planning import Group, planned_on
 from cl_forget.sweeps.signal import SignalWatch
 from cl_forget.sweeps.trainable import Report
 
@@ -78,8 +78,7 @@ class Space:
             raise UserError(f"the configuration names no method of the sweep ('method': {arm!r}).")
         own = {m.name for m in self.sweep.arms[arm]} | set(SECTIONS)
         fields = {name: value for name, value in fields.items() if name.partition(".")[0] in own}
-        group = [planned(self.sweep, arm, fields, seed) for seed in self.seeds or self.sweep.tuning_seeds]
-        return group
+        return planned_on(self.sweep, arm, fields, self.seeds or self.sweep.tuning_seeds)
 
     def watch(self, report: Report) -> Watch | None:
         """Measures the score during training, where somebody asks for it."""

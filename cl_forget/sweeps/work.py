@@ -164,7 +164,7 @@ def lost_steps(folder: Path) -> int:
 
 
 def _all_shared(one: Planned) -> bool:
-    return one.trial.shared_stages == len(one.run.specs())
+    return one.trial.shared_stages == one.trial.stages
 
 
 def worker() -> str:

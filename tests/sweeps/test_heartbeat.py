@@ -19,7 +19,7 @@ from cl_forget.ground import progress
 from cl_forget.ground.errors import UserError
 from cl_forget.sweeps.folder import SweepState, only_driver
 from cl_forget.sweeps.heartbeat import FILE, SILENT, Heartbeat, heartbeat
-from cl_forget.sweeps.live import LogView, Records, screen
+from cl_forget.sweeps.live import LogView, screen
 
 GONE = 2**22 + 1  # above the largest number a process can have
 
@@ -87,18 +87,6 @@ def test_a_dead_driver_is_known_by_the_status(folder: Path) -> None:
         CliRunner().invoke(app, ["sweep", "status", str(folder), "--follow"], catch_exceptions=False)
     (folder / FILE).unlink()
     assert "nobody drives it" in CliRunner().invoke(app, ["sweep", "status", str(folder)]).output
-
-
-def test_only_what_has_changed_is_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import cl_forget.sweeps.live as live
-
-    records, read = Records(folder), []
-    load = live.load_trial
-    monkeypatch.setattr(live, "load_trial", lambda place, name: read.append(name) or load(place, name))
-    assert len(records.load()) == 2 and len(read) == 2
-    trial("L2-SP", 1.0, 0, (0.5, 0.4)).save(folder)
-    (folder / "trials" / "L2-SP-1.0-0-tune" / "trial.json").touch()
-    assert [one.status for one in records.load()] == ["finished", "finished"] and len(read) == 3
 
 
 def test_without_a_terminal_a_line_says_how_far_all_of_it_is(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cl_forget.comparison.trials import Trial
+from cl_forget.comparison.trial_files import Standing
+from cl_forget.comparison.trials import Status
 from cl_forget.sweeps.folder import SweepState
 from cl_forget.sweeps.live import best, time_left
 from cl_forget.sweeps.storage import Mirror, is_local, local_folder
@@ -58,9 +59,8 @@ def test_which_addresses_are_folders() -> None:
 
 
 def test_time_left_follows_the_pace_and_the_front_has_no_beaten_trial() -> None:
-    def trial(number: int, status: str, speciality: float, generality: float) -> Trial:
-        validation = {"speciality": speciality, "generality": generality}
-        return Trial(sweep="s", id=str(number), method="m", status=status, validation=validation)
+    def trial(number: int, status: Status, speciality: float, generality: float) -> Standing:
+        return Standing(str(number), "m", status, 0, speciality, generality)
 
     trials = [trial(1, "finished", 0.9, 0.2), trial(2, "finished", 0.5, 0.8), trial(3, "finished", 0.4, 0.7)]
     state = SweepState(name="s", mode="curve", planned=9, seconds=20.0, resumed=100.0)
