@@ -17,7 +17,7 @@ from cl_forget.ground.environment import cache_folder
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.records import Cost, Row, Scores
 from cl_forget.run.shared import check_names
-from cl_forget.streams import load_stream, load_suite
+from cl_forget.streams import load_stream, load_suites
 from cl_forget.training.frozen import FrozenCache, FrozenModel
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def choose_data(
         asked = run.stream if isinstance(run.stream, list) else [run.stream]
         stream, suites = list(stream) or asked, list(suites) or run.suites
     tasks = load_stream(list(stream)) if stream else []
-    chosen = [load_suite(suite) for suite in suites]
+    chosen = load_suites(suites)
     check_names(tasks, chosen)
     return tasks, chosen
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from cl_forget.comparison.measures import Cell, Measure
+from cl_forget.comparison.measures import Cell, Measure, Unit
 from cl_forget.comparison.observations import Values
 from cl_forget.comparison.statistics import Estimate
 from cl_forget.comparison.table import FinalTable, Source
@@ -20,7 +20,12 @@ from cl_forget.streams.protocols.published import PROTOCOLS
 PUBLISHED = "{} (published)"
 """How a line of somebody else's table is called, so that nobody takes it for one of ours."""
 
-_CHANGES = ("bwt", "general_ability_delta")
+_UNITS: Mapping[str, tuple[Unit, Literal["higher", "lower"]]] = {
+    "bwt": ("change", "higher"),
+    "general_ability_delta": ("change", "higher"),
+    "generality_drop": ("points", "lower"),
+}
+"""Of what is no accuracy."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def protocol_table(
     theirs = {name: Source("published", facts={"source": line.source}) for name, line in published.items()}
     table = FinalTable(known, rows, {name: sources[name] for name in lines} | theirs)
     said = tuple(dict.fromkeys(line.source for line in published.values()))
-    return ProtocolTable(protocol.title, table, said, is_whole(entry[1]))
+    return ProtocolTable(protocol.title, table, said, is_whole(entry[1]) or not protocol.published)
 
 
 def untouched(values: Values, tasks: Sequence[str]) -> Values:
@@ -89,17 +94,10 @@ def _cell(estimate: Estimate | None) -> Cell:
 
 
 def _columns(protocol: Protocol, tasks: Sequence[str]) -> tuple[Measure, ...]:
-    own = [
-        Measure(
-            name,
-            title,
-            "change" if name in _CHANGES else "percent",
-            DEFINITIONS[name],
-            "higher",
-            protocol.title,
-        )
-        for name, title in protocol.measures.items()
-    ]
+    own = []
+    for name, title in protocol.measures.items():
+        unit, better = _UNITS.get(name, ("percent", "higher"))
+        own.append(Measure(name, title, unit, DEFINITIONS[name], better, protocol.title))
     each = [
         Measure(
             f"task:{name}", name, "percent", f"test accuracy on {name} after the last stage", "higher", "Last"

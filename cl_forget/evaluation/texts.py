@@ -53,7 +53,7 @@ def text_scores(
     else:
         items = Items(right=correct, said=said)
     scores = Scores(
-        accuracy=None if correct is None else float(correct.mean()),
+        accuracy=None if right is None else float(right.double().mean()),
         loss=float(losses.double().mean()),
         perplexity=math.exp(float((losses.double() * units).sum() / units.sum())) if fluent else None,
         hardest_decile_accuracy=None

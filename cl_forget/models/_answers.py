@@ -40,7 +40,7 @@ PADDED_AT_MOST = 128
 
 
 def exact_matches(model: LanguageModel, batch: Batch, forward: Forward) -> tuple[Tensor, list[str | None]]:
-    """(batch,) 1 where greedy decoding gives the response (or one that the judge accepts), else 0; and the answers.
+    """(batch,) 1 where greedy decoding gives the response, else 0, or what the judge says; and the answers.
 
     Greedy decoding follows the response exactly as long as each of its tokens is the likeliest one, which the
     forward pass has shown already: only the other samples are decoded, since another sequence of tokens may
@@ -58,7 +58,7 @@ def exact_matches(model: LanguageModel, batch: Batch, forward: Forward) -> tuple
         response = samples.data.responses[index]
         if as_reference[row] and fits[row]:
             answers[row] = response
-            right[row] = float(accepted(samples, index, response, True))
+            right[row] = graded(samples, index, response, True)
         elif samples.form.ends or samples.scoring.judge:
             undecided.append(row)
     indices = batch.indices[undecided].tolist()
@@ -66,12 +66,17 @@ def exact_matches(model: LanguageModel, batch: Batch, forward: Forward) -> tuple
     said = decode(model, samples.form, prompts, samples.max_new_tokens, join=samples.data.join)
     for row, index, (answer, ended) in zip(undecided, indices, said, strict=True):
         answers[row] = answer
-        right[row] = float(accepted(samples, index, answer, ended))
+        right[row] = graded(samples, index, answer, ended)
     return right.to(forward.logits.device), answers
 
 
 def accepted(samples: PreparedTexts, index: int, answer: str, ended: bool) -> bool:
-    """Whether an answer is right: the response, or one that the judge takes.
+    """Whether an answer is right: graded above one half; arguments as of `graded`."""
+    return graded(samples, index, answer, ended) > 0.5
+
+
+def graded(samples: PreparedTexts, index: int, answer: str, ended: bool) -> float:
+    """How right an answer is: 1 for the response, else 0, or what the judge says.
 
     Args:
         samples: of a data set that is judged by its answers.
@@ -81,10 +86,10 @@ def accepted(samples: PreparedTexts, index: int, answer: str, ended: bool) -> bo
     """
     response, judge = samples.data.responses[index], samples.scoring.judge
     if judge is None:
-        return ended and answer.strip() == response.strip()
+        return float(ended and answer.strip() == response.strip())
     prompt = samples.data.prompts[index]
     asked = prompt if isinstance(prompt, str) else prompt[-1]["content"]
-    return bool(judge(asked, answer, response))
+    return float(judge(asked, answer, response))
 
 
 def decode(

@@ -17,7 +17,7 @@ from cl_forget.mitigations.chain import Chain
 from cl_forget.models import load_model
 from cl_forget.run.needs import needs
 from cl_forget.run.shared import check_kinds, check_model, check_names, check_suites, understood
-from cl_forget.streams import load_probes, load_stream, load_suite
+from cl_forget.streams import load_probes, load_stream, load_suites
 from cl_forget.streams.base import Experience
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def plan(
     runs = experiment.runs()
     first = runs[0]
     tasks = load_stream(first.stream)
-    suites = [load_suite(spec) for spec in first.suites]
+    suites = load_suites(first.suites)
     probes = load_probes(first.probes)
     check_names(tasks, suites, probes)
     model = load_model(first.model, first.text)

@@ -16,7 +16,7 @@ from cl_forget.ground.environment import device as default_device
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath, as_paths, write_text
 from cl_forget.models import load_model
-from cl_forget.streams import load_stream, load_suite
+from cl_forget.streams import load_stream, load_suites
 from cl_forget.training.checkpoints import FollowedFolder
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def landscape(
     folders = as_paths(folders)
     runs = _runs(folders)
     first = next(iter(runs.values()))[0]
-    tasks, suites = load_stream(first.stream), [load_suite(spec) for spec in first.suites]
+    tasks, suites = load_stream(first.stream), load_suites(first.suites)
     experience = _chosen([*suites, *tasks], on)
     model = load_model(first.model, first.text)
     for task in tasks:
@@ -113,7 +113,7 @@ def gap(folder: StrPath, on: str | None = None, samples: int = 256, rho: float =
         UserError: no finished run there, or no such task.
     """
     [(run, path)] = _runs(as_paths(folder)).values()
-    tasks, suites = load_stream(run.stream), [load_suite(spec) for spec in run.suites]
+    tasks, suites = load_stream(run.stream), load_suites(run.suites)
     experience = _chosen([*suites, *tasks], on)
     model = load_model(run.model, run.text)
     for task in tasks:

@@ -18,7 +18,7 @@ from cl_forget.ground.records import Fingerprints, Row
 from cl_forget.models import load_model
 from cl_forget.models.base import FoundationModel, Prepared
 from cl_forget.run.needs import Needs, needs
-from cl_forget.streams import load_probes, load_stream, load_suite
+from cl_forget.streams import load_probes, load_stream, load_suite, load_suites
 from cl_forget.streams.base import Experience, ImageData
 from cl_forget.streams.text import TextData
 from cl_forget.streams.understood import Role, Understood, understand
@@ -48,7 +48,7 @@ class Setup:
 
     def __init__(self, run: Run, device: str | None = None) -> None:
         self.experiences = load_stream(run.stream)
-        self.suites = [load_suite(spec) for spec in run.suites]
+        self.suites = load_suites(run.suites)
         self.probes = load_probes(run.probes)
         check_names(self.experiences, self.suites, self.probes)
         with torch.random.fork_rng():  # weights never depend on who loads them first

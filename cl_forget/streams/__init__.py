@@ -42,12 +42,13 @@ __all__ = [
     "load_probes",
     "load_stream",
     "load_suite",
+    "load_suites",
     "text_experience",
 ]
 
 logger = logging.getLogger("cl_forget")
 
-Spec = str | Mapping[str, Mapping[str, Any] | None]
+Spec = str | Mapping[str, Mapping[str, Any] | str | None]
 
 #: Functions that give a list of experiences.
 STREAMS = Registry(
@@ -87,6 +88,8 @@ STREAMS = Registry(
         "mtil": "cl_forget.streams.protocols.vision:mtil",
         "x-tail": "cl_forget.streams.protocols.vision:x_tail",
         "ta8": "cl_forget.streams.protocols.vision:ta8",
+        "trace": "cl_forget.streams.protocols.language:trace",
+        "retaining-by-doing": "cl_forget.streams.protocols.language:retaining_by_doing",
         "avalanche": "cl_forget.avalanche.benchmarks:avalanche",
         "jsonl": "cl_forget.streams.text_files:jsonl",
         "csv": "cl_forget.streams.text_files:csv",
@@ -94,7 +97,7 @@ STREAMS = Registry(
     },
 )
 
-#: Functions that give one experience, to measure generality on.
+#: Functions that give one experience to measure generality on, or several that are measured together.
 SUITES = Registry(
     "suite",
     "cl_forget.suites",
@@ -117,6 +120,7 @@ SUITES = Registry(
         "common-facts": "cl_forget.streams.chat.questions:common_facts",
         "mental-arithmetic": "cl_forget.streams.chat.questions:mental_arithmetic",
         "english": "cl_forget.streams.chat.questions:english",
+        "suite-set": "cl_forget.streams.protocols.language:suite_set",
     },
 )
 
@@ -154,11 +158,16 @@ def load_suite(spec: Spec) -> Experience:
         spec: a registered name of a suite or a stream, or `{name: options}`.
 
     Raises:
-        UserError: as `load_stream`, or a stream of several experiences.
+        UserError: as `load_stream`, or a stream or a set of several experiences.
     """
     name, _ = _parse(SUITES.kind, spec)
     if name in SUITES or name not in STREAMS:
-        return _build(SUITES, spec)[0]
+        suites = _build(SUITES, spec)
+        if len(suites) > 1:
+            raise UserError(
+                f"'{name}' is a set of {len(suites)} suites, and one is asked for here: name one."
+            )
+        return suites[0]
     experiences = _build(STREAMS, spec)
     if len(experiences) > 1:
         raise UserError(
@@ -166,6 +175,19 @@ def load_suite(spec: Spec) -> Experience:
             f"choose one of {', '.join(SUITES)}, or a stream of one task."
         )
     return experiences[0]
+
+
+def load_suites(specs: Sequence[Spec]) -> list[Experience]:
+    """Every suite that is named; a set of suites (`{suite-set: post-forget}`) gives all of its own.
+
+    Raises:
+        UserError: as `load_suite`.
+    """
+    suites: list[Experience] = []
+    for spec in specs:
+        name, _ = _parse(SUITES.kind, spec)
+        suites += _build(SUITES, spec) if name in SUITES else [load_suite(spec)]
+    return suites
 
 
 def load_probes(specs: Sequence[Spec]) -> list[Experience]:
@@ -177,7 +199,7 @@ def load_probes(specs: Sequence[Spec]) -> list[Experience]:
     probes: list[Experience] = []
     for spec in specs:
         suite = _parse(SUITES.kind, spec)[0] in SUITES
-        probes += [load_suite(spec)] if suite else load_stream(spec)
+        probes += load_suites([spec]) if suite else load_stream(spec)
     for probe in probes:
         if probe.train is None:
             raise UserError(f"'{probe.name}' has no training data to fit a probe on; list it under suites.")
@@ -186,13 +208,15 @@ def load_probes(specs: Sequence[Spec]) -> list[Experience]:
     return probes
 
 
-def _parse(kind: str, spec: Spec) -> tuple[str, dict[str, Any]]:
-    """The name and the options of a spec."""
+def _parse(kind: str, spec: Spec) -> tuple[str, dict[str, Any] | str]:
+    """The name and the options of a spec; a text alone is the first option, as in `{suite-set: post-forget}`."""
     if isinstance(spec, str):
         return spec, {}
     if not isinstance(spec, Mapping) or len(spec) != 1:
         raise UserError(f"a {kind} is written as a name, or as one name with its options, not as {spec!r}.")
     name, options = next(iter(spec.items()))
+    if isinstance(options, str):
+        return str(name), options
     if options is not None and not isinstance(options, Mapping):
         raise UserError(
             f"the options of {kind} '{name}' must be a mapping of names to values, not {options!r}."
@@ -207,6 +231,10 @@ def _build(registry: Registry, spec: Spec) -> list[Experience]:
     ):
         raise UserError(f"unknown {registry.kind} '{name}'.{hint} Known: {', '.join(registry.names())}.")
     function = registry.get(name)
+    if isinstance(options, str):
+        if not (known := _known(function)):
+            raise UserError(f"{registry.kind} '{name}' has no options: write its name alone.")
+        options = {known[0]: options}
     key = repr((registry.kind, name, sorted(options.items())))
     if key not in _in_memory:
         built = _call(function, f"{registry.kind} '{name}'", options)
@@ -225,8 +253,7 @@ def _call(function: Callable[..., Any], what: str, options: dict[str, Any]) -> A
     """`function(**options)` with names and types checked against its signature, in one line where wrong."""
     from pydantic import ValidationError, validate_call
 
-    source = _options_of(function)
-    known = list(source.model_fields if source else inspect.signature(function).parameters)
+    source, known = _options_of(function), _known(function)
     for option in options:
         if option not in known:
             raise UserError(
@@ -247,6 +274,12 @@ def _call(function: Callable[..., Any], what: str, options: dict[str, Any]) -> A
             raise UserError(f"{what} needs the option '{option}'. Options: {', '.join(known)}.") from None
         message = first["msg"].removeprefix("Input ").replace("valid tuple", "list")  # YAML's word
         raise UserError(f"{what}, option '{option}' {message}, not {first['input']!r}.") from None
+
+
+def _known(function: Callable[..., Any]) -> list[str]:
+    """The names of a function's options, in order."""
+    source = _options_of(function)
+    return list(source.model_fields if source else inspect.signature(function).parameters)
 
 
 def _options_of(function: Callable[..., Any]) -> Any:

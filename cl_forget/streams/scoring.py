@@ -9,8 +9,8 @@ from typing import Literal
 ScoringKind = Literal["exact match", "perplexity", "multiple choice"]
 
 
-Judge = Callable[[str, str, str], bool]
-"""(prompt, what the model wrote, the reference response) -> whether it is right."""
+Judge = Callable[[str, str, str], bool | float]
+"""(prompt, what the model wrote, the reference response) -> whether it is right, or how right, from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Scoring:
         kind: "exact match": greedy decoding, compared with the response, white space around them stripped.
             "multiple choice": the choice with the largest log-likelihood per token is the answer.
             "perplexity": nothing is answered; there is a loss but no accuracy.
-        judge: decides instead of equality whether a decoded answer is right ("answers in capitals only", ...);
+        judge: decides instead of equality whether a decoded answer is right ("answers in capitals only", ...), or
+            how right (ROUGE-L, ...): the accuracy is then the mean, and an item is right above one half;
             a function at a module's top level, so that processes can hand it on.
         max_new_tokens: how far to decode; None for the longest reference response of the data set.
     """

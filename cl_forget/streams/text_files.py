@@ -127,7 +127,7 @@ def datasets(source: DatasetSource) -> list[Experience]:
     else:
         parts = load_datasets(what, source.path, source.config)
         loaded = {split: from_datasets(own, "datasets") for split, own in parts.items()}
-    return [_experience(what, source.name or path.name, _named_splits(what, loaded, source.splits), source)]
+    return [task_of(what, source.name or path.name, named_splits(what, loaded, source.splits), source)]
 
 
 # -- rows to tasks -------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def _from_files(kind: str, source: TextSource, prefer: str, endings: tuple[str, 
         tables = {split: only(file, read_file(file, prefer)) for split, file in files.items()}
     else:
         raise UserError(f"no file or folder at '{path}'; give a .{kind} file, or a folder with train.{kind}.")
-    return [_experience(what, source.name or _stem(path), tables, source)]
+    return [task_of(what, source.name or _stem(path), tables, source)]
 
 
 def _stem(path: Path) -> str:
@@ -156,7 +156,18 @@ def _stem(path: Path) -> str:
     return path.name
 
 
-def _experience(what: str, name: str, tables: Mapping[str, Table], source: TextSource) -> Experience:
+def task_of(what: str, name: str, tables: Mapping[str, Table], source: TextSource) -> Experience:
+    """A task of the rows of each split; what is missing is set aside from train, or from test where there is none.
+
+    Args:
+        what: where the rows come from, for messages.
+        name: of the task.
+        tables: split -> rows; "train" or "test" at least.
+        source: how they are read.
+
+    Raises:
+        UserError: rows that are no samples, or splits that leave nothing.
+    """
     columns = Columns(source.prompt, source.response, source.choices)
     read = {split: columns.read(f"{what}, {split}", table) for split, table in tables.items()}
     samples = {split: own.samples for split, own in read.items()}
@@ -249,9 +260,17 @@ def _move_one(rest: dict[str, list[Sample]], split: str) -> bool:
 # -- data sets of the library ----------------------------------------------------------------------------
 
 
-def _named_splits(
-    what: str, loaded: Mapping[str, Table], names: Mapping[str, str] | None
-) -> dict[str, Table]:
+def named_splits(what: str, loaded: Mapping[str, Table], names: Mapping[str, str] | None) -> dict[str, Table]:
+    """The splits under our names for them.
+
+    Args:
+        what: the data set, for messages.
+        loaded: its own name for a split -> rows.
+        names: ours -> its own; None for the usual ones.
+
+    Raises:
+        UserError: no such split, or none that has a usual name.
+    """
     for split, own in (names or {}).items():
         if split not in ("train", "validation", "test"):
             raise UserError(f"{what}: splits are train, validation and test, not '{split}'.")

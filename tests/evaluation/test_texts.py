@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from cl_forget.ground.records import Cost, Row, Scores, TaskScores
 from cl_forget.models.causal_lm import CausalLM
 from cl_forget.models.options import TextOptions
 from cl_forget.run.simulate import simulate
+from cl_forget.streams.scoring import Scoring
 from cl_forget.training.frozen import FrozenCache, FrozenModel, Teacher, cut, teacher
 
 TASK = sum_task()
@@ -208,3 +210,20 @@ def test_the_same_seed_gives_the_same_bits() -> None:
         for each in result["rows"]:
             del each["cost"]
     assert one == two
+
+
+def half_right(prompt: str, said: str, reference: str) -> float:
+    """A judge that grades: exact answers 1, all others a quarter."""
+    return 1.0 if said == reference else 0.25
+
+
+def test_a_judge_may_grade_and_an_item_is_right_above_one_half() -> None:
+    base, now = pair()
+    graded = replace(TASK, name="graded", scoring=Scoring("exact match", half_right))
+    measured = evaluator(base, now, [graded])
+    for row in (measured.row(None, [], Cost()), measured.row("sums", [], Cost())):
+        exact, scores = row.tasks[TASK.name].test, row.suites["graded"].test
+        assert scores.accuracy == pytest.approx(exact.accuracy + 0.25 * (1 - exact.accuracy))
+        right = measured.row_items["graded", "test"].right
+        assert right.tolist() == measured.row_items[TASK.name, "test"].right.tolist()
+        assert (scores.lost, scores.gained) == (exact.lost, exact.gained)

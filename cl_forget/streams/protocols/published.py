@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cl_forget.streams.protocols.definition import Protocol, Published
 from cl_forget.streams.protocols.vision import MTIL, TA8
@@ -62,6 +62,27 @@ def _x_tail(table: int, *lines: tuple[str, float | None, float, float]) -> tuple
     return tuple(_line(method, LADA.format(table), list(TRANSFER), values) for method, *values in lines)
 
 
+TRACE_MEASURES = {"speciality": "OP", "bwt": "BWT", "general_ability_delta": "ΔRᴳ"}
+TRACE_LINES = """
+LLaMA-2-7B-Chat: 38.9  48.7 -8.3 -2.58  12.7 -45.7 -7.03  55.5 2.6 -2.31
+LLaMA-2-13B-Chat: 41.9  49.9 -7.0 -13.32  28.0 -36.5 -7.78  56.6 0.4 -9.3
+Vicuna-7B-V1.5: 42.2  49.2 -8.4 -2.77  33.4 -23.7 -5.13  55.3 0.2 -2.41
+Vicuna-13B-V1.5: 46.9  51.7 -5.9 -9.27  31.6 -28.4 -6.18  56.9 0.6 -5.52
+Baichuan2-7B-Instruct: 44.6  43.4 -15.4 -2.89  43.8 -9.0 -1.83  51.7 1.1 -2.93
+"""
+
+
+def _trace() -> Iterator[Published]:
+    """Of each model: in-context learning, whose OP alone is known, then three ways to train."""
+    names = list(TRACE_MEASURES)
+    for line in TRACE_LINES.strip().splitlines():
+        model, _, text = line.partition(":")
+        shown, *trained = map(float, text.split())
+        yield _line(f"ICL, {model}", TRACE, names, (shown,))
+        for k, method in enumerate(("SeqFT", "LoraSeqFT", "Replay")):
+            yield _line(f"{method}, {model}", TRACE, names, trained[3 * k : 3 * k + 3])
+
+
 PROTOCOLS = {
     "mtil": Protocol(
         "MTIL",
@@ -117,6 +138,10 @@ PROTOCOLS = {
                 ),
             )
         },
+    ),
+    "trace": Protocol("TRACE", TRACE_MEASURES, {}, {(): tuple(_trace())}),
+    "retaining-by-doing": Protocol(
+        "retaining by doing", {"speciality": "Target", "generality_drop": "Drop elsewhere"}
     ),
 }
 """The name of a stream -> what it is reported by."""
