@@ -28,7 +28,7 @@ class WeightDecay(Mitigation):
     name = "weight_decay"
     place = "step"
     knob = "strength"
-    grid = (0.01, 0.03, 0.1, 0.3, 1.0)
+    grid = (0.01, 0.1, 1.0, 10.0)
     absent = 0.0
     needs_trunk = False
     title = "Weight decay"

@@ -16,8 +16,8 @@ FIELDS: dict[str, dict[str, Any]] = {
     "lora": {"rank": 2},
     "lora_null": {"rank": 2},
     "o_lora": {"rank": 2},
-    "sdft": {"template": "{response}={prompt}"},
     "ridge_head": {"features": 8},
+    "sdft": {"template": "{response}={prompt}"},
     "star": {"memory": 6, "strength": 1.0},
     "zscl": {"reference": "colour-probe", "average_every": 2},
 }

@@ -154,3 +154,16 @@ def test_a_network_without_linear_maps_is_refused() -> None:
     with pytest.raises(UserError, match="no trainable linear maps for OSF at 'all'"):
         OSF().shape_parameters(task, {})
     assert not _lora.adapters(task.model)
+
+
+def test_half_precision_leaves_the_change_of_the_weights_whole() -> None:
+    model = split(clip().float(), seed=0).model
+    readers = [module for module in model.modules() if isinstance(module, ReadsSplit)]
+    exact = [reader.adapted() for reader in readers]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = [reader.adapted() for reader in readers]
+    assert readers and all(
+        torch.equal(tensor, two[name])
+        for one, two in zip(exact, found, strict=True)
+        for name, tensor in one.items()
+    )
