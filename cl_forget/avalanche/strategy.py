@@ -309,7 +309,7 @@ class _Bookkeeping(SupervisedPlugin):
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         if self.done == 0:  # only now has every plugin set its data loader
-            self.steps = self.train.epochs * len(strategy.dataloader)
+            self.steps = self.train.steps or self.train.epochs * len(strategy.dataloader)
         rate = self.train.lr * learning_rate(self.done, self.steps, self.train)
         for group in strategy.optimizer.param_groups:
             group["lr"] = rate
@@ -328,6 +328,8 @@ class _Bookkeeping(SupervisedPlugin):
 
     def after_update(self, strategy: Any, **kwargs: Any) -> None:
         self.done += 1
+        if self.done == self.train.steps:
+            strategy.stop_training()
         self.cost.steps += 1
         self.cost.samples_seen += len(strategy.mb_y)
 
@@ -345,7 +347,8 @@ def _make(
     student.shown |= {f"model.{n}" for n, p in student.model.named_parameters() if p.requires_grad}
     given: dict[str, Any] = {
         "train_mb_size": train.batch_size,
-        "train_epochs": train.epochs,
+        # An epoch has a step at least, and the one too many takes the sign back that the bookkeeping stops it by.
+        "train_epochs": train.epochs if train.steps is None else train.steps + 1,
         "eval_mb_size": train.batch_size,
         "device": task.model.device,
         "plugins": [clock],

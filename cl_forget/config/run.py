@@ -323,6 +323,8 @@ def _without_bookkeeping(fields: dict[str, Any]) -> dict[str, Any]:
     fields.pop("imports", None)
     del fields["train"]["checkpoint_seconds"], fields["track"]
     del fields["evaluate"]["keep_stages"], fields["evaluate"]["items"]
+    if fields["train"]["steps"] is None:
+        del fields["train"]["steps"]
     if fields["train"]["strategy"] == "single":
         del fields["train"]["strategy"], fields["train"]["workers"]
     if fields["evaluate"]["probe_grid"] is None:  # as every run measured before there was a choice

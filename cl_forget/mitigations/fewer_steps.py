@@ -16,7 +16,7 @@ class FewerSteps(Mitigation):
     compute: `[sam, {fewer_steps: 0.5}]`.
 
     Attributes:
-        share: of the steps that `train.epochs` gives, rounded, at least one.
+        share: of the steps that `train.epochs` or `train.steps` gives, rounded, at least one.
     """
 
     name = "fewer_steps"

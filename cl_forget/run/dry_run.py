@@ -126,7 +126,7 @@ def _table(
         trained.add(mine[0].training_key())
         planned = _steps(mine[0], tasks)
         steps = 0 if shares else chain.steps(planned)
-        seen = 0 if shares else round(samples * mine[0].train.epochs * steps / planned)
+        seen = 0 if shares else round(samples * mine[0].train.passes(samples, len(tasks)) * steps / planned)
         rows = 1 + len(chain.arrange(tasks)) + _curve_points(chain, mine[0])
         seconds = len(mine) * (seen * measured["train"] + rows * per_row * measured["evaluate"])
         total += seconds
@@ -140,6 +140,8 @@ def _table(
 
 
 def _steps(run: Run, tasks: list[Experience]) -> int:
+    if run.train.steps is not None:
+        return run.train.steps * len(tasks)
     per_epoch = sum(-(-len(task.train) // run.train.batch_size) for task in tasks if task.train is not None)
     return run.train.epochs * per_epoch
 

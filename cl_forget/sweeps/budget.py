@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt
 
 from cl_forget.comparison.trials import Trial
+from cl_forget.config.run import Run
 from cl_forget.config.sweep import ANY_NODE, LIMITS, Budget
 from cl_forget.ground.documents import read_record
 from cl_forget.ground.errors import UserError
@@ -257,11 +258,11 @@ class Forecast:
     """Passes that trials will make, in samples: from above at first, then as trials of the same method made them.
 
     Args:
-        samples: of one pass over the stream, by the key of a setup (`Setup.key`).
+        measured: key of a setup (`Setup.key`) -> "samples" of one pass over its stream, in so many "tasks".
     """
 
-    def __init__(self, samples: Mapping[str, float]) -> None:
-        self._samples = samples
+    def __init__(self, measured: Mapping[str, Mapping[str, float]]) -> None:
+        self._measured = measured
         self._ratio: dict[str, float] = {}
 
     def passes(self, one: Planned) -> float:
@@ -284,7 +285,13 @@ class Forecast:
         own = (stages - one.trial.shared_stages) / stages
         each = 2.0 * (2 if chain.using("around_gradient") else 1) + (2 if chain.using("extra_batches") else 0)
         frozen = 1 if chain.using("request_outputs") else 0
-        return own * self._samples[Setup.key(one.run)] * (each * one.run.train.epochs + frozen)
+        known = self._measured[Setup.key(one.run)]
+        return own * known["samples"] * (each * passes_over(one.run, known) + frozen)
+
+
+def passes_over(run: Run, known: Mapping[str, float]) -> float:
+    """How often a run goes through the training data of its stream, "samples" of them in so many "tasks"."""
+    return run.train.passes(known["samples"], known.get("tasks", 1))
 
 
 def redone(trials: Sequence[Trial]) -> str | None:

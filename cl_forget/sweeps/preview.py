@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cl_forget.config.sweep import DEFAULT_TRIALS, JUDGED, Budget, Range, Sweep
 from cl_forget.ground.progress import duration
 from cl_forget.run.shared import Setup
-from cl_forget.sweeps.budget import NAMES, Forecast
+from cl_forget.sweeps.budget import NAMES, Forecast, passes_over
 from cl_forget.sweeps.planning import Planned, plan_grid, saved, share
 from cl_forget.sweeps.rehearsal import Measured, measurements, rehearsed
 
@@ -36,7 +36,7 @@ def preview(sweep: Sweep, say: Callable[[str], object] = lambda line: None) -> T
     seeds = len(sweep.tuning_seeds)
     table = Table(title=f"{sweep.name} (dry run)", box=box.SIMPLE_HEAD, title_style="bold")
     prices = sweep.budget.prices
-    forecast = Forecast({key: found["samples"] for key, found in measured.items()})
+    forecast = Forecast(measured)
     columns = ["method", "varied", "settings", "trials", "fine-tunes"]
     if grid:
         columns += ["passes", "about", *(f"USD on {node}" for node in prices)]
@@ -122,7 +122,7 @@ def seconds(one: Planned, measured: Measured) -> float:
     own = 1 - one.trial.shared_stages / one.trial.stages
     rows = 1 + own * one.trial.stages
     return (
-        own * known["samples"] * one.run.train.epochs * known["train"]
+        own * known["samples"] * passes_over(one.run, known) * known["train"]
         + rows * known["row"] * known["evaluate"]
     )
 

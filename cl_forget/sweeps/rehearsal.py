@@ -52,7 +52,7 @@ def measurements(
     runs: Iterable[Run], device: str = "cpu", say: Callable[[str], object] | None = None
 ) -> Measured:
     """The same, with all that was measured: key of a setup -> what `plan.measure` gives, "samples" that one
-    pass over the stream trains on, and samples that a "row" reads.
+    pass over the stream trains on, its "tasks", and samples that a "row" reads.
 
     What was understood of the data is told to `say`, or printed as the first lines of a sweep.
     """
@@ -71,6 +71,7 @@ def measurements(
             found[key] = {
                 **measure(setup.model(), run, tasks),
                 "samples": sum(len(task.train) for task in tasks if task.train is not None),
+                "tasks": len(tasks),
                 "row": sum(evaluated(e, run.evaluate.limit) for e in [*tasks, *setup.suites, *setup.probes]),
             }
         setups[key].check(run)

@@ -189,7 +189,7 @@ def _meter(asked: Sweep, folder: Path, state: SweepState | None, resources: Reso
 
 
 def _forecast(measured: Measured) -> Forecast:
-    return Forecast({key: found["samples"] for key, found in measured.items()})
+    return Forecast(measured)
 
 
 def _rehearse_there(asked: Sweep, runtime: Resources) -> Measured:

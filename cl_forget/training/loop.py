@@ -7,6 +7,7 @@ generators named after (seed, task, purpose, step), so a run continued from a ch
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +33,9 @@ Groups = dict[str, dict[str, Tensor]]
 
 
 def steps_of(sources: list[Prepared], train: Training) -> int:
-    """Optimiser steps that a task's epochs hold: every epoch takes each source's batches once, the last one short."""
+    """Optimiser steps of a stage: every epoch takes each source's batches once, the last one short."""
+    if train.steps is not None:
+        return train.steps * len(sources)
     return train.epochs * sum(math.ceil(len(source) / train.batch_size) for source in sources)
 
 
@@ -376,7 +379,7 @@ def learning_rate(number: int, steps: int, train: Training) -> float:
 def batches(task: Task, train: Training, done: int) -> Iterator[tuple[int, tuple[Prepared, Tensor]]]:
     """(step number, (source, indices)) from step `done` on; a batch never mixes experiences."""
     number = 0
-    for epoch in range(train.epochs):
+    for epoch in itertools.count() if train.steps is not None else range(train.epochs):
         generator = task.generator("order", epoch)
         batches = [
             (source, part)
@@ -387,7 +390,7 @@ def batches(task: Task, train: Training, done: int) -> Iterator[tuple[int, tuple
             order = torch.randperm(len(batches), generator=generator)
             batches = [batches[i] for i in order.tolist()]
         for batch in batches:
-            if number == task.steps:  # fewer than the epochs hold
+            if number == task.steps:  # which may be fewer than the epochs hold
                 return
             if number >= done:
                 yield number, batch

@@ -16,6 +16,7 @@ class Training(Section):
 
     Attributes:
         epochs: passes over the task's training data.
+        steps: optimiser steps of every task, however many samples it has, in the place of `epochs`.
         batch_size: samples per optimiser step.
         micro_batch_size: samples per forward pass; smaller than `batch_size` means gradient accumulation.
         lr: peak learning rate of AdamW.
@@ -47,6 +48,7 @@ class Training(Section):
     """
 
     epochs: int = Field(default=5, ge=1, le=10_000)
+    steps: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=64, ge=1)
     micro_batch_size: int | None = Field(default=None, ge=1)
     lr: float = Field(default=3e-4, gt=0, le=10)
@@ -65,6 +67,10 @@ class Training(Section):
     strategy: Literal["single", "fsdp"] = "single"
     workers: int = Field(default=1, ge=1)
     threads: int = Field(default=1, ge=1, le=1024)
+
+    def passes(self, samples: float, tasks: float = 1) -> float:
+        """How often a stream's training data are gone through: `samples` in all, in so many tasks."""
+        return self.epochs if self.steps is None else self.steps * self.batch_size * tasks / samples
 
     @model_validator(mode="after")
     def _workers_need_a_strategy(self) -> Training:

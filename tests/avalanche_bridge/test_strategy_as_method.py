@@ -63,6 +63,12 @@ def run(tiny_run: Callable[..., Run]) -> Callable[..., Run]:
     return make
 
 
+@pytest.mark.parametrize("steps", [1, 3, 9])
+def test_steps_end_inside_an_epoch_or_go_on_beyond_it(steps: int, run: Callable[..., Run]) -> None:
+    rows = simulate(run("Naive", train={"steps": steps, "batch_size": 8, "lr": 1e-3})).rows
+    assert [row.cost.steps for row in rows] == [0, steps, 2 * steps]
+
+
 @pytest.mark.parametrize("strategy", OPTIONS)
 def test_every_strategy_runs_under_our_evaluation(strategy: str, run: Callable[..., Run]) -> None:
     result = simulate(run(strategy))

@@ -210,7 +210,7 @@ def test_a_dry_run_forecasts_the_cost_of_each_method_and_of_the_budget() -> None
     share(grid)
     key = Setup.key(grid[0].run)
     measured = {key: {"samples": 100.0, "train": 36.0, "evaluate": 0.0, "row": 10.0, "memory": 1.0}}
-    forecast = Forecast({key: 100.0})
+    forecast = Forecast(measured)
     of = {arm: [one for one in grid if one.trial.method == arm] for arm in asked.arms}
     cells = {arm: cost_cells(mine, measured, forecast, {}) for arm, mine in of.items()}
     # One epoch: forward and backward; SAM twice; a teacher reads the data once more; an edit trains nothing.
@@ -238,7 +238,7 @@ def test_a_forecast_learns_from_what_finished_trials_made() -> None:
     space = {"l2_sp.strength": [0.01, 0.1]}
     asked = Sweep(**{**FIELDS, "methods": {"L2-SP": ["l2_sp"]}, "space": space, "control": False})
     one, other = plan_grid(asked)
-    forecast = Forecast({Setup.key(one.run): 100.0})
+    forecast = Forecast({Setup.key(one.run): {"samples": 100.0}})
     assert forecast.passes(other) == 200
     cost = {"forward_samples": 150, "backward_samples": 150}
     done = one.trial.model_copy(update={"status": "finished", "cost": Cost(**cost)})

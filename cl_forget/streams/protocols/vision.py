@@ -74,7 +74,7 @@ def mtil(
 
     Order 1: aircraft, caltech101, cifar100, dtd, eurosat, flowers, food, mnist, oxford-pet, stanford-cars, sun397.
     Order 2: stanford-cars, food, mnist, oxford-pet, flowers, sun397, aircraft, caltech101, dtd, eurosat, cifar100.
-    The paper tunes CLIP ViT-B/16 for 1,000 steps of 64 a task with label smoothing of 0.2. Each task has its own
+    The paper tunes CLIP ViT-B/16: `train: {steps: 1000, batch_size: 64, label_smoothing: 0.2}`. Each task has its own
     classes and prompts, and a test picture is told among those of its task.
 
     Each set is read by torchvision from its files below `root`, else from the folder `<root>/<name>`: one sub-folder
@@ -140,7 +140,7 @@ def ta8(root: Path = Path("data"), download: bool = False, limit: int | None = N
     """TA8: the eight image sets of task arithmetic (Ilharco et al. 2212.04089) in sequence, as MagMax runs them.
 
     stanford-cars, mnist, eurosat, svhn, resisc45, sun397, dtd, gtsrb; reported is the mean accuracy after the last.
-    MagMax (Marczak et al. 2407.06322) tunes CLIP for about 2,500 steps of 128 a task at a rate of 1e-5.
+    MagMax (Marczak et al. 2407.06322) tunes CLIP: `train: {steps: 2500, batch_size: 128, lr: 1.0e-5}`.
 
     Where the sets are read from is as of `mtil`; resisc45 is a folder `<root>/resisc45` of 45 sub-folders.
     `root: embedded` runs dominoes, digits, colours, dice, clocks, cards, braille and arrows.
