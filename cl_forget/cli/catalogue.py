@@ -243,7 +243,7 @@ def _field(name: str, field: FieldInfo, said: str | None) -> str:
 def _written(value: object) -> str:
     import json
 
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) and value.isprintable() else json.dumps(value)
 
 
 def _conflicts(method: type[Mitigation]) -> str:
