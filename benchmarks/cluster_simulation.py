@@ -1,6 +1,7 @@
 """How a sweep scales: a discrete-event simulation of its scheduler, checked against real sweeps.
 
     python benchmarks/cluster_simulation.py measure     real sweeps with 1 and 2 workers here (or --workers 1 2 4)
+    python benchmarks/cluster_simulation.py validate    real sweeps of 1, 2 and 4 workers whose trials only sleep
     python benchmarks/cluster_simulation.py simulate    up to 1,000 workers, picture and table (seconds)
 
 What is simulated. A worker is a process with room for one trial. One driver hands out trials and takes their
@@ -21,7 +22,10 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
+import math
 import os
+import sys
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -324,10 +328,81 @@ def measure(workers: Sequence[int], folder: Path, overrides: Sequence[str]) -> l
     return rows
 
 
+# Trials whose lengths are known beforehand
+
+
+def validate(workers: Sequence[int], folder: Path, mean: float = 2.0) -> str:
+    """Sweeps through Ray whose trials sleep, against the simulation; nothing of a sweep is read to simulate it.
+
+    The overheads come from a sweep of one worker over trials of one length. Then every sweep has lengths of its own,
+    drawn beforehand: of trials that share nothing, and of groups of a long trial and three that take over from it,
+    cut into pieces as a sweep cuts them.
+
+    Args:
+        workers: how many, side by side; more than there are processors, as sleeping takes none.
+        folder: where the sweeps go.
+        mean: seconds of a trial, the median of a log-normal distribution.
+
+    Returns:
+        A Markdown table.
+    """
+    from sweeps import sleep_through
+
+    from cl_forget.sweeps.searching import InTurn
+
+    def slept(name: str, groups: Sequence[Sequence[float]], count: int, search: Any = None) -> dict[str, Any]:
+        started, processor = time.time(), time.process_time()
+        trials = sleep_through(groups, folder / name, count, search)
+        return {
+            "workers": count,
+            "seconds": max(t.attempts[0].ended or 0.0 for t in trials) - started,
+            "start": min(t.attempts[0].started for t in trials) - started,
+            "driver_seconds": time.process_time() - processor,
+            "groups": [sum(group) for group in groups],
+        }
+
+    costs = measured_costs([slept("fit", [[mean / 4]] * 24, 1)])
+    rows = []
+    for count in workers:
+        random = np.random.default_rng(count)
+        alone = sorted(random.lognormal(math.log(mean), 0.8, 12 * count).tolist(), reverse=True)
+        real = slept(f"alone-{count}", [[seconds] for seconds in alone], count)
+        simulated = schedule([Job(seconds) for seconds in alone], count, costs)
+        rows.append(_compared("trials that share nothing", len(alone), real, simulated))
+        groups = [
+            [Member(giver), *(Member(seconds, 0) for seconds in takers)]
+            for giver, *takers in random.lognormal(math.log(mean), 0.8, (3 * count, 4)).tolist()
+        ]
+        pieces = cut(groups, count)
+        lengths = [[groups[piece.group][at].weight for at in piece.members] for piece in pieces]
+        real = slept(f"pieces-{count}", lengths, count, InTurn(pieces))
+        jobs = [Job(piece.weight, () if piece.needs is None else (piece.needs,)) for piece in pieces]
+        rows.append(_compared("pieces of groups", len(pieces), real, schedule(jobs, count, costs)))
+    shown = {"what": "", "workers": "d", "tasks": "d", "measured": ".1f", "simulated": ".1f", "error": "+.1%",
+             "busy": ".0%", "simulated_busy": ".0%"}  # fmt: skip
+    return (
+        f"Overheads, of one worker over trials of {mean / 4:g} s: {costs.driver:.3f} s per trial on the driver, "
+        f"{costs.worker:.3f} s on the worker, {costs.start:.1f} s once.\n\n{table(rows, shown)}"
+    )
+
+
+def _compared(what: str, tasks: int, real: dict[str, Any], simulated: Schedule) -> dict[str, Any]:
+    return {
+        "what": what,
+        "workers": real["workers"],
+        "tasks": tasks,
+        "measured": real["seconds"],
+        "simulated": simulated.seconds,
+        "error": simulated.seconds / real["seconds"] - 1,
+        "busy": sum(real["groups"]) / (real["workers"] * real["seconds"]),
+        "simulated_busy": simulated.busy,
+    }
+
+
 # Output
 
 
-def table(rows: Sequence[dict[str, float]], formats: dict[str, str]) -> str:
+def table(rows: Sequence[dict[str, Any]], formats: dict[str, str]) -> str:
     """A Markdown table of the columns named."""
     heads = [name.replace("_", " ") for name in formats]
     lines = [heads, ["--:"] * len(heads)]
@@ -408,19 +483,37 @@ def report(
     return "\n\n".join(parts)
 
 
+def _validate(workers: Sequence[int]) -> None:
+    from sweeps import TESTS
+
+    from cl_forget.sweeps.cluster import Resources, ray_runtime
+
+    sys.path.insert(0, str(TESTS))
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+    )
+    import tiny  # noqa: F401  registers the model that the sleeping trials name
+
+    with tempfile.TemporaryDirectory() as temporary, ray_runtime(Resources()):
+        print(validate(workers, Path(temporary)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("measure", "simulate"))
+    parser.add_argument("what", choices=("measure", "validate", "simulate"))
     parser.add_argument("overrides", nargs="*", help="fields of the measured sweep, as field=value")
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--workers", type=int, nargs="+", help="by default 1 and 2, and 4 to validate")
     parser.add_argument("--output", type=Path, default=Path("runs/cluster"))
     parser.add_argument("--settings", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=50)
     for cost in ("driver", "worker", "start"):
         parser.add_argument(f"--{cost}", type=float, help="seconds assumed instead of those measured")
     arguments = parser.parse_args()
+    if arguments.what == "validate":
+        _validate(arguments.workers or [1, 2, 4])
+        return
     if arguments.what == "measure":
-        rows = measure(arguments.workers, arguments.output, arguments.overrides)
+        rows = measure(arguments.workers or [1, 2], arguments.output, arguments.overrides)
         MEASURED.write_text(json.dumps(rows, indent=1) + "\n")
     assumed = {cost: getattr(arguments, cost) for cost in ("driver", "worker", "start")}
     print(report(json.loads(MEASURED.read_text()), arguments.settings, arguments.seeds, assumed))

@@ -4,10 +4,11 @@
     python benchmarks/early_stopping.py record pico
     python benchmarks/early_stopping.py replay           MO-ASHA over the recorded trials, in random orders
 
-The recording is what a tournament would see: the reports of each trial (`score.every`) and its end. The replay hands
-the trials out in random order to some workers, who overtake each other at random, asks `Rungs` as the scheduler does,
-and compares the front of what finished with that of the whole grid: hypervolume above (pre-trained speciality, 0) on
-validation data, against the share of the training that was done. Intervals are 95 % over the orders.
+The recording, which goes on where it was ended, is what a tournament would see: the reports of each trial
+(`score.every`) and its end. The replay hands the trials out in random order to some workers, who overtake each other
+at random, asks `Rungs` as the scheduler does, and compares the front of what finished with that of the whole grid:
+hypervolume above (pre-trained speciality, 0) on validation data, against the share of the training that was done.
+Intervals are 95 % over the orders.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import argparse
 import json
 import math
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from cl_forget.evaluation.metrics import hypervolume
+from cl_forget.ground.files import write_text
 from cl_forget.sweeps.rungs import Point, Rungs, milestones
 
 RECORDED = Path(__file__).parent / "early_stopping.json"
@@ -47,14 +50,14 @@ WORLDS: dict[str, dict[str, Any]] = {
     },
     "pico": {
         "model": "pico-lm",
-        "stream": [{"pig-latin": {"train": 480}}, {"operator": {"train": 480}}],
+        "stream": [{"pig-latin": {"train": 240}}, {"operator": {"train": 240}}],
         "suites": ["numbers", "spelling"],
         "train": {"epochs": 2, "batch_size": 32},
-        "evaluate": {"limit": 60},
-        "score": {"every": 5},
+        "evaluate": {"limit": 40},
+        "score": {"every": 3},
         "methods": {"L2-SP": ["l2_sp"], "KD": ["kd"]},
         "space": {
-            "train.lr": [1e-4, 3e-4, 1e-3, 3e-3],
+            "train.lr": [3e-4, 1e-3, 3e-3],
             "l2_sp.strength": [1e-3, 1e-2, 1e-1, 1.0],
             "kd.strength": [1e-2, 1e-1, 1.0, 10.0],
         },
@@ -122,8 +125,15 @@ def shares(
     return (found or 0.0) / (whole or math.nan), done
 
 
-def record(world: str, seed: int = 0) -> dict[str, Any]:
-    """Every setting of a world's grid to its end, in this process."""
+def record(world: str, known: dict[str, Any], keep: Callable[[dict[str, Any]], None], seed: int = 0) -> None:
+    """Every setting of a world's grid to its end, in this process.
+
+    Args:
+        world: which one.
+        known: what was recorded before; these settings are not run again.
+        keep: given all that is recorded, after each setting.
+        seed: of the trials.
+    """
     from cl_forget.config.sweep import Sweep
     from cl_forget.run.shared import Setups
     from cl_forget.sweeps.planning import plan_grid, share
@@ -131,9 +141,12 @@ def record(world: str, seed: int = 0) -> dict[str, Any]:
     from cl_forget.sweeps.work import work
 
     asked = Sweep(**{**WORLDS[world], "mode": "mo-asha", "control": False, "seeds": [seed]})
-    trials, setups = [], Setups(room=2)
+    trials, setups = list(known.get("trials", ())), Setups(room=2)
+    done = {trial["id"] for trial in trials}
+    left = [group for group in share(plan_grid(asked)) if group[0].trial.id not in done]
     with tempfile.TemporaryDirectory() as folder:
-        for group in share(plan_grid(asked)):
+        for group in left:
+            began = time.process_time()
             reports: list[dict[str, float]] = []
 
             def note(report: dict[str, Any], into: list[dict[str, float]] = reports) -> bool:
@@ -149,8 +162,12 @@ def record(world: str, seed: int = 0) -> dict[str, Any]:
             end = [trial.validation["speciality"], trial.validation["generality"]]
             trials.append({"id": trial.id, "reports": seen, "end": end, "passes": trial.passes})
             base = trial.validation["speciality_pretrained"]
-            print(f"{len(trials)}  {trial.id}  {end}", flush=True)
-    return {"world": world, "pretrained": base, "trials": trials}
+            keep({"world": world, "pretrained": base, "trials": trials})
+            took = time.process_time() - began
+            print(
+                f"{len(done) + 1 + left.index(group)}  {trial.id}  {end}  {took:.1f} s of processor time",
+                flush=True,
+            )
 
 
 def row(recorded: dict[str, Any], workers: int) -> str:
@@ -172,8 +189,12 @@ def main() -> None:
     arguments = parser.parse_args()
     known = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
     if arguments.what == "record":
-        known[arguments.world] = record(arguments.world)
-        RECORDED.write_text(json.dumps(known) + "\n")
+
+        def keep(recorded: dict[str, Any]) -> None:
+            known[arguments.world] = recorded
+            write_text(RECORDED, json.dumps(known) + "\n")
+
+        record(arguments.world, known.get(arguments.world, {}), keep)
     print(
         "| world | settings | workers | hypervolume of the grid's | training of the grid's |\n|---|--:|--:|--:|--:|"
     )

@@ -83,6 +83,17 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
         "Two at a time with one thread each, against one at a time with two threads.",
         ["sweeps.py", "parallel"],
     ),
+    "sweep-breakdown": (
+        "What a trial's processor time goes to",
+        "Three trials of distillation in one process, as an actor has them one after the other; what a part calls of "
+        "another one is that one's. Done again is a call that works out what an earlier one of the process had.",
+        ["sweeps.py", "breakdown"],
+    ),
+    "sweep-start": (
+        "How a worker begins",
+        "What a fresh process does until its first trial, step by step; then a sweep of one trial through Ray.",
+        ["sweeps.py", "start"],
+    ),
     "sweep-durability": (
         "A sweep killed and resumed",
         "SIGKILL of the driver, a worker and the whole Ray runtime in turn, at random instants.",
@@ -93,6 +104,17 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
         "What a sweep scales like: sweeps with one and two workers here, and a discrete-event simulation of the "
         "scheduler up to 1,000. The head of `cluster_simulation.py` states the assumptions.",
         ["cluster_simulation.py", "simulate"],
+    ),
+    "cluster-validate": (
+        "The simulated scheduler against real sweeps",
+        "Sweeps through Ray with 1, 2 and 4 workers whose trials sleep for lengths drawn beforehand; the simulation "
+        "knows these lengths and the overheads of a sweep of one worker over trials of another length.",
+        ["cluster_simulation.py", "validate"],
+    ),
+    "storage": (
+        "A sweep's folder with 100,000 trials",
+        "Each a process of its own, imports included. A resumed sweep plans, finds what is shared and what is left.",
+        ["storage.py", "measure", "runs/storage"],
     ),
     "dashboard": (
         "The report of a sweep of 2,000 trials",

@@ -1,7 +1,8 @@
 """How a sweep's folder behaves that holds 100,000 finished trials.
 
     python benchmarks/storage.py generate runs/big      the folder: a plan, and a made-up record of each trial
-    python benchmarks/storage.py measure runs/big       status, plan of a resume, tables, report; seconds and memory
+    python benchmarks/storage.py measure runs/big       status, plan of a resume, tables, report; seconds and memory,
+                                                        of the folder, which is generated if there is none
 
 Each measure is a process of its own, imports included, and is taken twice: first without the index that is made of
 the records (`cl_forget.comparison.trial_files`), then with it. The records are as large as real ones, and the run
@@ -194,6 +195,8 @@ def main() -> None:
     if arguments.what == "generate":
         generate(arguments.folder, arguments.trials)
     elif arguments.what == "measure":
+        if not arguments.folder.exists():
+            generate(arguments.folder, arguments.trials)
         measure(arguments.folder, arguments.names or list(MEASURES))
     else:
         MEASURES[arguments.names[0]](arguments.folder)

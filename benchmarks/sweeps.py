@@ -4,6 +4,8 @@
     python benchmarks/sweeps.py sharing      60 trials of a quickstart-like sweep against the same written plainly
     python benchmarks/sweeps.py parallel     two trials on two cores against one at a time with two threads
     python benchmarks/sweeps.py ray-table    Ray's bookkeeping row with its own trivial trainable and with ours
+    python benchmarks/sweeps.py breakdown    processor time of a process's first trial and of later ones, by part
+    python benchmarks/sweeps.py start        how long a worker takes until its first trial trains, by part
 
 Each compares within one run on one machine; `--model tiny` takes a random model of a few thousand weights instead
 of emoji-clip.
@@ -12,12 +14,18 @@ of emoji-clip.
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cl_forget.comparison.trials import Trial
 
 TESTS = Path(__file__).parents[1] / "tests"
 
@@ -162,38 +170,162 @@ def _bookkeeping(kind: str, count: int, folder: Path) -> float:
             run_config=tune.RunConfig(storage_path=str(folder), verbose=0),
         ).fit()
         return time.monotonic() - started
+    sleep_through([[SLEEP]] * count, folder)
+    return time.monotonic() - started
+
+
+def sleep_through(
+    groups: Sequence[Sequence[float]], folder: Path, workers: int | None = None, search: Any = None
+) -> list[Trial]:
+    """A round of our own whose trials sleep; the thread, the reports and the records are as ever.
+
+    Args:
+        groups: of each the seconds of its trials.
+        folder: of the sweep.
+        workers: side by side, as sleeping takes no processor; None for as many as there are processors.
+        search: what hands the groups out; None for Tune's own order.
+    """
     import cl_forget.sweeps.trainable as ours
-    from cl_forget.comparison.trials import Trial
+    from cl_forget.comparison.trial_files import Records
+    from cl_forget.comparison.trials import Attempt
     from cl_forget.config.sweep import Sweep
     from cl_forget.sweeps.cluster import Resources
     from cl_forget.sweeps.planning import Planned, plan_grid
     from cl_forget.sweeps.sources import Grid
     from cl_forget.sweeps.tuning import Round, fit
+    from cl_forget.sweeps.work import worker
 
     class Sleeping(ours.GroupTrainable):
-        """Our trainable, whose trials sleep: the thread, the reports and the records are as ever."""
-
         def _work(self, config: dict[str, Any], report: ours.Report) -> None:
-            (one,) = self.source.group(config)
-            time.sleep(SLEEP)
-            one.trial.model_copy(update={"status": "finished"}).save(self.folder)
-            report(
-                {"score": 0.0, "progress": 100.0, "trial": one.trial.id, "status": "finished", "done": True}
-            )
+            group = self.source.group(config)
+            for number, one in enumerate(group, start=1):
+                began, last = time.time(), number == len(group)
+                time.sleep(one.trial.value or 0.0)
+                attempt = Attempt(worker=worker(), started=began, ended=time.time())
+                one.trial.model_copy(update={"status": "finished", "attempts": [attempt]}).save(self.folder)
+                said = {"score": 0.0, "trial": one.trial.id, "status": "finished", "done": last}
+                report({**said, "progress": 100.0} if last else said)
 
     asked = Sweep(**{**WORLDS["tiny"], "methods": {"L2-SP": ["l2_sp"]}, "control": False})
     first = plan_grid(asked)[0]
-    groups = [
-        [Planned(trial=Trial(**{**first.trial.model_dump(), "id": f"sleeping-{number}"}), run=first.run)]
-        for number in range(count)
-    ]
+
+    def sleeping(group: int, number: int, seconds: float) -> Planned:
+        own = {"id": f"sleeping-{group}-{number}", "value": seconds}
+        return Planned(first.trial.model_copy(update=own), first.run, first.facts)
+
+    asleep = [[sleeping(g, n, seconds) for n, seconds in enumerate(group)] for g, group in enumerate(groups)]
+    share_of_one = (
+        Resources()
+        if workers is None
+        else Resources(cpus_per_trial=min(1.0, (os.cpu_count() or 1) / workers), max_concurrent=workers)
+    )
     real = ours.GroupTrainable
     ours.GroupTrainable = Sleeping  # type: ignore[misc]
     try:
-        fit(Round(Grid(groups), asked, folder, Resources(), count))
+        fit(Round(Grid(asleep), asked, folder, share_of_one, len(asleep), search))
     finally:
         ours.GroupTrainable = real  # type: ignore[misc]
-    return time.monotonic() - started
+    return Records(folder).load()
+
+
+def breakdown(world: dict[str, Any], folder: Path) -> None:
+    """Three trials of distillation in one process, as an actor has them one after the other; then what Ray adds."""
+    os.environ["CL_FORGET_CACHE"] = str(folder / "cache")
+    from parts import measured, places
+
+    from cl_forget.config.sweep import Sweep
+    from cl_forget.run.shared import Setups
+    from cl_forget.sweeps.planning import plan_grid, share
+    from cl_forget.sweeps.work import work
+
+    own = {"methods": {"KD": ["kd"]}, "space": {"kd.strength": [0.01, 0.1, 1.0]}, "control": False}
+    setups, taken = Setups(), []
+    with measured() as parts:
+        for group in share(plan_grid(Sweep(**{**world, **own}))):
+            (trial,) = work(group, folder / "one", setups, lambda trial: None)
+            if trial.status != "finished":
+                raise SystemExit(f"a trial failed: {trial.reason}")
+            taken.append(parts.take())
+    print("| processor seconds | first trial | second | third | calls in the third | of these done again |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for part in dict.fromkeys(part for part, *_ in places()):
+        seconds = " | ".join(f"{spent[part]:.3f}" for spent, _, _ in taken)
+        print(f"| {part} | {seconds} | {taken[2][1][part]} | {taken[2][2][part]} |")
+    totals = " | ".join(f"{sum(spent.values()):.3f}" for spent, _, _ in taken)
+    print(f"| together | {totals} | | |\n", flush=True)
+    overhead(world, folder / "ray")
+
+
+BEGINNING = """
+import json, sys, time
+from pathlib import Path
+
+spent = {}
+def done(part, since):
+    spent[part] = [time.perf_counter() - since[0], time.process_time() - since[1]]
+    return time.perf_counter(), time.process_time()
+
+now = time.time() - float(sys.argv[1]), 0.0  # of the interpreter's own start the clock tells
+spent["interpreter"] = [now[0], time.process_time()]
+now = time.perf_counter(), time.process_time()
+import ray
+from ray import tune
+now = done("import ray", now)
+import torch
+now = done("import torch", now)
+torch.set_num_threads(1)
+import cl_forget.sweeps.sources
+now = done("import the rest of this package", now)
+if Path(sys.argv[3]).exists():
+    import tiny
+from cl_forget.config.run import Run
+from cl_forget.run.shared import Setup
+from cl_forget.streams import load_stream, load_suite
+run = Run.parse(json.loads(sys.argv[2]))
+now = done("the run", now)
+from cl_forget.models import load_model
+model = load_model(run.model, run.text)
+now = done("model, and the libraries that it needs", now)
+experiences = [*load_stream(run.stream), *map(load_suite, run.suites)]
+now = done("data", now)
+setup = Setup(run)
+now = done("setup once model and data have been loaded: heads", now)
+setup.fingerprints
+now = done("hashes of model and data", now)
+print(json.dumps(spent))
+"""
+"""What a worker does before its first trial, one after the other."""
+
+
+def start(world: dict[str, Any], folder: Path) -> None:
+    """A worker's beginning step by step in processes of their own, and in a sweep by Ray."""
+    from cl_forget.config.sweep import Sweep
+    from cl_forget.sweeps.planning import plan_grid
+
+    asked = Sweep(**{**world, "methods": {"L2-SP": [{"l2_sp": 0.01}]}, "control": False})
+    run = json.dumps(plan_grid(asked)[0].run.model_dump(mode="json"))
+    os.environ["CL_FORGET_CACHE"] = str(folder / "cache")
+    times = []
+    for _ in range(2):  # the first one reads everything from the disk
+        given = [sys.executable, "-c", BEGINNING, str(time.time()), run, str(TESTS / "tiny.py")]
+        done = subprocess.run(given, stdout=subprocess.PIPE, text=True, check=True)
+        times.append(json.loads(done.stdout.splitlines()[-1]))
+    print("| part | first process, s | second, s | of these processor |\n|---|--:|--:|--:|")
+    for part in times[0]:
+        print(f"| {part} | {times[0][part][0]:.2f} | {times[1][part][0]:.2f} | {times[1][part][1]:.2f} |")
+    first, second, processor = (
+        sum(of[part][k] for part in of) for of, k in ((times[0], 0), (times[1], 0), (times[1], 1))
+    )
+    print(f"| together | {first:.2f} | {second:.2f} | {processor:.2f} |\n")
+    began = time.time()
+    (trial,), seconds = _shared(
+        {**world, "methods": {"L2-SP": [{"l2_sp": 0.01}]}, "control": False}, folder / "ray", 1
+    )
+    print(
+        f"A sweep of one trial: {trial.attempts[0].started - began:.1f} s until its worker takes it up, with the "
+        f"rehearsal, {trial.seconds:.1f} s for the trial itself, {seconds:.1f} s in all; load of the machine "
+        f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."
+    )
 
 
 def _shared(
@@ -247,7 +379,9 @@ def _plain(fields: dict[str, Any], side_by_side: int) -> tuple[dict[str, Any], f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["overhead", "sharing", "parallel", "ray-table"])
+    parser.add_argument(
+        "what", choices=["overhead", "sharing", "parallel", "ray-table", "breakdown", "start"]
+    )
     parser.add_argument("--model", choices=list(WORLDS), default="emoji")
     arguments = parser.parse_args()
     sys.path.insert(0, str(TESTS))

@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from cl_forget.comparison.analysis import hypervolume_share
 from cl_forget.comparison.trials import Trial
+from cl_forget.evaluation.metrics import pareto_front
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,12 @@ def own_passes(trial: Trial) -> int:
     return trial.passes - (0 if trial.taken_over is None else trial.taken_over.passes)
 
 
+def _front(trials: Sequence[Trial]) -> list[Trial]:
+    """Those that no other one beats on test data: what the others dominate, these do, too."""
+    points = [(t.test.get("speciality"), t.test.get("generality")) for t in trials]
+    return [trials[k] for k in pareto_front(np.array(points, np.float64).reshape(-1, 2))]
+
+
 @dataclass(frozen=True)
 class Reached:
     """How far a method had come when one of its trials was over.
@@ -89,7 +98,7 @@ def anytime(steps: Sequence[Step]) -> list[Reached]:
     tuning = [step for step in steps if step.trial.role == "tune"]
     for method in dict.fromkeys(step.trial.method for step in tuning):
         own = [step for step in tuning if step.trial.method == method]
-        seeds: dict[int, list[Trial]] = {step.trial.seed: [] for step in own}
+        seeds: dict[int, list[Trial]] = {step.trial.seed: [] for step in own}  # the best of each, as `_front`
         shares: dict[int, float | None] = dict.fromkeys(seeds, 0.0)
         passes, seconds = 0, 0.0
         for step in own:
@@ -97,8 +106,8 @@ def anytime(steps: Sequence[Step]) -> list[Reached]:
             passes += own_passes(trial)
             seconds += trial.seconds or 0.0
             if trial.status == "finished":
-                seeds[trial.seed].append(trial)
-                shares[trial.seed] = hypervolume_share(seeds[trial.seed])
+                front = _front([*seeds[trial.seed], trial])
+                seeds[trial.seed], shares[trial.seed] = front, hypervolume_share(front)
             known = [share for share in shares.values() if share is not None]
             mean = sum(known) / len(known) if len(known) == len(shares) else None
             found.append(Reached(step, passes, seconds, mean))

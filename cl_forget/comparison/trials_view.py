@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 from cl_forget.comparison.measures import Measure
 from cl_forget.comparison.observations import COST_MEASURES, headline_measures, trial_values
 from cl_forget.comparison.records import Result
+from cl_forget.comparison.selection import spread
 from cl_forget.comparison.settings import setting_key, settings_of, written
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import inside
@@ -22,6 +25,32 @@ if TYPE_CHECKING:
 SECONDS = Measure(
     "seconds", "Trial time", "seconds", "wall-clock seconds of the trial, sharing included", "lower"
 )
+
+
+SHOWN = 5000
+"""Trials that figures show one by one, about; a page with more is slow to open and shows no more."""
+
+
+Key = tuple[str, str]
+"""A method and the key of one of its settings."""
+
+
+def _fitting(sizes: Counter[Key], room: int, kept: set[Key], lines: Sequence[Sequence[Key]]) -> set[Key]:
+    """The kept settings and as many of every line as have room together, evenly along it.
+
+    Args:
+        sizes: trials of each setting.
+        room: for trials.
+        kept: whether there is room or not.
+        lines: settings in their order.
+    """
+
+    def some(count: int) -> set[Key]:
+        return kept.union(*(spread(line, count) for line in lines))
+
+    counts = range(1, 1 + max(map(len, lines), default=0))
+    most = bisect_right(counts, room, key=lambda count: sum(sizes[key] for key in some(count)))
+    return some(most) if most else kept
 
 
 class SweepView:
@@ -46,6 +75,36 @@ class SweepView:
     def settings(self) -> dict[str, list[Setting]]:
         """Method -> its settings among the tuning trials, in the order of the knob."""
         return settings_of([trial for trial in self.trials if trial.role == "tune"])
+
+    @cached_property
+    def shown(self) -> list[Trial]:
+        """The trials that figures show one by one: all, or of more than `SHOWN` those of some settings.
+
+        Of a setting all trials are shown or none, so that what is drawn as its mean is its mean: of every chosen
+        one, then of those on the front, then of as many of each method as there is room for, evenly along its knob.
+        """
+        if len(self.trials) <= SHOWN:
+            return list(self.trials)
+        of = {
+            t.id: (s.method, s.key)
+            for found in self.settings.values()
+            for s in found
+            for t in s.trials.values()
+        }
+        keys = [of.get(trial.id) or (trial.method, setting_key(trial)) for trial in self.trials]
+        sizes = Counter(keys)
+        methods = self.summary.methods
+        chosen = {(m.method, m.choice.key) for m in methods if m.choice is not None}
+        front = [(m.method, point.key) for m in methods for point in m.curve if point.on_front]
+        every = [[(s.method, s.key) for s in found] for found in self.settings.values()]
+        chosen = _fitting(sizes, SHOWN // 2, chosen, [front])
+        chosen = _fitting(sizes, SHOWN, chosen, every)
+        return [trial for trial, key in zip(self.trials, keys, strict=True) if key in chosen]
+
+    @cached_property
+    def shown_ids(self) -> frozenset[str]:
+        """Their ids."""
+        return frozenset(trial.id for trial in self.shown)
 
     @cached_property
     def unordered(self) -> tuple[str, ...]:

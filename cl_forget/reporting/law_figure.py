@@ -78,7 +78,7 @@ def _within(distance: Measure) -> str:
 
 def _points(view: SweepView, distance: str, kept: str) -> list[Point]:
     found = []
-    for method, trials in tuned(view.trials):
+    for method, trials in tuned(view.shown):
         for trial in trials:
             x, y = view.values[trial.id].get(distance), view.values[trial.id].get(kept)
             if x is not None and y is not None:
@@ -102,7 +102,7 @@ def _cell(found: Estimate) -> Cell:
 
 
 def _frame(view: SweepView, measures: list[Measure]) -> Frame:
-    trials = [trial for _, own in tuned(view.trials) for trial in own]
+    trials = [trial for _, own in tuned(view.shown) for trial in own]
     frame: Frame = {
         "run": [trial.id for trial in trials],
         "method": [trial.method for trial in trials],

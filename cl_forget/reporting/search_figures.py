@@ -194,7 +194,7 @@ def _choices(axes: Mapping[str, Sequence[Field]], measures: Sequence[Measure]) -
 
 
 def _trial_frame(view: SweepView, axes: Mapping[str, Sequence[Field]], measures: Sequence[Measure]) -> Frame:
-    trials = [trial for method, own in tuned(view.trials) if method in axes for trial in own]
+    trials = [trial for method, own in tuned(view.shown) if method in axes for trial in own]
     names = list(dict.fromkeys(one.name for fields in axes.values() for one in fields))
     fields = [field_values(trial) for trial in trials]
     data: Frame = {
@@ -262,7 +262,9 @@ def history(view: SweepView) -> History | None:
     measures = objectives(view)
     if not measures or not any(trial.over for trial in view.trials):
         return None
-    steps = [step for step in in_order(view.trials) if step.trial.role == "tune"]
+    every = [step for step in in_order(view.trials) if step.trial.role == "tune"]
+    shown = [k for k, step in enumerate(every) if step.trial.id in view.shown_ids]
+    steps = [every[k] for k in shown]
     data: Frame = {
         "run": [step.trial.id for step in steps],
         "method": [step.trial.method for step in steps],
@@ -274,8 +276,9 @@ def history(view: SweepView) -> History | None:
     }
     for measure in measures:
         name = measure.name
-        data[name] = [step.trial.validation.get(name) for step in steps]
-        data[f"best:{name}"] = best_so_far(steps, data[name])
+        values = [step.trial.validation.get(name) for step in every]
+        best = best_so_far(every, values)
+        data[name], data[f"best:{name}"] = [values[k] for k in shown], [best[k] for k in shown]
     return History(
         name="history",
         title="How did the search go?",
@@ -299,7 +302,7 @@ def hypervolume(view: SweepView) -> Anytime | None:
     """What part of the ideal each method had covered, for how much compute."""
     if view.summary.ideal is None:
         return None
-    reached = anytime(in_order(view.trials))
+    reached = [one for one in anytime(in_order(view.trials)) if one.step.trial.id in view.shown_ids]
     data: Frame = {
         "run": [one.step.trial.id for one in reached],
         "method": [one.step.trial.method for one in reached],
@@ -327,15 +330,16 @@ def lanes(view: SweepView) -> Lanes | None:
     if not any(trial.over for trial in view.trials):
         return None
     found = timeline(view.trials)
+    spans = [span for span in found.spans if span.trial.id in view.shown_ids]
     data: Frame = {
-        "run": [span.trial.id for span in found.spans],
-        "method": [span.trial.method for span in found.spans],
-        "seed": [span.trial.seed for span in found.spans],
-        "setting": [setting_label(span.trial) or None for span in found.spans],
-        "status": [_status(span.trial.status, span.last) for span in found.spans],
-        "lane": [span.lane for span in found.spans],
-        "start": [span.start for span in found.spans],
-        "end": [span.end for span in found.spans],
+        "run": [span.trial.id for span in spans],
+        "method": [span.trial.method for span in spans],
+        "seed": [span.trial.seed for span in spans],
+        "setting": [setting_label(span.trial) or None for span in spans],
+        "status": [_status(span.trial.status, span.last) for span in spans],
+        "lane": [span.lane for span in spans],
+        "start": [span.start for span in spans],
+        "end": [span.end for span in spans],
     }
     return Lanes(
         name="timeline",

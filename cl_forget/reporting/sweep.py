@@ -96,7 +96,7 @@ def specify_sweep(
         findings=tuple(_findings(view)),
         methods=tuple(_methods(view)),
         sections=tuple(kept),
-        runs=tuple(_record(trial, folders or {}) for trial in trials),
+        runs=tuple(_record(trial, folders or {}) for trial in view.shown),
         definitions=definitions_of(kept),
         verdicts=verdicts_of_sweep(view),
         items=items_of(results, view.chosen_folders(folders or {})) if results else None,
@@ -141,7 +141,7 @@ def _subtitle(view: SweepView, results: Sequence[Result]) -> str:
 
 def _findings(view: SweepView) -> Iterable[str]:
     """The comparison in sentences; each only if its numbers are known."""
-    summary = view.summary
+    summary, whole = view.summary, len(view.shown) == len(view.trials)
 
     def percent(value: float | None) -> str:
         return f"{number(value, 'percent')}\N{NO-BREAK SPACE}%"
@@ -170,10 +170,17 @@ def _findings(view: SweepView) -> Iterable[str]:
         yield f"The sweep is under way: {open_:,} of {len(view.trials):,} trials are still to come."
     if summary.failures:
         count = len(summary.failures)
+        said = "each is listed below with its reason" if whole else "their reasons are below"
         yield (
-            f"{count:,} trials did not finish; each is listed below with its reason."
+            f"{count:,} trials did not finish; {said}."
             if count > 1
             else "One trial did not finish; it is listed below with its reason."
+        )
+    if not whole:
+        yield (
+            f"Figures and lists show {len(view.shown):,} of {len(view.trials):,} trials one by one: whole "
+            "settings, the chosen ones and those on the front before others, evenly along each knob. Tables, "
+            "choices, totals and reasons are of all trials."
         )
 
 

@@ -40,7 +40,7 @@ NUMBER = re.compile(r"(?<!\w)[-+]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?(?!\w)")
 
 def _observations(view: SweepView, measures: Sequence[Measure], role: str | None = None) -> Frame:
     def entries() -> Iterable[tuple[dict[str, Any], float | None]]:
-        for trial in view.trials:
+        for trial in view.shown:
             if role is not None and trial.role != role:
                 continue
             knob, setting = view.places.get(trial.id, (None, None)) if trial.role == "tune" else (None, None)
@@ -136,7 +136,7 @@ def knobs(view: SweepView) -> Figure | None:
 
 def parallel(view: SweepView) -> Figure | None:
     """A line per trial through its settings and what came of them."""
-    finished = [trial for trial in view.trials if view.values[trial.id].get("speciality") is not None]
+    finished = [trial for trial in view.shown if view.values[trial.id].get("speciality") is not None]
     wanted = ("speciality", "generality", "bwt", "delta_lp", "kl_to_base", "train_seconds")
     outcomes = [m for m in view.measures if m.name in wanted]
     knobs = _knob_axes(view, finished)
@@ -176,8 +176,9 @@ def _knob_axes(view: SweepView, trials: Sequence[Trial]) -> list[tuple[Measure, 
     names.sort(key=lambda name: -sum(name in f for f in fields))
     axes = []
     if len(names) > 4:
+        ranks = dict(_ranks(view))
         axes.append((Measure(POSITION, "Knob, low to high", "number", "rank of the setting in its method, 0 to 1"),
-                     [_rank(view, trial) for trial in trials]))  # fmt: skip
+                     [ranks.get(trial.id) for trial in trials]))  # fmt: skip
         names = [name for name in names if sum(name in f for f in fields) > 0.5 * len(fields)][:4]
     return axes + [
         (Measure(name, name, "number", f"the setting {name}"), [f.get(name) for f in fields])
@@ -191,12 +192,12 @@ def _numbers(trial: Trial) -> Iterable[tuple[str, float]]:
             yield name, float(value)
 
 
-def _rank(view: SweepView, trial: Trial) -> float | None:
-    settings = view.settings.get(trial.method, [])
-    for index, setting in enumerate(settings):
-        if trial.id in {t.id for t in setting.trials.values()}:
-            return index / (len(settings) - 1) if len(settings) > 1 else None
-    return None
+def _ranks(view: SweepView) -> Iterable[tuple[str, float]]:
+    """Of each tuning trial of a method with several settings the place of its own, 0 to 1."""
+    for settings in view.settings.values():
+        for index, setting in enumerate(settings if len(settings) > 1 else ()):
+            for trial in setting.trials.values():
+                yield trial.id, index / (len(settings) - 1)
 
 
 def _spans_decades(values: Sequence[float | None]) -> bool:
@@ -257,9 +258,9 @@ def listing(view: SweepView) -> Figure:
     measures = tuple(m for m in view.measures if not m.name.startswith(("task:", "suite:")))[:10]
     return _trial_list(
         view,
-        view.trials,
+        view.shown,
         "trials",
-        "Every trial",
+        "Every trial" if len(view.shown) == len(view.trials) else "Trials",
         "One line per trial. Press a name for the command that makes it again, its settings and where it lies.",
         ("run", "setting", "status"),
         measures,
@@ -272,16 +273,18 @@ def failures(view: SweepView) -> Figure | None:
     trials = [trial for trial in view.trials if trial.id in broken]
     if not trials:
         return None
+    shown = [trial for trial in trials if trial.id in view.shown_ids]
+    more = [f"{len(shown):,} of these {len(trials):,} are listed."] if len(shown) < len(trials) else []
     return _trial_list(
         view,
-        trials,
+        shown,
         "failures",
         "What did not finish, and why",
         "A sweep goes on when a trial fails: it is recorded with its reason, and counts in no mean. "
         "Pruned trials were stopped early because others did better.",
         ("run", "setting", "status", "reason"),
         (SECONDS,),
-        tuple(_reasons(trials)),
+        (*_reasons(trials), *more),
     )
 
 
