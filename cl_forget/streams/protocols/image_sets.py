@@ -59,7 +59,8 @@ class ImageSet:
             UserError: the set is nowhere below `root`, or cannot be read.
         """
         if root == EMBEDDED:
-            return load_stream({self.twin: {"limit": limit or TWIN_LIMIT}})[0]
+            [experience] = load_stream({self.twin: {"limit": limit or TWIN_LIMIT}})
+            return replace(experience, shifted={})  # as the sets themselves have none
         place = root.expanduser() / self.name
         try:
             experience = self._of_torchvision(root, download, limit)

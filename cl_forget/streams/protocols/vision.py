@@ -195,5 +195,4 @@ def _within(task: Experience, space: LabelSpace, start: int) -> Experience:
         train=moved(task.train),
         validation=moved(task.validation),
         test=moved(task.test),
-        shifted={name: moved(data) for name, data in task.shifted.items()},
     )
