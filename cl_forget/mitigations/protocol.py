@@ -143,6 +143,14 @@ class Mitigation(Exact, metaclass=Definition):
         """Whether the next task starts from the weights as edited, so that a post-hoc method shapes training."""
         return False
 
+    def further_passes(self, times: float) -> float:
+        """Passes per sample that its data cost at most, beside those of the steps; forecasts of a sweep read it.
+
+        Args:
+            times: how often the steps go through the data.
+        """
+        return 0.0
+
     @property
     def only_edits(self) -> bool:
         """Whether it edits weights after the task that nothing is trained on."""

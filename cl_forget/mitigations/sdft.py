@@ -91,6 +91,10 @@ class SDFT(Mitigation):
         for task in tasks:
             model.check_prompts(task)
 
+    def further_passes(self, times: float) -> float:
+        """An answer and what the teacher says of it, each time."""
+        return 2.0 * times
+
     def training_data(self, task: Task, samples: Prepared, state: _average.Average) -> Prepared:
         """The same prompts, answered by the student."""
         asked = task.model.prompts(samples, length=self.length)

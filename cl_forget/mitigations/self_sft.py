@@ -10,6 +10,7 @@ from pydantic import Field
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.lazy import torch
+from cl_forget.ground.progress import bar
 from cl_forget.mitigations.claim import Claim
 from cl_forget.mitigations.protocol import Mitigation
 from cl_forget.training.state import State
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from cl_forget.streams.base import Experience
     from cl_forget.training.context import Task
     from cl_forget.training.state import Tensors
+
+AT_ONCE = 256
+"""Answers between two steps of the progress bar; they do not depend on it."""
 
 logger = logging.getLogger("cl_forget")
 
@@ -89,6 +93,10 @@ class SelfSFT(Mitigation):
         for task in tasks:
             model.check_prompts(task, judged=True)
 
+    def further_passes(self, times: float) -> float:
+        """The tries, if none before the last is accepted."""
+        return float(self.tries)
+
     def training_data(self, task: Task, samples: Prepared, state: Kept) -> Prepared:
         """The prompts with θ*'s answers where they were accepted."""
         task.model.check_prompts(samples.experience, judged=True)
@@ -106,12 +114,17 @@ class SelfSFT(Mitigation):
         drawn = 0
         for attempt in range(self.tries):
             missing = [i for i, own in enumerate(found) if not own]
+            if not missing:
+                break
             seed = task.generator(f"self_sft {name}", attempt).initial_seed()
-            said = prompts.answer(frozen, torch.tensor(missing), seed, self.temperature) if missing else []
-            drawn += len(said)
-            for i, answer in zip(missing, said, strict=True):
-                if prompts.accepts(i, answer):
-                    found[i] = answer
+            with bar(f"answers to {name}, try {attempt + 1}", len(missing), "answers") as advance:
+                for part in torch.tensor(missing).split(AT_ONCE):
+                    said = prompts.answer(frozen, part, seed, self.temperature)
+                    for i, answer in zip(part.tolist(), said, strict=True):
+                        if prompts.accepts(i, answer):
+                            found[i] = answer
+                    advance(len(part), "")
+            drawn += len(missing)
         task.frozen.passed(drawn)
         kept = torch.tensor([i for i, own in enumerate(found) if own], dtype=torch.int64)
         items = torch.arange(len(found))

@@ -77,6 +77,7 @@ STREAMS = Registry(
         "iso-dates": "cl_forget.streams.skills.new:iso_dates",
         "vowel-free": "cl_forget.streams.skills.new:vowel_free",
         "binary": "cl_forget.streams.skills.new:binary",
+        "practice": "cl_forget.streams.skills.suites:practice",
         "new-skills": "cl_forget.streams.skills.new:new_skills",
         "records": "cl_forget.streams.chat.records:records",
         "folder": "cl_forget.streams.folder:folder",

@@ -286,7 +286,9 @@ class Forecast:
         each = 2.0 * (2 if chain.using("around_gradient") else 1) + (2 if chain.using("extra_batches") else 0)
         frozen = 1 if chain.using("request_outputs") else 0
         known = self._measured[Setup.key(one.run)]
-        return own * known["samples"] * (each * passes_over(one.run, known) + frozen)
+        times = passes_over(one.run, known)
+        further = sum(m.further_passes(times) for m in chain)
+        return own * known["samples"] * (each * times + frozen + further)
 
 
 def passes_over(run: Run, known: Mapping[str, float]) -> float:

@@ -165,6 +165,9 @@ def test_streams_by_name() -> None:
         assert not train & test and not train & validation and not validation & test
     assert len(load_stream({"operator": {"train": 50, "held_out": 20}})[0].train) == 50
     assert [e.name for e in load_stream({"new-skills": {"train": 5, "held_out": 5}})] == list(new.NEW_SKILLS)
+    (practised,) = load_stream({"practice": {"name": "counting", "train": 30, "held_out": 20}})
+    assert (len(practised.train), len(practised.test)) == (30, 20)
+    assert practised.test.prompts == load_suite({"skill": {"name": "counting", "held_out": 20}}).test.prompts
 
 
 def test_suites_by_name() -> None:

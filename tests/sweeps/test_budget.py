@@ -231,6 +231,18 @@ def test_a_dry_run_forecasts_the_cost_of_each_method_and_of_the_budget() -> None
     assert against_budget(Budget(passes=900), grid, measured, forecast)[0].endswith("900 is enough")
 
 
+def test_a_forecast_counts_answers_that_methods_sample() -> None:
+    from cl_forget.run.shared import Setup
+    from cl_forget.sweeps.planning import plan_grid
+
+    methods = {"SDFT": ["sdft"], "Self-SFT": [{"self_sft": 8}]}
+    more = {"methods": methods, "space": {}, "control": False, "train": {"epochs": 3}}
+    both = plan_grid(Sweep(**{**FIELDS, **more}))
+    forecast = Forecast({Setup.key(both[0].run): {"samples": 100.0}})
+    # Three epochs forward and backward, with an answer and a teacher in each; or with eight answers before them.
+    assert {one.trial.method: forecast.passes(one) for one in both} == {"SDFT": 1200, "Self-SFT": 1400}
+
+
 def test_a_forecast_learns_from_what_finished_trials_made() -> None:
     from cl_forget.run.shared import Setup
     from cl_forget.sweeps.planning import plan_grid

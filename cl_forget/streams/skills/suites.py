@@ -6,7 +6,7 @@ from cl_forget.ground.errors import UserError
 from cl_forget.ground.registry import closest
 from cl_forget.streams._choose import shuffled
 from cl_forget.streams.base import Experience
-from cl_forget.streams.skills.base import experience, text_data
+from cl_forget.streams.skills.base import Skill, experience, text_data
 from cl_forget.streams.skills.known import BY_NAME
 from cl_forget.streams.text import text_experience
 
@@ -28,11 +28,26 @@ def skill(name: str, held_out: int = 200) -> Experience:
         name: addition, reversing, capitals, ...
         held_out: number of validation items, and of test items.
     """
+    return experience(_known(name), None, held_out)
+
+
+def practice(name: str, train: int = 2000, held_out: int = 200) -> list[Experience]:
+    """One skill of pico-lm's pre-training as a task: what it half knows is learned better.
+
+    Args:
+        name: counting, subtraction, plurals, ...
+        train: number of training items.
+        held_out: number of validation items, and of test items.
+    """
+    return [experience(_known(name), train, held_out)]
+
+
+def _known(name: str) -> Skill:
     if name not in BY_NAME:
         raise UserError(
             f"there is no skill '{name}'.{closest(name, list(BY_NAME))} Known: {', '.join(BY_NAME)}."
         )
-    return experience(BY_NAME[name], None, held_out)
+    return BY_NAME[name]
 
 
 def numbers(held_out: int = 225) -> Experience:
