@@ -2,6 +2,7 @@
 
     python benchmarks/cost.py                                          emoji-clip, batch 64
     python benchmarks/cost.py --model open_clip:ViT-B-32/none --batch-size 8
+    python benchmarks/cost.py --edits                                  what edits after three tasks cost
 
 Each method takes turns with the plain loop, step by step, so that whatever else the machine does falls on both
 alike; then it is dropped and the next one is set up, so that memory holds two models and no more. The ratio is that
@@ -34,7 +35,7 @@ from cl_forget.mitigations import Chain
 from cl_forget.models import load_model
 from cl_forget.models.base import FoundationModel
 from cl_forget.streams.base import Experience, ImageData, LabelSpace
-from cl_forget.training.context import Task
+from cl_forget.training.context import Edit, Task
 from cl_forget.training.frozen import FrozenCache, FrozenModel, FrozenOutputs
 from cl_forget.training.loop import FineTune
 
@@ -63,6 +64,17 @@ METHODS: dict[str, Any] = {
     "MoFO": ["mofo"],
     "EMA": ["ema"],
 }
+EDITS: dict[str, Any] = {
+    "WiSE-FT": "wise_ft",
+    "task arithmetic": "task_arithmetic",
+    "MagMax": "magmax",
+    "TIES": "ties",
+    "DARE": "dare",
+    "Model Stock": "model_stock",
+    "OPCM": "opcm",
+    "intruder reduction": "intruder_reduction",
+}
+"""Methods that edit weights after the task and take no step."""
 now = time.perf_counter if torch.cuda.is_available() else time.process_time
 
 PLAIN, BARE = "plain fine-tuning", "bare PyTorch loop"
@@ -178,6 +190,43 @@ def measure(plain: Arm, arm: Arm, steps: int) -> tuple[float, float]:
     return taken[0], taken[1]
 
 
+def edit_table(arguments: argparse.Namespace) -> None:
+    """One edit after three tasks whose weights are in memory, in plain steps."""
+    torch.set_num_threads(1)
+    bench = Bench(arguments.model, arguments.batch_size, batches=4)
+    task, plain = bench.context(), bench.method(PLAIN)
+    start, random = task.pretrained, torch.Generator().manual_seed(0)
+    ends = [
+        {
+            n: t + 0.01 * torch.randn(t.shape, generator=random) if t.is_floating_point() else t
+            for n, t in start.items()
+        }
+        for _ in range(3)
+    ]
+    steps = []
+    for number in range(arguments.steps + 1):
+        started = now()
+        plain.step(number)
+        steps.append(now() - started)
+    step = statistics.median(steps[1:])
+    figures = {}
+    print(
+        f"{arguments.model}; a plain step of batch {arguments.batch_size} took {1000 * step:.0f} ms (median)\n"
+    )
+    print("| edit after three tasks | in plain steps |\n|---|---:|")
+    for name, method in EDITS.items():
+        if not _wanted(name, arguments):
+            continue
+        edit = Edit(task.model, start, start, [lambda e=e: e for e in ends], [lambda: start] * 3, task)  # type: ignore[misc]
+        started = now()
+        with torch.no_grad():
+            parse_mitigation(method).edit_weights(edit, ends[-1])
+        figures[name] = (now() - started) / step
+        print(f"| {name} | {figures[name]:.1f} |", flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1))
+
+
 def memory_table(arguments: argparse.Namespace) -> None:
     """Resident memory at its peak, one process per method so that none hides behind another."""
     names = [PLAIN, BARE, *METHODS, *NAIVE]
@@ -221,7 +270,13 @@ def main() -> None:
     parser.add_argument("--without", nargs="*", default=[], help="names of methods to leave out")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--memory", action="store_true", help="peak memory of each method, a process each")
+    parser.add_argument(
+        "--edits", action="store_true", help="what edits of the weights cost, after the tasks"
+    )
     arguments = parser.parse_args()
+    if arguments.edits:
+        edit_table(arguments)
+        return
     if arguments.memory:
         memory_table(arguments)
         return

@@ -78,21 +78,26 @@ def range_of_difference(
 
 
 def choose_data(
-    of: Pair | Run | None, stream: Sequence[Any], suites: Sequence[Any]
+    of: Pair | Run | Sequence[Run | None] | None, stream: Sequence[Any], suites: Sequence[Any]
 ) -> tuple[list[Experience], list[Experience]]:
     """The tasks and suites asked for; those of the tuned model's run where none are named.
 
     Args:
-        of: the run, or the pair that knows it; None where the tuned model comes from no run.
+        of: the run, or the pair that knows it; None where the tuned model comes from no run. Of several runs the
+            tasks are all of theirs, and the suites those of the last.
         stream, suites: as an experiment file names them; empty for those of the run.
 
     Raises:
         UserError: as `load_stream` and `load_suite`, or a name that is used twice.
     """
-    run = of.run if isinstance(of, Pair) else of
-    if run is not None:
-        asked = run.stream if isinstance(run.stream, list) else [run.stream]
-        stream, suites = list(stream) or asked, list(suites) or run.suites
+    several = of if isinstance(of, Sequence) else [of.run if isinstance(of, Pair) else of]
+    runs = [run for run in several if run is not None]
+    if runs:
+        asked: list[Any] = []
+        for run in runs:
+            named = run.stream if isinstance(run.stream, list) else [run.stream]
+            asked += [task for task in named if task not in asked]
+        stream, suites = list(stream) or asked, list(suites) or runs[-1].suites
     tasks = load_stream(list(stream)) if stream else []
     chosen = load_suites(suites)
     check_names(tasks, chosen)
@@ -119,6 +124,8 @@ class Bench:
         limit: int | None = None,
     ) -> None:
         self.pair, self.tasks, self.suites = pair, tasks, suites
+        for suite in suites:
+            pair.model.check_suite(suite)
         self._frozen = FrozenModel(pair.base_model, tasks, copy=False)
         self._cache = FrozenCache(cache_folder())
         self._batch_size = batch_size or (pair.run.evaluate.batch_size if pair.run is not None else 64)
@@ -136,10 +143,22 @@ class Bench:
         twin._evaluator = self._with_limit(limit)
         return twin
 
+    def renew_statistics(self) -> bool | None:
+        """Give every edit BatchNorm statistics of its own, from the tasks' training data.
+
+        Returns:
+            Whether it has them; None where there is nothing to do, both models having the same statistics.
+        """
+        if not self.pair.moved_statistics():
+            return None
+        sources = [self._evaluator.prepared(task, "train") for task in self.tasks if task.train is not None]
+        self.pair.sources = sources
+        return bool(sources)
+
     def row(self, name: str | None, share: Callable[[str], Share]) -> Row:
         """Every number of an edited model; None names the base."""
         self.pair.place(share)
-        return self._evaluator.row(name, [], Cost(), probing=False)
+        return self._evaluator.row(name, [], Cost(), probing=False, restoring=False)
 
     def base(self) -> Tested:
         """The base on test data, from the cache of the frozen model."""

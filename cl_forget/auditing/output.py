@@ -142,7 +142,7 @@ def write_repair(found: Repair, folder: Path) -> list[Path]:
             *_range(c.validation.ranges.get(stays)),
             c.front,
             c is found.choice,
-            *c.shares.values(),
+            *(c.shares.get(part) for part in parts),
         ]
         for c in found.candidates
     ]

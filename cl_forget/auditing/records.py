@@ -256,10 +256,11 @@ class Candidate(_Record):
     """One edit that needs no training.
 
     Attributes:
-        method: "wise_ft", "lines", "hma" or "restore".
+        method: "wise_ft", "lines", "hma", "restore", "intruder_reduction", or a merge.
         knob, setting: what was turned, and where to ("alpha", 0.5); of "restore" a part's name and 0, or
-            "parts" and how many went back.
-        shares: by part, how much of the way from the base to the tuned model it goes.
+            "parts" and how many went back; of "model_stock" "models" and how many they are.
+        shares: by part, how much of the way from the base to the tuned model it goes; empty where the edit is no
+            such way.
         validation: the edited model on validation data.
         front: whether no other candidate is better on both axes.
     """
@@ -294,8 +295,11 @@ class Repair(_Record):
 
     Attributes:
         base, tuned: the two models as they were named.
+        merged: the tuned models that came before `tuned` and were merged with it.
         format: of the model written.
         rule: how the choice was made, in words.
+        statistics: what BatchNorm's running statistics of an edit are: "re-estimated" on the tasks' training data, or
+            "mixed" like weights; None where both models have the same, or none.
         keep: share of the tuned speciality that the rule asked for; None for the rule that balances both.
         base_point, tuned_point: the two ends on validation data.
         candidates: every edit, in the order tried.
@@ -308,8 +312,10 @@ class Repair(_Record):
 
     base: str
     tuned: str
+    merged: list[str] = Field(default_factory=list)
     format: str
     rule: str
+    statistics: Literal["re-estimated", "mixed"] | None = None
     keep: float | None = None
     base_point: Point
     tuned_point: Point

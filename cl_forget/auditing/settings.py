@@ -15,6 +15,7 @@ from cl_forget.ground.documents import read_object
 from cl_forget.ground.errors import UserError
 from cl_forget.models.base import FoundationModel
 from cl_forget.models.causal_lm import CausalLM
+from cl_forget.models.classifier import ImageClassifier
 from cl_forget.models.clip import ClipModel
 from cl_forget.models.clip_folder import CONFIG
 
@@ -41,7 +42,12 @@ def refuse_other_settings(model: FoundationModel, base: str, tuned: Path) -> Non
     Raises:
         UserError: names the first field that differs, with both values.
     """
-    pairs = _language(model, tuned) if isinstance(model, CausalLM) else _clip(model, tuned)
+    if isinstance(model, ImageClassifier):
+        pairs = _image(model, tuned)
+    else:
+        pairs = (
+            _of_transformers(model.lm.config, tuned) if isinstance(model, CausalLM) else _clip(model, tuned)
+        )
     for field, before, after in pairs:
         if before != after:
             raise UserError(
@@ -51,7 +57,22 @@ def refuse_other_settings(model: FoundationModel, base: str, tuned: Path) -> Non
             )
 
 
-def _language(model: CausalLM, folder: Path) -> list[tuple[str, Any, Any]]:
+def _image(model: ImageClassifier, folder: Path) -> list[tuple[str, Any, Any]]:
+    if model.architecture is None:
+        config = getattr(model.net, "config", None)
+        return [] if config is None else _of_transformers(config, folder)
+    if not (folder / "config.json").is_file():
+        return []
+    from timm.data import resolve_data_config
+
+    own = read_object(folder / "config.json", "save the model again.")
+    before = resolve_data_config({}, model=model.net)
+    after = own.get("pretrained_cfg") or {}
+    images = [(name, list(before[name]), list(after.get(name, before[name]))) for name in ("mean", "std")]
+    return [("architecture", model.architecture, own.get("architecture", model.architecture)), *images]
+
+
+def _of_transformers(config: Any, folder: Path) -> list[tuple[str, Any, Any]]:
     if not (folder / "config.json").is_file():
         return []
     from transformers import AutoConfig
@@ -63,7 +84,7 @@ def _language(model: CausalLM, folder: Path) -> list[tuple[str, Any, Any]]:
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{folder}/config.json cannot be read ({first}); save the model again.") from None
-    before, after = model.lm.config, own
+    before, after = config, own
     if before.model_type != after.model_type:
         return [("model_type", before.model_type, after.model_type)]
     known = type(before)().get_text_config().to_dict()

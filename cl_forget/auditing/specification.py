@@ -7,6 +7,7 @@ from typing import Any
 
 from cl_forget.auditing.bench import quality
 from cl_forget.auditing.conditions import parse_conditions
+from cl_forget.auditing.edits import MERGES
 from cl_forget.auditing.records import (
     Audit,
     Candidate,
@@ -25,7 +26,9 @@ from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.evaluation.depths import BESIDE, depth_name
 from cl_forget.evaluation.items import Interval
 from cl_forget.mitigations.hma import HeterogeneousAveraging
+from cl_forget.mitigations.intruder_reduction import IntruderReduction
 from cl_forget.mitigations.lines import LiNeS
+from cl_forget.mitigations.protocol import Mitigation
 from cl_forget.mitigations.wise_ft import WiseFT
 from cl_forget.reporting._titles import pair_title
 from cl_forget.reporting.numbers import formula_text, listed, number
@@ -93,9 +96,10 @@ def specify_repair(found: Repair) -> Specification:
         Section("tradeoff", "Trade-off", (_tradeoff(found, searched),)),
         Section("results", "On test data", (_table(found.losses, [PRETRAINED, TUNED, REPAIRED]),)),
     )
+    merged = f" · merged with {', '.join(found.merged)}" if found.merged else ""
     return Specification(
         title=pair_title("What comes back without training", found.tuned, found.base),
-        subtitle=f"base {found.base} · tuned {found.tuned} ({found.format})",
+        subtitle=f"base {found.base} · tuned {found.tuned} ({found.format}){merged}",
         findings=tuple(repair_findings(found)),
         methods=_methods([TUNED, *titles, REPAIRED]),  # the chosen one is drawn on top
         sections=sections,
@@ -205,6 +209,8 @@ def repair_findings(found: Repair) -> Iterable[str]:
     """The answer and the choice in sentences."""
     yield f"{found.verdict[0].upper()}{found.verdict[1:]}: {found.reason}" if found.reason else "Repaired."
     yield f"Chosen on validation data: {_titled(found.choice)}. {_reason(found)}"
+    if found.statistics is not None:
+        yield _STATISTICS[found.statistics]
     for role, what in (("task", "Speciality"), ("suite", "Generality")):
         ends = [_mean_quality(found.losses, role, which) for which in ("base", "tuned", "repaired")]
         base, tuned, repaired = map(_percent, ends)
@@ -218,6 +224,14 @@ def repair_findings(found: Repair) -> Iterable[str]:
         if loss.base.perplexity is not None:
             read = [number(s.perplexity, "number") for s in (loss.base, loss.tuned, loss.repaired)]
             yield f"Perplexity on {loss.name}, test data: base {read[0]}, tuned {read[1]}, repaired {read[2]}."
+
+
+_STATISTICS = {
+    "re-estimated": "Tuning has changed BatchNorm's statistics; every edit has its own, from the tasks' training "
+    "data.",
+    "mixed": "Tuning has changed BatchNorm's statistics; in every edit they are mixed like weights and not "
+    "re-estimated, as the tasks have no training data.",
+}
 
 
 def _titled(candidate: Candidate) -> str:
@@ -508,9 +522,18 @@ def _kinds(kinds: Sequence[Moved]) -> Figure:
     )
 
 
-_EDITS = (WiseFT, LiNeS, HeterogeneousAveraging)
+_EDITS: tuple[type[Mitigation], ...] = (
+    WiseFT,
+    LiNeS,
+    HeterogeneousAveraging,
+    IntruderReduction,
+    *MERGES.values(),
+)
 TITLES = {edit.name: edit.title for edit in _EDITS} | {"restore": "restore parts"}
-_KNOBS = {edit.name: f"{edit.knob} of {edit.title}, {formula_text(edit.formula)}" for edit in _EDITS} | {
+_KNOBS = {
+    edit.name: f"{edit.knob or 'how many models'} of {edit.title}, {formula_text(edit.formula)}"
+    for edit in _EDITS
+} | {
     "restore": "how many parts of the tuned model were put back to the base, the best bargain first",
 }
 

@@ -56,7 +56,8 @@ def judge(
             return "nothing to repair", f"what should have stayed has {moved}."
         return "too few samples to tell", f"whether anything was lost: {_shown(loss, lost)}."
     won = (edit.point.kept or 0.0) - (tuned.point.kept or 0.0)
-    if won <= 0 or all(share == 1 for share in chosen.shares.values()):
+    unchanged = bool(chosen.shares) and all(share == 1 for share in chosen.shares.values())
+    if won <= 0 or unchanged:
         return "no edit brings it back", "none that keeps the speciality has more of what was lost."
     if back.low <= 0:
         return "too few samples to tell", f"whether the best edit brings anything back: {_shown(won, back)}."

@@ -15,14 +15,6 @@ Base = Annotated[
     ),
 ]
 
-Tuned = Annotated[
-    str,
-    typer.Option(
-        help="The fine-tuned model: a file or folder of weights, a LoRA adapter's folder, or a finished run's.",
-        show_default=False,
-    ),
-]
-
 Streams = Annotated[
     list[str] | None,
     typer.Option(

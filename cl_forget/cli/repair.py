@@ -7,14 +7,21 @@ from typing import Annotated
 
 import typer
 
-from cl_forget.cli.pair import Base, BatchSize, Limit, Streams, Suites, Text, Tuned, named, text_options
+from cl_forget.cli.pair import Base, BatchSize, Limit, Streams, Suites, Text, named, text_options
 from cl_forget.cli.shared import AllowCode, Log, Overwrite, print_table
 from cl_forget.ground.environment import quiet_libraries
 from cl_forget.ground.progress import begin
 
 
 def repair(
-    tuned: Tuned,
+    tuned: Annotated[
+        list[str],
+        typer.Option(
+            help="The fine-tuned model: a file or folder of weights, a LoRA adapter's folder, or a finished run's; "
+            "repeatable, also as a pattern: several are merged, and written in the format of the last.",
+            show_default=False,
+        ),
+    ],
     base: Base = None,
     stream: Streams = None,
     suite: Suites = None,
@@ -29,7 +36,11 @@ def repair(
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="wise_ft, lines, hma or restore; repeatable [default: all of them]."),
+        typer.Option(
+            help="wise_ft, lines, hma, restore, intruder_reduction (default: the first four, of an adapter all); of "
+            "several models task_arithmetic, magmax, ties, dare, model_stock, opcm (default: these); repeatable.",
+            show_default=False,
+        ),
     ] = None,
     limit: Limit = None,
     samples: Annotated[int, typer.Option(help="Validation samples per set for the search.", min=1)] = 500,
@@ -47,6 +58,8 @@ def repair(
 ) -> None:
     """Bring back what fine-tuning lost, without training: search edits of the weights, write the best model.
 
+    Several models that were tuned from one base are merged: --tuned one/ --tuned two/.
+
     Edits are chosen on the validation data of the streams and suites; the report is on their test data. Writes
     the model to model/ in the format it came in, and repair.json, candidates.csv, tradeoff.png and report.html.
     """
@@ -54,13 +67,12 @@ def repair(
 
     make_way(output, ("repair.json", "candidates.csv", "tradeoff.png", "report.html"), overwrite)
     quiet_libraries()
-    what = f"searching edits between {base or 'the base of its run'} and {tuned}"
+    what = f"searching edits between {base or 'the base of its run'} and {', '.join(tuned)}"
     with set_aside(output / "model", overwrite), begin(what):
         from cl_forget.auditing import repair as search
-        from cl_forget.auditing.repair import METHODS
 
         found = search(
-            base, tuned, named(stream), named(suite), output=output, keep=keep, methods=method or METHODS,
+            base, tuned, named(stream), named(suite), output=output, keep=keep, methods=method or None,
             limit=limit, samples=samples, merge_adapter=merge_adapter, batch_size=batch_size,
             text=text_options(text), anyway=anyway,
         )  # fmt: skip

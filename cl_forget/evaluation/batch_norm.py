@@ -1,12 +1,16 @@
-"""BatchNorm's running statistics: which they are, and a model with those of another one."""
+"""BatchNorm's running statistics: which they are, a model with those of another one, and their re-estimation."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from cl_forget.models.base import FoundationModel, Prepared
 
 
 def statistics(model: nn.Module) -> list[str]:
@@ -22,6 +26,47 @@ def statistics(model: nn.Module) -> list[str]:
 def differing(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
     """Those statistics of the model that are others in `weights`."""
     return [name for name in statistics(model) if not torch.equal(model.get_buffer(name), weights[name])]
+
+
+def renewed(
+    model: FoundationModel,
+    weights: Mapping[str, Tensor],
+    sources: Sequence[Prepared],
+    samples: int,
+    batch_size: int,
+) -> dict[str, Tensor]:
+    """The statistics that a model of these weights has: the plain mean over batches of one pass in training mode.
+
+    Args:
+        model: it; not changed.
+        weights: every tensor of its state.
+        sources: data; images as they are, without augmentation.
+        samples: at most so many of each.
+        batch_size: samples of a batch; a last one of a single sample is left out.
+    """
+    layers = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    ]
+    names = statistics(model)
+    fresh = {name: tensor.clone() for name, tensor in weights.items()}
+    for name in names:
+        fresh[name].fill_(float(name.endswith("running_var")))
+        fresh[f"{name.rpartition('running_')[0]}num_batches_tracked"].zero_()
+    before = [(layer.training, layer.momentum) for layer in layers]
+    try:
+        for layer in layers:
+            layer.training, layer.momentum = True, None  # None: the plain mean over batches
+        with torch.no_grad():
+            for source in sources:
+                for indices in torch.arange(min(samples, len(source))).split(batch_size):
+                    if len(indices) > 1:
+                        torch.func.functional_call(model, fresh, (source.plain().batch(indices),))
+    finally:
+        for layer, (training, momentum) in zip(layers, before, strict=True):
+            layer.training, layer.momentum = training, momentum
+    return {name: fresh[name] for name in names}
 
 
 @contextlib.contextmanager

@@ -220,7 +220,8 @@ class Evaluator:
         if (experience.name, split) in self._embeddings:
             self._embeddings[experience.name, split] = now.embedding
         divergence = self._divergence(experience, base, now)
-        if not self.model.can_answer(experience):
+        known = self.base.model.can_answer(experience)
+        if not (known if pretrained else self.model.can_answer(experience)):
             return Scores(kl_to_base=divergence, samples=len(samples))
         assert samples.targets is not None and experience.labels is not None
         stays = experience.labels.head == OWN_ANSWERS
@@ -235,7 +236,6 @@ class Evaluator:
                 choices=float(now.logits.shape[1]),
             )  # fmt: skip
         self.items[experience.name, split] = Items(right=correct, predicted=predicted.numpy())
-        known = self.base.model.can_answer(experience)
         before = (base.logits.argmax(1).cpu() == targets).numpy()
         confidence = now.logits.softmax(1).amax(1).cpu().numpy()
         hardest = metrics.hardest_decile_accuracy(base.losses.cpu().numpy(), correct) if known else None

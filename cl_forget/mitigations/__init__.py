@@ -69,6 +69,7 @@ MITIGATIONS = Methods(
         "dare": "cl_forget.mitigations.dare:DARE",
         "model_stock": "cl_forget.mitigations.model_stock:ModelStock",
         "opcm": "cl_forget.mitigations.opcm:OPCM",
+        "intruder_reduction": "cl_forget.mitigations.intruder_reduction:IntruderReduction",
         "hma": "cl_forget.mitigations.hma:HeterogeneousAveraging",
         "lines": "cl_forget.mitigations.lines:LiNeS",
         "restart": "cl_forget.mitigations.restart:Restart",

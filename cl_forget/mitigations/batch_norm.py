@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from cl_forget.ground.errors import UserError
-from cl_forget.ground.lazy import torch
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
@@ -44,31 +43,11 @@ class BatchNormStatistics(Mitigation):
 
     def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
         """The weights with fresh running statistics."""
-        model, task = edit.model, edit.task
-        modules = {
-            n: m for n, m in model.named_modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)
-        }
-        modules = {n: m for n, m in modules.items() if m.track_running_stats}
-        if not modules:
+        from cl_forget.evaluation.batch_norm import renewed, statistics
+
+        if not statistics(edit.model):
             return weights
-        if task is None:
+        if edit.task is None:
             raise UserError("batch_norm needs the task's training data; leave it out of offline edits.")
-        fresh = dict(weights)
-        for name in modules:
-            fresh[f"{name}.running_mean"] = torch.zeros_like(weights[f"{name}.running_mean"])
-            fresh[f"{name}.running_var"] = torch.ones_like(weights[f"{name}.running_var"])
-            fresh[f"{name}.num_batches_tracked"] = torch.zeros_like(weights[f"{name}.num_batches_tracked"])
-        before = {name: (module.training, module.momentum) for name, module in modules.items()}
-        try:
-            for module in modules.values():
-                module.training, module.momentum = True, None  # None: the plain mean over batches
-            with torch.no_grad():
-                for source in task.sources:
-                    for indices in torch.arange(min(self.samples, len(source))).split(self.batch_size):
-                        if len(indices) > 1:
-                            torch.func.functional_call(model, fresh, (source.plain().batch(indices),))
-        finally:
-            for name, module in modules.items():
-                module.training, module.momentum = before[name]
-        counts = {f"{name}.num_batches_tracked": weights[f"{name}.num_batches_tracked"] for name in modules}
-        return {**fresh, **counts}
+        fresh = renewed(edit.model, weights, edit.task.sources, self.samples, self.batch_size)
+        return {**weights, **fresh}

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from cl_forget.mitigations.protocol import Weights
     from cl_forget.training.context import Edit
-    from cl_forget.weights.interpolation import Share
 
 FLOOR = 1e-8  # of the Fisher information, so that no weight divides by zero
 
@@ -94,7 +93,7 @@ class WiseFT(Mitigation):
             anchor, weights, lambda name: self.share(name, before.get(name), after.get(name))
         )
 
-    def share(self, name: str, before: Tensor | None = None, after: Tensor | None = None) -> Share:
+    def share(self, name: str, before: Tensor | None = None, after: Tensor | None = None) -> float | Tensor:
         """The share of the tuned model in one tensor: α, or `c1 / (c0 + c1)` entry by entry.
 
         Args:

@@ -220,6 +220,19 @@ class ImageClassifier(FoundationModel):
         assert isinstance(head, nn.Linear)
         return head
 
+    @property
+    def own_head_parameters(self) -> tuple[str, ...]:
+        """Weight and bias of the head of pre-training, as the network's library names them; empty without a head."""
+        if self._own_head is None:
+            return ()
+        return tuple(f"{self._own_head}.{name}" for name, _ in self._own().named_parameters())
+
+    @property
+    def architecture(self) -> str | None:
+        """What timm calls the network; None for one of another library."""
+        config: dict[str, Any] = getattr(self.net, "pretrained_cfg", {})
+        return config.get("architecture")
+
     def own_logits(self, embedding: Tensor) -> Tensor | None:
         """(batch, classes) what the head of pre-training says, over all of its classes; None without one."""
         return None if self._own_head is None else full_precision(self._own()(embedding))
@@ -309,9 +322,13 @@ class ImageClassifier(FoundationModel):
 
         Use it again as `timm:local-dir:<folder>/model` or `hf-image:<folder>/model`.
         """
-        written = self._library.save(self.net, folder / MODEL)
+        written = self.save_net(folder / MODEL)
         self.export_heads(folder)
         return [*written, folder / HEADS]
+
+    def save_net(self, folder: Path) -> list[Path]:
+        """The network alone, as its library writes it."""
+        return self._library.save(self.net, folder)
 
     def export_heads(self, folder: Path) -> None:
         """`heads.safetensors`."""

@@ -30,7 +30,7 @@ REGISTERED = (
     "fewer_steps", "freeze", "frozen_trunk", "layer_decay", "lora_null", "o_lora", "eaft", "stm", "talr", "dft",
     "asft", "lfl", "flyp_ce", "asam", "ema", "looksam", "star", "model_soup", "task_arithmetic", "magmax", "ties",
     "dare", "model_stock", "hma", "restart", "batch_norm", "avalanche", "class_means", "ridge_head",
-    "osf", "clora", "weight_decay", "fda", "opcm", "self_sft", "sdft",
+    "osf", "clora", "weight_decay", "fda", "opcm", "self_sft", "sdft", "intruder_reduction",
 )  # fmt: skip
 """The methods of this package. A place in this list is a look for good: a new method goes to its end."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.files import write_text
 from cl_forget.weights.formats import read_adapter_config
 from cl_forget.weights.keys import TIED
 from cl_forget.weights.reading import TensorInfo, TensorSource, open_file
@@ -180,6 +183,38 @@ class WithAdapter(TensorSource):
             f"the adapter in {self.where} changes '{target}' of shape {found}, which is {wanted} in "
             f"{self.base.where}; name the model it was trained on."
         )
+
+    def say_ranks(self, folder: Path, grown: Mapping[str, int]) -> None:
+        """Tell a copy of the adapter's configuration of ranks that have grown, at the scale that they had.
+
+        Args:
+            folder: holds the copy.
+            grown: by base tensor, by how much its rank has grown.
+
+        Raises:
+            UserError: peft has no name for such a module in its patterns.
+        """
+        grown = {target: more for target, more in grown.items() if more}
+        if not grown:
+            return
+        config = read_adapter_config(folder)
+        ranks: dict[str, Any] = {}
+        alphas: dict[str, Any] = {}
+        for target, more in grown.items():
+            pair = self.pairs[target]
+            module = target.removesuffix(".weight")
+            if ".base_layer." in pair.b or module == target:
+                raise UserError(
+                    f"the adapter in {self.where} wraps the attention of '{target}', so its rank cannot grow; write "
+                    "the whole model (--merge-adapter)."
+                )
+            rank = self.adapter.infos[pair.a].shape[0] + more
+            ranks[re.escape(module)] = rank
+            alphas[re.escape(module)] = pair.scale * (rank**0.5 if config.get("use_rslora") else rank)
+        # The first pattern that fits counts, so these stand before those that were there.
+        config["rank_pattern"] = {**ranks, **(config.get("rank_pattern") or {})}
+        config["alpha_pattern"] = {**alphas, **(config.get("alpha_pattern") or {})}
+        write_text(folder / "adapter_config.json", json.dumps(config, indent=2) + "\n")
 
     def load(self, name: str) -> Tensor:
         """The base's tensor with the adapter's change added."""

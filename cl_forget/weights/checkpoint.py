@@ -81,6 +81,16 @@ class Checkpoint:
         }
         self.source = Renamed(self._raw, self._names)
 
+    def leave(self, names: Collection[str]) -> None:
+        """See these tensors no more; what is written has them as they are.
+
+        Args:
+            names: by the model's own library.
+        """
+        self._names = {name: here for name, here in self._names.items() if here not in names}
+        kept = self._names or {name: name for name in self.source.infos if name not in names}
+        self.source = Renamed(self._raw, kept)
+
     def renames(self, expected: Collection[str]) -> bool:
         """Whether the files call some tensor of the model otherwise than its own library does."""
         found = fit(self._raw.infos, expected)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cl_forget.ground.lazy import torch
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Iterable
+
+    from torch import Tensor, nn
 
 
 def as_matrices(weight: Tensor) -> Tensor:
@@ -16,6 +18,65 @@ def as_matrices(weight: Tensor) -> Tensor:
     A convolution's (outputs, inputs, height, width) is one matrix; three dimensions are those of several experts.
     """
     return weight if weight.ndim == 3 else weight.reshape(1, weight.shape[0], -1)
+
+
+def kept_transposed(model: nn.Module) -> Iterable[str]:
+    """Names of the weights that a model keeps as (inputs, outputs): those of transformers' Conv1D (GPT-2)."""
+    return [f"{name}.weight" for name, module in model.named_modules() if type(module).__name__ == "Conv1D"]
+
+
+class Intruders(NamedTuple):
+    """Singular vectors of a tuned matrix that are far from all those of its base: Σ_i left_i·sizes_i·right_i.
+
+    Attributes:
+        left: (outputs, k).
+        sizes: (k,) singular values.
+        right: (k, inputs).
+    """
+
+    left: Tensor
+    sizes: Tensor
+    right: Tensor
+
+
+def intruders(base: Tensor, tuned: Tensor, top: int, threshold: float) -> Intruders:
+    """Of the `top` singular vectors of a tuned matrix those whose cosine with every one of the base's is small.
+
+    Args:
+        base, tuned: (outputs, inputs), in single precision at least.
+        top: how many of the largest singular values are looked at.
+        threshold: of the largest absolute cosine between left singular vectors; below it, it is an intruder.
+    """
+    known = torch.linalg.svd(base, full_matrices=False)[0]
+    left, sizes, right = torch.linalg.svd(tuned, full_matrices=False)
+    nearest = (left[:, :top].mT @ known).abs().amax(-1)
+    found = (nearest < threshold).nonzero()[:, 0]
+    return Intruders(left[:, found], sizes[found], right[found])
+
+
+def intruding(base: Tensor, tuned: Tensor, top: int, threshold: float, transposed: bool = False) -> Tensor:
+    """What the intruders are of a weight, in its shape; zero where there are none, or where nothing was tuned.
+
+    Args:
+        base, tuned: a weight of two or more dimensions, before and after; half precision is raised to single.
+        top, threshold: as for `intruders`.
+        transposed: whether it is kept as (inputs, outputs).
+    """
+    kind = torch.promote_types(tuned.dtype, torch.float32)
+    before, after = base.to(kind), tuned.to(kind)
+    if torch.equal(before, after) or not before.any():
+        return torch.zeros_like(after)
+    if transposed:
+        before, after = before.mT, after.mT
+    parts = [
+        (one.left * one.sizes) @ one.right
+        for one in (
+            intruders(*pair, top, threshold)
+            for pair in zip(as_matrices(before), as_matrices(after), strict=True)
+        )
+    ]
+    whole = torch.stack(parts).reshape(after.shape)
+    return whole.mT.contiguous() if transposed else whole
 
 
 def beyond(merged: Tensor, vector: Tensor, share: float) -> Tensor:

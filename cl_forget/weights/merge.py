@@ -14,9 +14,9 @@ from cl_forget.ground.errors import UserError
 from cl_forget.weights.adapter import WithAdapter
 from cl_forget.weights.checkpoint import Checkpoint, copy_companions
 from cl_forget.weights.distance import squared_distance
-from cl_forget.weights.interpolation import interpolate
+from cl_forget.weights.interpolation import TensorEdit, interpolate
 from cl_forget.weights.keys import TIED, refuse_quantised
-from cl_forget.weights.reading import TensorSource
+from cl_forget.weights.reading import TensorInfo, TensorSource
 from cl_forget.weights.writing import whole, write_file
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def check_pair(base: TensorSource, tuned: TensorSource) -> None:
     missing = [n for n in base.infos if n not in tuned.infos]
     if TIED.keys() & set(missing) and not untied_head(base):
         missing = [name for name in missing if name not in TIED]
-    extra = [n for n, i in tuned.infos.items() if i.dtype in _FLOATS and _in_base(base, n) is None]
+    extra = [n for n, i in tuned.infos.items() if i.dtype in _FLOATS and in_base(base, n) is None]
     if len(missing) + len(extra) > (len(base.infos) + len(tuned.infos)) / 2:
         raise UserError(
             f"{base.where} and {tuned.where} are two architectures: '{[*extra, *missing][0]}' is in only one of "
@@ -71,7 +71,7 @@ def check_pair(base: TensorSource, tuned: TensorSource) -> None:
             one.where, [n for n in floats if n in one.infos and not one.infos[n].dtype.is_floating_point]
         )
     for name, (dtype, shape) in tuned.infos.items():
-        original = _in_base(base, name)
+        original = in_base(base, name)
         if original is not None and base.infos[original].shape != shape:
             raise UserError(_shapes_differ(name, base, original, tuned))
         if dtype.is_floating_point and dtype not in _FLOATS:
@@ -91,8 +91,8 @@ def _shapes_differ(name: str, base: TensorSource, original: str, tuned: TensorSo
     )
 
 
-def _in_base(base: TensorSource, name: str) -> str | None:
-    """The base's name of a tensor: its own, or the one it is tied to."""
+def in_base(base: TensorSource, name: str) -> str | None:
+    """The base's name of a tensor: its own, or the one it is tied to; None where it has neither."""
     if name in base.infos:
         return name
     return next((tied for tied in TIED.get(name, ()) if tied in base.infos), None)
@@ -124,7 +124,7 @@ def distances(
     size: dict[str, float] = {}
     count: dict[str, int] = {}
     for name, info in tuned.infos.items():
-        original = _in_base(base, name)
+        original = in_base(base, name)
         if not info.dtype.is_floating_point or original is None:
             continue
         before, after = base.load(original), tuned.load(name)
@@ -148,7 +148,7 @@ def distances(
 def mixed(base: TensorSource, tuned: TensorSource, name: str, share: Share) -> Tensor:
     """`interpolate` of one tensor, in the tuned checkpoint's data type; what is not needed is not read."""
     dtype = tuned.infos[name].dtype
-    original = _in_base(base, name)
+    original = in_base(base, name)
     if original is None or not dtype.is_floating_point or (isinstance(share, (int, float)) and share == 1):
         return tuned.load(name)
     before = base.load(original)
@@ -168,7 +168,8 @@ def merge(
     """Write `θ0 + s·(θ-θ0)` in the format the tuned model came in, one tensor in memory at a time.
 
     Tensors whose share is 0 are the base's to the bit, those whose share is 1 the tuned ones. An adapter stays
-    an adapter: its B are scaled, exactly the same model; what it saves whole is mixed with the base.
+    an adapter: its B are scaled, or its rank grows by that of what an edit adds, exactly the same model; what it
+    saves whole is mixed with the base.
 
     Args:
         base: θ0.
@@ -184,17 +185,23 @@ def merge(
     if into is not None:
         return into.write(output, lambda name: mixed(base, tuned.source, name, share(name)))
     if isinstance(tuned.source, WithAdapter):
-        return _scaled_adapter(tuned.source, share, output)
+        return _edited_adapter(tuned.source, share, output)
     return tuned.write(output, lambda name: mixed(base, tuned.source, name, share(name)))
 
 
-def _scaled_adapter(tuned: WithAdapter, share: Callable[[str], Share], output: Path) -> list[Path]:
+def _edited_adapter(tuned: WithAdapter, share: Callable[[str], Share], output: Path) -> list[Path]:
     if any(pair.start is not None for pair in tuned.pairs.values()):
         raise UserError(
             f"the adapter in {tuned.where} changes the base before it adds to it, so it cannot be scaled; write the "
             "whole model (--merge-adapter)."
         )
-    factors = {pair.b: share(target) for target, pair in tuned.pairs.items()}
+    shares = {target: share(target) for target in tuned.pairs}
+    more = {
+        target: _more(tuned, target, edit) for target, edit in shares.items() if isinstance(edit, TensorEdit)
+    }
+    factors = {pair.b: shares[target] for target, pair in tuned.pairs.items() if target not in more}
+    columns = {tuned.pairs[target].b: found[0] for target, found in more.items()}
+    rows = {tuned.pairs[target].a: found[1] for target, found in more.items()}
     replaced = {name: target for target, name in tuned.saved.items()}
 
     def tensor(name: str) -> Tensor:
@@ -203,7 +210,12 @@ def _scaled_adapter(tuned: WithAdapter, share: Callable[[str], Share], output: P
             factor = factors[name]
             if isinstance(factor, Tensor):
                 raise UserError("a LoRA adapter takes one share per tensor; merge it (--merge-adapter).")
+            assert not isinstance(factor, TensorEdit), "those are in `more`"
             return value * factor
+        if name in columns:
+            return torch.cat([value, columns[name].to(value.dtype)], 1)
+        if name in rows:
+            return torch.cat([value, rows[name].to(value.dtype)])
         if name in replaced:
             before = tuned.base.load(replaced[name]).to(value.dtype)
             return interpolate(before, value, share(replaced[name]))
@@ -215,5 +227,24 @@ def _scaled_adapter(tuned: WithAdapter, share: Callable[[str], Share], output: P
     with whole(output) as temporary:
         temporary.mkdir()
         copy_companions(file.parent, temporary)
-        write_file(temporary / file.name, tuned.adapter.infos, tensor, tuned.adapter.metadata, file.suffix)
+        tuned.say_ranks(temporary, {target: len(found[1]) for target, found in more.items()})
+        infos = {
+            name: TensorInfo(info.dtype, tuple(tensor(name).shape))
+            if name in columns or name in rows
+            else info
+            for name, info in tuned.adapter.infos.items()
+        }
+        write_file(temporary / file.name, infos, tensor, tuned.adapter.metadata, file.suffix)
     return sorted(output.iterdir())
+
+
+def _more(tuned: WithAdapter, target: str, edit: TensorEdit) -> tuple[Tensor, Tensor]:
+    """Columns of B and rows of A for what an edit adds to one weight."""
+    pair = tuned.pairs[target]
+    added = edit.added(tuned.base.load(target), tuned.load(target))
+    if added is None:
+        raise UserError(
+            "what is merged of several adapters is no adapter: write the whole model (--merge-adapter)."
+        )
+    b, a = (added[1].mT, added[0].mT) if pair.transposed else added
+    return b / pair.scale, a

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 
 from cl_forget.weights.blocks import block_index
+from cl_forget.weights.matrices import as_matrices
 
 GROUP = 32
 """Weights that share a scale below 8 bits."""
@@ -38,7 +37,7 @@ def rounded(weight: Tensor, bits: int, transposed: bool = False) -> Tensor:
     if bits not in BITS:
         raise ValueError(f"{bits} bits: weights are rounded to {BITS[0]} to {BITS[-1]}")
     own = weight.detach().transpose(-1, -2) if transposed else weight.detach()
-    rows = own.reshape(-1, own.shape[-1]) if own.ndim == 3 else own.reshape(own.shape[0], -1)
+    rows = as_matrices(own).flatten(0, 1)
     width = rows.shape[1]
     group = width if bits == 8 else GROUP
     # A last group that is not full is filled with zeros, which change no maximum.
@@ -62,8 +61,3 @@ def is_matrix(name: str, tensor: Tensor) -> bool:
         and "bias" not in last
         and "embed" not in last
     )
-
-
-def kept_transposed(model: nn.Module) -> Iterable[str]:
-    """Names of the weights that a model keeps as (inputs, outputs): those of transformers' Conv1D (GPT-2)."""
-    return [f"{name}.weight" for name, module in model.named_modules() if type(module).__name__ == "Conv1D"]

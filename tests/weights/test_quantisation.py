@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cl_forget.weights.quantisation import GROUP, is_matrix, kept_transposed, rounded
+from cl_forget.weights.matrices import kept_transposed
+from cl_forget.weights.quantisation import GROUP, is_matrix, rounded
 
 
 def by_hand(rows: Tensor, bits: int) -> Tensor:
