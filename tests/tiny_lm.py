@@ -72,11 +72,11 @@ MIXTURES: dict[str, dict[str, Any]] = {
 }
 
 
-def mixture(kind: str) -> Any:
+def mixture(kind: str, **more: Any) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SHAPE, **MIXTURES[kind]))
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SHAPE | MIXTURES[kind] | more))
 
 
 def folder(path: Path, chat: bool = False, **more: Any) -> Path:

@@ -9,12 +9,10 @@ import typer
 
 
 def init(
-    kind: Annotated[str, typer.Argument(help="What the model is: clip or lm.")] = "clip",
-    output: Annotated[
-        Path | None, typer.Option(help="The file to write [default: clip.yaml or lm.yaml].")
-    ] = None,
+    kind: Annotated[str, typer.Argument(help="What the model is: clip, classifier or lm.")] = "clip",
+    output: Annotated[Path | None, typer.Option(help="The file to write [default: <kind>.yaml].")] = None,
 ) -> None:
-    """Write a commented experiment file to start from; it runs as it is, with an embedded model and data."""
+    """Write a commented experiment file to start from; it runs as it is, on a small model and data at hand."""
     from cl_forget.cli.starting import write_experiment
 
     file = write_experiment(kind, output)

@@ -40,6 +40,16 @@ def test_it_recognises_real_photographs() -> None:
         assert known.get(name, 1.0) >= share, known
 
 
+@needs_weights
+def test_a_smaller_side_is_what_it_reads() -> None:
+    model = load_model("efficientnet-lite0:64")
+    assert isinstance(model, ImageClassifier) and model._preprocess.size == (64, 64)
+    assert model.state_dict().keys() == load_model("efficientnet-lite0").state_dict().keys()
+    for side in ("16", "x", "-64", "64.0", "2000"):
+        with pytest.raises(UserError, match="pixels of a side"):
+            load_model(f"efficientnet-lite0:{side}")
+
+
 def test_names_of_its_tensors() -> None:
     state = {
         "_conv_stem.weight": "conv_stem.weight",

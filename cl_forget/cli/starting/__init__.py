@@ -9,14 +9,14 @@ from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import write_text
 from cl_forget.ground.registry import closest
 
-KINDS = ("clip", "lm")
+KINDS = ("clip", "classifier", "lm")
 
 
 def write_experiment(kind: str, output: Path | str | None = None) -> Path:
     """Write the experiment file for a kind of model.
 
     Args:
-        kind: "clip" or "lm".
+        kind: "clip", "classifier" or "lm".
         output: the file; `<kind>.yaml` in the working directory by default.
 
     Returns:
