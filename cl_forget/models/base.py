@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,6 +172,10 @@ class Forward:
         return total / count.clamp_min(1)
 
 
+Keep = Callable[[Sequence[str], Callable[[], Tensor]], Tensor]
+"""Gives the tensor that some words identify: one kept from before, or what the function makes."""
+
+
 class FoundationModel(nn.Module, ABC):
     """A pre-trained model under simulation.
 
@@ -184,6 +188,7 @@ class FoundationModel(nn.Module, ABC):
         library: name of the child that is the library's own model, which is what is written; empty for all of it.
         top_logits: how many logits per unit are kept of a frozen copy, with the total of the rest; None for
             all of them.
+        keep: where it keeps what follows from its pre-trained weights and takes long to work out; None for nowhere.
     """
 
     spec: str
@@ -193,6 +198,7 @@ class FoundationModel(nn.Module, ABC):
     pretrained_head: bool = False
     library: str = ""
     top_logits: int | None = None
+    keep: Keep | None = None
 
     @abstractmethod
     def prepare(self, data: Data, experience: Experience, split: str, augment: str = "none") -> Prepared:

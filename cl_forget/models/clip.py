@@ -22,7 +22,7 @@ from cl_forget.models import _heads, _images
 from cl_forget.models._heads import copy_linear, is_known, labels_of, linear, module_name
 from cl_forget.models._images import ImagePreprocess, PreparedImages
 from cl_forget.models._quiet import tokenized
-from cl_forget.models.base import Batch, Forward, FoundationModel, evaluating, full_precision
+from cl_forget.models.base import Batch, Forward, FoundationModel, Keep, evaluating, full_precision
 from cl_forget.models.clip_folder import Origin, write_origin
 from cl_forget.models.random_features import RandomFeatureHead, heads_of_any_kind
 from cl_forget.streams.base import Data, Experience, ImageData, LabelSpace
@@ -120,21 +120,33 @@ class ClipModel(FoundationModel):
 
         Weights are `exp(logit_scale) * normalise(mean of normalised prompt embeddings)`, the bias is 0 (or
         the model's own logit bias); memoised, for copies of this model too, until the text tower changes again.
+        Those of the pre-trained model are kept for other processes (`keep`).
         """
         key = (labels.classes, self._text_fingerprint(), labels.wording, self.device)
         if key not in self._zero_shot:
             # The first ones are the pre-trained model's, which copies of it come back to.
-            lasting = {key[1], next(iter(self._zero_shot), key)[1]}
+            first = next(iter(self._zero_shot), key)[1]
+            lasting = {key[1], first}
             for stale in [known for known in self._zero_shot if known[1] not in lasting]:
                 del self._zero_shot[stale]
-            self._zero_shot[key] = self._make_zero_shot(labels)
+            self._zero_shot[key] = self._make_zero_shot(labels, self.keep if key[1] == first else None)
         return self._zero_shot[key]
 
-    def _make_zero_shot(self, labels: LabelSpace) -> nn.Linear:
+    def _make_zero_shot(self, labels: LabelSpace, keep: Keep | None) -> nn.Linear:
         clip: Any = self.clip
-        with torch.no_grad(), evaluating(self):
-            head = linear(self._class_weights(labels))
-            if getattr(clip, "logit_bias", None) is not None:
+
+        def weights() -> Tensor:
+            with torch.no_grad(), evaluating(self):
+                return self._class_weights(labels)
+
+        if keep is None:
+            head = linear(weights())
+        else:  # the device, because another one rounds differently; the modules, for what weights do not say
+            device = self.device.type
+            known = ("zero-shot head", self.spec, repr(clip), self._text_fingerprint(), repr(labels), device)
+            head = linear(keep(known, weights).to(self.device))
+        if getattr(clip, "logit_bias", None) is not None:
+            with torch.no_grad():
                 head.bias.fill_(float(clip.logit_bias))
         return head
 

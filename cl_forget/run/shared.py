@@ -51,15 +51,16 @@ class Setup:
         self.suites = load_suites(run.suites)
         self.probes = load_probes(run.probes)
         check_names(self.experiences, self.suites, self.probes)
+        self.cache = FrozenCache(cache_folder())
         with torch.random.fork_rng():  # weights never depend on who loads them first
             torch.manual_seed(0)
             model = load_model(run.model, run.text)
+            model.keep = self.cache.kept
             for experience in self.experiences:
                 model.add_task(experience)
         check_kinds(model, self.experiences, self.suites, self.probes)
         check_suites(model, self.suites)
         self.base = FrozenModel(model.to(device or default_device()), self.experiences, copy=False)
-        self.cache = FrozenCache(cache_folder())
         self.prepared: dict[tuple[str, str], Prepared] = {}
         self.measured: dict[str, Row] = {}
         fit_first_heads(self.base, self.cache, self.experiences, self.prepared)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from sweep_samples import FIELDS
 
 from cl_forget.config.sweep import Sweep
@@ -60,3 +61,32 @@ def test_a_process_loads_decodes_and_runs_the_frozen_model_once(
         seen.append(dict(calls))
     assert set(seen[0]) == {name for _, name in PAID_ONCE}, "each of them is needed"
     assert seen[1] == seen[0]
+
+
+def test_another_process_finds_the_zero_shot_heads_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CL_FORGET_CACHE", str(tmp_path / "cache"))
+    embedded: list[int] = []
+    real = ClipModel._embed_texts
+    monkeypatch.setattr(
+        ClipModel, "_embed_texts", lambda model, texts: embedded.append(len(texts)) or real(model, texts)
+    )
+    run = planned(Sweep(**FIELDS), "L2-SP", {"l2_sp.strength": 0.1}, seed=0).run
+    (labels,) = {suite.labels for suite in shared.Setup(run).suites}
+    assert labels is not None
+    first, second = (shared.Setup(run).base.model for _ in range(2))
+    assert isinstance(first, ClipModel) and isinstance(second, ClipModel)
+    made = first.zero_shot_head(labels)
+    count = len(embedded)
+    assert count, "they are made once"
+    found = second.zero_shot_head(labels)
+    assert len(embedded) == count
+    assert all(torch.equal(found.state_dict()[name], value) for name, value in made.state_dict().items())
+    # A tower that was changed makes its own, and keeps them to itself.
+    with torch.no_grad():
+        second.clip.get_parameter("token_embedding.weight").mul_(1.5)
+    second.train(True)
+    kept = sorted((tmp_path / "cache").rglob("tensor-*"))
+    assert not torch.equal(second.zero_shot_head(labels).weight, made.weight) and len(embedded) == count + 1
+    assert sorted((tmp_path / "cache").rglob("tensor-*")) == kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -22,6 +23,7 @@ logger = logging.getLogger("cl_forget")
 
 Progress = Callable[[int, int], None]  # (samples done, samples in all)
 OFFSETS = "offsets"  # (samples + 1,) int64: sample i owns the units offsets[i] to offsets[i + 1]
+TENSOR = "tensor"
 BATCH_SIZE = 256
 
 
@@ -42,6 +44,45 @@ class FrozenCache:
             self._cleanup = weakref.finalize(self, _remove, root, os.getpid())
         self._store = Store(root, max_bytes)
         self._refused: dict[tuple[str, str], str] = {}  # (entry, field) -> why it cannot be kept
+
+    def __deepcopy__(self, memo: object) -> FrozenCache:
+        """The same one: whoever has it, copies of a model too, looks into one folder."""
+        return self
+
+    def kept(self, words: Sequence[str], make: Callable[[], Tensor]) -> Tensor:
+        """A tensor that some words identify: read from the cache, or else made and kept where there is room.
+
+        Args:
+            words: all that decides it; the device's type, too, because another one rounds differently.
+            make: gives it, in single or double precision; another one is made each time.
+
+        Returns:
+            It on the CPU, the caller's own; where it was made just now, where that was.
+        """
+        folder = self._store.entry("tensor", *words)
+        found = self._store.read(folder, [TENSOR], say=False)
+        if TENSOR not in found:
+            with self._store.locked(folder):
+                found = self._store.read(folder, [TENSOR])  # another process may have made it meanwhile
+                if TENSOR not in found:
+                    value = make()
+                    self._keep(folder, value)
+                    return value
+        return torch.from_numpy(found[TENSOR]).clone()
+
+    def _keep(self, folder: Path, value: Tensor) -> None:
+        if value.dtype not in (torch.float32, torch.float64) or value.ndim == 0:
+            return
+        rows = value.detach().cpu().contiguous().numpy()
+        with contextlib.suppress(OSError):  # no room: then it is made again
+            if self._store.make_room(HEADER + rows.nbytes, folder) is None:
+                folder.mkdir(exist_ok=True)
+                writer = Writer(folder, TENSOR, rows.dtype, rows.shape[1:])
+                try:
+                    writer.append(rows)
+                    self._store.commit(folder, [writer])
+                finally:
+                    writer.abandon()
 
     def outputs(
         self,
