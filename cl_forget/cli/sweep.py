@@ -52,6 +52,14 @@ def sweep_run(
         typer.Option(help="Processors, and threads, per trial.", min=0.01),
     ] = 1,
     gpus_per_trial: Annotated[float, typer.Option(help="Devices per trial; 0.25 shares one.", min=0)] = 0,
+    share_gpus: Annotated[
+        bool,
+        typer.Option("--share-gpus", help="As many trials on a device as their measured memory allows."),
+    ] = False,
+    resource: Annotated[
+        list[str] | None,
+        typer.Option(help="Resource of one's own that a trial takes: NAME=AMOUNT.", show_default=False),
+    ] = None,
     memory_per_trial: Annotated[
         float | None, typer.Option(help="MiB per trial [default: measured before the first].", min=1)
     ] = None,
@@ -89,12 +97,15 @@ def sweep_run(
         print_table(found)
         return
     with begin(f"{asked.name}: {asked.mode} of {len(asked.arms)} methods on {asked.model}"):
-        from cl_forget.sweeps.cluster import Resources
+        from cl_forget.sweeps.cluster import Resources, custom_resources
         from cl_forget.sweeps.runner import sweep
         from cl_forget.sweeps.storage import is_local
 
         folder = output or str(below(Path("runs"), asked.name, file))
-        resources = Resources(address, cpus_per_trial, gpus_per_trial, memory_per_trial, max_concurrent)
+        custom = custom_resources(resource or [])
+        resources = Resources(
+            address, cpus_per_trial, gpus_per_trial, memory_per_trial, max_concurrent, share_gpus, custom
+        )
         live = watched()
         trials = sweep(asked, folder, resume, resources, tell=say, live=live, overwrite=overwrite, jobs=jobs)
     with begin(f"{asked.name}: report"):
@@ -122,20 +133,22 @@ def sweep_status(
     follow: Annotated[bool, typer.Option("--follow", help="Keep showing it until it is complete.")] = False,
 ) -> None:
     """Show how far a sweep is, from any terminal."""
+    from cl_forget.ground import clock
     from cl_forget.sweeps.heartbeat import heartbeat
     from cl_forget.sweeps.live import LiveView, driver_line, load_state, screen
 
+    clock.follow(folder)
     if not follow:
         print_table(screen(folder))
         return
     with LiveView(folder):
         while not (state := load_state(folder)).finished:
             sign = heartbeat(folder)
-            if sign is None or sign.state(time.time()) == "dead":
+            if sign is None or sign.state(clock.now()) == "dead":
                 break
             time.sleep(1)
     if not state.finished:
-        raise UserError(f"{folder} is not complete: {driver_line(folder, state, time.time())}.")
+        raise UserError(f"{folder} is not complete: {driver_line(folder, state, clock.now())}.")
 
 
 sweeps = typer.Typer(

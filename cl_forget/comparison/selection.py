@@ -54,6 +54,7 @@ class Spent(BaseModel):
         samples: training samples seen.
         passes: forward and backward passes of the tuned model and passes of frozen ones, counted in samples.
         seconds: wall-clock time of the trials as they were run, sharing included.
+        redone_steps: training steps that were done again, as processes or machines had died; part of no other number.
     """
 
     settings: int
@@ -63,6 +64,7 @@ class Spent(BaseModel):
     samples: int
     passes: int
     seconds: float | None
+    redone_steps: int = 0
 
 
 def default_protocol(trials: Sequence[Trial]) -> Protocol:
@@ -84,6 +86,7 @@ def spent(settings: Sequence[Setting]) -> Spent:
         samples=sum(trial.cost.samples_seen for trial in tunes if trial.cost),
         passes=sum(trial.passes for trial in tunes),
         seconds=sum(seconds) if seconds else None,
+        redone_steps=sum(trial.redone_steps for trial in trials),
     )
 
 

@@ -12,6 +12,9 @@ from typing import Any
 
 from cl_forget.ground.progress import FOLDER, pass_on
 
+TAIL = 2**16
+"""Bytes that the last line of a process has at most; of more it says nothing."""
+
 
 class Lines:
     """The lines of all processes below a folder, each given once."""
@@ -42,11 +45,18 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 def latest(folder: Path) -> list[dict[str, Any]]:
     """The last line of each process below a folder, as far as it can be read."""
-    found = []
+    return list(by_process(folder).values())
+
+
+def by_process(folder: Path) -> dict[str, dict[str, Any]]:
+    """The same by the name that each process has there."""
+    found = {}
     for file in sorted((folder / FOLDER).glob("*.jsonl")):
-        with contextlib.suppress(OSError):
-            lines = file.read_bytes().splitlines()[-1:]
-            found += [record for line in lines if (record := _record(line)) is not None]
+        with contextlib.suppress(OSError), file.open("rb") as opened:
+            opened.seek(max(0, file.stat().st_size - TAIL))
+            record = _record(opened.read().rstrip(b"\n").rpartition(b"\n")[2])
+            if record is not None:
+                found[file.stem] = record
     return found
 
 

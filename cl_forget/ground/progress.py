@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from cl_forget.ground import clock
 from cl_forget.ground.redact import redact
 
 Item = TypeVar("Item")
@@ -240,10 +241,15 @@ def mute() -> None:
     _bars, _muted = False, True
 
 
-def into(folder: Path | None) -> None:
-    """Lines of this process go to a file below the folder, where whoever watches it finds them; None: to the log."""
+def into(folder: Path | None) -> Path | None:
+    """Lines of this process go to a file below the folder, where whoever watches it finds them; None: to the log.
+
+    Returns:
+        The file.
+    """
     global _file
     _file = None if folder is None else folder / FOLDER / f"{socket.gethostname()}-{os.getpid()}.jsonl"
+    return _file
 
 
 def listening() -> bool:
@@ -257,7 +263,7 @@ def _write(event: str, fields: dict[str, Any]) -> None:
     if _file is None:
         emit(event, fields)
         return
-    line = json.dumps(redact({"time": time.time(), "event": event, **fields}))
+    line = json.dumps(redact({"time": clock.now(), "event": event, **fields}))
     with contextlib.suppress(OSError):  # no reason to stop the work that it is about
         _file.parent.mkdir(parents=True, exist_ok=True)
         with _file.open("a") as file:

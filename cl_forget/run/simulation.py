@@ -23,6 +23,7 @@ from cl_forget.evaluation.evaluate import Evaluator
 from cl_forget.evaluation.item_samples import write_samples
 from cl_forget.evaluation.item_table import gather_parts, write_part
 from cl_forget.evaluation.metrics import mean, summary
+from cl_forget.ground import clock
 from cl_forget.ground.environment import conditions, describe, peak_memory_mb, use_threads
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.progress import row as tell_row
@@ -505,7 +506,7 @@ class Simulation:
             notes=self._notes(),
         )
         if self.run.evaluate.export:
-            rank, started = adapter_rank(self.chain, len(self.stages)), time.time()
+            rank, started = adapter_rank(self.chain, len(self.stages)), clock.now()
             with self._edited():
                 export(self.model, self.folder.path, self.run.evaluate.export, self.pretrained, rank)
             self.state.exported = self.folder.written_since(started)

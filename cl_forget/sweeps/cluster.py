@@ -6,12 +6,15 @@ import contextlib
 import dataclasses
 import os
 import socket
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from cl_forget.config.sweep import ANY_NODE
 from cl_forget.ground.errors import UserError
+
+ROOM = 1.2
+"""What a trial is given of memory, over what one was measured to need."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Resources:
         memory_per_trial: MiB that a trial needs at its peak; Ray packs as many onto a node as fit. None leaves
             memory out.
         max_concurrent: trials side by side at most; None for as many as fit.
+        share_gpus: whether as many trials share a device as fit into its memory, each held to its part.
+        custom: resources that nodes have by names of their own -> how much of it a trial takes.
     """
 
     address: str | None = None
@@ -32,6 +37,8 @@ class Resources:
     gpus_per_trial: float = 0
     memory_per_trial: float | None = None
     max_concurrent: int | None = None
+    share_gpus: bool = False
+    custom: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def threads(self) -> int:
@@ -49,6 +56,7 @@ class Resources:
         wanted = {"CPU": self.cpus_per_trial, "GPU": self.gpus_per_trial}
         if self.memory_per_trial is not None:
             wanted["memory"] = self.memory_per_trial * 2**20
+        wanted |= self.custom
         return {name: amount for name, amount in wanted.items() if amount}
 
     @property
@@ -61,6 +69,29 @@ class Resources:
             if node["Alive"]:
                 fit += _fitting(node["Resources"], self.per_trial)
         return max(1, min(fit, self.max_concurrent or fit))
+
+
+def custom_resources(given: Iterable[str]) -> dict[str, float]:
+    """What `--resource NAME=AMOUNT` says.
+
+    Raises:
+        UserError: it is no such text, or Ray's own resources, which have options of their own.
+    """
+    found = {}
+    for text in given:
+        name, _, amount = text.partition("=")
+        try:
+            value = float(amount)
+        except ValueError:
+            value = 0.0
+        if not name or not 0 < value < float("inf"):
+            raise UserError(f"--resource {text}: write NAME=AMOUNT with an amount above 0, such as fpga=1.")
+        if name in ("CPU", "GPU", "memory"):
+            raise UserError(
+                f"--resource {text}: that is --{name.lower()}{'s' * (name != 'memory')}-per-trial."
+            )
+        found[name] = value
+    return found
 
 
 def node_types() -> list[str]:
@@ -160,15 +191,15 @@ def check_fits(resources: Resources) -> None:
     for name, amount in resources.per_trial.items():
         most = max((node.get(name, 0) for node in nodes), default=0)
         if most < amount:
-            unit = " MiB of memory" if name == "memory" else f" {name}s"
+            unit = {"memory": " MiB of memory", "CPU": " CPUs", "GPU": " GPUs"}.get(name, f" of '{name}'")
             scale = 2**20 if name == "memory" else 1
             raise UserError(
                 f"one trial wants {amount / scale:g}{unit} and the largest node has {most / scale:g}; lower "
-                f"{flags[name]}."
+                f"{flags.get(name, '--resource')}."
             )
     raise UserError("no node has everything one trial wants at once; lower what each trial gets.")
 
 
 def with_memory(resources: Resources, peak_mb: float) -> Resources:
     """The same, with the memory a trial was measured to need and a fifth more."""
-    return dataclasses.replace(resources, memory_per_trial=1.2 * peak_mb)
+    return dataclasses.replace(resources, memory_per_trial=ROOM * peak_mb)

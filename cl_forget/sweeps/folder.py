@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from cl_forget.comparison.trial_files import INDEX as TRIALS_INDEX
 from cl_forget.config.run import differences
 from cl_forget.config.sweep import LIMITS, Sweep
+from cl_forget.ground import clock
 from cl_forget.ground.documents import parse_yaml, read_text
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import only_writer, write_text
@@ -172,5 +173,7 @@ def only_driver(folder: Path) -> Iterator[None]:
         UserError: somebody does.
     """
     cure = f"follow it with `cl-forget sweep status {folder}`"
-    with only_writer(folder, name=".driver.lock", cure=cure, nested=False), Beating(folder):
-        yield
+    with only_writer(folder, name=".driver.lock", cure=cure, nested=False):
+        clock.follow(folder)
+        with Beating(folder):
+            yield

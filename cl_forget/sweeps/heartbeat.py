@@ -6,12 +6,12 @@ import contextlib
 import os
 import socket
 import threading
-import time
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
+from cl_forget.ground import clock
 from cl_forget.ground.files import write_text
 from cl_forget.ground.progress import duration
 
@@ -29,7 +29,7 @@ class Heartbeat(BaseModel):
 
     Attributes:
         host, process: of the driver.
-        time: when, seconds since 1970.
+        time: when, seconds since 1970 by the clock of the storage (`ground.clock`).
     """
 
     host: str
@@ -71,7 +71,7 @@ class Beating:
 
     def beat(self) -> None:
         """One sign of life; a disk that refuses it is no reason to stop the sweep."""
-        sign = Heartbeat(host=socket.gethostname(), process=os.getpid(), time=time.time())
+        sign = Heartbeat(host=socket.gethostname(), process=os.getpid(), time=clock.now())
         with contextlib.suppress(OSError):
             write_text(self._folder / FILE, sign.model_dump_json())
 

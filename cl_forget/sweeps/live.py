@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cl_forget.comparison.settings import setting_label
 from cl_forget.comparison.trial_files import Records, Standing
 from cl_forget.comparison.trials import Status, load_trial
+from cl_forget.ground import clock
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.followed import Lines, forget, latest
 from cl_forget.ground.progress import SECONDS, duration, emit, held, listening, pass_on, sentence
@@ -94,7 +95,7 @@ def _under_way(folder: Path, state: SweepState, trials: Sequence[Standing]) -> l
     from rich.text import Text
 
     sign = heartbeat(folder)
-    if state.finished or sign is None or sign.state(time.time()) == "dead":
+    if state.finished or sign is None or sign.state(clock.now()) == "dead":
         return []
     lines = [Text(f"  {sentence(one)}", "cyan", no_wrap=True) for one in running(folder, trials)]
     for line in lines:
@@ -114,7 +115,7 @@ def running(folder: Path, trials: Sequence[Standing]) -> list[dict[str, Any]]:
         folder: of the sweep.
         trials: its records, which say what is over.
     """
-    now, open_ = time.time(), {trial.id for trial in trials if not trial.over}
+    now, open_ = clock.now(), {trial.id for trial in trials if not trial.over}
     said = [one for one in latest(folder) if now - float(one.get("time", 0.0)) < STALE]
     found = [one for one in said if one.get("doing") and ("trial" not in one or one["trial"] in open_)]
     return [{k: v for k, v in one.items() if k not in ("event", "time", "seconds_left")} for one in found]
@@ -143,7 +144,7 @@ def _progress(folder: Path, state: SweepState, trials: Sequence[Standing]) -> Re
     for status, colour in COLOURS.items():
         if counts[status]:
             line.append(f"  {counts[status]} {status.replace('_', ' ')}", style=colour)
-    now, sign = time.time(), heartbeat(folder)
+    now, sign = clock.now(), heartbeat(folder)
     alive = not state.finished and sign is not None and sign.state(now) == "alive"
     left = time_left(state, trials, now) if alive else None
     if state.finished:
@@ -299,7 +300,7 @@ class LogView:
             state = load_state(self._folder)
         except (UserError, OSError):  # claims have no plan of their own there
             return {}
-        left = time_left(state, trials, time.time())
+        left = time_left(state, trials, clock.now())
         found = {"sweep": state.name, "trials": max(state.planned, len(trials))}
         return found if left is None else {**found, "seconds_left": left}
 

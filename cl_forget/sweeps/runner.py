@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from cl_forget.comparison.trial_files import Records
 from cl_forget.comparison.trials import Trial, write_table
 from cl_forget.config.sweep import ANY_NODE, DEFAULT_TRIALS, JUDGED, Sweep, load_sweep
+from cl_forget.ground import clock
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import below, remove_leftovers
 from cl_forget.ground.outputs import refuse_unwritable
@@ -37,6 +38,7 @@ from cl_forget.sweeps.budget import (
     used,
 )
 from cl_forget.sweeps.cluster import Resources, check_fits, node_types, ray_runtime, with_memory
+from cl_forget.sweeps.devices import check_sharing, device_memory, packed
 from cl_forget.sweeps.folder import SweepState, clear, known_state, new_folder, note_budget, only_driver
 from cl_forget.sweeps.planning import (
     Group,
@@ -51,7 +53,7 @@ from cl_forget.sweeps.planning import (
 )
 from cl_forget.sweeps.pool import Queue, ended_well, is_over, work_through
 from cl_forget.sweeps.rehearsal import Measured, measurements, peak, rehearsed
-from cl_forget.sweeps.storage import Mirror, is_local, local_folder
+from cl_forget.sweeps.storage import Mirror, is_local, is_remote, local_folder
 
 if TYPE_CHECKING:
     from cl_forget.sweeps.trainable import Source
@@ -102,9 +104,9 @@ def sweep(
     _check_scheduler(asked, resources, tuner)
     if overwrite and not is_local(address):
         raise UserError(f"a sweep at {address} cannot be overwritten; choose another --output.")
-    mirror = None if is_local(address) else Mirror(address, folder)
+    mirror = None if is_local(address) else Mirror(address, folder, records=is_remote(address))
     if mirror:
-        mirror.pull()
+        mirror.pull(theirs=True)
     refuse_unwritable(folder)
     state = known_state(folder, asked, resume, overwrite)
     meter = _meter(asked, folder, state, resources)
@@ -125,6 +127,8 @@ def sweep(
         if measured and to_fit:
             runtime = with_memory(runtime, peak(measured))
             check_fits(runtime)
+        if measured and runtime.share_gpus:
+            runtime = packed(runtime, peak(measured), device_memory())
         if meter:
             check_prices([ANY_NODE] if jobs is not None else node_types(), asked.budget)
         stack.enter_context(only_driver(folder))  # nothing was written so far
@@ -136,7 +140,8 @@ def sweep(
         else:
             note_budget(folder, asked)
         if mirror:
-            stack.enter_context(mirror)
+            mirror.follow_clock()
+            stack.enter_context(mirror.following())
         driver = Driver(asked, folder, state, runtime, tell, tuner, address, mirror, jobs=jobs)
         driver.meter, driver.forecast = meter, _forecast(measured) if meter else None
         stack.enter_context(driver.view(live))
@@ -146,6 +151,7 @@ def sweep(
 
 def _check_scheduler(asked: Sweep, resources: Resources, tuner: dict[str, Any]) -> None:
     """Refuse what no trial could follow, before anything is loaded."""
+    check_sharing(resources, asked.train.strategy)
     if "scheduler" in tuner:
         from cl_forget.sweeps.stopping import check_own
 
@@ -203,7 +209,7 @@ def _rehearse_there(asked: Sweep, runtime: Resources) -> Measured:
         return measurements(runs, device)
 
     task: Any = ray.remote(elsewhere).options(
-        num_cpus=runtime.cpus_per_trial, num_gpus=runtime.gpus_per_trial
+        num_cpus=runtime.cpus_per_trial, num_gpus=runtime.gpus_per_trial, resources=dict(runtime.custom)
     )
     try:
         found: Measured = ray.get(task.remote(registered(), rehearsed(asked), runtime.device))
@@ -239,7 +245,7 @@ class Driver:
 
     def run(self) -> None:
         """All rounds, then the tables; where the budget ends, what there is by then, and what is missing."""
-        self.state.resumed = time.time()
+        self.state.resumed = clock.now()
         self.state.started = self.state.started or self.state.resumed
         self.state.finished = False
         self.state.save(self.folder)
@@ -251,7 +257,7 @@ class Driver:
         finally:
             if self.meter:
                 self.meter.save()
-            self.state.seconds += time.time() - self.state.resumed
+            self.state.seconds += clock.now() - self.state.resumed
             self.state.save(self.folder)
             self.write()
         line = redone(self.trials())
@@ -425,8 +431,7 @@ class Driver:
         from cl_forget.sweeps.tuning import Round, fit
 
         # What lies in this process's memory no worker can reach; then they share the folder on this machine.
-        mirrored = not is_local(self.address) and not self.address.startswith("memory://")
-        where = self.address if mirrored else None
+        where = self.address if is_remote(self.address) else None
         end = fit(
             Round(
                 source,
@@ -440,6 +445,7 @@ class Driver:
                 own=self.tuner,
                 address=where,
                 meter=self.meter,
+                tell=self.tell,
             )
         )
         if self.mirror:

@@ -1,28 +1,56 @@
-"""Where a sweep's folder lies: a local path, or any address that fsspec takes, mirrored from a local folder."""
+"""Where a sweep's folder lies: a local path, or any address that fsspec takes, mirrored from a local folder.
+
+At an address every process works in a folder of its own machine and meets the others only there: the driver writes
+the sweep's own files and tables, a worker the folders of the trials that it works on. A checkpoint after a stage is
+kept there once, however many trials take it over (`checkpoints/<sha256>.safetensors`); of those inside a stage each
+run has one, the latest.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
+import secrets
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cl_forget.ground import clock
 from cl_forget.ground.environment import cache_folder
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import inside, whole
+from cl_forget.ground.progress import FOLDER as SIGNS
+
+if TYPE_CHECKING:
+    from cl_forget.training.checkpoints import Checkpoint
 
 LAST = ("state.json", "result.json", "trial.json", "sweep.json")
 """Files that speak of others: they arrive after them."""
 
+SHARED = "checkpoints"
+"""Where below the address the checkpoints after stages lie, by their checksums."""
+
 SECONDS = 5.0
-"""How often a mirror brings its copy up to date."""
+"""How often a copy is brought up to date."""
+PAUSE = 10
+"""It takes a tenth of the time at most: after a long round the next one waits so many times as long."""
+TOGETHER = 256
+"""Small files that are asked for at once."""
+
+_TOLD = ("ETag", "etag", "md5Hash", "size", "mtime", "created", "generation")
+"""What file systems say of a file that is another one after it has changed, by name."""
 
 
 def is_local(address: str) -> bool:
     """Whether an address is a path of this machine's file system."""
     return "://" not in address or address.startswith(("file://", "local://"))
+
+
+def is_remote(address: str) -> bool:
+    """Whether an address is storage that other processes reach, too; what lies in memory is this one's own."""
+    return not is_local(address) and not address.startswith("memory://")
 
 
 def local_folder(address: str) -> Path:
@@ -32,8 +60,14 @@ def local_folder(address: str) -> Path:
     return cache_folder().parent / "sweeps" / hashlib.sha256(address.encode()).hexdigest()[:16]
 
 
+def workers_folder(address: str) -> Path:
+    """The folder of this machine's workers, where they mirror to an address; the driver has another one."""
+    folder = local_folder(address)
+    return folder.with_name(f"{folder.name}-workers")
+
+
 class Mirror:
-    """Keeps a copy of a local folder at an fsspec address.
+    """Keeps a copy of a local folder at an fsspec address, and brings what others have put there.
 
     A file that names others (`state.json` its checkpoints) is copied after them and only if they all are there,
     so the copy is at every instant one that a sweep can be resumed from.
@@ -41,17 +75,20 @@ class Mirror:
     Args:
         address: "s3://bucket/sweeps/a", "memory://a", ...
         folder: the local folder.
+        records: whether workers copy the folders of their trials themselves: then only the records in them are
+            copied, and no checkpoint is brought.
 
     Raises:
         UserError: nobody knows such an address, or it cannot be reached.
     """
 
-    def __init__(self, address: str, folder: Path) -> None:
+    def __init__(self, address: str, folder: Path, records: bool = False) -> None:
         import fsspec
 
-        self.address, self.folder = address, folder
+        self.address, self.folder, self._records = address, folder, records
         try:
-            self._files, self._root = fsspec.core.url_to_fs(address)
+            # What others do there must be seen at once.
+            self._files, self._root = fsspec.core.url_to_fs(address, use_listings_cache=False)
             self._files.makedirs(self._root, exist_ok=True)
         except Exception as error:  # every file system has its own
             raise UserError(
@@ -60,85 +97,265 @@ class Mirror:
             ) from None
         self._seen: dict[str, tuple[int, int]] = {}  # local file -> its size and time when both were the same
         self._keys: dict[str, str] = {}  # and what told the remote one from other contents
+        self._there: set[str] = set()  # checkpoints that are known to be there
+        self._steps: dict[Path, set[str]] = {}  # run folder -> its checkpoints inside a stage that are there
         self._lock = threading.Lock()
-        self._over = threading.Event()
 
-    def pull(self, below: Iterable[str] = ("",)) -> None:
+    # -- from there ------------------------------------------------------------------------------------
+    def pull(self, below: Iterable[str] = ("",), theirs: bool = False) -> None:
         """Bring what the folder lacks, and what others have changed since and nobody has changed here.
 
         Args:
             below: only these parts of it.
+            theirs: also what was changed here; so begins who goes on with what others may have worked on since.
         """
         with self._lock:
             for part in below:
-                for remote in self._files.find(f"{self._root}/{part}" if part else self._root):
-                    name = remote[len(self._root) :].lstrip("/")
-                    self._pull_file(remote, inside(self.folder, name, self.address))
+                self._pull_part(part, theirs)
 
-    def _pull_file(self, remote: str, local: Path) -> None:
-        stamp, key = _stamp(local), self._files.ukey(remote)
-        untouched = stamp is not None and self._seen.get(str(local)) == stamp
-        if stamp is None or (untouched and self._keys.get(str(local)) != key):
+    def _pull_part(self, part: str, theirs: bool) -> None:
+        found = self._files.find(f"{self._root}/{part}" if part else self._root, detail=True)
+        news: list[tuple[str, Path, str]] = []
+        for remote, about in found.items():
+            name = remote[len(self._root) :].lstrip("/")
+            if name.split("/")[0] == SHARED:
+                continue
+            local, key = inside(self.folder, name, self.address), _key(about)
+            if local.parent.name == "checkpoints":
+                self._steps.setdefault(local.parent.parent, set()).add(local.name)
+            elif self._is_news(local, key, theirs and not name.startswith(SIGNS)):
+                news.append((remote, local, key))
+        states = [one for one in news if one[1].name == "state.json" and not self._records]
+        before = self._files.cat([remote for remote, *_ in states], on_error="omit") if states else {}
+        # The record is what others look at first.
+        self._bring(
+            sorted((one for one in news if one not in states), key=lambda one: one[1].name == "trial.json")
+        )
+        for remote, local, key in states:
+            if remote in before:
+                self._bring_state(remote, local, key, before[remote])
+
+    def _is_news(self, local: Path, key: str, theirs: bool) -> bool:
+        stamp = _stamp(local)
+        if stamp is None:
+            return True
+        untouched = self._seen.get(str(local)) == stamp
+        return (theirs or untouched) and self._keys.get(str(local)) != key
+
+    def _bring(self, news: list[tuple[str, Path, str]]) -> None:
+        for start in range(0, len(news), TOGETHER):
+            some = news[start : start + TOGETHER]
+            found = self._files.cat([remote for remote, *_ in some], on_error="omit")
+            for remote, local, key in some:
+                if remote in found:  # what is gone by now was replaced
+                    self._put(local, found[remote], key)
+
+    def _put(self, local: Path, content: bytes, key: str) -> None:
+        local.parent.mkdir(parents=True, exist_ok=True)
+        with whole(local) as temporary:
+            temporary.write_bytes(content)
+        self._remember(local, _stamp(local), key)
+
+    def _bring_state(self, remote: str, local: Path, key: str, content: bytes) -> None:
+        """A state, after the checkpoints that it names; without these it is left: its training is done again."""
+        while not all(self._bring_checkpoint(local.parent, *one) for one in _named(content)):
+            before, content = content, self._files.cat_file(remote)
+            if content == before:
+                return
+        self._put(local, content, key)
+
+    def _bring_checkpoint(self, run: Path, entry: Checkpoint, shared: bool) -> bool:
+        local, place = run / "checkpoints" / entry.file, self._place(run, entry, shared)
+        if not _is(local, entry.sha256):
             local.parent.mkdir(parents=True, exist_ok=True)
-            with whole(local) as temporary:
-                temporary.write_bytes(self._files.cat_file(remote))
-            self._remember(local, _stamp(local), key)
+            try:
+                with whole(local) as temporary:
+                    self._files.get_file(place, str(temporary))
+            except FileNotFoundError:
+                return False
+        self._there.add(place)
+        return True
 
     def _remember(self, local: Path, stamp: tuple[int, int] | None, key: str) -> None:
         if stamp is not None:
             self._seen[str(local)] = stamp
             self._keys[str(local)] = key
 
-    def push(self, below: str = "") -> None:
-        """Copy what changed since the last time."""
+    # -- to there --------------------------------------------------------------------------------------
+    def push(self, below: Iterable[str] | None = None) -> None:
+        """Copy what changed since the last time; all of it, or only these folders without those in them."""
         with self._lock:
-            for folder in self._folders(below):
+            for folder in self._folders() if below is None else map(self.folder.joinpath, below):
                 self._push_folder(folder)
 
-    def _folders(self, below: str) -> Iterator[Path]:
-        """The folder itself and the run folders in it; checkpoints belong to theirs."""
-        top = self.folder / below
-        yield top
-        yield from sorted(path for path in top.glob("trials/*") if path.is_dir())
+    def _folders(self) -> Iterator[Path]:
+        """The folder itself, what it notes of models and data, and the run folders."""
+        yield self.folder
+        yield self.folder / "world"
+        yield from sorted(path for path in self.folder.glob("trials/*") if path.is_dir())
 
     def _push_folder(self, folder: Path) -> None:
-        state = _read(folder / "state.json")
-        files = [
-            f for f in [*folder.glob("*"), *folder.glob("checkpoints/*")] if f.is_file() and f.name[0] != "."
-        ]
+        only = "trial.json" if self._records and folder.parent == self.folder / "trials" else "*"
+        files = [file for file in folder.glob(only) if file.is_file() and file.name[0] != "."]
         for file in sorted(files, key=lambda f: LAST.index(f.name) if f.name in LAST else -1):
             stamp = _stamp(file)
             if stamp is None or self._seen.get(str(file)) == stamp:
                 continue
-            content = state if file.name == "state.json" else _read(file)
-            if content is None or (file.name == "state.json" and not self._all_there(folder, content)):
+            content = _read(file)
+            is_state = file.name == "state.json"
+            if content is None or (is_state and not self._push_checkpoints(folder, content)):
                 continue
-            self._files.pipe_file(self._remote(file), content)
-            self._remember(file, stamp, self._files.ukey(self._remote(file)))
+            remote = self._remote(file)
+            self._files.pipe_file(remote, content)
+            self._remember(file, stamp, _key(self._files.info(remote)))
+            if is_state:
+                self._drop_steps(folder, content)
 
-    def _all_there(self, folder: Path, state: bytes) -> bool:
-        found: dict[str, Any] = json.loads(state)
-        named = [entry["file"] for entry in [*found.get("stages", []), found.get("step")] if entry]
-        return all(self._files.exists(self._remote(folder / "checkpoints" / name)) for name in named)
+    def _push_checkpoints(self, run: Path, state: bytes) -> bool:
+        """Whether all that a state names is there, now at the latest."""
+        for entry, shared in _named(state):
+            place = self._place(run, entry, shared)
+            if place in self._there:
+                continue
+            try:
+                file = run / "checkpoints" / entry.file
+                # Of the same size it is the same: a file system that is interrupted may keep a part.
+                if not self._files.exists(place) or self._files.info(place)["size"] != file.stat().st_size:
+                    self._files.put_file(str(file), place)
+            except FileNotFoundError:  # there is a newer state by now
+                return False
+            self._there.add(place)
+            if not shared:
+                self._steps.setdefault(run, set()).add(entry.file)
+        return True
+
+    def _drop_steps(self, run: Path, state: bytes) -> None:
+        """Remove the checkpoints inside a stage that the state, which has arrived, names no longer."""
+        kept = {entry.file for entry, shared in _named(state) if not shared}
+        for name in self._steps.pop(run, set()) - kept:
+            place = f"{self._remote(run)}/checkpoints/{name}"
+            with contextlib.suppress(FileNotFoundError):
+                self._files.rm_file(place)
+            self._there.discard(place)
+        self._steps[run] = kept
+
+    def _place(self, run: Path, entry: Checkpoint, shared: bool) -> str:
+        if shared:
+            return f"{self._root}/{SHARED}/{entry.sha256}.safetensors"
+        return f"{self._remote(run)}/checkpoints/{entry.file}"
 
     def _remote(self, file: Path) -> str:
         return f"{self._root}/{file.relative_to(self.folder).as_posix()}"
 
+    def follow_clock(self) -> None:
+        """From now on this process tells the time by the storage's clock (`ground.clock`), where it shows one."""
+        place = f"{self._root}/.clock-{secrets.token_hex(4)}"
+
+        def written() -> float:
+            self._files.pipe_file(place, b"")
+            return float(self._files.modified(place).timestamp())
+
+        with contextlib.suppress(Exception):  # every file system has its own
+            clock.compare(written)
+        with contextlib.suppress(Exception):
+            self._files.rm_file(place)
+
     # -- in the background -----------------------------------------------------------------------------
-    def __enter__(self) -> Mirror:
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._thread.start()
-        return self
+    @contextlib.contextmanager
+    def following(self) -> Iterator[None]:
+        """Meanwhile, and at the end, the copy and the folder are brought up to date: the driver's part."""
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-        self.push()
-
-    def _follow(self) -> None:
-        while not self._over.wait(SECONDS):
+        def both() -> None:
             self.push()
             self.pull()
+
+        with _again_and_again(both):
+            yield
+        self.push()
+
+    @contextlib.contextmanager
+    def pushing(self, below: Iterable[str], signs: Path | None = None) -> Iterator[None]:
+        """Meanwhile these folders are copied as they change: a worker's part.
+
+        What was not copied when it ends is left to a `push`.
+
+        Args:
+            below: the folders.
+            signs: a file of lines, the last of which is copied, too: this process's sign of life.
+        """
+        parts = list(below)
+        place = None if signs is None else f"{self._root}/{SIGNS}/{signs.name}"
+
+        def copy() -> None:
+            line = None if signs is None else _last_line(signs)
+            if place is not None and line:
+                self._files.pipe_file(place, line)
+            self.push(parts)
+
+        try:
+            with _again_and_again(copy):
+                yield
+        finally:
+            if place is not None:
+                with contextlib.suppress(Exception):  # it is stale soon, if it stays
+                    self._files.rm_file(place)
+
+
+@contextlib.contextmanager
+def _again_and_again(action: Callable[[], None]) -> Iterator[None]:
+    """Meanwhile a thread does this every few seconds; storage that fails is tried again the next time."""
+    over = threading.Event()
+
+    def follow() -> None:
+        wait = SECONDS
+        while not over.wait(wait):
+            began = time.monotonic()
+            with contextlib.suppress(
+                Exception
+            ):  # every file system has its own; the last `push` does not hide it
+                action()
+            wait = max(SECONDS, PAUSE * (time.monotonic() - began))
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _named(state: bytes) -> list[tuple[Checkpoint, bool]]:
+    """The checkpoints that a state names, and whether each is one after a stage, which others may share.
+
+    What is no state names none: whoever reads it says so.
+    """
+    from cl_forget.training.checkpoints import State
+
+    try:
+        found = State.model_validate_json(state)
+    except ValueError:
+        return []
+    return [*((stage, True) for stage in found.stages), *([(found.step, False)] if found.step else [])]
+
+
+def _key(about: dict[str, Any]) -> str:
+    return repr([(name, about[name]) for name in _TOLD if name in about])
+
+
+def _is(file: Path, checksum: str) -> bool:
+    """Whether a file is there and has this SHA-256."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest() == checksum
+    except FileNotFoundError:
+        return False
+
+
+def _last_line(file: Path) -> bytes | None:
+    """The last line of a file that grows; None where there is none yet."""
+    lines = (_read(file) or b"").splitlines(keepends=True)[-1:]
+    return lines[0] if lines else None
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:

@@ -38,7 +38,9 @@ def markdown(summary: SweepSummary) -> str:
         "## What it cost",
         _markdown_table(*_cost_cells(summary), left=1),
         "A fine-tune that several trials of a method share counts once. Passes are forward and backward passes of "
-        "the tuned model and passes of frozen ones, in samples. Seconds are those the trials took as they were run.",
+        "the tuned model and passes of frozen ones, in samples. Seconds are those the trials took as they were run. "
+        "Steps done again are those after the last checkpoint of a process or machine that died; the passes do not "
+        "count them.",
     ]
     if summary.failures:
         rows = [
@@ -95,6 +97,7 @@ def _cost_cells(summary: SweepSummary) -> tuple[list[str], list[list[str]]]:
         "samples",
         "passes",
         "seconds",
+        "steps done again",
     ]
     rows = []
     for method in summary.methods:
@@ -108,6 +111,7 @@ def _cost_cells(summary: SweepSummary) -> tuple[list[str], list[list[str]]]:
                 number(cost.samples, "count"),
                 number(cost.passes, "count"),
                 number(cost.seconds, "seconds"),
+                number(cost.redone_steps, "count"),
             ]
         )
     return heads, rows

@@ -9,6 +9,7 @@ that Ray starts anew (a worker died, the sweep was resumed) loses nothing and re
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -20,14 +21,16 @@ from typing import Any, Protocol
 from ray import tune
 
 from cl_forget.comparison.trials import Trial
+from cl_forget.ground import clock
 from cl_forget.ground.files import StrPath, write_text
 from cl_forget.ground.progress import into
 from cl_forget.run.additions import register, registered
 from cl_forget.run.shared import Setups
 from cl_forget.run.simulation import Watch
 from cl_forget.sweeps.budget import own_passes
+from cl_forget.sweeps.devices import hold
 from cl_forget.sweeps.planning import Group
-from cl_forget.sweeps.storage import Mirror, is_local, local_folder
+from cl_forget.sweeps.storage import Mirror, is_local, local_folder, workers_folder
 from cl_forget.sweeps.work import Stopped, work
 
 Report = Callable[[dict[str, Any]], bool]
@@ -70,10 +73,18 @@ class GroupTrainable(tune.Trainable):
         register(registries)
         self.started_in: str = given["started_in"]
         self.source: Source = given["source"]
-        self.folder, self.threads = Path(given["folder"]), given["threads"]
+        self.folder = workers_folder(address) if address else Path(given["folder"])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.threads = given["threads"]
         self.setups = Setups(device=given["device"])
         self.mirror = Mirror(address, self.folder) if address else None
-        into(self.folder)
+        if self.mirror:
+            self.mirror.follow_clock()
+        else:
+            clock.follow(self.folder)
+        if given["share"] is not None:
+            hold(given["share"])
+        self.signs = into(local_folder(address) if address else self.folder)
         self._start(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -96,7 +107,7 @@ class GroupTrainable(tune.Trainable):
         """The trial pauses: it saves itself in its run folder, as always; here is only how far it said it was."""
         self._background.pause()
         if self.mirror:
-            self.mirror.push()
+            self.mirror.push(self._parts)
         write_text(Path(checkpoint_dir) / REACHED, str(self._unit))
 
     def load_checkpoint(self, checkpoint: Any) -> None:
@@ -110,6 +121,7 @@ class GroupTrainable(tune.Trainable):
                 self.started_in
             )  # Tune moves to a folder of its own for each trial; data are named from here
         self._unit = 0
+        self._parts: list[str] = []
         self._target = partial(self._work, config)
         self._background = Background(self._target)
 
@@ -118,9 +130,17 @@ class GroupTrainable(tune.Trainable):
 
         torch.set_num_threads(self.threads)  # a setting of this very thread
         group = self.source.group(config)
-        if self.mirror:
-            names = {one.trial.id for one in group} | {one.trial.shared_with or "" for one in group}
-            self.mirror.pull(f"trials/{name}" for name in sorted(names - {""}))
+        with contextlib.ExitStack() as stack:
+            if self.mirror:
+                self._parts = ["world", *(f"trials/{one.trial.id}" for one in group)]
+                givers = {one.trial.shared_with for one in group} - {None, *(one.trial.id for one in group)}
+                self.mirror.pull(
+                    [*self._parts, *(f"trials/{name}" for name in sorted(map(str, givers)))], theirs=True
+                )
+                stack.enter_context(self.mirror.pushing(self._parts, self.signs))
+            self._work_through(group, report)
+
+    def _work_through(self, group: Group, report: Report) -> None:
         done: list[Trial] = []
 
         def tell(result: dict[str, Any]) -> bool:
@@ -132,7 +152,7 @@ class GroupTrainable(tune.Trainable):
         def over(trial: Trial) -> None:
             done.append(trial)
             if self.mirror:
-                self.mirror.push()
+                self.mirror.push(self._parts)
             last = len(done) == len(group)
             summary = self.source.summary(done)
             if not last:
@@ -207,7 +227,12 @@ class Background:
 
 
 def trainable(
-    source: Source, folder: StrPath, threads: int = 1, device: str = "cpu", address: str | None = None
+    source: Source,
+    folder: StrPath,
+    threads: int = 1,
+    device: str = "cpu",
+    address: str | None = None,
+    share: float | None = None,
 ) -> type[tune.Trainable]:
     """Our trainable, for `tune.Tuner`.
 
@@ -218,6 +243,7 @@ def trainable(
         threads: of the processor, per trial.
         device: where models lie.
         address: storage that every node mirrors its folder to, and brings what it lacks from.
+        share: of a device's memory, which a trial is held to; None for all that is free.
     """
     place = os.fspath(folder)
     if not is_local(place):
@@ -230,5 +256,6 @@ def trainable(
         threads=threads,
         device=device,
         address=address,
+        share=share,
         registries=registered(),
     )

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
 from cl_forget.sweeps.budget import Meter
 from cl_forget.sweeps.cluster import Resources, node_types
+from cl_forget.sweeps.hanging import Hanging
 from cl_forget.sweeps.stopping import scheduler
 from cl_forget.sweeps.trainable import Source, trainable
 from cl_forget.sweeps.work import ended
@@ -46,6 +47,7 @@ class Round:
         own: the user's arguments of `TuneConfig`, and `callbacks`.
         address: storage that workers mirror the folder to; None where they see the folder itself.
         meter: counts what is spent; None where the whole sweep has no budget.
+        tell: given a line about a worker that had to be ended.
     """
 
     source: Source
@@ -59,6 +61,7 @@ class Round:
     own: dict[str, Any] = field(default_factory=dict)
     address: str | None = None
     meter: Meter | None = None
+    tell: Callable[[str], None] = lambda line: None
 
     def arguments(self) -> dict[str, Any]:
         """Of `TuneConfig`: the user's own, and what is not set there."""
@@ -84,7 +87,10 @@ def fit(this: Round) -> str | None:
     sharded = this.asked.train.strategy == "fsdp"
     devices = this.asked.train.workers if sharded and resources.gpus_per_trial else resources.gpus_per_trial
     limit = None if this.meter is None else Limit(this.meter, devices)
-    ours: list[tune.Callback] = [Recorder(this.source, this.folder)]
+    ours: list[tune.Callback] = [
+        Recorder(this.source, this.folder),
+        Hanging(this.source, this.folder, this.tell),
+    ]
     callbacks = [*ours, *([limit] if limit else []), *this.own.get("callbacks", [])]
     space = {"group": tune.grid_search(list(range(this.count)))} if this.search is None else {}
     per_trial, concurrent = resources.per_trial, resources.side_by_side
@@ -101,7 +107,14 @@ def fit(this: Round) -> str | None:
     config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=concurrent or None, **this.arguments())
     tuner = tune.Tuner(
         tune.with_resources(
-            trainable(this.source, this.folder, resources.threads, resources.device, this.address),
+            trainable(
+                this.source,
+                this.folder,
+                resources.threads,
+                resources.device,
+                this.address,
+                resources.gpus_per_trial if resources.share_gpus else None,
+            ),
             tune.PlacementGroupFactory([per_trial]),
         ),
         param_space=space,

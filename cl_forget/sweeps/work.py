@@ -19,6 +19,7 @@ from cl_forget.comparison.item_errors import item_errors
 from cl_forget.comparison.records import Result
 from cl_forget.comparison.trials import Attempt, Trial, load_trial
 from cl_forget.config.run import Run
+from cl_forget.ground import clock
 from cl_forget.ground.documents import read_record
 from cl_forget.ground.errors import TrainingDiverged, UserError
 from cl_forget.ground.files import only_writer, write_text
@@ -115,7 +116,7 @@ def _one(one: Planned, sweep: Path, setups: Setups, done: dict[str, Trial], watc
         only_writer(folder, wait=LOCK_SECONDS),
         stretch(0, "loading model and data", **about),
     ):
-        attempts = [*(known.attempts if known else ()), Attempt(worker=worker(), started=time.time())]
+        attempts = [*(known.attempts if known else ()), Attempt(worker=worker(), started=clock.now())]
         redone = 0 if known is None else known.redone_steps + lost_steps(folder)
         begun = {"attempts": attempts, "redone_steps": redone}
         trial = one.trial.model_copy(update=begun)
@@ -180,7 +181,7 @@ def _worker(process: int) -> str:
 
 def ended(attempts: Sequence[Attempt]) -> list[Attempt]:
     """The attempts, the last of them ended now."""
-    return [*attempts[:-1], *(last.model_copy(update={"ended": time.time()}) for last in attempts[-1:])]
+    return [*attempts[:-1], *(last.model_copy(update={"ended": clock.now()}) for last in attempts[-1:])]
 
 
 def _leave(trial: Trial, sweep: Path) -> None:

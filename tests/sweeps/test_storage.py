@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -34,22 +35,71 @@ def test_two_machines_see_each_other_s_trials(tmp_path: Path) -> None:
     assert (driver.folder / record).read_text() == "changed here meanwhile"
 
 
+def named(stages: list[tuple[str, str]], step: tuple[str, str] | None = None) -> str:
+    """A state that names checkpoints by file and checksum."""
+    entries = [{"file": file, "sha256": checksum} for file, checksum in [*stages, *([step] if step else [])]]
+    inside = entries.pop() if step else None
+    return json.dumps({"key": "k", "stages": entries, "step": inside})
+
+
+def checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def test_a_state_never_arrives_before_its_checkpoints(tmp_path: Path) -> None:
     here, there = Mirror("memory://states", tmp_path / "here"), Mirror("memory://states", tmp_path / "there")
     run = here.folder / "trials" / "a"
     write(run / "checkpoints" / "stage-1.safetensors", "weights")
-    write(run / "state.json", json.dumps({"stages": [{"file": "stage-1.safetensors"}], "step": None}))
+    stages = [("stage-1.safetensors", checksum("weights"))]
+    write(run / "state.json", named(stages))
     here.push()
     # The next state names a checkpoint that is gone again before it could be copied.
-    write(
-        run / "state.json",
-        json.dumps({"stages": [{"file": "stage-1.safetensors"}], "step": {"file": "step-9"}}),
-    )
+    write(run / "state.json", named(stages, ("step-9", "0")))
     here.push()
     there.pull(["trials/a"])
     state = json.loads((there.folder / "trials" / "a" / "state.json").read_text())
     assert state["step"] is None
     assert (there.folder / "trials" / "a" / "checkpoints" / "stage-1.safetensors").read_text() == "weights"
+
+
+def test_who_goes_on_takes_what_others_did_meanwhile(tmp_path: Path) -> None:
+    first, other = (Mirror("memory://on", tmp_path / name) for name in ("first", "other"))
+    record = Path("trials/a/trial.json")
+    write(first.folder / record, "running")
+    first.push(["trials/a"])
+    other.pull()
+    write(other.folder / record, "finished elsewhere")
+    other.push(["trials/a"])
+    # The first machine is given the trial again, by a process that knows nothing of the one before.
+    write(first.folder / record, "running, and never copied")
+    again = Mirror("memory://on", first.folder)
+    again.pull(["trials/a"], theirs=True)
+    assert (first.folder / record).read_text() == "finished elsewhere"
+    again.push()
+    other.pull()
+    assert (other.folder / record).read_text() == "finished elsewhere"
+
+
+def test_a_driver_copies_records_and_brings_no_checkpoint(tmp_path: Path) -> None:
+    worker, driver = (
+        Mirror("memory://roles", tmp_path / "worker"),
+        Mirror("memory://roles", tmp_path / "driver", True),
+    )
+    run = worker.folder / "trials" / "a"
+    write(run / "checkpoints" / "stage-1.safetensors", "weights")
+    write(run / "state.json", named([("stage-1.safetensors", checksum("weights"))]))
+    write(run / "trial.json", "running")
+    worker.push(["trials/a"])
+    driver.pull()
+    copy = driver.folder / "trials" / "a"
+    assert sorted(file.name for file in copy.iterdir()) == ["state.json", "trial.json"]
+    write(copy / "trial.json", "pruned: others were better")
+    write(copy / "state.json", "what no driver writes")
+    driver.push()
+    worker.pull(["trials/a"], theirs=True)
+    assert (run / "trial.json").read_text().startswith("pruned") and json.loads(
+        (run / "state.json").read_text()
+    )
 
 
 def test_which_addresses_are_folders() -> None:
