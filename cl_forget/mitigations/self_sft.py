@@ -52,8 +52,8 @@ class SelfSFT(Mitigation):
     The steps are as many as without it, whatever was kept, and the run says how much that was. Answers keep their
     tokens as they were drawn. Where no answer is accepted, the data's own stays, or the item is left out and another
     one's accepted answer takes its place. A judge that asks for the response to the letter can only accept what the
-    data say already; answers in words of one's own need a judge that reads them (`Scoring(judge=...)`). What later
-    tasks replay is the data's own.
+    data say already; answers in words of one's own need a judge that reads them (`judge: last number` of a file, or
+    `Scoring(judge=...)`). What later tasks replay is the data's own.
 
     A sampled answer counts as one pass of the frozen model, since with a cache each of its tokens passes it once.
 
@@ -163,6 +163,6 @@ class SelfSFT(Mitigation):
         model = "pre-trained model" if self.anchor == "pretrained" else "model before the task"
         rest = "keep the data's" if self.otherwise == "gold" else "are left out"
         return (
-            f"Self-SFT on {name}: {kept / items:.0%} of {items:,} items have an accepted answer of the {model} "
-            f"({drawn:,} drawn); the others {rest}."
+            f"On {name} {kept / items:.0%} of {items:,} items have an accepted answer of the {model} ({drawn:,} "
+            f"drawn); the others {rest}."
         )

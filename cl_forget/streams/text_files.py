@@ -32,6 +32,7 @@ from cl_forget.streams._rows import (
     split_files,
 )
 from cl_forget.streams.base import Experience
+from cl_forget.streams.judges import JUDGES, JudgeName
 from cl_forget.streams.scoring import Scoring, ScoringKind
 from cl_forget.streams.text import TextData, text_experience
 
@@ -52,6 +53,8 @@ class TextSource(BaseModel):
         separator: what stands between prompt and response where no chat template says it; null for a space
             (a new line for Alpaca), unless prompt or response has white space there or the script has no spaces.
         scoring: "exact match", "multiple choice" (the default with choices) or "perplexity" (without prompts).
+        judge: what makes a decoded answer right in place of equality: it "holds" the response as words of its own,
+            or its "last number" is that of the response.
         max_new_tokens: how far answers are decoded; null for the longest response.
         validation: fraction set aside for validation, where no file holds it.
         test: fraction set aside for testing, where no file holds it.
@@ -67,6 +70,7 @@ class TextSource(BaseModel):
     choices: str | None = None
     separator: str | None = None
     scoring: ScoringKind | None = None
+    judge: JudgeName | None = None
     max_new_tokens: int | None = None
     validation: float = 0.1
     test: float = 0.2
@@ -178,7 +182,8 @@ def task_of(what: str, name: str, tables: Mapping[str, Table], source: TextSourc
         separator = next(iter(read.values())).separator
     data = {split: _data(own, source, separator, name, split) for split, own in samples.items() if own}
     try:
-        judged = Scoring(source.scoring or _kind(data["test"]), max_new_tokens=source.max_new_tokens)
+        judge = JUDGES[source.judge] if source.judge else None
+        judged = Scoring(source.scoring or _kind(data["test"]), judge, source.max_new_tokens)
     except ValueError as error:
         raise UserError(f"{what}: {error}.") from None
     experience = text_experience(name, data.get("train"), data["validation"], data["test"], judged)

@@ -300,7 +300,7 @@ def test_self_sft_trains_on_the_first_accepted_answer_and_else_on_the_data_s() -
     assert chain.state["self_sft"].counts["free"].tolist() == [7, kept, drawn]
     assert of.frozen.samples_asked == drawn and (cost.forward_samples, cost.backward_samples) == (14, 14)
     assert chain.findings() == [
-        f"Self-SFT on free: {kept / 7:.0%} of 7 items have an accepted answer of the pre-trained model ({drawn} "
+        f"On free {kept / 7:.0%} of 7 items have an accepted answer of the pre-trained model ({drawn} "
         "drawn); the others keep the data's."
     ]
     assert of.sources[0].data is DATA and torch.equal(
@@ -337,8 +337,8 @@ def test_a_judge_to_the_letter_accepts_the_response_alone() -> None:
 
 def test_what_was_kept_stands_in_the_result(tmp_path: Any) -> None:
     asked = run({"self_sft": {"tries": 1}}, stream={"sums": {"tasks": 2, "count": 6}})
-    notes = [note for note in simulate(asked, tmp_path / "a").notes if note.startswith("Self-SFT")]
-    assert len(notes) == 2 and notes[0].startswith("Self-SFT on sums-1: ") and "6 items" in notes[0]
+    notes = [note for note in simulate(asked, tmp_path / "a").notes if "accepted answer" in note]
+    assert len(notes) == 2 and notes[0].startswith("On sums-1 ") and "6 items" in notes[0]
 
 
 # -- refused -------------------------------------------------------------------------------------------

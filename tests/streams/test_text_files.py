@@ -10,6 +10,7 @@ import pytest
 
 from cl_forget.ground.errors import UserError
 from cl_forget.streams import Experience, load_stream, load_suite
+from cl_forget.streams.judges import holds, last_number
 
 ROWS = [{"question": f"{i}+{i}=", "answer": 2 * i, "level": "easy"} for i in range(40)]
 
@@ -120,6 +121,25 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "could not be had from the hub" in said("datasets", path="nobody/nothing-of-the-kind")
 
 
+def test_a_file_names_the_judge_of_its_answers(tmp_path: Path) -> None:
+    file = write(tmp_path / "sums.jsonl")
+    scorings = [
+        load_stream({"jsonl": {"path": str(file), **more}})[0].scoring
+        for more in ({}, {"judge": "last number"})
+    ]
+    assert [own.judge for own in scorings] == [None, last_number]
+    assert last_number("", "18 + 24 = 42, so 42.00", "9 * 4 + 6 = 42\n#### 42") and last_number(
+        "", "1,200!", "1200"
+    )
+    assert (
+        not last_number("", "42 or 43", "42")
+        and not last_number("", "none", "42")
+        and last_number("", "-3", "x=-3")
+    )
+    assert holds("", "It is PARIS, of course.", "Paris") and not holds("", "Parisian", "Paris")
+    assert holds("", "C++ (or so)", "c++") and not holds("", "", "Paris")
+
+
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path) -> None:
     file = write(tmp_path / "sums.jsonl")
     message = said("jsonl", path=file, prompt="qestion", response="answer")
@@ -147,4 +167,6 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path) -> None:
     assert "test is the fraction" in said("jsonl", path=file, test=2.0)
     assert "leave nothing to train on" in said("jsonl", path=file, test=0.6, validation=0.4)
     assert "decodes nothing" in said("jsonl", path=file, scoring="perplexity", max_new_tokens=3)
+    assert "decodes nothing" in said("jsonl", path=file, scoring="perplexity", judge="holds")
+    assert "judge" in said("jsonl", path=file, judge="contains")
     assert "cannot be read" in said("jsonl", path=file, prompt="{question", response="answer")
