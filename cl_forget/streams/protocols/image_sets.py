@@ -21,7 +21,7 @@ from cl_forget.streams.torchvision_sets import MissingFilesError, torchvision
 EMBEDDED = Path("embedded")
 """In the place of a folder: the stand-ins that ship with the package."""
 
-TWIN_LIMIT = 60  # pictures of a stand-in's split, so that a whole protocol takes a minute or two
+TWIN_LIMIT = 40  # pictures of a stand-in's split, so that an arm takes a minute or two
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from cl_forget.streams.skills.known import BY_NAME
 from cl_forget.streams.skills.new import NEW_SKILLS
 from cl_forget.streams.text_files import TextSource, named_splits, task_of
 
-TWIN_TRAIN, TWIN_HELD_OUT = 240, 40  # items of a stand-in, so that a whole protocol takes a minute or two
+TWIN_TRAIN, TWIN_HELD_OUT = 240, 40  # items of a stand-in, so that an arm takes a minute or two
 CHOICES = "choices"  # the column of a set that is answered by choosing
 ENDINGS = tuple(
     ending + packed

@@ -89,7 +89,7 @@ def mtil(
         order: of the tasks, 1 or 2.
         root: the folder that the sets lie in; "embedded" for the stand-ins.
         download: fetch the files that torchvision can fetch.
-        limit: at most this many images in each split, balanced over the classes; 60 of the stand-ins by default.
+        limit: at most this many images in each split, balanced over the classes; 40 of the stand-ins by default.
 
     Raises:
         UserError: a set is not there; the message says which, where to put it and in which form.
@@ -118,7 +118,7 @@ def x_tail(
         shots: at most this many training pictures of each class; null for all of them.
         root: the folder that the sets lie in; "embedded" for the stand-ins.
         download: fetch the files that torchvision can fetch.
-        limit: at most this many images in each split, balanced over the classes; 60 of the stand-ins by default.
+        limit: at most this many images in each split, balanced over the classes; 40 of the stand-ins by default.
 
     Raises:
         UserError: a set is not there; the message says which, where to put it and in which form. Or no shots.
@@ -148,7 +148,7 @@ def ta8(root: Path = Path("data"), download: bool = False, limit: int | None = N
     Args:
         root: the folder that the sets lie in; "embedded" for the stand-ins.
         download: fetch the files that torchvision can fetch.
-        limit: at most this many images in each split, balanced over the classes; 60 of the stand-ins by default.
+        limit: at most this many images in each split, balanced over the classes; 40 of the stand-ins by default.
 
     Raises:
         UserError: a set is not there; the message says which, where to put it and in which form.
