@@ -23,7 +23,8 @@ def test_a_later_field_counts_once_it_is_set(name: str, field: str) -> None:
     cls = MITIGATIONS.get(name)
     needed = {"reference": "colours"} if "reference" in cls.model_fields else {}
     default, annotation = cls.model_fields[field].default, cls.model_fields[field].annotation
-    other = next(v for v in getattr(annotation, "__args__", (True, False)) if v != default)
+    values = {bool: (True, False), int: (1,)}.get(annotation) or annotation.__args__
+    other = next(value for value in values if value != default)
     plain, changed = cls(**needed), cls(**needed, **{field: other})
     assert field not in plain.identity and field in plain.model_dump()
     assert changed.identity == {**plain.identity, field: other}
