@@ -81,7 +81,7 @@ class Records:
         self._known: dict[str, tuple[Stamp, Standing]] = {}
         self._texts: dict[str, str] = {}  # of those that the index lacks
         self._trials: dict[str, tuple[Stamp, Trial]] = {}  # that were asked for whole
-        self._opened = False
+        self._opened, self._writable = False, True
 
     def standings(self) -> list[Standing]:
         """How every trial stands, in order of id; errors as `load_trial`."""
@@ -121,8 +121,8 @@ class Records:
             self._texts[name] = trial.model_dump_json()
             if keep:
                 self._trials[name] = stamp, trial
-        settled = [name for name in self._texts if name in stamps and now - stamps[name][0] > SETTLED]
-        if len(settled) >= WORTH:
+        settled = {name for name in self._texts if name in stamps and now - stamps[name][0] > SETTLED}
+        if len(settled) >= WORTH and self._writable:
             self._write({name: stamps[name] for name in stamps if name not in self._texts or name in settled})
         return stamps
 
@@ -171,7 +171,7 @@ class Records:
         standings = [self._known[name][1] for name in names]
         columns = dict(zip(Standing._fields, zip(*standings, strict=True), strict=True))
         del columns["id"]
-        with suppress(OSError, OverflowError, pyarrow.ArrowException):  # it is of use, and no more than that
+        try:
             table = pyarrow.table(
                 {
                     "name": names,
@@ -183,7 +183,10 @@ class Records:
             ).replace_schema_metadata({"schema": SCHEMA})
             with whole(self._index) as temporary:
                 parquet.write_table(table, temporary, compression="zstd", row_group_size=10_000)
-            self._texts = {name: text for name, text in self._texts.items() if name not in texts}
+        except (OSError, OverflowError, pyarrow.ArrowException):  # it is of use, and no more than that
+            self._writable = False
+            return
+        self._texts = {name: text for name, text in self._texts.items() if name not in texts}
 
 
 def _stamps(trials: Path) -> dict[str, Stamp]:

@@ -233,26 +233,26 @@ def share(all_planned: Sequence[Planned], before: Sequence[Planned] = ()) -> lis
         all_planned: the trials of this round.
         before: trials of earlier rounds, which may give, too.
     """
-    groups: dict[str, Group] = {}
+    groups: dict[str, list[tuple[Planned, list[str]]]] = {}
     givers: dict[str, Planned] = {}  # training key -> the first that has it
     for one in before:
         for key in one.training_keys:
             givers.setdefault(key, one)
     for one in all_planned:
-        groups.setdefault(one.training_keys[0], []).append(one)
+        keys = one.training_keys
+        groups.setdefault(keys[0], []).append((one, keys))
     for group in groups.values():
         # The longest streams first; what trains the same stands together.
-        order = {key: i for i, key in enumerate(dict.fromkeys(one.training_keys[-1] for one in group))}
-        group.sort(key=lambda one: (-one.trial.stages, order[one.training_keys[-1]]))
-        for one in group:
-            _take_over(one, givers)
-    return list(groups.values())
+        order = {key: i for i, key in enumerate(dict.fromkeys(keys[-1] for _, keys in group))}
+        group.sort(key=lambda member: (-member[0].trial.stages, order[member[1][-1]]))
+        for one, keys in group:
+            _take_over(one, keys, givers)
+    return [[one for one, _ in group] for group in groups.values()]
 
 
-def _take_over(taker: Planned, givers: dict[str, Planned]) -> None:
+def _take_over(taker: Planned, keys: Sequence[str], givers: dict[str, Planned]) -> None:
     """Note which of the givers saves most training, the first of those that save the same; then it is one itself."""
     taker.trial.shared_with, taker.trial.shared_stages = None, 0
-    keys = taker.training_keys
     for stages, key in zip(range(taker.trial.stages, 0, -1), reversed(keys), strict=False):
         if key in givers:
             taker.trial.shared_with, taker.trial.shared_stages = givers[key].trial.id, stages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,10 +18,16 @@ from cl_forget.sweeps.planning import Group, planned_on
 from cl_forget.sweeps.signal import SignalWatch
 from cl_forget.sweeps.trainable import Report
 
+TOGETHER = 500
+"""Groups that travel in one piece."""
+
 
 @dataclass
 class Grid:
     """Groups planned in advance; the configuration is `{"group": <its number>}`.
+
+    To a worker it travels in pieces, of which that one unfolds those that it works on: all 100,000 trials of a large
+    sweep would take each worker several seconds before its first one.
 
     Attributes:
         groups: what there is to do.
@@ -33,10 +40,23 @@ class Grid:
     score: Score = field(default_factory=Score)
     judged: bool = False
     units: int = 0
+    _folded: list[bytes] = field(default_factory=list, repr=False)
 
     def group(self, config: dict[str, Any]) -> Group:
         """The group of that number."""
-        return self.groups[config["group"]]
+        number: int = config["group"]
+        if not self._folded:
+            return self.groups[number]
+        piece, place = divmod(number, TOGETHER)
+        found: list[Group] = pickle.loads(self._folded[piece])
+        return found[place]
+
+    def __getstate__(self) -> dict[str, Any]:
+        from ray import cloudpickle  # which takes methods along that a script of the user's defines
+
+        starts = range(0, len(self.groups), TOGETHER)
+        folded = self._folded or [cloudpickle.dumps(self.groups[at : at + TOGETHER]) for at in starts]
+        return {**self.__dict__, "groups": [], "_folded": folded}
 
     def watch(self, report: Report) -> Watch | None:
         """Measures the score during training, where somebody asks for it."""

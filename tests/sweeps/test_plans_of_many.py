@@ -8,8 +8,11 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-from cl_forget.config.run import Run
+import pytest
+
+from cl_forget.config.run import Run, _without_bookkeeping
 from cl_forget.config.sweep import Sweep
+from cl_forget.sweeps import sources
 from cl_forget.sweeps.planning import Planned, plan_grid, plan_report, planned, saved, share
 
 FIELDS: dict[str, Any] = {
@@ -89,13 +92,7 @@ def test_givers_are_those_that_a_comparison_of_each_with_each_finds() -> None:
 
 def test_a_key_is_the_hash_of_the_whole_run() -> None:
     for one in plan_grid(Sweep(**FIELDS)):
-        fields = one.run.model_dump(mode="json")
-        for name in ("track", "imports"):
-            fields.pop(name, None)
-        for name in ("checkpoint_seconds", "strategy", "workers"):
-            del fields["train"][name]
-        for name in ("keep_stages", "items", "probe_grid"):
-            del fields["evaluate"][name]
+        fields = _without_bookkeeping(one.run.model_dump(mode="json"))
         fields["mitigations"] = [
             {m.name: m.identity} for m in sorted(one.run.mitigations, key=lambda m: m.name)
         ]
@@ -111,3 +108,15 @@ def test_what_is_worked_out_of_a_setting_does_not_travel() -> None:
     assert one.training_keys and one.facts.chain is one.facts.chain
     assert len(pickle.dumps(one)) == before
     assert pickle.loads(pickle.dumps(one)).training_keys == one.training_keys
+
+
+def test_a_worker_unfolds_the_groups_that_it_works_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "TOGETHER", 2)
+    grid = sources.Grid(share(plan_grid(Sweep(**FIELDS))), judged=True, units=9)
+    there = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(grid))))
+    assert (there.judged, there.units, there.score) == (True, 9, grid.score)
+    for number, group in enumerate(grid.groups):
+        assert there.group({"group": number}) == group == grid.group({"group": number})
+    unfolded: list[bytes] = []
+    monkeypatch.setattr(sources.pickle, "loads", lambda piece: unfolded.append(piece) or [None, "second"])
+    assert there.group({"group": 3}) == "second" and unfolded == [there._folded[1]]
