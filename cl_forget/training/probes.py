@@ -7,6 +7,7 @@ data, and the probe is then fitted again on all of it. The same fit initialises 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import linalg
 from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional as F
@@ -202,8 +204,23 @@ class _Problem:
 def _principal_axes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean (width,), variances (width,) and orthonormal axes (width, width) of the features."""
     mean = x.mean(0)
-    spread, axes = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
+    spread, axes = _eigh((x - mean).T @ (x - mean) / len(x))
     return mean, spread.clamp_min(0), axes
+
+
+def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Ascending eigenvalues (width,) and orthonormal eigenvectors (width, width) of a symmetric matrix.
+
+    Of a collapsed model nearly all features are constant, and the fast algorithm, in single precision, then gives up
+    or gives no numbers. The QR algorithm in double precision takes its place there.
+    """
+    with contextlib.suppress(torch.linalg.LinAlgError):
+        values, vectors = torch.linalg.eigh(matrix)
+        if vectors.isfinite().all() or not matrix.isfinite().all():
+            return values, vectors
+    exact = linalg.eigh(matrix.double().cpu().numpy(), driver="ev", check_finite=False)
+    values, vectors = (torch.from_numpy(part).to(matrix) for part in exact)
+    return values, vectors
 
 
 def _choose(problem: _Problem, held_out: Tensor, grid: Sequence[float]) -> tuple[float, Tensor, float]:

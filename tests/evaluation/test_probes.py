@@ -184,3 +184,16 @@ def test_the_grid_may_be_another():
     assert found.c in (1e-3, 0.5)
     assert found.c == fit_linear_probe(features, labels, 3, grid=(0.5, 1e-3)).c
     assert probe_accuracy(features, labels, features, labels, 3).c in GRID
+
+
+def test_features_that_have_collapsed_are_probed_like_any_others():
+    """Nearly all are constant, and in single precision LAPACK's fast eigenvalues do not converge on these."""
+    generator = torch.Generator().manual_seed(0)
+    constant = torch.randn(1, 512, generator=generator).relu().repeat(60, 1)
+    varied = torch.randn(60, 512, generator=generator) * (torch.rand(512, generator=generator) < 0.02)
+    x = F.normalize(constant + 1e-4 * varied, dim=1)
+    mean, spread, axes = probes._principal_axes(x)
+    torch.testing.assert_close(axes.T @ axes, torch.eye(512), rtol=0, atol=1e-5)
+    covariance = (x - mean).double().T @ (x - mean).double() / 60
+    torch.testing.assert_close((axes * spread) @ axes.T, covariance.float(), rtol=0, atol=1e-12)
+    assert fit_linear_probe(x, torch.arange(60) % 3, 3).weight.isfinite().all()
