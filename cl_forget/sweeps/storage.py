@@ -195,21 +195,32 @@ class Mirror:
         yield from sorted(path for path in self.folder.glob("trials/*") if path.is_dir())
 
     def _push_folder(self, folder: Path) -> None:
-        only = "trial.json" if self._records and folder.parent == self.folder / "trials" else "*"
-        files = [file for file in folder.glob(only) if file.is_file() and file.name[0] != "."]
-        for file in sorted(files, key=lambda f: LAST.index(f.name) if f.name in LAST else -1):
-            stamp = _stamp(file)
-            if stamp is None or self._seen.get(str(file)) == stamp:
-                continue
-            content = _read(file)
-            is_state = file.name == "state.json"
-            if content is None or (is_state and not self._push_checkpoints(folder, content)):
-                continue
+        # Who speaks of other files is read before these are looked for, so that what it speaks of is among them.
+        speaking = {name: self._changed(folder / name) for name in reversed(LAST)}
+        only_record = self._records and folder.parent == self.folder / "trials"
+        others = [] if only_record else [f for f in folder.glob("*") if f.name[0] != "." and f.is_file()]
+        for file in sorted(others):
+            if file.name not in LAST:
+                self._push_file(file, self._changed(file))
+        for name in ("trial.json",) if only_record else LAST:
+            changed = speaking[name]
+            if name != "state.json":
+                self._push_file(folder / name, changed)
+            elif changed and self._push_checkpoints(folder, changed[1]):
+                self._push_file(folder / name, changed)
+                self._drop_steps(folder, changed[1])
+
+    def _changed(self, file: Path) -> tuple[tuple[int, int], bytes] | None:
+        """The stamp and the content of a file that is not there as it is here."""
+        stamp = _stamp(file)
+        content = None if stamp is None or self._seen.get(str(file)) == stamp else _read(file)
+        return None if stamp is None or content is None else (stamp, content)
+
+    def _push_file(self, file: Path, changed: tuple[tuple[int, int], bytes] | None) -> None:
+        if changed is not None:
             remote = self._remote(file)
-            self._files.pipe_file(remote, content)
-            self._remember(file, stamp, _key(self._files.info(remote)))
-            if is_state:
-                self._drop_steps(folder, content)
+            self._files.pipe_file(remote, changed[1])
+            self._remember(file, changed[0], _key(self._files.info(remote)))
 
     def _push_checkpoints(self, run: Path, state: bytes) -> bool:
         """Whether all that a state names is there, now at the latest."""

@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
+
 from cl_forget.comparison.trial_files import Standing
 from cl_forget.comparison.trials import Status
 from cl_forget.sweeps.folder import SweepState
@@ -60,6 +62,32 @@ def test_a_state_never_arrives_before_its_checkpoints(tmp_path: Path) -> None:
     state = json.loads((there.folder / "trials" / "a" / "state.json").read_text())
     assert state["step"] is None
     assert (there.folder / "trials" / "a" / "checkpoints" / "stage-1.safetensors").read_text() == "weights"
+
+
+def test_a_trial_that_ends_while_it_is_copied_never_ends_there_without_its_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = Mirror("memory://ends", tmp_path)
+    run = tmp_path / "trials" / "a"
+    write(run / "events.jsonl", "a line")
+    write(run / "trial.json", "running")
+    copy = mirror._files.pipe_file
+
+    def meanwhile(remote: str, content: bytes) -> None:
+        """The run ends while the first of its files is on its way."""
+        write(run / "result.json", "a result")
+        write(run / "trial.json", "finished")
+        copy(remote, content)
+
+    monkeypatch.setattr(mirror._files, "pipe_file", meanwhile)
+    mirror.push(["trials/a"])
+    there = {
+        name.rpartition("/")[2]: mirror._files.cat(name) for name in mirror._files.find("/ends/trials/a")
+    }
+    assert there["trial.json"] == b"running", "the other half comes with the next round"
+    mirror.push(["trials/a"])
+    assert mirror._files.cat("/ends/trials/a/trial.json") == b"finished"
+    assert mirror._files.cat("/ends/trials/a/result.json") == b"a result"
 
 
 def test_who_goes_on_takes_what_others_did_meanwhile(tmp_path: Path) -> None:
