@@ -12,12 +12,13 @@ import pyarrow.parquet
 import pytest
 import yaml
 from machines import Drive, Machines, raylet, workers
-from object_storage import s3
+from object_storage import files, names, s3
 from sweep_samples import plain_numbers
 
 from cl_forget.comparison.trials import Trial, load_trials
 from cl_forget.config.run import Run
 from cl_forget.run.simulate import simulate
+from cl_forget.sweeps.storage import Mirror
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -119,3 +120,37 @@ def test_a_worker_that_hangs_is_ended_and_its_trial_starts_elsewhere(four: Four,
     assert len(twice) == 1 and len({attempt.worker for attempt in twice[0].attempts}) == 2
     assert [trial.status for trial in trials] == ["finished"] * 3
     alike(folder, twice, tmp_path / "alone")
+
+
+def test_the_head_is_lost_and_another_machine_goes_on(four: Four, tmp_path: Path) -> None:
+    address = four.storage
+    options = {"sweep": LONG, "resources": {"custom": {"spot": 1}, "max_concurrent": 1}}
+
+    def results() -> dict[str, Any]:
+        found = [name for name in names(address) if name.endswith("/result.json")]
+        return {name: files().modified(f"{address}/{name}") for name in found}
+
+    def under_way() -> bool:
+        """Whether one trial is over, and another one trains on the worker's machine."""
+        return bool(results()) and any(map(in_training, (tmp_path / "first").rglob("*-workers")))
+
+    drive = Drive(address, four.machines.address, options, tmp_path / "first")
+    drive.until(under_way)
+    drive.kill()
+    four.machines.end()
+    before = results()
+    # A fresh head, and machines that have nothing but the address.
+    fresh = Machines()
+    fresh.add(1, spot=1)
+    Drive(address, fresh.address, {**options, "resume": True}, tmp_path / "second").seen()
+    fresh.end()
+    after = results()
+    assert 1 <= len(before) < 3 == len(after) and after.items() >= before.items()
+    copy = tmp_path / "copy"
+    Mirror(address, copy).pull()
+    trials = load_trials(copy)
+    assert [trial.status for trial in trials] == ["finished"] * 3
+    over = [trial for trial in trials if f"trials/{trial.id}/result.json" in before]
+    assert len(over) == len(before) and all(len(trial.attempts) == 1 for trial in over)
+    alike(copy, trials, tmp_path / "alone")
+    assert not [name for name in names(address) if "-step-" in name]
