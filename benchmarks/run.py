@@ -96,8 +96,12 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
     ),
     "sweep-durability": (
         "A sweep killed and resumed",
-        "SIGKILL of the driver, a worker and the whole Ray runtime in turn, at random instants.",
-        ["sweep_durability.py", "--kills", "12"],
+        "SIGKILL of the driver, a worker, a raylet, the head with all below it, and a node in turn, at random "
+        "instants, on a Ray cluster of a head and two nodes. A sweep is resumed until it ends; lost or done again "
+        "would be a finished trial that is missing or written anew. The table is compared with an uninterrupted "
+        "sweep's; in the tournaments, where timing decides who is stopped, each finished trial with the same trial "
+        "of the whole grid. Each call goes on for nine minutes.",
+        ["sweep_durability.py", "--kills", "300", "--minutes", "9"],
     ),
     "cluster": (
         "Sweeps on a cluster",

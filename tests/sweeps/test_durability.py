@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sweep_durability import finish, kill, results, start, table
+from sweep_durability import complaints, finish, kill, results, start, table
 from sweep_samples import FIELDS
 
 from cl_forget.config.sweep import Sweep
@@ -22,10 +22,10 @@ def test_nothing_finished_is_lost_or_repeated(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(FIELDS))
     driver = start(file, killed)
     while len(results(killed)) < 2:
-        assert driver.poll() is None, driver.communicate()
+        assert driver.poll() is None, complaints(killed).read_text()
         time.sleep(0.05)
-    assert kill(driver, "runtime")
-    driver.communicate()
+    assert kill(driver)
+    driver.wait()
     before = results(killed)
     assert 2 <= len(before) < 6
     finish(file, killed)
