@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
@@ -20,7 +20,7 @@ class Parts:
     """
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.calls: Counter[str] = Counter()
         self.again: Counter[str] = Counter()
         self._open: list[str] = []
@@ -56,10 +56,10 @@ class Parts:
 
         return call
 
-    def take(self) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    def take(self) -> tuple[dict[str, float], Counter[str], Counter[str]]:
         """Seconds, calls and calls done again since the last time."""
         found = self.seconds, self.calls, self.again
-        self.seconds, self.calls, self.again = Counter(), Counter(), Counter()
+        self.seconds, self.calls, self.again = defaultdict(float), Counter(), Counter()
         return found
 
 
@@ -95,7 +95,7 @@ def places() -> list[tuple[str, Any, str, Callable[..., Any] | None]]:
         ("all else", working, "_one", None),
         ("loading", shared, "load_model", lambda spec, *_: spec),
         ("loading", shared, "load_stream", repr),
-        ("loading", shared, "load_suite", repr),
+        ("loading", shared, "load_suites", repr),
         ("hashing", FrozenModel, "_tensor_digest", lambda model, name, tensor: (id(model), name)),
         ("decoding", ClipModel, "prepare", decoded),
         ("frozen model", FrozenModel, "run", frozen_pass),

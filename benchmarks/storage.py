@@ -121,13 +121,13 @@ def status(folder: Path) -> None:
 
 def plan(folder: Path) -> None:
     """What a resumed sweep does before its first trial: the plan, what is shared, and what is left of it."""
-    from cl_forget.config.sweep import load_sweep
+    from cl_forget.config.sweep import Sweep, load_sweep
     from cl_forget.sweeps.cluster import Resources
     from cl_forget.sweeps.folder import load_state
     from cl_forget.sweeps.planning import plan_grid
     from cl_forget.sweeps.runner import Driver
 
-    asked = load_sweep(folder / "sweep.yaml")
+    asked = Sweep(**{**SWEEP, "seeds": load_sweep(folder / "sweep.yaml").seeds})
     driver = Driver(asked, folder, load_state(folder), Resources(), lambda line: None, jobs=1)
     print(f"{len(driver.left_of(plan_grid(asked))):,} groups are left", end="; ")
 

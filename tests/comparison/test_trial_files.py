@@ -33,7 +33,12 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     found: list[str] = []
     load = files.load_trial
     monkeypatch.setattr(files, "WORTH", 4)
-    monkeypatch.setattr(files, "load_trial", lambda place, name: found.append(name) or load(place, name))
+
+    def opening(place: Path, name: str) -> Trial | None:
+        found.append(name)
+        return load(place, name)
+
+    monkeypatch.setattr(files, "load_trial", opening)
     yield found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ SEEDS = 3
 def trials() -> list[Trial]:
     """Two methods of twenty settings and plain fine-tuning, each on three seeds; every tenth trial has failed."""
     random = np.random.default_rng(0)
-    settings = [("full fine-tuning", None, 0.0)]
+    settings: list[tuple[str, float | None, float]] = [("full fine-tuning", None, 0.0)]
     settings += [("L2-SP", float(k), k / 19) for k in range(20)] + [
         ("WiSE-FT", k / 19, k / 19) for k in range(20)
     ]
@@ -30,7 +31,7 @@ def trials() -> list[Trial]:
         setting for seed in range(SEEDS) for setting in [(*s[:2], s[2]) for s in settings]
     ):
         name = {"L2-SP": "l2_sp.strength", "WiSE-FT": "wise_ft.alpha"}.get(method)
-        measured = {
+        measured: dict[str, Any] = {
             "speciality": 0.9 - 0.4 * pull**2 + random.normal(0, 0.1),
             "generality": 0.3 + 0.3 * pull + random.normal(0, 0.1),
             "speciality_pretrained": 0.2,

@@ -21,7 +21,7 @@ from cl_forget.training.frozen import FrozenModel
 PAID_ONCE: list[tuple[Any, str]] = [
     (shared, "load_model"),
     (shared, "load_stream"),
-    (shared, "load_suite"),
+    (shared, "load_suites"),
     (ClipModel, "prepare"),
     (FrozenModel, "run"),
 ]
@@ -69,9 +69,12 @@ def test_another_process_finds_the_zero_shot_heads_of_the_first(
     monkeypatch.setenv("CL_FORGET_CACHE", str(tmp_path / "cache"))
     embedded: list[int] = []
     real = ClipModel._embed_texts
-    monkeypatch.setattr(
-        ClipModel, "_embed_texts", lambda model, texts: embedded.append(len(texts)) or real(model, texts)
-    )
+
+    def embed(model: ClipModel, texts: list[str]) -> torch.Tensor:
+        embedded.append(len(texts))
+        return real(model, texts)
+
+    monkeypatch.setattr(ClipModel, "_embed_texts", embed)
     run = planned(Sweep(**FIELDS), "L2-SP", {"l2_sp.strength": 0.1}, seed=0).run
     (labels,) = {suite.labels for suite in shared.Setup(run).suites}
     assert labels is not None

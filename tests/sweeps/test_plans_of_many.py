@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cl_forget.comparison.trials import Role
 from cl_forget.config.run import Run, _without_bookkeeping
 from cl_forget.config.sweep import Sweep
 from cl_forget.sweeps import sources
@@ -39,9 +40,11 @@ def plainly(sweep: Sweep) -> list[Planned]:
     """Trial by trial."""
     grid = [one for one in plan_grid(sweep) if one.trial.seed == sweep.tuning_seeds[0]]
     settings = [(one.trial.method, one.trial.config) for one in grid]
+    assert sweep.report_on is not None
+    roles: list[tuple[Role, list[int] | None]] = [("tune", sweep.seeds), ("report", sweep.report_on.seeds)]
     return [
         planned(sweep, arm, config, seed, role)
-        for role, seeds in (("tune", sweep.seeds), ("report", sweep.report_on.seeds))  # type: ignore[union-attr]
+        for role, seeds in roles
         for seed in seeds or []
         for arm, config in settings
     ]
@@ -118,5 +121,10 @@ def test_a_worker_unfolds_the_groups_that_it_works_on(monkeypatch: pytest.Monkey
     for number, group in enumerate(grid.groups):
         assert there.group({"group": number}) == group == grid.group({"group": number})
     unfolded: list[bytes] = []
-    monkeypatch.setattr(sources.pickle, "loads", lambda piece: unfolded.append(piece) or [None, "second"])
+
+    def unfold(piece: bytes) -> list[Any]:
+        unfolded.append(piece)
+        return [None, "second"]
+
+    monkeypatch.setattr(sources.pickle, "loads", unfold)
     assert there.group({"group": 3}) == "second" and unfolded == [there._folded[1]]
