@@ -243,7 +243,7 @@ class Run(Shared):
 
     def _trained(self, counts: Iterable[int]) -> list[Unseeded]:
         """The training keys after these numbers of entries."""
-        fields = _without_bookkeeping(self.model_dump(mode="json"))
+        fields = without_bookkeeping(self.model_dump(mode="json"))
         trained = self.chain().trained
         for method in trained:
             fields["train"] |= method.stands_for  # another name of the same training
@@ -270,7 +270,7 @@ class Run(Shared):
 
     def unseeded_key(self) -> Unseeded:
         """`key`, with whatever seed."""
-        fields = _without_bookkeeping(self.model_dump(mode="json"))
+        fields = without_bookkeeping(self.model_dump(mode="json"))
         fields["mitigations"] = [{m.name: m.identity} for m in sorted(self.mitigations, key=lambda m: m.name)]
         return Unseeded.of(fields)
 
@@ -318,7 +318,7 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
         yield f"{where} was {json.dumps(old)} and is {json.dumps(new)}"
 
 
-def _without_bookkeeping(fields: dict[str, Any]) -> dict[str, Any]:
+def without_bookkeeping(fields: dict[str, Any]) -> dict[str, Any]:
     """A run's fields without those that change no number."""
     fields.pop("imports", None)
     del fields["train"]["checkpoint_seconds"], fields["track"]

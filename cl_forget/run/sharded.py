@@ -7,6 +7,7 @@ others. The folder and the cache of frozen outputs have to lie on storage that a
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ DAY = 24 * 3600
 def simulate_sharded(
     run: Run, folder: RunFolder, resume: bool = False, donor: Path | None = None, overwrite: bool = False
 ) -> Result:
-    """`simulate` by `run.train.workers` workers on the Ray cluster in reach, or on one started here.
+    """`simulate` by `run.train.workers` workers on the Ray cluster that RAY_ADDRESS names, or on one started here.
 
     Args:
         run: its `train.strategy` is "fsdp".
@@ -44,7 +45,9 @@ def simulate_sharded(
 
     gpu = torch.cuda.is_available()
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        # Left to itself Ray would look for the last cluster of this machine, and wait minutes where that is gone.
+        address = os.environ.get("RAY_ADDRESS") or "local"
+        ray.init(address, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     _check_room(ray.cluster_resources(), run.train.workers, gpu)
     arguments = {
         "run": run.model_dump(mode="json"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cl_forget.comparison.trials import Role
-from cl_forget.config.run import Run, _without_bookkeeping
+from cl_forget.config.run import Run, without_bookkeeping
 from cl_forget.config.sweep import Sweep
 from cl_forget.sweeps import sources
 from cl_forget.sweeps.planning import Planned, plan_grid, plan_report, planned, saved, share
@@ -95,7 +95,7 @@ def test_givers_are_those_that_a_comparison_of_each_with_each_finds() -> None:
 
 def test_a_key_is_the_hash_of_the_whole_run() -> None:
     for one in plan_grid(Sweep(**FIELDS)):
-        fields = _without_bookkeeping(one.run.model_dump(mode="json"))
+        fields = without_bookkeeping(one.run.model_dump(mode="json"))
         fields["mitigations"] = [
             {m.name: m.identity} for m in sorted(one.run.mitigations, key=lambda m: m.name)
         ]

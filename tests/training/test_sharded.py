@@ -194,7 +194,7 @@ def test_batch_norm_and_scalars_are_refused() -> None:
 
 def test_a_single_worker_keeps_the_keys_of_old_runs() -> None:
     assert "strategy" not in json.dumps(
-        cl_forget.config.run._without_bookkeeping(run_of([]).model_dump(mode="json"))
+        cl_forget.config.run.without_bookkeeping(run_of([]).model_dump(mode="json"))
     )
     assert run_of([]).key() != run_of([], strategy="fsdp", workers=2).key()
 
