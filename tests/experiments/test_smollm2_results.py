@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from cl_forget.config.experiment import load_experiment
+from cl_forget.config.run import Run
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "smollm2"
 
@@ -13,10 +14,10 @@ def test_results_are_of_the_file_s_arms() -> None:
     found = [json.loads(path.read_text()) for path in (FOLDER / "results").glob("*/result.json")]
     assert {"full fine-tuning", "WiSE-FT 0.5", "LoRA"} <= {result["method"] for result in found}
     for result in found:
-        expected = runs[result["method"]].model_dump(mode="json")
+        expected, recorded = runs[result["method"]], Run.model_validate(result["run"])
         for field in ("model", "stream", "suites", "mitigations"):
-            assert result["run"][field] == expected[field], (result["method"], field)
-        assert result["run"]["train"].items() <= expected["train"].items()
+            assert getattr(recorded, field) == getattr(expected, field), (result["method"], field)
+        assert recorded.train == expected.train
 
 
 def test_the_page_shows_the_table() -> None:

@@ -18,7 +18,8 @@ from cl_forget.training.loop import training_mode
 
 TEXTLESS = dict.fromkeys(("flyp", "flyp_ce", "zscl"), "no text tower")
 ADAPTERS = dict.fromkeys(("lora", "lora_null", "o_lora", "clora", "osf"), "no trainable linear maps")
-REFUSED = {"resnet": TEXTLESS | ADAPTERS, "vit": TEXTLESS}
+OWN_ANSWERS = dict.fromkeys(("sdft", "self_sft"), "gives no answers of its own in words")
+REFUSED = {"resnet": TEXTLESS | OWN_ANSWERS | ADAPTERS, "vit": TEXTLESS | OWN_ANSWERS}
 """Methods without a meaning for a network, and what they say."""
 EDITING = [n for n in MITIGATIONS.names() if MITIGATIONS.get(n).edit_weights is not Mitigation.edit_weights]
 

@@ -20,6 +20,7 @@ from cl_forget.ground.errors import UserError
 from cl_forget.run.shared import Setup
 from cl_forget.sweeps.cluster import Resources
 from cl_forget.sweeps.folder import only_driver
+from cl_forget.sweeps.hanging import Hanging
 from cl_forget.sweeps.planning import plan_grid, share
 from cl_forget.sweeps.preview import preview
 from cl_forget.sweeps.rehearsal import rehearse, rehearsed
@@ -145,10 +146,13 @@ def test_a_round_is_what_tune_is_given(tmp_path: Path, monkeypatch: pytest.Monke
     config, arranged = given["tune_config"], given["run_config"]
     assert given["done"] and config.reuse_actors and config.time_budget_s == 60.0
     assert type(config.scheduler) is ASHAScheduler
-    assert (config.search_alg, config.num_samples, config.max_concurrent_trials) == (None, 1, 3)
+    assert (config.search_alg, config.num_samples, config.max_concurrent_trials) == (None, 1, None)
     assert given["param_space"]["group"]["grid_search"] == list(range(len(groups)))
-    assert [type(one) for one in arranged.callbacks] == [Recorder, SimpleNamespace]
+    assert [type(one) for one in arranged.callbacks] == [Recorder, Hanging, SimpleNamespace]
     assert arranged.storage_path == str(tmp_path / ".ray")
+    assert not arranged.checkpoint_config.checkpoint_at_end
+    fit(replace(round_, resources=Resources(max_concurrent=3)))
+    assert given["tune_config"].max_concurrent_trials == 3, "what the user asked for"
     searched = replace(round_, search="search", judged=False, own={"num_samples": 7})
     assert searched.arguments() == {"search_alg": "search", "num_samples": 7}
 

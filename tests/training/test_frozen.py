@@ -666,7 +666,7 @@ def test_random_augmentation_goes_online_and_says_so_once(
         assert frozen.samples_run == 6 * (seed + 1)
         assert torch.equal(first["logits"], frozen.model(batch).logits)
         assert second["features/two"].shape == (6, 4, 16)
-    assert caplog.text.count("random augmentation") == 1
+    assert caplog.text.count("frozen models run online") == 1
     assert not entries(tmp_path)
 
 

@@ -69,7 +69,8 @@ def test_lp_ft_is_plain_fine_tuning_from_the_probe_to_the_bit_and_one_training(t
 STARTS = sorted(
     name
     for name in MITIGATIONS.names()
-    if MITIGATIONS.get(name).own_head is None and name not in ("avalanche", "joint", "zscl")
+    if MITIGATIONS.get(name).own_head is None
+    and name not in ("avalanche", "joint", "zscl", "sdft", "self_sft")
 )
 
 
