@@ -99,7 +99,7 @@ def places() -> list[tuple[str, Any, str, Callable[..., Any] | None]]:
         ("hashing", FrozenModel, "_tensor_digest", lambda model, name, tensor: (id(model), name)),
         ("decoding", ClipModel, "prepare", decoded),
         ("frozen model", FrozenModel, "run", frozen_pass),
-        ("zero-shot heads", ClipModel, "_make_zero_shot", lambda model, labels: (model._text_fingerprint(), labels)),
+        ("zero-shot heads", ClipModel, "_make_zero_shot", lambda model, labels, *_: (model._text_fingerprint(), labels)),
         ("copies of the model", shared.Setup, "model", None),
         ("training", simulation, "fine_tune", None),
         ("passes of the evaluation", Evaluator, "_pass", image_pass),
