@@ -88,6 +88,9 @@ def places() -> list[tuple[str, Any, str, Callable[..., Any] | None]]:
     def frozen_pass(frozen: Any, batch: Any, fields: Any) -> Any:
         return _of(*frozen.model.state_dict().values(), batch.inputs)
 
+    def heads(model: Any, labels: Any, keep: Any) -> Any:
+        return model._text_fingerprint(), labels
+
     def decoded(model: Any, data: Any, experience: Any, split: str, augment: str = "none") -> Any:
         return experience.name, split, len(data), augment
 
@@ -99,7 +102,7 @@ def places() -> list[tuple[str, Any, str, Callable[..., Any] | None]]:
         ("hashing", FrozenModel, "_tensor_digest", lambda model, name, tensor: (id(model), name)),
         ("decoding", ClipModel, "prepare", decoded),
         ("frozen model", FrozenModel, "run", frozen_pass),
-        ("zero-shot heads", ClipModel, "_make_zero_shot", lambda model, labels, *_: (model._text_fingerprint(), labels)),
+        ("zero-shot heads", ClipModel, "_make_zero_shot", heads),
         ("copies of the model", shared.Setup, "model", None),
         ("training", simulation, "fine_tune", None),
         ("passes of the evaluation", Evaluator, "_pass", image_pass),
