@@ -45,7 +45,7 @@ class FDA(Mitigation):
     whole_only = "its loss compares the samples of a batch with each other"
     title = "FDA"
     formula = "loss + λ·mean_i 1/(n-1)·Σ_j log(1 + exp(w_ij·(b - cos(x_i,x_j)/τ)))"
-    cost = "1.00 of a plain step with the cached teacher"
+    cost = "the cached teacher, and cosines of the pairs of a batch"
     advice = "When features may move as a whole, but what is alike should stay alike; wants large batches."
     source = "Huang et al. 2025, arXiv:2505.24088, eq. 2"
 

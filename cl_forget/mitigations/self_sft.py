@@ -74,7 +74,7 @@ class SelfSFT(Mitigation):
     keeps = Kept
     title = "Self-SFT"
     formula = "loss on y' ~ p_θ*(·|x) that the judge accepts, the first of `tries`, in the place of y"
-    cost = "up to `tries` answers sampled from the frozen model for each item, then 1.00 of a plain step"
+    cost = "up to `tries` answers sampled from the frozen model for each item, then plain steps"
     advice = (
         "For language models whose own wording should stay, when a judge can tell right answers in any words."
     )

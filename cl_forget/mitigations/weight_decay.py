@@ -33,7 +33,7 @@ class WeightDecay(Mitigation):
     needs_trunk = False
     title = "Weight decay"
     formula = "θ ← θ - lr·λ·θ in every AdamW step; of adapters, W → W0"
-    cost = "1.00 of a plain step"
+    cost = "none: the optimiser has it"
     advice = "Beside lora, as the plainest way to keep the update small; sweep it with the learning rate."
     source = "Loshchilov & Hutter 2019, arXiv:1711.05101"
 

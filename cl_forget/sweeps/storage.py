@@ -321,9 +321,8 @@ def _again_and_again(action: Callable[[], None]) -> Iterator[None]:
         wait = SECONDS
         while not over.wait(wait):
             began = time.monotonic()
-            with contextlib.suppress(
-                Exception
-            ):  # every file system has its own; the last `push` does not hide it
+            # Every file system has errors of its own; the last `push` does not hide them.
+            with contextlib.suppress(Exception):
                 action()
             wait = max(SECONDS, PAUSE * (time.monotonic() - began))
 
