@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from pydantic import Field
 
 from cl_forget.ground.lazy import torch
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from cl_forget.training.context import Update
     from cl_forget.training.state import State
 
-SAMPLED_FROM = 1 << 15  # smaller tensors are searched whole
-SAMPLE = 1 << 13
+SAMPLED_FROM = 1 << 17  # smaller tensors are searched whole
+SAMPLE = 1 << 15
 
 
 class MoFO(Mitigation):
@@ -103,30 +104,31 @@ class _Block:
 
 
 def kth_largest(values: Tensor, k: int) -> Tensor:
-    """The k-th largest entry, exactly, without sorting.
+    """The k-th largest entry, exactly, without sorting all.
 
-    A sample gives two bounds that it is almost surely between; the search is then among the few entries there. If
-    it lies elsewhere, which the number of entries above the upper bound says, those above are searched, or all.
+    On a CPU a sample gives two bounds that it is almost surely between; the search is then among the few entries
+    there. If it lies elsewhere, which the number of entries above the upper bound says, those above are searched, or
+    all.
+    NumPy does it, which picks entries by a mask several times faster than torch on one thread.
 
     Args:
         values: (n,) finite.
         k: 1 is the largest.
     """
-    n = values.numel()
-    if n > SAMPLED_FROM:
-        sample = values[:: n // SAMPLE]
-        expected = len(sample) * k / n
+    if values.device.type != "cpu" or values.dtype == torch.bfloat16:  # NumPy knows no bfloat16
+        return torch.kthvalue(values, len(values) - k + 1).values
+    entries = values.numpy()
+    if len(entries) > SAMPLED_FROM:
+        sample = np.sort(entries[:: len(entries) // SAMPLE])
+        expected = len(sample) * k / len(entries)
         margin = 4 * math.sqrt(expected) + 1  # four standard deviations to be safe
         lower, upper = math.ceil(expected + margin), math.floor(expected - margin)
         if lower < len(sample):
-            inside = values >= torch.kthvalue(sample, len(sample) - lower + 1).values
-            if upper < 1:
-                above, number = torch.zeros_like(inside), 0
-            else:
-                above = values >= torch.kthvalue(sample, len(sample) - upper + 1).values
-                number = int(torch.count_nonzero(above))
+            inside = entries >= sample[-lower]
+            above = entries >= sample[-upper] if upper >= 1 else np.zeros_like(inside)
+            number = int(np.count_nonzero(above))
             if number >= k:
-                values = values[above]
-            elif len(between := values[inside.logical_xor_(above)]) >= k - number:
-                values, k = between, k - number
-    return torch.kthvalue(values, len(values) - k + 1).values
+                entries = entries[above]
+            elif len(between := entries[np.logical_xor(inside, above, out=inside)]) >= k - number:
+                entries, k = between, k - number
+    return values.new_tensor(np.partition(entries, len(entries) - k)[len(entries) - k])
