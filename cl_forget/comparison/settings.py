@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cl_forget.comparison.trials import Trial
+from cl_forget.config.arms import COMPOSE
 from cl_forget.config.run import BOOKKEEPING
 from cl_forget.evaluation.metrics import mean
 from cl_forget.evaluation.options import Evaluation
@@ -94,8 +95,13 @@ def setting_label(trial: Trial) -> str:
 
 
 def written_setting(fields: Mapping[str, Any]) -> str:
-    """Fields and their values as they stand in every medium: "strength = 0.1, train.lr = 0.0005"."""
-    return ", ".join(f"{name} = {written(value)}" for name, value in fields.items())
+    """Fields and their values as they stand in every medium: "strength = 0.1, train.lr = 0.0005".
+
+    Which methods a composition has is said without a name: "l2_sp + wise_ft, l2_sp.strength = 0.1".
+    """
+    return ", ".join(
+        written(value) if name == COMPOSE else f"{name} = {written(value)}" for name, value in fields.items()
+    )
 
 
 def written(value: Any) -> str:

@@ -15,6 +15,9 @@ from cl_forget.mitigations import Mitigation
 OWN_SECTIONS = ("train", "text")
 """The sections of which a method may have fields of its own."""
 
+COMPOSE = "compose"
+"""The field of a setting that says which methods act in it, "l2_sp + wise_ft", where a search chooses them."""
+
 
 class Arm(Section):
     """A method with settings of its own, where a list of mitigations does not say all.

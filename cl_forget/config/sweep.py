@@ -3,6 +3,7 @@
     name, model, stream, suites, train, ...    as in an experiment
     methods: {LDIFS: [ldifs], ...}             a knob that is not set takes its method's own grid
              {LoRA: {mitigations: [lora], train: {epochs: 5}, space: {train.lr: [1e-3, 3e-3]}}}    settings of its own
+             {recipe: {compose: {of: [l2_sp, kd, wise_ft], most: 2}}}    a search chooses which of these act, too
     space: {train.lr: {log_uniform: [1e-4, 1e-2]}, ldifs.strength: {grid: [1, 10]}}
     mode: curve | search | asha | mo-asha | hyperband | median
     seeds: [0, 1, 2]                           paired over the methods
@@ -29,7 +30,16 @@ from pydantic import (
     model_validator,
 )
 
-from cl_forget.config.arms import OWN_SECTIONS, Arm, ArmInput, Listed, as_arm, settings_of, written_as
+from cl_forget.config.arms import (
+    COMPOSE,
+    OWN_SECTIONS,
+    Arm,
+    ArmInput,
+    Listed,
+    as_arm,
+    settings_of,
+    written_as,
+)
 from cl_forget.config.explaining import Misplaced
 from cl_forget.config.protocol import Protocol
 from cl_forget.config.reading import load_file
@@ -38,11 +48,13 @@ from cl_forget.config.run import (
     ArmName,
     DataInput,
     FolderName,
+    MitigationItem,
     Run,
     Seed,
     Shared,
     Stream,
     StreamInput,
+    compose,
 )
 from cl_forget.config.tracking import Tracking
 from cl_forget.evaluation.definitions import DEFINITIONS
@@ -52,6 +64,7 @@ from cl_forget.ground.files import StrPath
 from cl_forget.ground.hints import nearest
 from cl_forget.ground.registry import closest
 from cl_forget.ground.section import Section, power
+from cl_forget.mitigations import MITIGATIONS
 from cl_forget.mitigations.chain import Chain
 from cl_forget.mitigations.protocol import Mitigation
 from cl_forget.models.options import TextOptions
@@ -148,16 +161,66 @@ Space = dict[str, Annotated[Range, BeforeValidator(_one_of)]]
 """Dotted field -> its values."""
 
 
+AND = " + "
+"""Between the methods of a composition."""
+
+
+def _everything(value: Any) -> Any:
+    """`all` written out: every method that has a strength to search and needs no further field."""
+    if value != "all":
+        return value
+    classes = (MITIGATIONS.get(name) for name in MITIGATIONS.names())
+    return [
+        cls.name
+        for cls in classes
+        if cls.knob and cls.grid and not any(field.is_required() for field in cls.model_fields.values())
+    ]
+
+
+class Compose(Section):
+    """An arm whose composition is searched: each trial has some of the methods, and their fields alone.
+
+    Attributes:
+        of: the methods that may act, or `all`: every one that has a strength with a grid.
+        most: how many act together at most; at least one does.
+    """
+
+    of: Annotated[list[MitigationItem], BeforeValidator(_everything), Field(min_length=2)]
+    most: int = Field(default=3, ge=1)
+
+    @field_validator("of", mode="after")
+    @classmethod
+    def _each_once(cls, of: list[Mitigation]) -> list[Mitigation]:
+        names = [m.name for m in of]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"'{name}' is listed {names.count(name)} times; list each method once")
+        return of
+
+
 class SweepArm(Arm):
     """A method with settings, or a space, of its own.
 
     Attributes:
         mitigations, train, text: as in an experiment; a field that `train` or `text` sets is not varied here,
             whatever the sweep's space says of it.
+        compose: in the place of mitigations, those of which a search chooses some for each trial (`mode: search`).
         space: dotted field -> its values in this method, in the place of the sweep's.
     """
 
+    compose: Compose | None = None
     space: Space = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> SweepArm:
+        if self.compose is not None and self.mitigations:
+            raise ValueError("give `mitigations` or `compose`, not both")
+        return self
+
+    @property
+    def members(self) -> list[Mitigation]:
+        """Its mitigations; of a composition that is searched, all that may act."""
+        return list(self.mitigations if self.compose is None else self.compose.of)
 
 
 SweepArmItem = Annotated[Listed | Annotated[SweepArm, Tag("dict[arm]")], Discriminator(written_as)]
@@ -339,7 +402,7 @@ class Sweep(Shared):
         for name, written in methods.items():
             arm = as_arm(written)
             try:
-                Chain(arm.mitigations)
+                Chain(arm.mitigations)  # of a composition, which of them go together is asked for each trial
             except UserError as error:
                 raise Misplaced(f"method '{name}': {error}", name) from None
             if isinstance(arm, SweepArm):
@@ -355,7 +418,7 @@ class Sweep(Shared):
     @field_validator("space", mode="after")
     @classmethod
     def _space_is_known(cls, space: dict[str, Range], info: ValidationInfo) -> dict[str, Range]:
-        arms = {name: as_arm(arm).mitigations for name, arm in info.data.get("methods", {}).items()}
+        arms = {name: _members(arm) for name, arm in info.data.get("methods", {}).items()}
         known = _fields_of(m for arm in arms.values() for m in arm)
         for field, values in space.items():
             if field not in known:
@@ -403,14 +466,18 @@ class Sweep(Shared):
                 "without suites there is no generality; name some, or set `score.generality: kl_to_base`"
             )
         for arm in self.arms:
+            if self.own(arm).compose is not None and self.mode != "search":
+                raise Misplaced(
+                    f"`compose` of '{arm}' is for a search; set `mode: search`", "methods", arm, COMPOSE
+                )
             self.check_arm(arm)
         return self
 
     # -- what follows from it --------------------------------------------------------------------------
     @property
     def arms(self) -> dict[str, list[Mitigation]]:
-        """Arm name -> its mitigations, the control first."""
-        arms = {name: list(as_arm(arm).mitigations) for name, arm in self.methods.items()}
+        """Arm name -> its mitigations, the control first; of a composition that is searched, all that may act."""
+        arms = {name: _members(arm) for name, arm in self.methods.items()}
         if self.control and not any(not mitigations for mitigations in arms.values()):
             arms = {PLAIN: [], **arms}
         return arms
@@ -425,26 +492,72 @@ class Sweep(Shared):
         """The seeds that selection reads."""
         return self.tune_on.seeds or self.seeds
 
-    def ranges(self, arm: str) -> dict[str, Range]:
-        """Dotted field -> its values in one method: of its own space, of the sweep's, of every knob left open."""
+    def ranges(self, arm: str, acting: Sequence[Mitigation] | None = None) -> dict[str, Range]:
+        """Dotted field -> its values in one method: of its own space, of the sweep's, of every knob left open.
+
+        Args:
+            arm: the method.
+            acting: of a composition, those of its mitigations that act; None for all that may.
+        """
         own = self.own(arm)
+        members = self.arms[arm] if acting is None else acting
         found: dict[str, Range] = {}
-        for m in self.arms[arm]:
-            if m.knob is not None and m.knob not in m.model_fields_set and m.grid:
-                found[f"{m.name}.{m.knob}"] = Range(grid=list(m.grid))
-        names = {m.name for m in self.arms[arm]}
+        for m in members:
+            # What acts in a composition is not absent from it.
+            grid = [value for value in m.grid if own.compose is None or value != m.absent]
+            if m.knob is not None and m.knob not in m.model_fields_set and grid:
+                found[f"{m.name}.{m.knob}"] = Range(grid=grid)
+        names = {m.name for m in members}
         for field, values in self.space.items():
             owner = field.partition(".")[0]
             here = (owner in names or owner in SECTIONS) and (values.methods is None or arm in values.methods)
             if here and field not in own.own():
                 found[field] = values
-        return {**found, **own.space}
+        of_its_own = {
+            field: values
+            for field, values in own.space.items()
+            if field.partition(".")[0] in names.union(SECTIONS)
+        }
+        return {**found, **of_its_own}
+
+    def acting(self, arm: str, config: Mapping[str, Any]) -> list[Mitigation]:
+        """The mitigations of one setting: the method's, or those of its composition that the setting names.
+
+        Raises:
+            UserError: it names none, or one that may not act.
+        """
+        members = self.arms[arm]
+        if self.own(arm).compose is None:
+            return members
+        known = {m.name: m for m in members}
+        names = [name for name in str(config.get(COMPOSE, "")).split(AND) if name]
+        if not names or (unknown := [name for name in names if name not in known]):
+            said = f"'{unknown[0]}' is not one" if names else f"the setting has no '{COMPOSE}'"
+            raise UserError(f"'{arm}' is composed of {', '.join(known)}: {said}.")
+        return [known[name] for name in names]
+
+    def together(self, arm: str, members: Sequence[Mitigation]) -> bool:
+        """Whether these mitigations go together in a method, trained as it is."""
+        try:
+            compose(members, settings_of(self, arm, self.own(arm))["train"])
+        except UserError:
+            return False
+        return True
 
     def check_arm(self, arm: str) -> None:
-        """Refuse settings and values that a method cannot take; raises ValueError."""
-        ranges = self.ranges(arm)
+        """Refuse settings and values that a method cannot take; raises ValueError.
+
+        Of a composition each mitigation is tried alone; which of them go together is asked for each trial.
+        """
         settings_of(self, arm, self.own(arm))
-        start = {field: values.ends()[0] for field, values in ranges.items()}
+        if self.own(arm).compose is None:
+            self._check_ends(arm, self.ranges(arm), {})
+            return
+        for m in self.arms[arm]:
+            self._check_ends(arm, self.ranges(arm, [m]), {COMPOSE: m.name})
+
+    def _check_ends(self, arm: str, ranges: Mapping[str, Range], fixed: Mapping[str, Any]) -> None:
+        start = {**fixed, **{field: values.ends()[0] for field, values in ranges.items()}}
         for field, values in ranges.items():
             for value in values.ends():
                 try:
@@ -470,7 +583,7 @@ class Sweep(Shared):
         Args:
             arm: the method.
             config: dotted field -> value, above the method's own settings; fields of mitigations the arm does not
-                have are left out.
+                have are left out. Of a composition, `COMPOSE` says which act.
             seed: its seed.
             stream: another stream than the sweep's.
 
@@ -487,7 +600,9 @@ class Sweep(Shared):
                 name: False for name in ("curves", "export") if name not in self.evaluate.model_fields_set
             }
         )
-        mitigations = [{m.name: {**_set(m), **dict(_below(config, m.name))}} for m in self.arms[arm]]
+        mitigations = [
+            {m.name: {**_set(m), **dict(_below(config, m.name))}} for m in self.acting(arm, config)
+        ]
         return Run.parse({**fields, "method": arm, "mitigations": mitigations, "seed": seed})
 
 
@@ -515,7 +630,7 @@ def _fields_of(mitigations: Iterable[Mitigation]) -> set[str]:
 
 def _check_space(name: str, arm: SweepArm) -> None:
     """Refuse a method's own space where it names what the method has not, or sets already."""
-    known = sorted(_fields_of(arm.mitigations))
+    known = sorted(_fields_of(arm.members))
     for field, values in arm.space.items():
         where = (name, "space", field)
         if field not in known:
@@ -525,6 +640,10 @@ def _check_space(name: str, arm: SweepArm) -> None:
         if field in arm.own():
             section = field.partition(".")[0]
             raise Misplaced(f"'{name}' also sets it in its `{section}`; leave one of the two out", *where)
+
+
+def _members(arm: list[Mitigation] | SweepArm) -> list[Mitigation]:
+    return arm.members if isinstance(arm, SweepArm) else list(arm)
 
 
 def _need_grids(space: dict[str, Range], *location: str) -> None:
@@ -541,6 +660,9 @@ def _plain_arm(arm: list[Mitigation] | SweepArm) -> Any:
         return mitigations
     space = {field: values.model_dump(mode="json", exclude_none=True) for field, values in arm.space.items()}
     own = {"train": arm.train, "text": arm.text, "space": space}
+    if arm.compose is not None:
+        written = {"of": [{m.name: _set(m)} for m in arm.compose.of], "most": arm.compose.most}
+        return {COMPOSE: written, **{name: fields for name, fields in own.items() if fields}}
     return {"mitigations": mitigations, **{name: fields for name, fields in own.items() if fields}}
 
 

@@ -20,7 +20,7 @@ from cl_forget.comparison.selection import Choice, default_protocol, select, spr
 from cl_forget.comparison.settings import settings_of
 from cl_forget.comparison.trials import Role, Trial
 from cl_forget.config.run import Run, Unseeded
-from cl_forget.config.sweep import Sweep
+from cl_forget.config.sweep import COMPOSE, Sweep
 from cl_forget.mitigations.chain import Chain
 from cl_forget.mitigations.protocol import PLACES
 
@@ -178,9 +178,11 @@ def _on_seeds(
     config = {**sweep.own(arm).own(), **config}
     track = run.track.resolved(group=sweep.name, job_type=f"{role} trial")
     run = run.model_copy(update={"track": track})
-    knob = _knob(run, config)
+    composed = config.get(COMPOSE)
+    knob = None if composed else _knob(run, config)  # a curve follows the strength of one composition
     value = None if knob is None else config.get(knob, _value(run, knob))
     key, facts = run.unseeded_key(), Facts(run)
+    name = f"{arm} {composed}" if composed else arm
     trial = Trial(
         sweep=sweep.name,
         id="of-a-seed",
@@ -195,7 +197,7 @@ def _on_seeds(
     return [
         Planned(
             trial.model_copy(
-                update={"id": _identity(arm, knob, value, role, seed, key.at(seed)), "seed": seed}
+                update={"id": _identity(name, knob, value, role, seed, key.at(seed)), "seed": seed}
             ),
             run.model_copy(update={"seed": seed}),
             facts,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from cl_forget.config.run import Run
-from cl_forget.config.sweep import Sweep
+from cl_forget.config.sweep import COMPOSE, Range, Sweep
 from cl_forget.ground.progress import track
 from cl_forget.run.dry_run import evaluated, measure
 from cl_forget.run.shared import Setup
@@ -22,13 +22,21 @@ def rehearsed(sweep: Sweep) -> list[Run]:
     if sweep.report_on is not None and sweep.report_on.stream is not None:
         streams.append(sweep.report_on.stream)
     ends = [
-        (arm, {field: values.ends()[end] for field, values in sweep.ranges(arm).items()})
+        (arm, {**fixed, **{field: values.ends()[end] for field, values in ranges.items()}})
         for arm in sweep.arms
+        for fixed, ranges in _compositions(sweep, arm)
         for end in (0, -1)
     ]
     return [
         sweep.run(arm, config, sweep.tuning_seeds[0], stream) for stream in streams for arm, config in ends
     ]
+
+
+def _compositions(sweep: Sweep, arm: str) -> list[tuple[dict[str, Any], dict[str, Range]]]:
+    """What says which mitigations act, and what varies then: of a composition that is searched, each one alone."""
+    if sweep.own(arm).compose is None:
+        return [({}, sweep.ranges(arm))]
+    return [({COMPOSE: m.name}, sweep.ranges(arm, [m])) for m in sweep.arms[arm]]
 
 
 def rehearse(runs: Iterable[Run], device: str = "cpu") -> float:

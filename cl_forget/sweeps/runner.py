@@ -394,6 +394,9 @@ class Driver:
         self._tune(Space(self.asked), search=search)
         if search.out_of_passes:
             raise OutOfBudget("passes")
+        self.state.planned = search.suggested * len(
+            self.asked.tuning_seeds
+        )  # fewer where nothing new was left
 
     def _tournament(self) -> None:
         from cl_forget.sweeps.searching import Balanced

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from cl_forget.config.sweep import DEFAULT_TRIALS, Range, Sweep
+from cl_forget.config.arms import COMPOSE
+from cl_forget.config.sweep import AND, DEFAULT_TRIALS, Range, Sweep
+from cl_forget.mitigations.protocol import PLACES, Mitigation
 from cl_forget.sweeps.pieces import Piece, Waiting
+from cl_forget.sweeps.sources import GIVER
+
+TRIES = 50
+"""How often a study is asked for a setting that was not there before."""
+
+
+def space_of(sweep: Sweep, arm: str) -> Any:
+    """What `OptunaSearch` draws a method's settings from."""
+    if sweep.own(arm).compose is not None:
+        return composing(sweep, arm)
+    return {field: domain(values) for field, values in sweep.ranges(arm).items()}
 
 
 def domain(values: Range) -> Any:
@@ -24,12 +39,56 @@ def domain(values: Range) -> Any:
     return tune.choice(values.values or [])
 
 
+def composing(sweep: Sweep, arm: str) -> Callable[[Any], dict[str, Any]]:
+    """The space of a composition, as Optuna's define-by-run: who acts comes first, and only their fields follow.
+
+    Each mitigation draws a number and the largest act, as many as are drawn for, passing over what does not go with
+    those before it (random keys, Bean 1994). So every draw is a composition that runs, and at first each mitigation
+    acts as often as any other.
+    """
+    members, own = sweep.arms[arm], sweep.own(arm).compose
+    assert own is not None
+    most = min(own.most, len(members))
+
+    def draw(trial: Any) -> dict[str, Any]:
+        count = trial.suggest_int("how many act", 1, most)
+        keys = {m.name: trial.suggest_float(f"{m.name} acts", 0.0, 1.0) for m in members}
+        acting: list[Mitigation] = []
+        for m in sorted(members, key=lambda m: -keys[m.name]):
+            if len(acting) < count and sweep.together(arm, [*acting, m]):
+                acting.append(m)
+        acting.sort(key=lambda m: (PLACES.index(m.place), m.order, m.name))
+        for field, values in sweep.ranges(arm, acting).items():
+            _suggest(trial, field, values)
+        return {COMPOSE: AND.join(m.name for m in acting)}
+
+    return draw
+
+
+def _suggest(trial: Any, field: str, values: Range) -> None:
+    if values.values is not None:
+        trial.suggest_categorical(field, values.values)
+    else:
+        trial.suggest_float(field, *values.ends(), log=values.log_uniform is not None)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One suggestion: the name that its study knows it by, its method and its setting."""
+
+    name: str
+    arm: str
+    config: dict[str, Any]
+
+
 class Balanced(Searcher):
     """Suggests settings of each method in turn, each from an `OptunaSearch` of its own.
 
-    Trials run side by side end in any order; to a study they end in the order it suggested them, and the n-th
-    suggestion waits for all results up to the (n - `ahead`)-th. So a search gives the same trials whatever the
-    machine's mood, and a resumed one repeats its suggestions to the bit.
+    Trials run side by side end in any order; a study is told of them in the order it suggested them, and when the
+    n-th is suggested it knows exactly those up to the (n - `ahead`)-th. So a search gives the same trials whatever
+    the machine's mood, and a resumed one repeats its suggestions to the bit. No setting is suggested twice: what a
+    study repeats it is told again and asked for another, and a method that gives nothing new is over. What differs
+    from an earlier suggestion after training only (WiSE-FT's α) takes its fine-tuning over.
 
     Args:
         sweep: methods, spaces, objectives, budget and the search's seed.
@@ -48,10 +107,11 @@ class Balanced(Searcher):
         metric: Any = objectives if len(objectives) > 1 else objectives[0]
         mode: Any = ["max"] * len(objectives) if len(objectives) > 1 else "max"
         super().__init__(metric=metric, mode=mode)
+        self._sweep = sweep
         self._arms = list(sweep.arms)
         self._studies = {
             arm: OptunaSearch(
-                {field: domain(values) for field, values in sweep.ranges(arm).items()},
+                space_of(sweep, arm),
                 metric=metric,
                 mode=mode,
                 sampler=_sampler(sweep.search_seed, arm, random),
@@ -61,55 +121,101 @@ class Balanced(Searcher):
         }
         self._budget = sweep.budget
         self._ahead = ahead
-        self._order: list[tuple[str, str]] = []  # (trial, method) as suggested
-        self._ended: dict[str, dict[str, Any] | None] = {}
+        self._order: list[Asked] = []
+        self._numbers: dict[str, int] = {}  # Tune's name of a trial -> which suggestion it is
+        self._known: dict[str, int] = {}  # setting -> the suggestion that had it
+        self._trained: dict[str, int] = {}  # fine-tuning -> the first suggestion that had it
+        self._exhausted: set[str] = set()
+        self._ended: dict[int, dict[str, Any] | None] = {}
         self._told = 0
         self._spent = dict.fromkeys(self._arms, 0)
-        self._passes, self._largest, self.out_of_passes = passes, 0, False
+        self._passes, self.out_of_passes = passes, False
+
+    @property
+    def suggested(self) -> int:
+        """How many settings so far."""
+        return len(self._order)
 
     def suggest(self, trial_id: str) -> Any:
         """The next setting; None until enough results are in."""
-        if len(self._order) - self._told >= self._ahead:
+        number = len(self._order)
+        if not self._tell(number - self._ahead + 1):
             return None
-        arm = self._next_arm()
-        if arm is None:
+        if self._next_arm() is None:
             return Searcher.FINISHED
-        under_way = len(self._order) - self._told
-        if sum(self._spent.values()) + (under_way + 1) * self._largest > self._passes:
+        passes = [int((found or {}).get("passes", 0)) for found in self._ended.values()]
+        under_way = number - len(self._ended)
+        if sum(passes) + (under_way + 1) * max(passes, default=0) > self._passes:
             if under_way:
                 return None  # smaller ones may end
             self.out_of_passes = True
             return Searcher.FINISHED
-        self._order.append((trial_id, arm))
-        fields = self._studies[arm].suggest(trial_id) if arm in self._studies else {}
-        return {"method": arm, **_dotted(fields or {})}
+        asked = self._ask(number)
+        if asked is None:
+            return Searcher.FINISHED
+        self._order.append(asked)
+        self._numbers[trial_id] = self._known[_written(asked)] = number
+        config = {"method": asked.arm, **asked.config}
+        giver = self._trained.setdefault(self._training(asked), number)
+        if self._ended.get(giver):
+            config[GIVER] = {"method": self._order[giver].arm, **self._order[giver].config}
+        return config
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Keep a result, and tell the studies of all whose turn has come."""
-        self._ended[trial_id] = result
-        while self._told < len(self._order) and self._order[self._told][0] in self._ended:
-            trial, arm = self._order[self._told]
-            found = self._ended[trial]
-            passes = int((found or {}).get("passes", 0))
-            self._spent[arm] += passes
-            self._largest = max(self._largest, passes)
-            if arm in self._studies:
-                names = [self.metric] if isinstance(self.metric, str) else self.metric
-                whole = found is not None and all(math.isfinite(found.get(name, math.nan)) for name in names)
-                self._studies[arm].on_trial_complete(trial, found if whole else None, error=not whole)
+        """Keep a result, for when its turn has come."""
+        self._ended[self._numbers[trial_id]] = result
+
+    def _tell(self, count: int) -> bool:
+        """Tell the studies of the first so many suggestions; whether all of these are over."""
+        while self._told < count:
+            if self._told not in self._ended:
+                return False
+            asked, found = self._order[self._told], self._ended[self._told]
+            self._spent[asked.arm] += int((found or {}).get("passes", 0))
+            self._answer(asked, found)
             self._told += 1
+        return True
+
+    def _answer(self, asked: Asked, found: dict[str, Any] | None) -> None:
+        if asked.arm in self._studies:
+            names = [self.metric] if isinstance(self.metric, str) else self.metric
+            whole = found is not None and all(math.isfinite(found.get(name, math.nan)) for name in names)
+            self._studies[asked.arm].on_trial_complete(asked.name, found if whole else None, error=not whole)
+
+    def _ask(self, number: int) -> Asked | None:
+        """A new setting of the method whose turn it is; None where none has any left."""
+        while (arm := self._next_arm()) is not None:
+            if arm not in self._studies:
+                return Asked(str(number), arm, {})
+            kept = (COMPOSE, *self._sweep.ranges(arm))  # not the numbers that decided who acts
+            for attempt in range(TRIES):
+                name = f"{number}.{attempt}"
+                fields = _dotted(self._studies[arm].suggest(name) or {})
+                asked = Asked(name, arm, {field: fields[field] for field in kept if field in fields})
+                before = self._known.get(_written(asked))
+                if before is None:
+                    return asked
+                self._answer(asked, self._ended[before] if before < self._told else None)
+            self._exhausted.add(arm)
+        return None
+
+    def _training(self, asked: Asked) -> str:
+        """Equal for two suggestions with the same fine-tuning."""
+        return self._sweep.run(asked.arm, asked.config, seed=0).training_key()
 
     def _next_arm(self) -> str | None:
         """The method with the fewest settings so far, among those with budget left."""
-        count = {arm: sum(a == arm for _, a in self._order) for arm in self._arms}
+        count = {arm: sum(asked.arm == arm for asked in self._order) for arm in self._arms}
         open_ = [arm for arm in self._arms if self._has_budget(arm, count[arm])]
         return min(open_, key=lambda arm: count[arm], default=None)
 
     def _has_budget(self, arm: str, count: int) -> bool:
         if arm not in self._studies:
             return count == 0  # nothing to vary
+        if arm in self._exhausted:
+            return False
         if self._budget.compute is not None:
             return self._spent[arm] < self._budget.compute
         return count < (self._budget.trials or DEFAULT_TRIALS)
@@ -126,6 +232,10 @@ def _sampler(seed: int, arm: str, random: bool) -> Any:
 
     own = (seed + zlib.crc32(arm.encode())) % 2**31  # each method's own stream of numbers
     return optuna.samplers.RandomSampler(seed=own) if random else optuna.samplers.TPESampler(seed=own)
+
+
+def _written(asked: Asked) -> str:
+    return json.dumps([asked.arm, asked.config], sort_keys=True)
 
 
 def _dotted(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:

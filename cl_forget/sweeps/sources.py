@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cl_forget.comparison.trials import Trial
-from cl_forget.config.sweep import SECTIONS, Score, Sweep
+from cl_forget.config.sweep import COMPOSE, SECTIONS, Score, Sweep
 from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.evaluation.metrics import mean
 from cl_forget.ground.errors import UserError
 from cl_forget.run.simulation import Watch
-from cl_forget.sweeps.planning import Group, planned_on
+from cl_forget.sweeps.planning import Group, planned_on, share
 from cl_forget.sweeps.signal import SignalWatch
 from cl_forget.sweeps.trainable import Report
 
@@ -69,6 +69,9 @@ class Grid:
         return {"score": max(found), "progress": 100.0} if found else {"score": math.nan}
 
 
+GIVER = "giver"
+"""Field of a point: the configuration of an earlier one, whose fine-tuning it takes over as far as it is the same."""
+
 MEASURED = ("score", *(name for name in DEFINITIONS if "_by_" not in name))
 """What a report of a point always holds."""
 
@@ -76,6 +79,8 @@ MEASURED = ("score", *(name for name in DEFINITIONS if "_by_" not in name))
 @dataclass
 class Space:
     """Points of a space; the configuration is `{<dotted field>: <value>}` and, with several methods, "method".
+
+    Of a composition that is searched it says which mitigations act, `{"compose": "l2_sp + wise_ft"}`.
 
     Attributes:
         sweep: names the methods, the tuning seeds and everything the configuration leaves alone.
@@ -92,13 +97,17 @@ class Space:
     def group(self, config: dict[str, Any]) -> Group:
         """The point on every seed."""
         fields = dict(config)
+        giver = fields.pop(GIVER, None)
         arms = list(self.sweep.arms)
         arm = fields.pop("method", arms[-1] if len(self.sweep.methods) == 1 else None)
         if arm not in arms:
             raise UserError(f"the configuration names no method of the sweep ('method': {arm!r}).")
-        own = {m.name for m in self.sweep.arms[arm]} | set(SECTIONS)
+        own = {COMPOSE, *(m.name for m in self.sweep.arms[arm]), *SECTIONS}
         fields = {name: value for name, value in fields.items() if name.partition(".")[0] in own}
-        return planned_on(self.sweep, arm, fields, self.seeds or self.sweep.tuning_seeds)
+        group = planned_on(self.sweep, arm, fields, self.seeds or self.sweep.tuning_seeds)
+        if giver:
+            share(group, before=self.group(giver))
+        return group
 
     def watch(self, report: Report) -> Watch | None:
         """Measures the score during training, where somebody asks for it."""
