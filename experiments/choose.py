@@ -1,9 +1,18 @@
-"""Write an experiment from a sweep: every arm with the learning rate and the strengths that the sweep chose.
+"""Write what a sweep chose into a file: an experiment of all its arms, or the best compositions of a search.
 
     python experiments/choose.py runs/quickstart-sweep experiments/quickstart.yaml
+    python experiments/choose.py runs/recipes-vision experiments/worlds/vision.yaml --best 3 --arm "recipe vision"
 
-The choice reads validation data of the sweep's tuning stream and seeds alone; the experiment has its `stream` and
-`seeds`. Comments at the top of an existing file are kept.
+The choice reads validation data of the sweep's tuning stream and seeds alone. An experiment has every arm with the
+learning rate and the strengths that were chosen, and the sweep's `stream` and `seeds`; comments at the top of an
+existing file are kept.
+
+With `--best`, a sweep file that is there gets so many arms more, "recipe vision-1" and so on, in the place of earlier
+ones of that name. The first is the setting that dominates the largest area of validation speciality and generality
+above (speciality of the pre-trained model, 0); each further one, of other methods, adds most to what those before it
+dominate. What was found is fixed, but for two fields that the arm chooses and shows a curve over, as every arm of a
+world does: the last strength, in order of action, that was searched over at least four values, and two learning
+rates, the one that was found and the next lower one of the search (or the next higher).
 """
 
 from __future__ import annotations
@@ -14,10 +23,13 @@ from typing import Any
 
 import yaml
 
-from cl_forget.comparison.selection import default_protocol, select
+from cl_forget.comparison.selection import default_protocol, dominating, select
 from cl_forget.comparison.settings import settings_of
 from cl_forget.comparison.trials import load_trials
-from cl_forget.config.sweep import load_sweep
+from cl_forget.config.sweep import Sweep, load_sweep
+
+CURVE = 4
+"""Values that a strength needs for a curve."""
 
 
 def main() -> None:
@@ -25,7 +37,14 @@ def main() -> None:
     parser.add_argument("sweep", type=Path)
     parser.add_argument("experiment", type=Path)
     parser.add_argument("--probes", nargs="*", default=[])
+    parser.add_argument("--best", type=int, help="compositions of a search, instead of every arm")
+    parser.add_argument("--arm", default="recipe", help="what their arms are called, before the number")
     given = parser.parse_args()
+    if given.best:
+        arms = recipes_from(given.sweep, given.best)
+        given.experiment.write_text(with_arms(given.experiment.read_text(), given.arm, arms))
+        load_sweep(given.experiment)  # refuses what is no sweep
+        return
     fields = experiment_from(given.sweep)
     if given.probes:
         fields["probes"] = given.probes
@@ -61,6 +80,79 @@ def experiment_from(folder: Path) -> dict[str, Any]:
         "train": asked.train.model_dump(mode="json", exclude_defaults=True),
         "seeds": asked.seeds,
     }
+
+
+def recipes_from(folder: Path, count: int) -> list[tuple[str, dict[str, Any]]]:
+    """The best compositions of the sweep's searched arm: what they are and what they add, and the arm of a sweep."""
+    asked = load_sweep(folder / "sweep.yaml")
+    arm = next((arm for arm in asked.arms if asked.own(arm).compose is not None), None)
+    if arm is None:
+        raise SystemExit(
+            f"{folder}: no arm of this sweep has `compose`; give one of `mode: search` that has."
+        )
+    tuned = [trial for trial in load_trials(folder) if trial.role == "tune" and trial.method == arm]
+    best = dominating(settings_of(tuned).get(arm, []), count)
+    if len(best) < count:
+        raise SystemExit(f"{folder}: {len(best)} compositions add to the front; ask for no more with --best.")
+    return [
+        (f"{setting.label}: adds {gain:.1%}", recipe(asked, arm, next(iter(setting.trials.values())).config))
+        for setting, gain in best
+    ]
+
+
+def recipe(asked: Sweep, arm: str, config: dict[str, Any]) -> dict[str, Any]:
+    """One setting of a search as an arm with eight settings of its own: four strengths at two learning rates."""
+    ranges = asked.ranges(arm, asked.acting(arm, config))
+    members = asked.acting(arm, config)
+    strengths = [f"{m.name}.{m.knob}" for m in members]
+    curves = [name for name in strengths if len(values_of(ranges, name)) >= CURVE]
+    if not curves:
+        raise SystemExit(
+            f"'{config['compose']}' has no strength of at least {CURVE} values to draw a curve over."
+        )
+    space = {curves[-1]: values_of(ranges, curves[-1])}
+    rates = sorted(values_of(ranges, "train.lr"))
+    if len(rates) > 1:
+        place = max(1, rates.index(config["train.lr"]))
+        space = {"train.lr": rates[place - 1 : place + 1], **space}
+    fixed = {name: value for name, value in config.items() if name not in space}
+    mitigations = []
+    for m in members:
+        fields = m.model_dump(mode="json", include=m.model_fields_set) | below(fixed, m.name)
+        mitigations.append({m.name: fields} if fields else m.name)
+    train = below(fixed, "train")
+    return {"mitigations": mitigations, **({"train": train} if train else {}), "space": space}
+
+
+def values_of(ranges: dict[str, Any], field: str) -> list[Any]:
+    """What a field was searched over; nothing where it was not, or over a continuum."""
+    return list(ranges[field].values or []) if field in ranges else []
+
+
+def below(fields: dict[str, Any], owner: str) -> dict[str, Any]:
+    """The fields of one mitigation or section, without its name."""
+    return {name.partition(".")[2]: v for name, v in fields.items() if name.partition(".")[0] == owner}
+
+
+def with_arms(text: str, name: str, arms: list[tuple[str, dict[str, Any]]]) -> str:
+    """A sweep file with these arms at the end of its methods, in the place of earlier ones of that name."""
+    lines = text.splitlines()
+    start = lines.index("methods:") + 1
+    end = next((k for k in range(start, len(lines)) if lines[k][:1] not in ("", " ")), len(lines))
+    kept, dropping = [], False
+    for line in lines[start:end]:
+        if len(line) - len(line.lstrip()) <= 2:
+            dropping = line.startswith((f"  {name}-", f"  # {name}-"))
+        if not dropping:
+            kept.append(line)
+    for number, (said, fields) in enumerate(arms, start=1):
+        written = {
+            key: yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000).strip()
+            for key, value in fields.items()
+        }
+        kept += [f"  # {name}-{number}: {said}", f"  {name}-{number}:"]
+        kept += [f"    {key}: {value}" for key, value in written.items()]
+    return "\n".join([*lines[:start], *kept, *lines[end:]]) + "\n"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from cl_forget.comparison.settings import Setting
 from cl_forget.comparison.trials import Trial
 from cl_forget.config.protocol import Equal, Protocol
-from cl_forget.evaluation.metrics import mean
+from cl_forget.evaluation.metrics import hypervolume, mean
 from cl_forget.ground.errors import UserError
 
 Item = TypeVar("Item")
@@ -190,6 +190,47 @@ def select(settings: Mapping[str, list[Setting]], protocol: Protocol) -> dict[st
             left_out=len(settings[method]) - len(known),
         )
     return choices
+
+
+def dominating(settings: Sequence[Setting], count: int) -> list[tuple[Setting, float]]:
+    """The best compositions of a search, each by its best setting, on validation data.
+
+    One after the other the setting whose area no other chosen one dominates yet is largest; settings of methods that
+    are chosen already are passed over. The area is measured from (speciality of the pre-trained model, generality 0),
+    as the page's hypervolume is.
+
+    Args:
+        settings: of one arm; those that were not finished on every seed are left out.
+        count: how many; fewer where nothing adds an area.
+
+    Returns:
+        Each setting and the area that it adds, as a share of that up to (1, pre-trained generality).
+    """
+    points = {s.key: (s.mean("speciality"), s.mean("generality")) for s in settings if s.finished}
+    known = {key: (x, y) for key, (x, y) in points.items() if x is not None and y is not None}
+    left = [s for s in settings if s.key in known]
+    found: list[tuple[Setting, float]] = []
+    while left and len(found) < count:
+        start, ceiling = left[0].mean("speciality_pretrained"), left[0].mean("generality_pretrained")
+        if start is None or not ceiling or start >= 1:
+            break
+
+        def area(chosen: Sequence[Setting], start: float = start, ceiling: float = ceiling) -> float:
+            dominated = hypervolume([known[s.key] for s in chosen], (start, 0.0)) or 0.0
+            return dominated / ((1 - start) * ceiling)
+
+        chosen = [s for s, _ in found]
+        best = max(left, key=lambda s: area([*chosen, s]))
+        gain = area([*chosen, best]) - area(chosen)
+        if gain <= 0:
+            break
+        found.append((best, gain))
+        left = [s for s in left if _methods(s) != _methods(best)]
+    return found
+
+
+def _methods(setting: Setting) -> set[str]:
+    return {name for item in next(iter(setting.trials.values())).mitigations for name in item}
 
 
 def _score(setting: Setting, protocol: Protocol) -> tuple[bool, float | None]:

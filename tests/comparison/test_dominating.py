@@ -1,0 +1,84 @@
+"""Which compositions of a search are the best, by the area that they dominate; worked by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cl_forget.comparison.selection import dominating
+from cl_forget.comparison.settings import Setting, settings_of
+from cl_forget.comparison.trials import Trial
+
+START = {"speciality_pretrained": 0.2, "generality_pretrained": 0.5}
+"""The ideal area is .8 wide and .5 high: .4."""
+
+
+def trial(members: str, speciality: float | None, generality: float, **changes: Any) -> Trial:
+    config = {"compose": members, "train.lr": speciality}
+    fields = {
+        "id": f"{members}-{speciality}-{changes.get('seed', 0)}",
+        "mitigations": [{name: {}} for name in members.split(" + ")],
+        "config": config,
+        "status": "finished",
+        "validation": {"speciality": speciality, "generality": generality, **START},
+    }
+    return Trial(sweep="search", method="recipe", **{**fields, **changes})
+
+
+def settings(*trials: Trial) -> list[Setting]:
+    return settings_of(trials)["recipe"]
+
+
+def chosen(found: list[tuple[Setting, float]]) -> list[tuple[str, float]]:
+    return [(setting.label.partition(",")[0], round(gain, 6)) for setting, gain in found]
+
+
+def test_the_first_dominates_most_alone_and_each_further_one_adds_most() -> None:
+    found = dominating(
+        settings(
+            trial("a", 0.4, 0.49),  # adds .2 * .09 = .018
+            trial("b", 0.6, 0.4),  # .4 * .4 = .16 alone: the first
+            trial("c", 0.7, 0.3),  # adds .1 * .3 = .03
+            trial("d", 0.9, 0.1),  # adds .2 * .1 = .02 to b and c
+        ),
+        4,
+    )
+    assert chosen(found) == [("b", 0.4), ("c", 0.075), ("d", 0.05), ("a", 0.045)]
+    assert sum(gain for _, gain in found) == pytest.approx((0.16 + 0.03 + 0.02 + 0.018) / 0.4)
+
+
+def test_a_composition_counts_once_and_what_is_dominated_never() -> None:
+    found = dominating(
+        settings(
+            trial("a + b", 0.6, 0.4), trial("a + b", 0.7, 0.39), trial("c", 0.5, 0.3), trial("d", 0.7, 0.1)
+        ),
+        3,
+    )
+    assert chosen(found) == [("a + b", 0.4875)]
+
+
+def test_means_over_seeds_count_and_only_what_is_finished_on_each() -> None:
+    found = dominating(
+        settings(
+            trial("a", 0.6, 0.4, seed=0),
+            trial("a", 0.6, 0.2, seed=1),
+            trial("b", 0.9, 0.5, seed=0),
+            trial("b", 0.9, 0.5, seed=1, status="diverged"),
+            trial("c", None, 0.5),
+        ),
+        3,
+    )
+    assert chosen(found) == [("a", 0.3)]
+
+
+@pytest.mark.parametrize("start", [{"speciality_pretrained": None}, {"generality_pretrained": None}])
+def test_without_the_pretrained_model_nothing_is_compared(start: dict[str, Any]) -> None:
+    one = trial("a", 0.6, 0.4)
+    one = one.model_copy(update={"validation": {**one.validation, **start}})
+    assert dominating(settings(one), 1) == []
+    assert dominating([], 1) == []
+
+
+def test_what_learns_nothing_adds_nothing() -> None:
+    assert dominating(settings(trial("a", 0.2, 0.5), trial("b", 0.1, 0.5)), 2) == []
