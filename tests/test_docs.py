@@ -102,13 +102,19 @@ def test_every_experiment_file_is_valid(file: Path) -> None:
         assert claims_plan([file], priced=True).tuning()
     elif file.stem.endswith("sweep") or "report_on:" in file.read_text():
         assert plan_grid(load_sweep(file))
+    elif "mode: search" in file.read_text():
+        assert load_sweep(file).arms
     else:
         assert load_experiment(file).runs()
 
 
 def test_the_sweep_page_s_example_is_valid() -> None:
     block = blocks(ROOT / "docs" / "sweeps.md", "yaml")[0]
-    assert list(Sweep(**yaml.safe_load(block)).ranges("WiSE-FT")) == ["wise_ft.alpha", "train.lr"]
+    asked = yaml.safe_load(block)
+    assert list(Sweep(**asked).ranges("WiSE-FT")) == ["wise_ft.alpha", "train.lr"]
+    (block,) = (block for block in blocks(ROOT / "docs" / "sweeps.md", "yaml") if "compose:" in block)
+    composed = Sweep(**{**asked, "space": {}, **yaml.safe_load(block)})
+    assert composed.ranges("recipe")["ldifs.strength"].values == [10, 100, 300]
 
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -9,6 +9,7 @@ from typing import Any
 
 from cl_forget.comparison.settings import varied, written
 from cl_forget.comparison.trials import Trial
+from cl_forget.config.arms import COMPOSE
 
 Value = float | str | None
 
@@ -36,21 +37,36 @@ class Field:
         return math.log10(value) if self.logarithmic else value
 
 
+ACTS = " acts"
+"""Behind a method's name: the field of a searched composition that is 1 where the method acts in it, else 0."""
+
+
 def field_values(trial: Trial) -> dict[str, Value]:
-    """The fields of a trial's mitigations and those that its sweep has set; what is no number as it is written."""
+    """The fields of a trial's mitigations and those that its sweep has set; what is no number as it is written.
+
+    Of a composition that was searched, each method that acts is a field; ask `value_in` for those that do not.
+    """
     found: dict[str, Value] = {}
     for item in trial.mitigations:
         for name, fields in item.items():
             for field, value in fields.items() if isinstance(fields, Mapping) else ():
                 found[f"{name}.{field}"] = _plain(value)
-    return found | {name: _plain(value) for name, value in varied(trial)}
+    found |= {name: _plain(value) for name, value in varied(trial)}
+    if found.pop(COMPOSE, None) is not None:
+        found |= {f"{name}{ACTS}": 1.0 for item in trial.mitigations for name in item}
+    return found
+
+
+def value_in(row: Mapping[str, Value], name: str) -> Value:
+    """The value of a field in what `field_values` gave of a trial; None where it has none."""
+    return row.get(name, 0.0 if name.endswith(ACTS) else None)
 
 
 def varied_fields(trials: Sequence[Trial]) -> dict[str, list[Value]]:
     """Field -> its value in each trial, for the fields that every trial has and not all agree in; in their order."""
     rows = [field_values(trial) for trial in trials]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {name: [row.get(name) for row in rows] for name in names}
+    columns = {name: [value_in(row, name) for row in rows] for name in names}
     return {name: values for name, values in columns.items() if None not in values and len(set(values)) > 1}
 
 

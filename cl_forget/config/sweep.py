@@ -165,13 +165,11 @@ AND = " + "
 """Between the methods of a composition."""
 
 
-def _everything(value: Any) -> Any:
-    """`all` written out: every method that has a strength to search and needs no further field."""
-    if value != "all":
-        return value
+def _everything() -> list[Mitigation]:
+    """Every method that has a strength to search and needs no further field."""
     classes = (MITIGATIONS.get(name) for name in MITIGATIONS.names())
     return [
-        cls.name
+        cls()
         for cls in classes
         if cls.knob and cls.grid and not any(field.is_required() for field in cls.model_fields.values())
     ]
@@ -181,21 +179,31 @@ class Compose(Section):
     """An arm whose composition is searched: each trial has some of the methods, and their fields alone.
 
     Attributes:
-        of: the methods that may act, or `all`: every one that has a strength with a grid.
+        of: the methods that may act, or `all`: every one that has a strength with a grid, without those that the
+            model and its data cannot have.
         most: how many act together at most; at least one does.
     """
 
-    of: Annotated[list[MitigationItem], BeforeValidator(_everything), Field(min_length=2)]
+    of: Annotated[
+        Annotated[Literal["all"], Tag("literal[all]")]
+        | Annotated[list[MitigationItem], Field(min_length=2), Tag("list[mitigation]")],
+        Discriminator(lambda of: "literal[all]" if isinstance(of, str) else "list[mitigation]"),
+    ]
     most: int = Field(default=3, ge=1)
 
     @field_validator("of", mode="after")
     @classmethod
-    def _each_once(cls, of: list[Mitigation]) -> list[Mitigation]:
-        names = [m.name for m in of]
+    def _each_once(cls, of: Any) -> Any:
+        names = [] if of == "all" else [m.name for m in of]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"'{name}' is listed {names.count(name)} times; list each method once")
         return of
+
+    @property
+    def members(self) -> list[Mitigation]:
+        """The methods that may act."""
+        return _everything() if self.of == "all" else list(self.of)
 
 
 class SweepArm(Arm):
@@ -220,7 +228,7 @@ class SweepArm(Arm):
     @property
     def members(self) -> list[Mitigation]:
         """Its mitigations; of a composition that is searched, all that may act."""
-        return list(self.mitigations if self.compose is None else self.compose.of)
+        return list(self.mitigations) if self.compose is None else self.compose.members
 
 
 SweepArmItem = Annotated[Listed | Annotated[SweepArm, Tag("dict[arm]")], Discriminator(written_as)]
@@ -661,7 +669,8 @@ def _plain_arm(arm: list[Mitigation] | SweepArm) -> Any:
     space = {field: values.model_dump(mode="json", exclude_none=True) for field, values in arm.space.items()}
     own = {"train": arm.train, "text": arm.text, "space": space}
     if arm.compose is not None:
-        written = {"of": [{m.name: _set(m)} for m in arm.compose.of], "most": arm.compose.most}
+        named = "all" if arm.compose.of == "all" else [{m.name: _set(m)} for m in arm.compose.of]
+        written = {"of": named, "most": arm.compose.most}
         return {COMPOSE: written, **{name: fields for name, fields in own.items() if fields}}
     return {"mitigations": mitigations, **{name: fields for name, fields in own.items() if fields}}
 

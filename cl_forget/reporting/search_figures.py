@@ -19,7 +19,7 @@ from cl_forget.comparison.settings import setting_key, setting_label
 from cl_forget.comparison.surface import surface
 from cl_forget.comparison.timeline import Sharing, Timeline, sharing, timeline
 from cl_forget.comparison.trials_view import SweepView
-from cl_forget.comparison.varied import Field, field_of, field_values, tuned, varied_fields
+from cl_forget.comparison.varied import Field, field_of, field_values, tuned, value_in, varied_fields
 from cl_forget.reporting.numbers import number
 from cl_forget.reporting.panels import (
     Anytime,
@@ -202,7 +202,7 @@ def _trial_frame(view: SweepView, axes: Mapping[str, Sequence[Field]], measures:
         "method": [trial.method for trial in trials],
         "seed": [trial.seed for trial in trials],
     }
-    data |= {name: [own.get(name) for own in fields] for name in names}
+    data |= {name: [value_in(own, name) for own in fields] for name in names}
     return data | {m.name: [view.values[trial.id].get(m.name) for trial in trials] for m in measures}
 
 

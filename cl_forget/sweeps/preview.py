@@ -10,8 +10,9 @@ from cl_forget.config.sweep import DEFAULT_TRIALS, JUDGED, Budget, Range, Sweep
 from cl_forget.ground.progress import duration
 from cl_forget.run.shared import Setup
 from cl_forget.sweeps.budget import NAMES, Forecast, passes_over
-from cl_forget.sweeps.planning import Planned, plan_grid, saved, share
-from cl_forget.sweeps.rehearsal import Measured, measurements, rehearsed
+from cl_forget.sweeps.drawing import drawn
+from cl_forget.sweeps.planning import Planned, plan_grid, planned_on, saved, share
+from cl_forget.sweeps.rehearsal import Measured, fitting, measurements, rehearsed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,15 +31,17 @@ def preview(sweep: Sweep, say: Callable[[str], object] = lambda line: None) -> T
     from rich import box
     from rich.table import Table
 
+    sweep = fitting(sweep, say)
     measured = measurements(rehearsed(sweep), say=say)
     grid = plan_grid(sweep) if sweep.mode == "curve" else []
     share(grid)
+    priced = grid or _at_random(sweep)
     seeds = len(sweep.tuning_seeds)
     table = Table(title=f"{sweep.name} (dry run)", box=box.SIMPLE_HEAD, title_style="bold")
     prices = sweep.budget.prices
     forecast = Forecast(measured)
     columns = ["method", "varied", "settings", "trials", "fine-tunes"]
-    if grid:
+    if priced:
         columns += ["passes", "about", *(f"USD on {node}" for node in prices)]
     for column in columns:
         table.add_column(column, justify="left" if column in ("method", "varied") else "right")
@@ -51,14 +54,27 @@ def preview(sweep: Sweep, say: Callable[[str], object] = lambda line: None) -> T
         own = [f"{field} = {value}" for field, value in sweep.own(arm).own().items()]
         varied = "; ".join([*own, *(f"{field}: {_values(values)}" for field, values in ranges.items())])
         tuned = str(saved(mine).fine_tunes or "shared") if grid else "–"
-        costs = cost_cells(mine, measured, forecast, prices) if grid else []
+        tried = [one for one in priced if one.trial.method == arm]
+        costs = cost_cells(tried, measured, forecast, prices) if priced else []
         table.add_row(arm, varied or "–", str(settings), str(settings * seeds), tuned, *costs)
     said = [
-        *_conclusions(sweep, grid, total, measured),
-        *against_budget(sweep.budget, grid, measured, forecast),
+        *_conclusions(sweep, grid, priced, total, measured),
+        *against_budget(sweep.budget, priced, measured, forecast),
     ]
     table.caption = " · ".join([*said, "nothing was trained or written"])
     return table
+
+
+def _at_random(sweep: Sweep) -> list[Planned]:
+    """Settings drawn evenly from the space of a search, as many as it will try; none where their number is open."""
+    if sweep.mode != "search" or sweep.budget.compute is not None:
+        return []
+    return [
+        one
+        for arm in sweep.arms
+        for turn in range(_chosen(sweep, sweep.ranges(arm)))
+        for one in planned_on(sweep, arm, drawn(sweep, arm, turn), sweep.tuning_seeds)
+    ]
 
 
 def _chosen(sweep: Sweep, ranges: dict[str, Range]) -> int:
@@ -88,7 +104,9 @@ def _values(values: Range) -> str:
     )
 
 
-def _conclusions(sweep: Sweep, grid: Sequence[Planned], total: int, measured: Measured) -> list[str]:
+def _conclusions(
+    sweep: Sweep, grid: Sequence[Planned], priced: Sequence[Planned], total: int, measured: Measured
+) -> list[str]:
     seeds = ", ".join(map(str, sweep.tuning_seeds))
     found = [f"mode {sweep.mode}", f"seeds {seeds}"]
     found.append(str(saved(grid)) if grid else _open_ended(sweep, total))
@@ -98,8 +116,9 @@ def _conclusions(sweep: Sweep, grid: Sequence[Planned], total: int, measured: Me
             f"then the selected setting of each of {len(sweep.arms)} methods on seeds "
             f"{', '.join(map(str, again))}"
         )
-    if grid:
-        found.append(f"about {duration(sum(whole_seconds(one, measured) for one in grid))} of one processor")
+    if priced:
+        said = f"about {duration(sum(whole_seconds(one, measured) for one in priced))} of one processor"
+        found.append(said if grid else f"{said}, were settings drawn at random")
     memory = max(m["memory"] for m in measured.values())
     return [*found, f"about {memory:,.0f} MiB per trial"]
 

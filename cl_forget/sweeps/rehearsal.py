@@ -7,6 +7,7 @@ from typing import Any
 
 from cl_forget.config.run import Run
 from cl_forget.config.sweep import COMPOSE, Range, Sweep
+from cl_forget.ground.errors import UserError
 from cl_forget.ground.progress import track
 from cl_forget.run.dry_run import evaluated, measure
 from cl_forget.run.shared import Setup
@@ -30,6 +31,37 @@ def rehearsed(sweep: Sweep) -> list[Run]:
     return [
         sweep.run(arm, config, sweep.tuning_seeds[0], stream) for stream in streams for arm, config in ends
     ]
+
+
+def fitting(sweep: Sweep, tell: Callable[[str], object] = lambda line: None) -> Sweep:
+    """The sweep with every `of: all` written out, without what the model or the data refuse, which are loaded.
+
+    Args:
+        sweep: the sweep; one without `all` comes back as it is, and nothing is loaded.
+        tell: told which methods are left out, and why.
+    """
+    plain: dict[str, Any] = {}
+    for arm in sweep.arms:
+        own = sweep.own(arm).compose
+        if own is None or own.of != "all":
+            continue
+        setup: Setup | None = None
+        fit = []
+        for fixed, ranges in _compositions(sweep, arm):
+            try:
+                for end in (0, -1):
+                    ends = {field: values.ends()[end] for field, values in ranges.items()}
+                    run = sweep.run(arm, {**fixed, **ends}, sweep.tuning_seeds[0])
+                    setup = setup or Setup(run, "cpu")
+                    setup.check(run)
+                fit.append(fixed[COMPOSE])
+            except UserError as error:
+                if setup is None:
+                    raise
+                tell(f"{arm}: {fixed[COMPOSE]} is left out: {error}")
+        plain = plain or sweep.model_dump(mode="json")
+        plain["methods"][arm][COMPOSE]["of"] = fit
+    return Sweep(**plain) if plain else sweep
 
 
 def _compositions(sweep: Sweep, arm: str) -> list[tuple[dict[str, Any], dict[str, Range]]]:

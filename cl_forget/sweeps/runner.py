@@ -52,7 +52,7 @@ from cl_forget.sweeps.planning import (
     share,
 )
 from cl_forget.sweeps.pool import Queue, ended_well, is_over, work_through
-from cl_forget.sweeps.rehearsal import Measured, measurements, peak, rehearsed
+from cl_forget.sweeps.rehearsal import Measured, fitting, measurements, peak, rehearsed
 from cl_forget.sweeps.storage import Mirror, is_local, is_remote, local_folder
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def sweep(
     if mirror:
         mirror.pull(theirs=True)
     refuse_unwritable(folder)
+    asked = fitting(asked, tell)
     state = known_state(folder, asked, resume, overwrite)
     meter = _meter(asked, folder, state, resources)
     rehearsing = state is None or not state.finished

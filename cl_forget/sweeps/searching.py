@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from cl_forget.config.arms import COMPOSE
-from cl_forget.config.sweep import AND, DEFAULT_TRIALS, Range, Sweep
-from cl_forget.mitigations.protocol import PLACES, Mitigation
+from cl_forget.config.sweep import DEFAULT_TRIALS, Range, Sweep
+from cl_forget.sweeps.drawing import drawing
 from cl_forget.sweeps.pieces import Piece, Waiting
 from cl_forget.sweeps.sources import GIVER
 
@@ -26,7 +26,7 @@ TRIES = 50
 def space_of(sweep: Sweep, arm: str) -> Any:
     """What `OptunaSearch` draws a method's settings from."""
     if sweep.own(arm).compose is not None:
-        return composing(sweep, arm)
+        return drawing(sweep, arm)
     return {field: domain(values) for field, values in sweep.ranges(arm).items()}
 
 
@@ -37,39 +37,6 @@ def domain(values: Range) -> Any:
     if values.log_uniform is not None:
         return tune.loguniform(*values.log_uniform)
     return tune.choice(values.values or [])
-
-
-def composing(sweep: Sweep, arm: str) -> Callable[[Any], dict[str, Any]]:
-    """The space of a composition, as Optuna's define-by-run: who acts comes first, and only their fields follow.
-
-    Each mitigation draws a number and the largest act, as many as are drawn for, passing over what does not go with
-    those before it (random keys, Bean 1994). So every draw is a composition that runs, and at first each mitigation
-    acts as often as any other.
-    """
-    members, own = sweep.arms[arm], sweep.own(arm).compose
-    assert own is not None
-    most = min(own.most, len(members))
-
-    def draw(trial: Any) -> dict[str, Any]:
-        count = trial.suggest_int("how many act", 1, most)
-        keys = {m.name: trial.suggest_float(f"{m.name} acts", 0.0, 1.0) for m in members}
-        acting: list[Mitigation] = []
-        for m in sorted(members, key=lambda m: -keys[m.name]):
-            if len(acting) < count and sweep.together(arm, [*acting, m]):
-                acting.append(m)
-        acting.sort(key=lambda m: (PLACES.index(m.place), m.order, m.name))
-        for field, values in sweep.ranges(arm, acting).items():
-            _suggest(trial, field, values)
-        return {COMPOSE: AND.join(m.name for m in acting)}
-
-    return draw
-
-
-def _suggest(trial: Any, field: str, values: Range) -> None:
-    if values.values is not None:
-        trial.suggest_categorical(field, values.values)
-    else:
-        trial.suggest_float(field, *values.ends(), log=values.log_uniform is not None)
 
 
 @dataclass(frozen=True)
@@ -157,7 +124,7 @@ class Balanced(Searcher):
         self._numbers[trial_id] = self._known[_written(asked)] = number
         config = {"method": asked.arm, **asked.config}
         giver = self._trained.setdefault(self._training(asked), number)
-        if self._ended.get(giver):
+        if giver < self._told and self._ended[giver]:
             config[GIVER] = {"method": self._order[giver].arm, **self._order[giver].config}
         return config
 

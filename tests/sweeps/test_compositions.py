@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -11,15 +12,19 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 from sweep_samples import FIELDS
 
 from cl_forget.comparison.settings import setting_label
+from cl_forget.comparison.varied import varied_fields
 from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
 from cl_forget.mitigations.chain import Chain
 from cl_forget.mitigations.wise_ft import WiseFT
+from cl_forget.sweeps.drawing import drawn
 from cl_forget.sweeps.planning import planned
-from cl_forget.sweeps.rehearsal import rehearsed
+from cl_forget.sweeps.preview import preview
+from cl_forget.sweeps.rehearsal import fitting, rehearsed
 from cl_forget.sweeps.searching import Balanced
 from cl_forget.sweeps.sources import GIVER, Space
 
@@ -143,17 +148,59 @@ def test_a_composition_is_read_back_and_rehearsed_member_by_member() -> None:
     }
 
 
-def test_all_are_those_with_a_strength_to_search() -> None:
-    names = {m.name for m in composed("all").arms["recipe"]}
+def test_all_are_those_with_a_strength_that_the_model_can_have() -> None:
+    said: list[str] = []
+    asked = composed("all")
+    assert asked.model_dump()["methods"]["recipe"]["compose"]["of"] == "all"
+    sweep = fitting(asked, said.append)
+    names = {m.name for m in sweep.arms["recipe"]}
     assert {"l2_sp", "wise_ft", "sam"} <= names
     assert not names & {"zscl", "joint", "linear_probe"}  # needs a reference; no strength; neither
+    assert {m.name for m in asked.arms["recipe"]} - names == {"sdft", "self_sft", "freeze"}
+    assert "recipe: freeze is left out: freeze.blocks is 4, and 'tiny-clip' has 2" in said[0]
+    assert len(said) == 3 and "recipe: sdft is left out: 'tiny-clip' gives no answers of its own" in said[2]
+    assert fitting(sweep) is sweep
+
+
+def test_a_dry_run_prices_a_search_by_settings_drawn_at_random() -> None:
+    console = Console(width=400, record=True, file=io.StringIO())
+    console.print(preview(composed("all", space={"train.lr": {"log_uniform": [1e-4, 1e-2]}})))
+    text = " ".join(console.export_text().split())
+    assert "mode search · seeds 0 · 30 trials · about" in text and "were settings drawn at random" in text
+    assert "sdft" not in text
+
+
+def test_an_even_draw_has_the_fields_of_who_acts() -> None:
+    space = {"train.lr": {"log_uniform": [1e-4, 1e-2]}, "train.warmup": {"uniform": [0.1, 0.5]}}
+    sweep = composed(space=space)
+    for seed in range(20):
+        config = drawn(sweep, "recipe", seed)
+        assert config == drawn(sweep, "recipe", seed)
+        assert {"compose", *sweep.ranges("recipe", sweep.acting("recipe", config))} == set(config)
+        assert 1e-4 <= config["train.lr"] <= 1e-2 and 0.1 <= config["train.warmup"] <= 0.5
+
+
+def test_who_acts_is_a_field_of_what_a_search_varied() -> None:
+    sweep = composed()
+    settings = [
+        {"compose": "l2_sp + wise_ft", "l2_sp.strength": 0.1, "wise_ft.alpha": 0.5},
+        {"compose": "wise_ft", "wise_ft.alpha": 0.5},
+        {"compose": "kd + wise_ft", "kd.strength": 0.1, "wise_ft.alpha": 0.8},
+    ]
+    trials = [planned(sweep, "recipe", config, seed=0).trial for config in settings]
+    assert varied_fields(trials) == {
+        "wise_ft.alpha": [0.5, 0.5, 0.8],
+        "l2_sp acts": [1.0, 0.0, 0.0],
+        "kd acts": [0.0, 0.0, 1.0],
+    }
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"mode": "curve"}, "`compose` of 'recipe' is for a search; set `mode: search`"),
-        ({"of": ["l2_sp"]}, "2"),
+        ({"of": ["l2_sp"]}, "at least 2 items"),
+        ({"of": "some"}, "'all'"),
         ({"of": ["l2_sp", "l2_sp"]}, "'l2_sp' is listed 2 times"),
         ({"of": ["l2_sp", "l2_spp"]}, "Did you mean 'l2_sp'"),
         ({"most": 0}, "greater than or equal to 1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -129,6 +130,25 @@ def test_a_search_gives_every_method_the_same_budget_and_the_same_trials_again(t
     assert comparable(again) == comparable(first)
 
 
+def test_compositions_are_searched_and_a_resumed_search_repeats_its_suggestions(tmp_path: Path) -> None:
+    fields = {name: value for name, value in FIELDS.items() if name != "space"}
+    space = {"kd.strength": [0.1], "wise_ft.alpha": [0.2, 0.6]}
+    recipe = {"compose": {"of": ["kd", "wise_ft"], "most": 2}, "space": space}
+    asked = Sweep(**fields | {"methods": {"recipe": recipe}, "mode": "search", "control": False})
+    trials = sweep(asked, tmp_path, resources=ONE)
+    assert [trial.status for trial in trials] == ["finished"] * 5  # all that there are, of 20 in the budget
+    assert {trial.config["compose"] for trial in trials} == {"kd", "wise_ft", "kd + wise_ft"}
+    shown = (tmp_path / "final.md").read_text()
+    assert any(f"{trial.config['compose']}, " in shown for trial in trials)
+    taken = [trial for trial in trials if trial.shared_with is not None]
+    assert len(taken) == 3 and all(trial.shared_stages == trial.stages for trial in taken)
+    run = Space(asked).group(taken[0].config)[0].run
+    assert plain_numbers(cl_forget.simulate(run)) == plain_numbers(tmp_path / "trials" / taken[0].id)
+    for lost in (taken[1], next(trial for trial in trials if trial.shared_with is None)):
+        shutil.rmtree(tmp_path / "trials" / lost.id)
+    assert comparable(sweep(asked, tmp_path, resume=True, resources=ONE)) == comparable(trials)
+
+
 def test_asha_stops_the_weakest_and_runs_the_rest_on_every_seed(tmp_path: Path) -> None:
     strengths = {"l2_sp.strength": [1e-3, 1e-2, 1e4, 1e5]}
     fields = {**FIELDS, "methods": {"L2-SP": ["l2_sp"]}, "space": strengths, "control": False}
@@ -153,8 +173,6 @@ def test_any_fsspec_address_is_a_folder(tmp_path: Path) -> None:
     trials = sweep(asked, address, resources=ONE)
     assert [trial.status for trial in trials] == ["finished"] * 2
     # Another machine: nothing but what the address holds.
-    import shutil
-
     shutil.rmtree(local_folder(address))
     assert comparable(sweep(asked, address, resume=True, resources=ONE)) == comparable(trials)
     copy = tmp_path / "copy"
