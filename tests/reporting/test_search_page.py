@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browser import Browser
@@ -10,8 +11,11 @@ from dashboard import make_trials
 from search_samples import made
 
 from cl_forget.comparison.trials import Trial
+from cl_forget.config.sweep import Sweep
 from cl_forget.reporting import report_sweep
 from cl_forget.reporting.search_figures import NOT_RECORDED
+from cl_forget.sweeps.drawing import drawn
+from cl_forget.sweeps.planning import planned
 
 FIGURES = ("importance", "slices", "pairs", "history", "anytime", "timeline", "profiles", "law")
 
@@ -130,4 +134,37 @@ def test_what_is_not_recorded_is_said_in_its_place(browser: Browser, tmp_path: P
     for name in ("history", "anytime", "timeline"):
         assert NOT_RECORDED in browser.evaluate(f"document.getElementById('{name}').textContent")
         assert browser.evaluate(f"document.querySelectorAll('#{name} .plot, #{name} .save').length") == 0
+    assert browser.errors == []
+
+
+def test_who_acts_in_a_composition_is_drawn_as_a_field(browser: Browser, tmp_path: Path) -> None:
+    recipe = {
+        "compose": {"of": ["kd", "l2_sp", "wise_ft"], "most": 2},
+        "space": {"train.lr": [1e-4, 1e-3, 1e-2]},
+    }
+    plain: dict[str, Any] = {
+        "model": "tiny-clip",
+        "stream": "squares",
+        "suites": ["colours"],
+        "mode": "search",
+    }
+    asked = Sweep(**plain, methods={"recipe": recipe}, control=False)
+    trials = {}
+    for turn in range(60):
+        trial = planned(asked, "recipe", drawn(asked, "recipe", turn), seed=0).trial
+        speciality = 0.4 + 0.3 * ("kd" in trial.config["compose"]) + turn / 1000
+        numbers = {
+            "speciality": speciality,
+            "generality": 0.4 + turn / 1000,
+            "speciality_pretrained": 0.2,
+            "generality_pretrained": 0.5,
+        }
+        changes = {"status": "finished", "validation": numbers, "test": numbers, "seconds": 1.0}
+        trials[trial.id] = trial.model_copy(update=changes)
+    browser.open(report_sweep(list(trials.values()), tmp_path).page)
+    browser.evaluate("clForget.drawAll()")
+    rows = browser.evaluate("clForget.csv('importance')").splitlines()
+    shares = {row.split(",")[2]: float(row.split(",")[3]) for row in rows[1:] if ",speciality," in row}
+    assert max(shares, key=lambda name: shares[name]) == "kd acts"
+    assert "kd acts" in browser.evaluate("document.querySelector('#slices').textContent")
     assert browser.errors == []

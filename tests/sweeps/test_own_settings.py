@@ -106,7 +106,10 @@ def test_overrides_reach_a_methods_space(tmp_path: Path) -> None:
         ({"space": {"train.lr": {"uniform": [0.1, 1]}}}, "a curve needs a grid"),
         ({"space": {"train.lr": {"grid": [1], "methods": ["LoRA"]}}}, "leave `methods` out"),
         ({"train": {"epoch": 1}}, "methods.LoRA.train.epoch: unknown field. Did you mean 'epochs'?"),
-        ({"spase": {}}, "unknown field. Did you mean 'space'? Known: mitigations, train, text, space."),
+        (
+            {"spase": {}},
+            "unknown field. Did you mean 'space'? Known: mitigations, train, text, compose, space.",
+        ),
         (
             {"mitigations": ["flyp"], "space": {"train.head": ["probe"]}},
             "'flyp' cannot start from train.head",
