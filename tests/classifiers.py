@@ -29,9 +29,36 @@ NETS: dict[str, tuple[str, dict[str, Any]]] = {
         "swin_tiny_patch4_window7_224",
         {"img_size": 32, "window_size": 2, "embed_dim": 8, "depths": (1, 2), "num_heads": (2, 2)},
     ),
+    "dpn": ("dpn68", {"k_sec": (1, 1, 2, 1)}),
+    "pit": (
+        "pit_ti_224",
+        {
+            "img_size": 32,
+            "patch_size": 8,
+            "stride": 4,
+            "base_dims": (8, 8, 8),
+            "depth": (1, 2, 1),
+            "heads": (1, 2, 2),
+        },
+    ),
+    "twins": (
+        "twins_svt_small",
+        {
+            "img_size": 32,
+            "embed_dims": (8, 8, 16, 16),
+            "num_heads": (1, 1, 2, 2),
+            "depths": (2, 2, 2, 2),
+            "wss": (4, 4, 2, 1),
+        },
+    ),
+    "mambaout": ("mambaout_femto", {"depths": (1, 1, 1, 1), "dims": (8, 8, 16, 24)}),
+    "tnt": (
+        "tnt_s_patch16_224",
+        {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "inner_dim": 8},
+    ),
 }
-BLOCKS = {"resnet": 4, "convnext": 4, "regnet": 4, "densenet": 4, "swin": 2}
-"""How many some of them have."""
+BLOCKS = {"resnet": 4, "convnext": 4, "regnet": 4, "densenet": 4, "swin": 2, "dpn": 4, "pit": 3, "twins": 4}
+"""How many some of them have. DPN's head is a convolution of one pixel."""
 
 
 def timm_net(kind: str, classes: int = len(COLOURS), **more: Any) -> Any:

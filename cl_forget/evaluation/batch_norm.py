@@ -37,6 +37,9 @@ def renewed(
 ) -> dict[str, Tensor]:
     """The statistics that a model of these weights has: the plain mean over batches of one pass in training mode.
 
+    Batches are drawn at random, the same ones every time: data may be in the order of its classes, and the variance
+    within a class is not that of the data. Where no batch has two samples, the statistics stay as they are.
+
     Args:
         model: it; not changed.
         weights: every tensor of its state.
@@ -54,19 +57,22 @@ def renewed(
     for name in names:
         fresh[name].fill_(float(name.endswith("running_var")))
         fresh[f"{name.rpartition('running_')[0]}num_batches_tracked"].zero_()
+    seen = False
     before = [(layer.training, layer.momentum) for layer in layers]
     try:
         for layer in layers:
             layer.training, layer.momentum = True, None  # None: the plain mean over batches
         with torch.no_grad():
             for source in sources:
-                for indices in torch.arange(min(samples, len(source))).split(batch_size):
+                order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))
+                for indices in order[:samples].split(batch_size):
                     if len(indices) > 1:
+                        seen = True
                         torch.func.functional_call(model, fresh, (source.plain().batch(indices),))
     finally:
         for layer, (training, momentum) in zip(layers, before, strict=True):
             layer.training, layer.momentum = training, momentum
-    return {name: fresh[name] for name in names}
+    return {name: (fresh if seen else weights)[name] for name in names}
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ class BatchNormStatistics(Mitigation):
 
     Attributes:
         batch_size: samples per batch; the last batch of a data set is left out if it holds a single sample.
-        samples: at most this many samples of each data set.
+        samples: at most this many samples of each data set, drawn at random.
     """
 
     name = "batch_norm"

@@ -78,7 +78,8 @@ def copy_linear(head: nn.Linear) -> nn.Linear:
 
 
 def linear_head(net: nn.Module, classes: int, spec: str) -> str:
-    """Path of the last linear map of a network with so many outputs.
+    """Path of the last linear map with so many outputs; a convolution of one pixel is one, too (BiT, DLA).
+
 
     Args:
         net: a classifier.
@@ -91,7 +92,10 @@ def linear_head(net: nn.Module, classes: int, spec: str) -> str:
     linear = [
         path
         for path, part in net.named_modules()
-        if isinstance(part, nn.Linear) and part.out_features == classes
+        if (isinstance(part, nn.Linear) and part.out_features == classes)
+        or (
+            isinstance(part, nn.Conv2d) and part.weight.shape[0] == classes and part.weight[0, 0].numel() == 1
+        )
     ]
     if not linear:
         raise UserError(

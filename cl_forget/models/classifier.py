@@ -24,11 +24,11 @@ from cl_forget.models import _images
 from cl_forget.models._heads import HEADS, is_known, labels_of, linear, module_name
 from cl_forget.models._images import PreparedImages, Preprocess
 from cl_forget.models._own_classes import OwnClasses
+from cl_forget.models._stages import blocks_of, tokens
 from cl_forget.models.base import Batch, Forward, FoundationModel, full_precision
 from cl_forget.models.random_features import RandomFeatureHead, heads_of_any_kind
 from cl_forget.streams.base import OWN_ANSWERS, Data, Experience, ImageData, LabelSpace
 from cl_forget.streams.understood import Seen
-from cl_forget.weights.blocks import block_paths
 
 MODEL = "model"
 """The folder of an exported model, in its library's own format."""
@@ -81,8 +81,8 @@ class ImageClassifier(FoundationModel):
         self.pretrained_head = own_head is not None
         self._own_rows: dict[LabelSpace, list[int] | None] = {}
         # Paths, not modules: torch would register the blocks a second time, under a second name.
-        self._block_paths = _blocks(net)
-        count = len(self._block_paths)
+        self._blocks = blocks_of(net)
+        count = self.blocks
         first = ("embeddings",) if count else ()
         self.depths = (*first, *(f"block {i + 1}" for i in range(count)))
         quarters = sorted({round(count * q / 4) for q in (1, 2, 3, 4)} - {0})
@@ -131,7 +131,7 @@ class ImageClassifier(FoundationModel):
                 "classifier or image encoder that pools its features."
             )
         own = self.own_logits(embedding)
-        if own is not None and (own.shape != out.shape or not torch.allclose(own, out, rtol=1e-3, atol=1e-4)):
+        if own is not None and (own.shape != out.shape or (own - out).abs().max() > 1e-3 * out.abs().max()):
             raise UserError(
                 f"the head of '{self.spec}' is more than one linear map, which is not supported; give a model with a "
                 "linear classifier, or one without a head."
@@ -207,25 +207,26 @@ class ImageClassifier(FoundationModel):
         if labels not in self._own_rows:
             rows: list[int] | None = None
             if self._own_head is not None and labels.head == OWN_ANSWERS:
-                rows = list(range(self._own().out_features))
+                rows = list(range(len(self._own()[0])))
             elif self._own_head is not None:
                 with contextlib.suppress(UserError):
                     rows = self._own_classes.positions(experience, self.spec)
             self._own_rows[labels] = rows
         return self._own_rows[labels]
 
-    def _own(self) -> nn.Linear:
+    def _own(self) -> tuple[Tensor, Tensor | None]:
+        """Weight (classes, width) and bias of the head of pre-training, be it a convolution of one pixel."""
         assert self._own_head is not None
-        head = self.net.get_submodule(self._own_head)
-        assert isinstance(head, nn.Linear)
-        return head
+        head: Any = self.net.get_submodule(self._own_head)
+        return head.weight.flatten(1), head.bias
 
     @property
     def own_head_parameters(self) -> tuple[str, ...]:
         """Weight and bias of the head of pre-training, as the network's library names them; empty without a head."""
         if self._own_head is None:
             return ()
-        return tuple(f"{self._own_head}.{name}" for name, _ in self._own().named_parameters())
+        head = self.net.get_submodule(self._own_head)
+        return tuple(f"{self._own_head}.{name}" for name, _ in head.named_parameters())
 
     @property
     def architecture(self) -> str | None:
@@ -235,7 +236,9 @@ class ImageClassifier(FoundationModel):
 
     def own_logits(self, embedding: Tensor) -> Tensor | None:
         """(batch, classes) what the head of pre-training says, over all of its classes; None without one."""
-        return None if self._own_head is None else full_precision(self._own()(embedding))
+        if self._own_head is None:
+            return None
+        return full_precision(nn.functional.linear(embedding, *self._own()))
 
     # -- forward ---------------------------------------------------------------------------------------
     def forward(self, batch: Batch, depths: Sequence[str] = (), embedding: Tensor | None = None) -> Forward:
@@ -269,32 +272,30 @@ class ImageClassifier(FoundationModel):
         given: list[Tensor] = []
         channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"  # timm's Swin and its kin
 
-        def tokens(value: Any) -> Tensor:
-            value = value[0] if isinstance(value, tuple) else value
-            if value.ndim == 4:
-                return value.flatten(1, 2) if channels_last else value.flatten(2).transpose(1, 2)
-            return value
+        def keep(value: Any, depth: str) -> None:
+            features[depth] = tokens(value, len(images), channels_last)
 
         hooks = []
         for depth in depths:
-            module = self.net.get_submodule(
-                self._block_paths[0 if depth == "embeddings" else int(depth.split()[1]) - 1]
-            )
-            if depth == "embeddings":
+            first = depth == "embeddings"
+            path = self._blocks.start if first else self._blocks.ends[int(depth.split()[1]) - 1]
+            assert path is not None, "without blocks there are no depths"
+            module = self.net.get_submodule(path)
+            if first and not self._blocks.after_start:
 
                 def before(_: nn.Module, args: Any, named: Any, depth: str = depth) -> None:
-                    features[depth] = tokens(args[0] if args else next(iter(named.values())))
+                    keep(args or (*named.values(),), depth)
 
                 hooks.append(module.register_forward_pre_hook(before, with_kwargs=True))
             else:
 
                 def after(_: nn.Module, args: Any, out: Any, depth: str = depth) -> None:
-                    features[depth] = tokens(out)
+                    keep(out, depth)
 
                 hooks.append(module.register_forward_hook(after))
         if self._own_head is not None:
-            own = self._own()
-            hooks.append(own.register_forward_pre_hook(lambda _, args: given.append(args[0])))
+            own = self.net.get_submodule(self._own_head)
+            hooks.append(own.register_forward_pre_hook(lambda _, args: given.append(args[0].flatten(1))))
         try:
             out = _plain(self.net, self.net(images))
         finally:
@@ -353,10 +354,7 @@ class ImageClassifier(FoundationModel):
 
     def block_of(self, parameter: str) -> int | None:
         """Block or stage of the network, 0 = the first."""
-        for index, path in enumerate(self._block_paths):
-            if parameter.startswith(f"net.{path}."):
-                return index
-        return None
+        return self._blocks.of(parameter.removeprefix("net.")) if parameter.startswith("net.") else None
 
     def layer_of(self, parameter: str) -> int:
         """As in the base; what the network's definition has before its blocks counts as before them."""
@@ -368,20 +366,7 @@ class ImageClassifier(FoundationModel):
     @property
     def blocks(self) -> int:
         """Number of blocks of the network."""
-        return len(self._block_paths)
-
-
-def _blocks(net: nn.Module) -> list[str]:
-    """The paths of the blocks, shallow to deep; stages as timm lists them where names do not tell."""
-    found = block_paths(name for name, _ in net.named_parameters())
-    if found:
-        return found
-    listed = getattr(net, "feature_info", None) or ()
-    stages = [
-        info["module"] for info in listed if info.get("reduction", 0) > 2 and "module" in info
-    ]  # no stem
-    modules = dict(net.named_modules())
-    return [path for path in stages if path in modules and [*modules[path].parameters()]]
+        return len(self._blocks.ends)
 
 
 def _plain(net: nn.Module, out: Any) -> Tensor:

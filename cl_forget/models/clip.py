@@ -289,7 +289,8 @@ class ClipModel(FoundationModel):
 
     def block_of(self, parameter: str) -> int | None:
         """Block of the image tower, 0 = the first."""
-        return block_index(parameter) if parameter.startswith("clip.visual.") else None
+        known = self._block_paths and parameter.startswith("clip.visual.")
+        return block_index(parameter) if known else None
 
     def layer_of(self, parameter: str) -> int:
         """As in the base; what is outside the image tower counts as after its blocks."""

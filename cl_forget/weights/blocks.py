@@ -22,7 +22,9 @@ BEFORE_BLOCKS = frozenset(
 _AFTER_BLOCKS = frozenset({"attn_pool", "attnpool", "attn_pool_contrastive"})
 """Modules after the blocks that have position embeddings of their own."""
 
-_BLOCK = re.compile(r"(?:^|\.)(?:(?:resblocks|stages|layers|layer|blocks|h)\.(\d+)|layer([1-9]))\.")
+_BLOCK = re.compile(
+    r"(?:^|\.)(?:(?:resblocks|(?:dense_)?stages|layers|layer|blocks|transformers|levels|h)\.(\d+)|layer([1-9]))\."
+)
 
 
 def block_index(name: str) -> int | None:
@@ -32,9 +34,13 @@ def block_index(name: str) -> int | None:
 
 
 def block_paths(names: Iterable[str]) -> list[str]:
-    """The paths of the modules that are the blocks, shallow to deep, from the names of a model's tensors."""
-    places = dict(place for place in map(_place, names) if place is not None)
-    return [places[index] for index in sorted(places)]
+    """The paths of the modules that are the blocks, shallow to deep, from the names of a model's tensors.
+
+    None where several modules have the same number, so that numbers do not say how deep they lie.
+    """
+    places = {place for place in map(_place, names) if place is not None}
+    paths = [path for _, path in sorted(places)]
+    return paths if len(paths) == len({index for index, _ in places}) else []
 
 
 def comes_before(name: str) -> bool:

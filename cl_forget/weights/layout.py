@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from cl_forget.weights.blocks import block_index, comes_before
+from cl_forget.weights.blocks import block_index, block_paths, comes_before
 
 _IMAGE = ("visual.", "vision_model.")
 TEXT, BEFORE, AFTER, HEADS = "text tower", "before the blocks", "after the blocks", "task heads"
@@ -44,6 +44,8 @@ class Layout:
     def __init__(self, names: Iterable[str]) -> None:
         names = list(names)
         self._clip = any(name.startswith(_IMAGE) for name in names)
+        tower = [name for name in names if name.startswith(_IMAGE) or not self._clip]
+        self._numbered = bool(block_paths(name for name in tower if not name.startswith("heads.")))
         found = {self.block_of(name) for name in names} - {None}
         self.blocks = len(found)
         order = [BEFORE, *(f"block {i}" for i in range(self.blocks)), AFTER, TEXT, HEADS]
@@ -52,7 +54,7 @@ class Layout:
 
     def block_of(self, name: str) -> int | None:
         """Index of the block a tensor belongs to; None for the rest."""
-        if self._clip and not name.startswith(_IMAGE):
+        if not self._numbered or (self._clip and not name.startswith(_IMAGE)):
             return None
         return block_index(name)
 

@@ -97,7 +97,7 @@ def test_statistics_are_the_mean_over_batches_at_the_edited_weights(tuned: tuple
     hook = pair.model.get_submodule(layer).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     (source,) = pair.sources
     with torch.no_grad():
-        for indices in torch.arange(len(source)).split(64):
+        for indices in torch.randperm(len(source), generator=torch.Generator().manual_seed(0)).split(64):
             pair.model(source.batch(indices))
     hook.remove()
     expected = torch.stack([batch.mean((0, 2, 3)) for batch in seen]).mean(0)

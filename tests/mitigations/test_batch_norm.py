@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from drive import TASKS, assert_close, weights
@@ -15,6 +16,7 @@ from torch import nn
 from cl_forget.mitigations.batch_norm import BatchNormStatistics
 from cl_forget.mitigations.wise_ft import WiseFT
 from cl_forget.models.clip import ClipModel
+from cl_forget.streams.base import ImageData
 
 
 def resnet() -> ClipModel:
@@ -52,7 +54,7 @@ def test_plain_mean_over_batches_at_the_edited_weights() -> None:
             module.reset_running_stats()
             module.momentum = None
     twin.train()
-    for indices in torch.arange(24).split(8):
+    for indices in torch.randperm(24, generator=torch.Generator().manual_seed(0)).split(8):
         twin(edit.task.sources[0].batch(indices))
     expected = weights(twin)
     names = statistics(found)
@@ -62,6 +64,29 @@ def test_plain_mean_over_batches_at_the_edited_weights() -> None:
     assert any((averaged[n] - found[n]).abs().max() > 0.05 for n in names)
     same_bits(*({n: t for n, t in s.items() if n not in names} for s in (found, averaged)))
     assert not any(m.training for m in edit.model.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+def test_data_in_the_order_of_their_classes_have_the_variance_of_all() -> None:
+    """A batch of one class would have the variance within it."""
+    edit = edit_of(resnet())
+    pictures = np.zeros((64, 3, SIDE, SIDE), np.uint8)
+    pictures[32:] = 255
+    data = ImageData([0] * 32 + [1] * 32, array=pictures)
+    edit.task.sources = [edit.model.prepare(data, TASKS[0], "train")]
+    first = next(name for name in statistics(weights(edit.model)) if name.endswith("running_var"))
+    whole = apply(edit, BatchNormStatistics(batch_size=64))[first]
+    drawn = apply(edit, BatchNormStatistics(batch_size=16))[first]
+    assert whole.min() > 0
+    torch.testing.assert_close(drawn, whole, rtol=0.1, atol=1e-6)
+    half = apply(edit, BatchNormStatistics(batch_size=16, samples=32))[first]
+    torch.testing.assert_close(half, whole, rtol=0.3, atol=1e-6)
+
+
+def test_a_single_sample_has_no_statistics() -> None:
+    edit = edit_of(resnet())
+    one = TASKS[0].train.subset([0])
+    edit.task.sources = [edit.model.prepare(one, TASKS[0], "train")]
+    same_bits(apply(edit, BatchNormStatistics()), weights(edit.model))
 
 
 def test_wise_ft_alone_averages_the_statistics() -> None:

@@ -43,6 +43,8 @@ def check(model: ImageClassifier, blocks: int | None) -> None:
             assert features.ndim == 3 and len(features) == 3, depth
         layers = {name: model.layer_of(name) for name, _ in model.named_parameters()}
         assert set(layers.values()) == set(range(count + 2))
+        deeper = [layers[name] for name in model.tunable(TASK)]
+        assert deeper == sorted(deeper), "what lies between two blocks is no part of the end"
         for name, parameter in model.named_parameters():
             if layers[name] == count:
                 parameter.add_(0.1)
@@ -59,6 +61,12 @@ def check(model: ImageClassifier, blocks: int | None) -> None:
         layout = Layout([name.removeprefix("net.") for name in model.net.state_dict(prefix="net.")])
         for name in model.net.state_dict(prefix="net."):
             assert layout.block_of(name.removeprefix("net.")) == model.block_of(name), name
+
+
+def test_numbers_that_stand_twice_tell_no_depth() -> None:
+    names = [f"{branch}.layers.{i}.weight" for branch in ("left", "right") for i in (0, 1)]
+    assert block_paths(names) == [] and Layout(names).blocks == 0
+    assert block_paths(names[:2]) == ["left.layers.0", "left.layers.1"]
 
 
 @pytest.mark.parametrize("kind", NETS)
