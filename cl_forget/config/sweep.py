@@ -528,6 +528,10 @@ class Sweep(Shared):
         }
         return {**found, **of_its_own}
 
+    def varies(self, arm: str) -> bool:
+        """Whether a method has more than one setting to try."""
+        return self.own(arm).compose is not None or bool(self.ranges(arm))
+
     def acting(self, arm: str, config: Mapping[str, Any]) -> list[Mitigation]:
         """The mitigations of one setting: the method's, or those of its composition that the setting names.
 

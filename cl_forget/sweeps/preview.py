@@ -49,7 +49,7 @@ def preview(sweep: Sweep, say: Callable[[str], object] = lambda line: None) -> T
     for arm in sweep.arms:
         ranges = sweep.ranges(arm)
         mine = [one for one in grid if one.trial.method == arm]
-        settings = len(mine) // seeds if grid else _chosen(sweep, ranges)
+        settings = len(mine) // seeds if grid else _chosen(sweep, arm)
         total += settings * seeds
         own = [f"{field} = {value}" for field, value in sweep.own(arm).own().items()]
         varied = "; ".join([*own, *(f"{field}: {_values(values)}" for field, values in ranges.items())])
@@ -72,19 +72,20 @@ def _at_random(sweep: Sweep) -> list[Planned]:
     return [
         one
         for arm in sweep.arms
-        for turn in range(_chosen(sweep, sweep.ranges(arm)))
+        for turn in range(_chosen(sweep, arm))
         for one in planned_on(sweep, arm, drawn(sweep, arm, turn), sweep.tuning_seeds)
     ]
 
 
-def _chosen(sweep: Sweep, ranges: dict[str, Range]) -> int:
+def _chosen(sweep: Sweep, arm: str) -> int:
     """Settings that a search or a tournament tries of one method."""
+    ranges = sweep.ranges(arm)
     each = sweep.budget.trials or DEFAULT_TRIALS
     if sweep.mode in JUDGED and all(
         r.values is not None for a in sweep.arms for r in sweep.ranges(a).values()
     ):
         each = min(each, _size(ranges)) if sweep.budget.trials else _size(ranges)
-    return each if ranges else 1
+    return each if sweep.varies(arm) else 1
 
 
 def _size(ranges: dict[str, Range]) -> int:

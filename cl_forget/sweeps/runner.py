@@ -387,7 +387,7 @@ class Driver:
 
         if self.asked.budget.compute is None:
             each = self.asked.budget.trials or DEFAULT_TRIALS
-            settings = sum(each if self.asked.ranges(arm) else 1 for arm in self.asked.arms)
+            settings = sum(each if self.asked.varies(arm) else 1 for arm in self.asked.arms)
             self.state.planned = settings * len(self.asked.tuning_seeds)
             self.state.save(self.folder)
         passes = math.inf if self.meter is None else self.asked.budget.passes or math.inf

@@ -84,7 +84,7 @@ class Balanced(Searcher):
                 sampler=_sampler(sweep.search_seed, arm, random),
             )
             for arm in self._arms
-            if sweep.ranges(arm)
+            if sweep.varies(arm)
         }
         self._budget = sweep.budget
         self._ahead = ahead

@@ -92,6 +92,11 @@ def test_the_same_is_suggested_whatever_ends_first(ahead: int) -> None:
     assert known == again and len(known) == 30
 
 
+def test_methods_without_a_strength_are_composed_as_well() -> None:
+    suggested = play(composed(["lp_ft", "joint"], space={}))
+    assert {config["compose"] for config in suggested} == {"lp_ft", "joint", "joint + lp_ft"}
+
+
 SMALL: dict[str, Any] = {
     "of": ["kd", "wise_ft"],
     "most": 2,
