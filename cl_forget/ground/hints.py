@@ -60,6 +60,8 @@ def nearest(name: str, siblings: Sequence[str], everywhere: Sequence[str] = ()) 
         return _did_you_mean(near)
     if found := _called(ours, siblings):
         return _did_you_mean([one if "." in one or not place else f"{place}.{one}" for one in found])
+    if last in everywhere:
+        return f" '{last}' is a field of the whole file."
     if found := _called(same, everywhere) or _called(ours, everywhere):
         return _did_you_mean(found)
     dotted = any("." in one for one in siblings)

@@ -10,7 +10,10 @@ from cl_forget.ground.errors import UserError
 from cl_forget.mitigations.protocol import Mitigation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cl_forget.mitigations.protocol import Weights
+    from cl_forget.models.base import FoundationModel
     from cl_forget.training.context import Edit
 
 
@@ -40,6 +43,12 @@ class BatchNormStatistics(Mitigation):
 
     batch_size: int = Field(default=64, ge=2, description="samples per batch")
     samples: int = Field(default=5000, ge=2, description="samples of each data set at most")
+
+    def remarks(self, model: FoundationModel) -> Sequence[str]:
+        """Whether there is anything to re-estimate."""
+        from cl_forget.evaluation.batch_norm import statistics
+
+        return () if statistics(model) else ("batch_norm has no effect: the model has no BatchNorm.",)
 
     def edit_weights(self, edit: Edit, weights: Weights) -> Weights:
         """The weights with fresh running statistics."""

@@ -80,7 +80,6 @@ def copy_linear(head: nn.Linear) -> nn.Linear:
 def linear_head(net: nn.Module, classes: int, spec: str) -> str:
     """Path of the last linear map with so many outputs; a convolution of one pixel is one, too (BiT, DLA).
 
-
     Args:
         net: a classifier.
         classes: how many it has.

@@ -13,6 +13,7 @@ from cl_forget.mitigations.chain import Chain
 from cl_forget.mitigations.claim import Claim
 from cl_forget.models.base import FoundationModel
 from cl_forget.streams.base import Experience
+from cl_forget.streams.text import TextData
 
 logger = logging.getLogger("cl_forget")
 
@@ -48,6 +49,7 @@ def notes_on(
     return [
         *_heads(run, chain, model, tasks, pretrained),
         *_statistics(run, chain, model),
+        *_unread(run, chain, model, tasks),
         *of_methods,
         *chain.findings(),
     ]
@@ -94,3 +96,19 @@ def _statistics(run: Run, chain: Chain, model: FoundationModel) -> list[str]:
         f"BatchNorm's running statistics were updated in training and mixed by {names} like weights, not "
         "re-estimated; add batch_norm to the method, or set train.batch_norm: frozen."
     ]
+
+
+def _unread(run: Run, chain: Chain, model: FoundationModel, tasks: Sequence[Experience]) -> list[str]:
+    """Settings that say something else than what this run does."""
+    found = []
+    texts = any(isinstance(data, TextData) for task in tasks for data in task.splits().values())
+    options = [f"text.{name}" for name in run.text.model_dump(exclude_defaults=True)]
+    if options and not texts:
+        verb = "has" if len(options) == 1 else "have"
+        found.append(f"{', '.join(options)} {verb} no effect: no task of this run is text.")
+    owners = [m.name for m in chain if Claim.HEAD in m.claims]
+    if run.train.head == "zero-shot" and owners:
+        found.append(f"train.head: zero-shot is not where heads start here: {owners[0]} sets them.")
+    if run.train.batch_norm == "update" and not statistics(model):
+        found.append("train.batch_norm: update has no effect: the model has no BatchNorm.")
+    return found

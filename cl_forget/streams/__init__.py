@@ -257,9 +257,9 @@ def _call(function: Callable[..., Any], what: str, options: dict[str, Any]) -> A
     source, known = _options_of(function), _known(function)
     for option in options:
         if option not in known:
-            raise UserError(
-                f"{what} has no option '{option}'.{closest(option, known)} Options: {', '.join(known)}."
-            )
+            joined = str(option).partition(":")[0]  # {path:data}, which YAML reads as one word
+            hint = f" Write a space after '{joined}:'." if joined in known else closest(option, known)
+            raise UserError(f"{what} has no option '{option}'.{hint} Options: {', '.join(known)}.")
     for option in ("path", "root"):
         if (
             isinstance(options.get(option), str) and not options[option].strip()

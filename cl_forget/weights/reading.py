@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -120,20 +122,25 @@ class TorchFile(TensorSource):
 
     def _read(self) -> Any:
         try:
-            try:
-                return torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
-            except RuntimeError as error:
-                if "mmap" not in str(error):
-                    raise
-                # The format of torch before 1.6 cannot be mapped.
-                return torch.load(self.path, map_location="cpu", weights_only=True)
+            # What training scripts keep their arguments in (timm's, torchvision's): names and values, no code.
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                try:
+                    return torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
+                except RuntimeError as error:
+                    if "mmap" not in str(error):
+                        raise
+                    # The format of torch before 1.6 cannot be mapped.
+                    return torch.load(self.path, map_location="cpu", weights_only=True)
         except OSError as error:
             raise UserError(
                 f"{self.path} cannot be read: {error.strerror}; give a file that exists."
             ) from None
         except Exception as error:
-            # Its first sentence: torch goes on with how to run what the file holds.
+            # What it holds beside tensors, or the first sentence: torch goes on with how to run what the file holds.
+            other = re.search(r"GLOBAL ([\w.]+)", str(error))
             first = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")
+            if other:
+                first = f"it holds a {other[1]}"
             raise UserError(
                 f"{self.path} is not a file of tensors alone ({first}); save the model's state dict as safetensors."
             ) from None

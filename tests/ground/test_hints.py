@@ -24,6 +24,16 @@ def said(folder: Path, *overrides: str, text: str = GOOD) -> str:
     return str(refused.value)
 
 
+def test_a_field_of_the_file_in_an_arm(tmp_path: Path) -> None:
+    arm = "methods={a: {mitigations: [], seeds: [1]}}"
+    with pytest.raises(
+        UserError, match=r"methods\.a\.seeds: unknown field\. 'seeds' is a field of the whole file"
+    ):
+        file = tmp_path / "mine.yaml"
+        file.write_text(GOOD)
+        load_experiment(file, [arm])
+
+
 @pytest.mark.parametrize(
     ("override", "meant"),
     [

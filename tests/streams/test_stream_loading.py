@@ -63,6 +63,7 @@ def test_wrong_options_are_said_in_one_line() -> None:
     assert message({"made": {"siez": 3}}) == (
         "stream 'made' has no option 'siez'. Did you mean 'size'? Options: size, name."
     )
+    assert "no option 'size:3'. Write a space after 'size:'." in message({"made": {"size:3": None}})
     assert "stream 'made', option 'size' should be a valid integer" in message({"made": {"size": "many"}})
     assert "suite 'emoji', option 'limit' should be a valid integer" in message(
         {"emoji": {"limit": [1]}}, load_suite

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +309,13 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     refuse({"visual.proj": torch.zeros(2)}, "two architectures")
 
 
+def test_what_a_training_script_keeps_its_arguments_in_is_no_code(tmp_path: Path) -> None:
+    """timm's and torchvision's scripts save their argparse.Namespace beside the weights."""
+    state = {"block.weight": torch.ones(2, 2)}
+    torch.save({"state_dict": state, "args": Namespace(lr=0.1)}, tmp_path / "last.pth")
+    assert torch.equal(open_checkpoint(tmp_path / "last.pth").source.load("block.weight"), torch.ones(2, 2))
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     base, _ = pair_of_files(tmp_path)
 
@@ -324,7 +332,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "tiny.safetensors").write_bytes(b"")
     refuse(tmp_path / "tiny.safetensors", "not a safetensors file")
     torch.save({"model": llama()}, tmp_path / "whole.pt")
-    refuse(tmp_path / "whole.pt", "not a file of tensors alone")
+    refuse(tmp_path / "whole.pt", r"not a file of tensors alone \(it holds a transformers\.\S+Llama\w+\)")
     torch.save([1, 2], tmp_path / "list.pt")
     refuse(tmp_path / "list.pt", "holds no state dict")
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
