@@ -117,7 +117,8 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
     ),
     "storage": (
         "A sweep's folder with 100,000 trials",
-        "Each a process of its own, imports included. A resumed sweep plans, finds what is shared and what is left.",
+        "Each a process of its own, imports included. A resumed sweep plans, finds what is shared and what is left. A "
+        "first look opens every record and leaves an index beside them.",
         ["storage.py", "measure", "runs/storage"],
     ),
     "dashboard": (

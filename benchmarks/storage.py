@@ -4,8 +4,8 @@
     python benchmarks/storage.py measure runs/big       status, plan of a resume, tables, report; seconds and memory,
                                                         of the folder, which is generated if there is none
 
-Each measure is a process of its own, imports included, and is taken twice: first without the index that is made of
-the records (`cl_forget.comparison.trial_files`), then with it. The records are as large as real ones, and the run
+Each measure is a process of its own, imports included, and is taken twice: first without the files that are made of
+the records (`cl_forget.comparison.trial_files`), then with them. The records are as large as real ones, and the run
 folders hold nothing else, as none of the measured commands opens more.
 """
 
@@ -161,12 +161,14 @@ MEASURES: dict[str, Callable[[Path], None]] = {
 
 
 def measure(folder: Path, names: list[str]) -> None:
-    """Seconds and memory of each, without and with the index."""
-    from cl_forget.comparison.trial_files import INDEX
+    """Seconds and memory of each, without the files that are made of the records and with them."""
+    from cl_forget.comparison.trial_files import INDEX, SETTLED, TEXTS
 
-    print("| what | without the index | with it | memory with it |\n|---|--:|--:|--:|")
+    print("| what | first look | second | its memory |\n|---|--:|--:|--:|")
+    time.sleep(SETTLED / 1e9)  # a record of this moment is not indexed
     for name in names:
-        (folder / INDEX).unlink(missing_ok=True)
+        for made in (INDEX, TEXTS):
+            (folder / made).unlink(missing_ok=True)
         without, with_it = (_in_a_process(name, folder) for _ in range(2))
         said = f" ({with_it[2]})" if with_it[2] else ""
         print(

@@ -35,6 +35,9 @@ Role = Literal["tune", "report"]
 OVER = frozenset({"finished", "pruned", "diverged", "out_of_memory", "failed"})
 """The statuses after which nothing more is done for a trial."""
 
+FOR_GOOD = frozenset({"finished", "pruned", "diverged"})
+"""Those that stay; what has failed or ran out of memory is tried again by a resumed sweep."""
+
 
 Number = int | Annotated[float, Field(allow_inf_nan=False)] | None
 _NUMBERS: TypeAdapter[Any] = TypeAdapter(dict[str, Number | dict[str, Number]])

@@ -312,9 +312,8 @@ def _sweep_progress(path: Path) -> list[str]:
     from cl_forget.comparison.trial_files import Records
 
     try:
-        trials = Records(path).standings()
+        found = Records(path).overview()
     except (UserError, OSError) as error:
         return [f"{path.name}: {_line(error)}"]
-    over = sum(trial.over for trial in trials)
-    running = sum(trial.status == "running" for trial in trials)
-    return [f"{path.name}: {over} of {len(trials)} trials done, {running} running"]
+    running = found.counts.get("running", 0)
+    return [f"{path.name}: {found.over} of {found.trials} trials done, {running} running"]

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from cl_forget.comparison.trial_files import INDEX as TRIALS_INDEX
+from cl_forget.comparison.trial_files import TEXTS
 from cl_forget.config.run import differences
 from cl_forget.config.sweep import LIMITS, Sweep
 from cl_forget.ground import clock
@@ -29,7 +30,7 @@ SPENDING = "spending.json"
 """What the sweep has spent of its budget."""
 
 MADE = (
-    TRIALS_INDEX,
+    TRIALS_INDEX, TEXTS,
     "trials.csv", "trials.parquet", "final.csv", "final.parquet", "final.md", "summary.json", "report.html",
     "table.csv", "table.md", "tradeoff.png",
 )  # fmt: skip

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cl_forget.comparison.overview import Overview, Standing, overview
 from cl_forget.comparison.settings import setting_label
-from cl_forget.comparison.trial_files import Records, Standing
+from cl_forget.comparison.trial_files import Records
 from cl_forget.comparison.trials import Status, load_trial
 from cl_forget.ground import clock
 from cl_forget.ground.errors import UserError
@@ -27,7 +27,7 @@ ROWS = 8
 """Trade-offs shown at most, so that everything fits one screen."""
 
 SHARE = 20
-"""A view rests that many times as long as its last look took: of 100,000 trials it takes a good half second."""
+"""A view rests that many times as long as its last look took: of 100,000 trials it takes a quarter of a second."""
 
 COLOURS: dict[Status, str] = {
     "finished": "green",
@@ -51,53 +51,29 @@ def screen(folder: Path, records: Records | None = None) -> RenderableType:
     """
     from rich.console import Group
 
-    state, trials = load_state(folder), (records or Records(folder)).standings()
-    parts: list[Any] = [_progress(folder, state, trials), *_under_way(folder, state, trials)]
-    front = best(trials)
-    if front:
-        parts.append(_table(folder, front[:ROWS], len(front)))
-    parts.extend(_failures(folder, trials))
+    state, found = load_state(folder), (records or Records(folder)).overview()
+    parts: list[Any] = [_progress(folder, state, found), *_under_way(folder, state, found.open)]
+    if found.front:
+        parts.append(_table(folder, found.front[:ROWS], len(found.front)))
+    parts.extend(_failures(folder, found.broken))
     return Group(*parts)
 
 
-def best(trials: Sequence[Standing]) -> list[Standing]:
-    """The finished trials whose validation speciality and generality no other one beats, most special first.
-
-    Of those that are equal, the first. Takes n·log n steps, so that a hundred thousand trials are no matter.
-    """
-    first: dict[tuple[float, float], Standing] = {}
-    for trial in trials:
-        point = _point(trial) if trial.status == "finished" else None
-        if point is not None:
-            first.setdefault(point, trial)
-    front, highest = [], float("-inf")
-    for point in sorted(first, reverse=True):
-        if point[1] > highest:
-            front.append(first[point])
-            highest = point[1]
-    return front
-
-
-def time_left(state: SweepState, trials: Sequence[Standing], now: float) -> float | None:
+def time_left(state: SweepState, over: int, now: float) -> float | None:
     """Seconds, from the pace so far; None before the first trial is over or where nobody knows how many come."""
-    over = sum(trial.over for trial in trials)
     if not over or state.planned <= over:
         return None
     return (state.seconds + now - state.resumed) / over * (state.planned - over)
 
 
-def _point(trial: Standing) -> tuple[float, float] | None:
-    return None if trial.speciality is None else (trial.speciality, trial.generality or 0.0)
-
-
-def _under_way(folder: Path, state: SweepState, trials: Sequence[Standing]) -> list[Any]:
+def _under_way(folder: Path, state: SweepState, open_: Set[str]) -> list[Any]:
     """What each trial is doing, as far as the driver lives."""
     from rich.text import Text
 
     sign = heartbeat(folder)
     if state.finished or sign is None or sign.state(clock.now()) == "dead":
         return []
-    lines = [Text(f"  {sentence(one)}", "cyan", no_wrap=True) for one in running(folder, trials)]
+    lines = [Text(f"  {sentence(one)}", "cyan", no_wrap=True) for one in running(folder, open_)]
     for line in lines:
         line.overflow = "ellipsis"
     more = len(lines) - ROWS
@@ -108,14 +84,14 @@ STALE = 120.0
 """Seconds after which what a process has said last is no longer what it does."""
 
 
-def running(folder: Path, trials: Sequence[Standing]) -> list[dict[str, Any]]:
+def running(folder: Path, open_: Set[str]) -> list[dict[str, Any]]:
     """Where each trial under way is, by what its process has said last; how long is left of it is not told.
 
     Args:
         folder: of the sweep.
-        trials: its records, which say what is over.
+        open_: the ids of its trials that are not over.
     """
-    now, open_ = clock.now(), {trial.id for trial in trials if not trial.over}
+    now = clock.now()
     said = [one for one in latest(folder) if now - float(one.get("time", 0.0)) < STALE]
     found = [one for one in said if one.get("doing") and ("trial" not in one or one["trial"] in open_)]
     return [{k: v for k, v in one.items() if k not in ("event", "time", "seconds_left")} for one in found]
@@ -131,22 +107,20 @@ def driver_line(folder: Path, state: SweepState, now: float) -> str:
     return sign.line(now)
 
 
-def _progress(folder: Path, state: SweepState, trials: Sequence[Standing]) -> RenderableType:
+def _progress(folder: Path, state: SweepState, found: Overview) -> RenderableType:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
-    counts = Counter(trial.status for trial in trials)
-    over = sum(trial.over for trial in trials)
-    total = max(state.planned, len(trials))
+    over, total = found.over, max(state.planned, found.trials)
     line = Text(f"{state.name} ({state.mode})  ", style="bold")
     line.append(f"{over} of {total} trials", style="default")
     for status, colour in COLOURS.items():
-        if counts[status]:
-            line.append(f"  {counts[status]} {status.replace('_', ' ')}", style=colour)
+        if count := found.counts.get(status):
+            line.append(f"  {count} {status.replace('_', ' ')}", style=colour)
     now, sign = clock.now(), heartbeat(folder)
     alive = not state.finished and sign is not None and sign.state(now) == "alive"
-    left = time_left(state, trials, now) if alive else None
+    left = time_left(state, over, now) if alive else None
     if state.finished:
         line.append("  complete", style="green")
     elif left is not None:
@@ -180,11 +154,10 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
 
 
-def _failures(folder: Path, trials: Sequence[Standing]) -> list[Any]:
+def _failures(folder: Path, broken: Sequence[str]) -> list[Any]:
     from rich.text import Text
 
-    bad = [one.id for one in trials if one.status in ("failed", "diverged", "out_of_memory")]
-    last = [trial for trial in (load_trial(folder, name) for name in bad[-3:]) if trial is not None]
+    last = [trial for trial in (load_trial(folder, name) for name in broken) if trial is not None]
     lines = [Text(f"{t.id}: {t.status.replace('_', ' ')}: {t.reason}", "red", no_wrap=True) for t in last]
     for line in lines:
         line.overflow = "ellipsis"
@@ -268,7 +241,7 @@ class LogView:
         rows = [record for record in self._lines.new() if record.get("event") == "row"]
         if rows and listening():
             # The trial's process knows how long its own work takes; of all of it the records tell.
-            left = self._left(self._trials())
+            left = self._left(self._overview())
             for record in rows:
                 pass_on("row", {**{k: v for k, v in record.items() if k not in ("time", "event")}, **left})
         if self._clock() - self._said >= self._seconds and listening():
@@ -277,32 +250,30 @@ class LogView:
 
     def tell(self) -> None:
         """One line about all of it."""
-        trials = self._trials()
-        counts = Counter(trial.status for trial in trials)
-        over = sum(trial.over for trial in trials)
+        found = self._overview()
         fields: dict[str, Any] = {
-            "over": over,
-            "statuses": dict(counts),
-            "running": running(self._folder, trials),
-            **self._left(trials),
+            "over": found.over,
+            "statuses": dict(found.counts),
+            "running": running(self._folder, found.open),
+            **self._left(found),
         }
         emit("progress", fields, _said(fields))
 
-    def _trials(self) -> list[Standing]:
+    def _overview(self) -> Overview:
         """How the trials stand; nothing where a record cannot be read, which whoever works on it will say."""
         with contextlib.suppress(UserError, OSError):
-            return self._records.standings()
-        return []
+            return self._records.overview()
+        return overview([])
 
-    def _left(self, trials: Sequence[Standing]) -> dict[str, Any]:
+    def _left(self, found: Overview) -> dict[str, Any]:
         """The sweep's name, how many trials it has and the seconds that are left of it, as far as they are known."""
         try:
             state = load_state(self._folder)
         except (UserError, OSError):  # claims have no plan of their own there
             return {}
-        left = time_left(state, trials, clock.now())
-        found = {"sweep": state.name, "trials": max(state.planned, len(trials))}
-        return found if left is None else {**found, "seconds_left": left}
+        left = time_left(state, found.over, clock.now())
+        known = {"sweep": state.name, "trials": max(state.planned, found.trials)}
+        return known if left is None else {**known, "seconds_left": left}
 
 
 def _said(fields: dict[str, Any]) -> str:

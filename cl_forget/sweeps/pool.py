@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_forget.comparison.trial_files import Records
+from cl_forget.comparison.trials import FOR_GOOD
 from cl_forget.ground.environment import quiet_libraries
 from cl_forget.ground.processes import end_with_parent
 from cl_forget.ground.progress import into, silence
@@ -115,7 +116,7 @@ def cost(group: Group) -> float:
 
 def ended_well(records: Records) -> set[str]:
     """The trials of which nothing is left to do; what has failed or ran out of memory is tried again."""
-    return {one.id for one in records.standings() if one.status in ("finished", "diverged", "pruned")}
+    return {one.id for one in records.standings() if one.status in FOR_GOOD}
 
 
 def is_over(group: Group, done: Set[str]) -> bool:

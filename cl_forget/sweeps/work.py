@@ -17,7 +17,7 @@ from typing import Any
 
 from cl_forget.comparison.item_errors import item_errors
 from cl_forget.comparison.records import Result
-from cl_forget.comparison.trials import Attempt, Trial, load_trial
+from cl_forget.comparison.trials import FOR_GOOD, Attempt, Trial, load_trial
 from cl_forget.config.run import Run
 from cl_forget.ground import clock
 from cl_forget.ground.documents import read_record
@@ -105,7 +105,7 @@ def work(
 
 def _one(one: Planned, sweep: Path, setups: Setups, done: dict[str, Trial], watch: Watch | None) -> Trial:
     known = load_trial(sweep, one.trial.id)
-    if known is not None and known.status in ("finished", "diverged", "pruned"):
+    if known is not None and known.status in FOR_GOOD:
         return known
     giver = done.get(one.trial.shared_with or "") or load_trial(sweep, one.trial.shared_with or "")
     if giver is not None and giver.status in ("diverged", "out_of_memory") and _all_shared(one):

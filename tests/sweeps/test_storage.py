@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cl_forget.comparison.trial_files import Standing
+from cl_forget.comparison.overview import Standing, best
 from cl_forget.comparison.trials import Status
 from cl_forget.sweeps.folder import SweepState
-from cl_forget.sweeps.live import best, time_left
+from cl_forget.sweeps.live import time_left
 from cl_forget.sweeps.storage import Mirror, is_local, local_folder
 
 
@@ -142,7 +142,7 @@ def test_time_left_follows_the_pace_and_the_front_has_no_beaten_trial() -> None:
 
     trials = [trial(1, "finished", 0.9, 0.2), trial(2, "finished", 0.5, 0.8), trial(3, "finished", 0.4, 0.7)]
     state = SweepState(name="s", mode="curve", planned=9, seconds=20.0, resumed=100.0)
-    assert time_left(state, trials, now=110.0) == 60.0  # 30 s for three, six to go
+    assert time_left(state, 3, now=110.0) == 60.0  # 30 s for three, six to go
     assert [trial.id for trial in best(trials)] == ["1", "2"]
     same = [
         *trials,
@@ -153,4 +153,4 @@ def test_time_left_follows_the_pace_and_the_front_has_no_beaten_trial() -> None:
     assert [trial.id for trial in best(same)] == ["1", "2"], (
         "of equals the first; what has equal speciality is beaten"
     )
-    assert time_left(state, [], now=110.0) is None
+    assert time_left(state, 0, now=110.0) is None
