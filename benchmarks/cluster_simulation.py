@@ -1,7 +1,8 @@
 """How a sweep scales: a discrete-event simulation of its scheduler, checked against real sweeps.
 
     python benchmarks/cluster_simulation.py measure     real sweeps with 1 and 2 workers here (or --workers 1 2 4)
-    python benchmarks/cluster_simulation.py validate    real sweeps of 1, 2 and 4 workers whose trials only sleep
+    python benchmarks/cluster_simulation.py validate    real sweeps of 1, 2 and 4 workers whose trials only sleep, in
+                                                        one go or, with `--minutes 4`, in calls that go on
     python benchmarks/cluster_simulation.py simulate    up to 1,000 workers, picture and table (seconds)
 
 What is simulated. A worker is a process with room for one trial. One driver hands out trials and takes their
@@ -20,21 +21,22 @@ cluster; Ray's own limits (heartbeats, object store) are not modelled.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import heapq
 import json
 import math
 import os
+import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cl_forget.sweeps.pieces import Member, cut
+from cl_forget.sweeps.pieces import Member, Piece, cut
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "experiments" / "results"
@@ -331,72 +333,171 @@ def measure(workers: Sequence[int], folder: Path, overrides: Sequence[str]) -> l
 # Trials whose lengths are known beforehand
 
 
-def validate(workers: Sequence[int], folder: Path, mean: float = 2.0) -> str:
-    """Sweeps through Ray whose trials sleep, against the simulation; nothing of a sweep is read to simulate it.
+@dataclass(frozen=True)
+class Asleep:
+    """A sweep whose trials sleep.
 
-    The overheads come from a sweep of one worker over trials of one length. Then every sweep has lengths of its own,
-    drawn beforehand: of trials that share nothing, and of groups of a long trial and three that take over from it,
-    cut into pieces as a sweep cuts them.
+    Attributes:
+        name: of what is kept of it.
+        what: its trials, for the table.
+        workers: side by side.
+        groups: of each piece the seconds of its trials.
+        pieces: what hands the groups out, where some wait for others.
+    """
+
+    name: str
+    what: str
+    workers: int
+    groups: tuple[tuple[float, ...], ...]
+    pieces: tuple[Piece, ...] = ()
+
+    @property
+    def jobs(self) -> list[Job]:
+        """What the simulation knows of it."""
+        needs = [() if piece.needs is None else (piece.needs,) for piece in self.pieces]
+        return [Job(sum(g), n) for g, n in zip(self.groups, needs or [()] * len(self.groups), strict=True)]
+
+    @property
+    def about(self) -> float:
+        """Seconds that it will take, about, on a quiet machine."""
+        return schedule(self.jobs, self.workers, Costs(driver=0.1, worker=0.3, start=15)).seconds
+
+
+def asleep(workers: Sequence[int], mean: float) -> list[Asleep]:
+    """First the sweep that the overheads are taken from: one worker, trials of one length. Then those to simulate.
+
+    Each has lengths of its own, drawn beforehand: of trials that share nothing, and of groups of a long trial and
+    three that take over from it, cut into pieces as a sweep cuts them.
 
     Args:
         workers: how many, side by side; more than there are processors, as sleeping takes none.
-        folder: where the sweeps go.
         mean: seconds of a trial, the median of a log-normal distribution.
-
-    Returns:
-        A Markdown table.
     """
-    from sweeps import sleep_through
-
-    from cl_forget.sweeps.searching import InTurn
-
-    def slept(name: str, groups: Sequence[Sequence[float]], count: int, search: Any = None) -> dict[str, Any]:
-        started, processor = time.time(), time.process_time()
-        trials = sleep_through(groups, folder / name, count, search)
-        return {
-            "workers": count,
-            "seconds": max(t.attempts[0].ended or 0.0 for t in trials) - started,
-            "start": min(t.attempts[0].started for t in trials) - started,
-            "driver_seconds": time.process_time() - processor,
-            "groups": [sum(group) for group in groups],
-        }
-
-    costs = measured_costs([slept("fit", [[mean / 4]] * 24, 1)])
-    rows = []
+    found = [Asleep(f"fit-{mean:g}s", "trials of one length", 1, ((mean / 4,),) * 24)]
     for count in workers:
         random = np.random.default_rng(count)
         alone = sorted(random.lognormal(math.log(mean), 0.8, 12 * count).tolist(), reverse=True)
-        real = slept(f"alone-{count}", [[seconds] for seconds in alone], count)
-        simulated = schedule([Job(seconds) for seconds in alone], count, costs)
-        rows.append(_compared("trials that share nothing", len(alone), real, simulated))
+        lengths = tuple((seconds,) for seconds in alone)
+        found.append(Asleep(f"alone-{count}-{mean:g}s", "trials that share nothing", count, lengths))
         groups = [
             [Member(giver), *(Member(seconds, 0) for seconds in takers)]
             for giver, *takers in random.lognormal(math.log(mean), 0.8, (3 * count, 4)).tolist()
         ]
-        pieces = cut(groups, count)
-        lengths = [[groups[piece.group][at].weight for at in piece.members] for piece in pieces]
-        real = slept(f"pieces-{count}", lengths, count, InTurn(pieces))
-        jobs = [Job(piece.weight, () if piece.needs is None else (piece.needs,)) for piece in pieces]
-        rows.append(_compared("pieces of groups", len(pieces), real, schedule(jobs, count, costs)))
-    shown = {"what": "", "workers": "d", "tasks": "d", "measured": ".1f", "simulated": ".1f", "error": "+.1%",
-             "busy": ".0%", "simulated_busy": ".0%"}  # fmt: skip
-    return (
-        f"Overheads, of one worker over trials of {mean / 4:g} s: {costs.driver:.3f} s per trial on the driver, "
-        f"{costs.worker:.3f} s on the worker, {costs.start:.1f} s once.\n\n{table(rows, shown)}"
+        pieces = tuple(cut(groups, count))
+        lengths = tuple(tuple(groups[p.group][at].weight for at in p.members) for p in pieces)
+        found.append(Asleep(f"pieces-{count}-{mean:g}s", "pieces of groups", count, lengths, pieces))
+    return found
+
+
+def validate(workers: Sequence[int], folder: Path, mean: float = 2.0, minutes: float = math.inf) -> str:
+    """Sweeps through Ray whose trials sleep, against the simulation; nothing of a sweep is read to simulate it.
+
+    What has been measured is kept, and the next call goes on from it.
+
+    Args:
+        workers, mean: as for `asleep`.
+        folder: where the figures are kept, in `validation.json`, and where a sweep lies while it runs.
+        minutes: a sweep that would not end within them is left to the next call.
+
+    Returns:
+        A Markdown table of what has been measured, and what is left.
+    """
+    end, file, sweeps = time.monotonic() + 60 * minutes, folder / "validation.json", asleep(workers, mean)
+    known: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
+    left = [one for one in sweeps if one.name not in known]
+    with contextlib.ExitStack() as runtime:
+        if left and time.monotonic() + left[0].about < end:
+            runtime.enter_context(sleeping_runtime())
+        while left and time.monotonic() + left[0].about < end:
+            one = left.pop(0)
+            print(f"{one.name}: about {one.about:.0f} s", file=sys.stderr, flush=True)
+            known[one.name] = slept(one, folder / one.name)
+            file.write_text(json.dumps(known, indent=1) + "\n")
+    return validation(sweeps, known)
+
+
+@contextlib.contextmanager
+def sleeping_runtime() -> Iterator[None]:
+    """A runtime whose workers know the model that the sleeping trials name."""
+    from sweeps import TESTS
+
+    from cl_forget.sweeps.cluster import Resources, ray_runtime
+
+    sys.path.insert(0, str(TESTS))
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
     )
+    import tiny  # noqa: F401  registers it
+
+    with ray_runtime(Resources()):
+        yield
 
 
-def _compared(what: str, tasks: int, real: dict[str, Any], simulated: Schedule) -> dict[str, Any]:
+def slept(one: Asleep, folder: Path) -> dict[str, Any]:
+    """What a real sweep took, as `measured_costs` reads it; nothing of it is left in its folder."""
+    from sweeps import sleep_through
+
+    from cl_forget.sweeps.searching import InTurn
+
+    shutil.rmtree(folder, ignore_errors=True)  # of a call that was killed
+    started, processor = time.time(), time.process_time()
+    trials = sleep_through(one.groups, folder, one.workers, InTurn(list(one.pieces)) if one.pieces else None)
+    shutil.rmtree(folder)
     return {
-        "what": what,
-        "workers": real["workers"],
-        "tasks": tasks,
-        "measured": real["seconds"],
-        "simulated": simulated.seconds,
-        "error": simulated.seconds / real["seconds"] - 1,
-        "busy": sum(real["groups"]) / (real["workers"] * real["seconds"]),
-        "simulated_busy": simulated.busy,
+        "workers": one.workers,
+        "seconds": max(trial.attempts[0].ended or 0.0 for trial in trials) - started,
+        "start": min(trial.attempts[0].started for trial in trials) - started,
+        "driver_seconds": time.process_time() - processor,
+        "groups": [sum(group) for group in one.groups],
+        "load": os.getloadavg()[0],
+        "processors": os.cpu_count(),
     }
+
+
+def validation(sweeps: Sequence[Asleep], known: Mapping[str, dict[str, Any]]) -> str:
+    """What the simulation says of each sweep that has been measured, as Markdown.
+
+    Args:
+        sweeps: the first is the one that the overheads are taken from.
+        known: name -> what it took.
+    """
+    fit, *others = sweeps
+    left = [one for one in sweeps if one.name not in known]
+    said = [
+        f"{len(left)} of {len(sweeps)} sweeps are left, about {sum(one.about for one in left) / 60:.0f} minutes; "
+        "the same command goes on."
+    ]
+    if fit.name not in known:
+        return said[0]
+    costs = measured_costs([known[fit.name]])
+    rows = []
+    for one in others:
+        if one.name in known:
+            real, simulated = known[one.name], schedule(one.jobs, one.workers, costs)
+            rows.append(
+                {
+                    "what": one.what,
+                    "workers": one.workers,
+                    "tasks": len(one.groups),
+                    "measured": real["seconds"],
+                    "simulated": simulated.seconds,
+                    "error": simulated.seconds / real["seconds"] - 1,
+                    "busy": sum(real["groups"]) / (one.workers * real["seconds"]),
+                    "simulated_busy": simulated.busy,
+                    "load": real["load"],
+                }
+            )
+    shown = {"what": "", "workers": "d", "tasks": "d", "measured": ".1f", "simulated": ".1f", "error": "+.1%",
+             "busy": ".0%", "simulated_busy": ".0%", "load": ".1f"}  # fmt: skip
+    processors = known[fit.name]["processors"]
+    parts = [
+        f"Overheads, of one worker over trials of {fit.groups[0][0]:g} s: {costs.driver:.3f} s per trial on the "
+        f"driver, {costs.worker:.3f} s on the worker, {costs.start:.1f} s once; {processors} cores.",
+        *([table(rows, shown)] if rows else []),
+    ]
+    if max(one.workers for one in sweeps) > processors:
+        parts.append(f"More than {processors} workers share the cores for what they do beside sleeping.")
+    return "\n\n".join(parts + (said if left else []))
 
 
 # Output
@@ -483,34 +584,28 @@ def report(
     return "\n\n".join(parts)
 
 
-def _validate(workers: Sequence[int]) -> None:
-    from sweeps import TESTS
-
-    from cl_forget.sweeps.cluster import Resources, ray_runtime
-
-    sys.path.insert(0, str(TESTS))
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
-    )
-    import tiny  # noqa: F401  registers the model that the sleeping trials name
-
-    with tempfile.TemporaryDirectory() as temporary, ray_runtime(Resources()):
-        print(validate(workers, Path(temporary)))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("measure", "validate", "simulate"))
     parser.add_argument("overrides", nargs="*", help="fields of the measured sweep, as field=value")
     parser.add_argument("--workers", type=int, nargs="+", help="by default 1 and 2, and 4 to validate")
-    parser.add_argument("--output", type=Path, default=Path("runs/cluster"))
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs/cluster"), help="where sweeps and figures go"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="of one call to validate [until done]"
+    )
+    parser.add_argument(
+        "--mean", type=float, default=2.0, help="seconds of a trial that sleeps, in the middle"
+    )
     parser.add_argument("--settings", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=50)
     for cost in ("driver", "worker", "start"):
         parser.add_argument(f"--{cost}", type=float, help="seconds assumed instead of those measured")
     arguments = parser.parse_args()
     if arguments.what == "validate":
-        _validate(arguments.workers or [1, 2, 4])
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        print(validate(arguments.workers or [1, 2, 4], arguments.output, arguments.mean, arguments.minutes))
         return
     if arguments.what == "measure":
         rows = measure(arguments.workers or [1, 2], arguments.output, arguments.overrides)

@@ -112,13 +112,14 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
     "cluster-validate": (
         "The simulated scheduler against real sweeps",
         "Sweeps through Ray with 1, 2 and 4 workers whose trials sleep for lengths drawn beforehand; the simulation "
-        "knows these lengths and the overheads of a sweep of one worker over trials of another length.",
-        ["cluster_simulation.py", "validate"],
+        "knows these lengths and the overheads of a sweep of one worker over trials of another length. Each call "
+        "goes on for four minutes.",
+        ["cluster_simulation.py", "validate", "--minutes", "4"],
     ),
     "storage": (
         "A sweep's folder with 100,000 trials",
-        "Each a process of its own, imports included. A resumed sweep plans, finds what is shared and what is left. A "
-        "first look opens every record and leaves an index beside them.",
+        "Each a process of its own, imports included. A resumed sweep plans, finds what is shared and what is left. "
+        "A first look opens every record and leaves an index beside them.",
         ["storage.py", "measure", "runs/storage"],
     ),
     "dashboard": (

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
-from cluster_simulation import Costs, Job, Times, check, real_times, schedule, sweep_jobs
+from cluster_simulation import (
+    Costs,
+    Job,
+    Times,
+    asleep,
+    check,
+    measured_costs,
+    real_times,
+    schedule,
+    sweep_jobs,
+    validate,
+)
 
 
 def test_independent_trials_on_one_and_two_workers() -> None:
@@ -77,3 +91,37 @@ def test_a_sweep_is_predicted_from_the_trials_of_another() -> None:
         7
     )
     assert rows[1]["from_one_error"] == pytest.approx(7 / 9 - 1)
+
+
+def test_a_validation_goes_on_from_what_was_measured(tmp_path: Path) -> None:
+    """Figures as if the simulation were right, of all sweeps but the last, for which there is no time."""
+    fit, alone, _ = asleep([2], mean=1.0)
+    costs = Costs(driver=0.1, worker=0.2, start=5)
+    known = {
+        one.name: {
+            "workers": one.workers, "seconds": schedule(one.jobs, one.workers, costs).seconds, "start": 5.0,
+            "driver_seconds": 2.4, "groups": [sum(group) for group in one.groups], "load": 0.5, "processors": 1,
+        }
+        for one in (fit, alone)
+    }  # fmt: skip
+    assert validate([2], tmp_path, mean=1.0, minutes=0).startswith("3 of 3 sweeps are left")
+    (tmp_path / "validation.json").write_text(json.dumps(known))
+    said = validate([2], tmp_path, mean=1.0, minutes=0)
+    row = f"| trials that share nothing | 2 | 24 | {known[alone.name]['seconds']:.1f} |"
+    assert row in said and "0.0% |" in said and "1 of 3 sweeps are left" in said
+    assert (
+        "More than 1 workers share the cores" in said
+        and json.loads((tmp_path / "validation.json").read_text()) == known
+    )
+    found = measured_costs([known[fit.name]])
+    assert (found.driver, found.worker, found.start) == pytest.approx((0.1, 0.2, 5.0))
+
+
+def test_sleeping_sweeps_are_drawn_beforehand_and_pieces_wait_for_their_givers() -> None:
+    drawn = asleep([1, 2, 4], mean=2.0)
+    assert drawn == asleep([1, 2, 4], mean=2.0) and len({one.name for one in drawn}) == len(drawn) == 7
+    assert not {one.name for one in drawn} & {one.name for one in asleep([1, 2, 4], mean=1.0)}
+    assert sum(one.about for one in drawn) < 8 * 60
+    for one in drawn:
+        assert sum(job.seconds for job in one.jobs) == pytest.approx(sum(map(sum, one.groups)))
+    assert any(job.needs for job in drawn[-1].jobs)
