@@ -171,6 +171,7 @@ class Kills:
         """Until all are done or the time is over."""
         try:
             while self.open or len(self.done) < self.kills:
+                self._wait(0.0)
                 self._sweep(self.open.get("mode") or list(MODES)[len(self.sweeps) % len(MODES)])
         except OutOfTime:
             pass

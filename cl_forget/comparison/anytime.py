@@ -5,7 +5,7 @@ Only records that say when a trial ended have a place in an order; none is made 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +70,21 @@ def _front(trials: Sequence[Trial]) -> list[Trial]:
     return [trials[k] for k in pareto_front(np.array(points, np.float64).reshape(-1, 2))]
 
 
+def _beaten(trial: Trial, front: Sequence[Trial]) -> bool:
+    """Whether one of the front is nowhere worse and somewhere better; not where a number is missing."""
+    own = trial.test.get("speciality"), trial.test.get("generality")
+    if None in own:
+        return False
+    points = ((one.test["speciality"], one.test["generality"]) for one in front)
+    return any(x >= own[0] and y >= own[1] and (x, y) != own for x, y in points)
+
+
+def _mean(shares: Collection[float | None]) -> float | None:
+    """None where one of them is not known."""
+    known = [share for share in shares if share is not None]
+    return sum(known) / len(known) if len(known) == len(shares) else None
+
+
 @dataclass(frozen=True)
 class Reached:
     """How far a method had come when one of its trials was over.
@@ -100,15 +115,14 @@ def anytime(steps: Sequence[Step]) -> list[Reached]:
         own = [step for step in tuning if step.trial.method == method]
         seeds: dict[int, list[Trial]] = {step.trial.seed: [] for step in own}  # the best of each, as `_front`
         shares: dict[int, float | None] = dict.fromkeys(seeds, 0.0)
-        passes, seconds = 0, 0.0
+        passes, seconds, mean = 0, 0.0, _mean(shares.values())
         for step in own:
             trial = step.trial
             passes += own_passes(trial)
             seconds += trial.seconds or 0.0
-            if trial.status == "finished":
+            if trial.status == "finished" and not _beaten(trial, seeds[trial.seed]):
                 front = _front([*seeds[trial.seed], trial])
                 seeds[trial.seed], shares[trial.seed] = front, hypervolume_share(front)
-            known = [share for share in shares.values() if share is not None]
-            mean = sum(known) / len(known) if len(known) == len(shares) else None
+                mean = _mean(shares.values())
             found.append(Reached(step, passes, seconds, mean))
     return found

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from cl_forget.comparison.trials import Trial
-from cl_forget.comparison.varied import Value, ranks, tuned, varied_fields
+from cl_forget.comparison.varied import Reading, Value, field_values, ranks, tuned, varied_fields
 
 ALL = "all methods"
 """The study of every method's trials together."""
@@ -59,21 +59,25 @@ class Importance:
     statement: str = ""
 
 
-def importances(trials: Sequence[Trial], objectives: Sequence[str]) -> list[Importance]:
+def importances(
+    trials: Sequence[Trial], objectives: Sequence[str], read: Reading = field_values
+) -> list[Importance]:
     """Every method's study, then that of all methods together, each for every objective.
 
     Args:
         trials: the records of a sweep; finished tuning trials are read, their test metrics.
         objectives: names of metrics.
+        read: the fields of a trial.
     """
     methods = dict(tuned(trials))
     found = [
-        _study(method, own, _with_seed(own, varied_fields(own)), objective)
+        _study(method, own, fields, objective)
         for method, own in methods.items()
+        for fields in [_with_seed(own, varied_fields(own, read))]
         for objective in objectives
     ]
     if len(methods) > 1:
-        everything, fields = _together(methods)
+        everything, fields = _together(methods, read)
         found += [_study(ALL, everything, fields, objective) for objective in objectives]
     return found
 
@@ -83,7 +87,9 @@ def _with_seed(trials: Sequence[Trial], fields: Mapping[str, list[Value]]) -> di
     return {**fields, "seed": seeds} if len(set(seeds)) > 1 else dict(fields)
 
 
-def _together(methods: Mapping[str, Sequence[Trial]]) -> tuple[list[Trial], dict[str, list[Value]]]:
+def _together(
+    methods: Mapping[str, Sequence[Trial]], read: Reading
+) -> tuple[list[Trial], dict[str, list[Value]]]:
     """Every method's trials with the fields that all have; where there are knobs, only those that were turned."""
     turned = {
         method: own
@@ -95,7 +101,7 @@ def _together(methods: Mapping[str, Sequence[Trial]]) -> tuple[list[Trial], dict
     fields: dict[str, list[Value]] = {"method": [trial.method for trial in trials]}
     if chosen is turned:
         fields[POSITION] = [place for own in chosen.values() for place in _positions(own)]
-    return trials, _with_seed(trials, {**fields, **varied_fields(trials)})
+    return trials, _with_seed(trials, {**fields, **varied_fields(trials, read)})
 
 
 def _positions(trials: Sequence[Trial]) -> list[Value]:

@@ -54,9 +54,12 @@ class Setting(BaseModel):
         return mean(trial.validation.get(metric) for trial in self.trials.values())
 
 
+_IN_ORDER = json.JSONEncoder(sort_keys=True)
+
+
 def setting_key(trial: Trial) -> str:
     """Equal for two trials with the same method and fields, whatever their seed and stream."""
-    return json.dumps([trial.method, trial.mitigations, dict(varied(trial))], sort_keys=True)
+    return _IN_ORDER.encode([trial.method, trial.mitigations, dict(varied(trial))])
 
 
 def settings_of(trials: Sequence[Trial]) -> dict[str, list[Setting]]:

@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from cl_forget.comparison.overview import Overview, Standing, overview, standing, together
 from cl_forget.comparison.trials import FOR_GOOD, Status, Trial, load_trial
+from cl_forget.ground.collection import uncollected
 from cl_forget.ground.documents import MAX_BYTES
 from cl_forget.ground.files import whole
 
@@ -98,6 +99,7 @@ class Records:
             return overview(self.standings())
         return together(self._total, overview(found))
 
+    @uncollected()
     def standings(self) -> list[Standing]:
         """How every trial stands, in order of id; errors as `load_trial`."""
         if not self._read:
@@ -112,6 +114,7 @@ class Records:
             self._write_index(good)
         return found
 
+    @uncollected()
     def load(self) -> list[Trial]:
         """Every record, in order of id; errors as `load_trial`."""
         now, stamps = time.time_ns(), self._stamps(self._folders())

@@ -13,6 +13,7 @@ folder, on a local path or at any fsspec address, holds
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,6 +39,9 @@ OVER = frozenset({"finished", "pruned", "diverged", "out_of_memory", "failed"})
 FOR_GOOD = frozenset({"finished", "pruned", "diverged"})
 """Those that stay; what has failed or ran out of memory is tried again by a resumed sweep."""
 
+
+_PLAIN = re.compile(r"(trials/)?[a-z0-9][a-z0-9.-]{,200}")
+"""What ids and folders look like; all others are looked at closely."""
 
 Number = int | Annotated[float, Field(allow_inf_nan=False)] | None
 _NUMBERS: TypeAdapter[Any] = TypeAdapter(dict[str, Number | dict[str, Number]])
@@ -142,7 +146,7 @@ class Trial(BaseModel):
     @field_validator("id", "folder")
     @classmethod
     def _below_the_sweep(cls, name: str | None) -> str | None:
-        if name is not None:
+        if name is not None and not _PLAIN.fullmatch(name):
             try:
                 below(Path(), name, "the trial")
             except UserError as error:

@@ -14,6 +14,7 @@ from cl_forget.comparison.observations import COST_MEASURES, headline_measures, 
 from cl_forget.comparison.records import Result
 from cl_forget.comparison.selection import spread
 from cl_forget.comparison.settings import setting_key, settings_of, written
+from cl_forget.comparison.varied import Value, field_values
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import inside
 
@@ -65,11 +66,24 @@ class SweepView:
     def __init__(self, trials: Sequence[Trial], summary: SweepSummary) -> None:
         self.trials, self.summary = trials, summary
         self.values = {trial.id: trial_values(trial) for trial in trials}
+        self._fields: dict[str, Mapping[str, Value]] = {}
 
     @property
     def names(self) -> list[str]:
         """The methods in the order shown."""
         return [method.method for method in self.summary.methods]
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """Trial -> the key of its setting."""
+        return {trial.id: setting_key(trial) for trial in self.trials}
+
+    def fields(self, trial: Trial) -> Mapping[str, Value]:
+        """As `field_values`, once for each setting."""
+        key = self.keys[trial.id]
+        if key not in self._fields:
+            self._fields[key] = field_values(trial)
+        return self._fields[key]
 
     @cached_property
     def settings(self) -> dict[str, list[Setting]]:
@@ -91,7 +105,7 @@ class SweepView:
             for s in found
             for t in s.trials.values()
         }
-        keys = [of.get(trial.id) or (trial.method, setting_key(trial)) for trial in self.trials]
+        keys = [of.get(trial.id) or (trial.method, self.keys[trial.id]) for trial in self.trials]
         sizes = Counter(keys)
         methods = self.summary.methods
         chosen = {(m.method, m.choice.key) for m in methods if m.choice is not None}
@@ -148,7 +162,7 @@ class SweepView:
             if method.choice is None:
                 continue
             own = [
-                t for t in self.trials if t.method == method.method and setting_key(t) == method.choice.key
+                t for t in self.trials if t.method == method.method and self.keys[t.id] == method.choice.key
             ]
             report = [trial for trial in own if trial.role == "report"]
             found[method.method] = report or own

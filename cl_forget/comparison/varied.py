@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,9 +62,13 @@ def value_in(row: Mapping[str, Value], name: str) -> Value:
     return row.get(name, 0.0 if name.endswith(ACTS) else None)
 
 
-def varied_fields(trials: Sequence[Trial]) -> dict[str, list[Value]]:
+Reading = Callable[[Trial], Mapping[str, Value]]
+"""`field_values`, or what knows them already."""
+
+
+def varied_fields(trials: Sequence[Trial], read: Reading = field_values) -> dict[str, list[Value]]:
     """Field -> its value in each trial, for the fields that every trial has and not all agree in; in their order."""
-    rows = [field_values(trial) for trial in trials]
+    rows = [read(trial) for trial in trials]
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: [value_in(row, name) for row in rows] for name in names}
     return {name: values for name, values in columns.items() if None not in values and len(set(values)) > 1}

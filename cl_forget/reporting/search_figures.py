@@ -15,11 +15,11 @@ from cl_forget.comparison.importance import ALL, FEWEST, Importance, importances
 from cl_forget.comparison.measures import Frame, Measure
 from cl_forget.comparison.observations import trial_values
 from cl_forget.comparison.profiles import Problem, problems_of, profiles
-from cl_forget.comparison.settings import setting_key, setting_label
+from cl_forget.comparison.settings import setting_label
 from cl_forget.comparison.surface import surface
 from cl_forget.comparison.timeline import Sharing, Timeline, sharing, timeline
 from cl_forget.comparison.trials_view import SweepView
-from cl_forget.comparison.varied import Field, field_of, field_values, tuned, value_in, varied_fields
+from cl_forget.comparison.varied import Field, field_of, tuned, value_in, varied_fields
 from cl_forget.reporting.numbers import number
 from cl_forget.reporting.panels import (
     Anytime,
@@ -76,7 +76,7 @@ def objectives(view: SweepView) -> tuple[Measure, ...]:
 
 def studies_of(view: SweepView) -> list[Importance]:
     """What each setting explains of both objectives, in every method and over all of them."""
-    return importances(view.trials, [measure.name for measure in objectives(view)])
+    return importances(view.trials, [measure.name for measure in objectives(view)], view.fields)
 
 
 def importance(view: SweepView, studies: Sequence[Importance]) -> Shares | None:
@@ -178,7 +178,7 @@ def _axes(view: SweepView, studies: Sequence[Importance]) -> dict[str, list[Fiel
             weight[study.of, name] = weight.get((study.of, name), 0.0) + share
     found = {}
     for method, own in tuned(view.trials):
-        fields = varied_fields(own)
+        fields = varied_fields(own, view.fields)
         if fields:
             names = sorted(fields, key=lambda name: -weight.get((method, name), 0.0))
             found[method] = [field_of(name, fields[name]) for name in names]
@@ -196,7 +196,7 @@ def _choices(axes: Mapping[str, Sequence[Field]], measures: Sequence[Measure]) -
 def _trial_frame(view: SweepView, axes: Mapping[str, Sequence[Field]], measures: Sequence[Measure]) -> Frame:
     trials = [trial for method, own in tuned(view.shown) if method in axes for trial in own]
     names = list(dict.fromkeys(one.name for fields in axes.values() for one in fields))
-    fields = [field_values(trial) for trial in trials]
+    fields = [view.fields(trial) for trial in trials]
     data: Frame = {
         "run": [trial.id for trial in trials],
         "method": [trial.method for trial in trials],
@@ -406,7 +406,7 @@ def performance(view: SweepView) -> Profiles | None:
         method: [
             trial
             for trial in view.trials
-            if trial.method == method and trial.status == "finished" and setting_key(trial) == choice.key
+            if trial.method == method and trial.status == "finished" and view.keys[trial.id] == choice.key
         ]
         for method, choice in chosen.items()
     }

@@ -21,6 +21,7 @@ from cl_forget.comparison.settings import settings_of
 from cl_forget.comparison.trials import Role, Trial
 from cl_forget.config.run import Run, Unseeded
 from cl_forget.config.sweep import COMPOSE, Sweep
+from cl_forget.ground.collection import uncollected
 from cl_forget.mitigations.chain import Chain
 from cl_forget.mitigations.protocol import PLACES
 
@@ -92,6 +93,7 @@ class Saved(BaseModel):
 Group = list[Planned]
 
 
+@uncollected()
 def plan_grid(sweep: Sweep) -> list[Planned]:
     """Every method at every value of its grid on every tuning seed, all methods of a seed together."""
     seeds = sweep.tuning_seeds
@@ -181,8 +183,8 @@ def _on_seeds(
     composed = config.get(COMPOSE)
     knob = None if composed else _knob(run, config)  # a curve follows the strength of one composition
     value = None if knob is None else config.get(knob, _value(run, knob))
+    name = _name(f"{arm} {composed}" if composed else arm, knob, value, role)
     key, facts = run.unseeded_key(), Facts(run)
-    name = f"{arm} {composed}" if composed else arm
     trial = Trial(
         sweep=sweep.name,
         id="of-a-seed",
@@ -196,9 +198,7 @@ def _on_seeds(
     )
     return [
         Planned(
-            trial.model_copy(
-                update={"id": _identity(name, knob, value, role, seed, key.at(seed)), "seed": seed}
-            ),
+            trial.model_copy(update={"id": f"{name}{seed}-{key.at(seed)[:8]}", "seed": seed}),
             run.model_copy(update={"seed": seed}),
             facts,
         )
@@ -221,13 +221,14 @@ def _value(run: Run, knob: str) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _identity(arm: str, knob: str | None, value: Any, role: Role, seed: int, key: str) -> str:
+def _name(what: str, knob: str | None, value: Any, role: Role) -> str:
+    """What the ids of a setting's trials begin with, before the seed."""
     strength = "" if knob is None or value is None else f"-{knob.partition('.')[2]}{value}"
-    slug = re.sub(r"[^A-Za-z0-9.]+", "-", f"{arm}{strength}-{role}-seed{seed}").strip("-").lower()
-    return f"{slug}-{key[:8]}"
+    return re.sub(r"[^A-Za-z0-9.]+", "-", f"{what}{strength}-{role}-seed").lstrip("-").lower()
 
 
 # -- sharing ---------------------------------------------------------------------------------------------
+@uncollected()
 def share(all_planned: Sequence[Planned], before: Sequence[Planned] = ()) -> list[Group]:
     """Groups of trials that share training; who takes over what is noted in their records.
 
