@@ -296,7 +296,7 @@ def measure(workers: Sequence[int], folder: Path, overrides: Sequence[str]) -> l
             self.processor = self.processor or time.process_time()
             self.reported.setdefault(str(result.get("trial")), time.time())
 
-    asked = load_sweep(HERE.parent / "experiments" / "quickstart-sweep.yaml", overrides)
+    asked = load_sweep(HERE.parent / "experiments" / "quickstart-sweep.yaml", list(overrides))
     rows = []
     for count in workers:
         clock, started = Clock(), time.time()
@@ -377,8 +377,8 @@ def asleep(workers: Sequence[int], mean: float) -> list[Asleep]:
     for count in workers:
         random = np.random.default_rng(count)
         alone = sorted(random.lognormal(math.log(mean), 0.8, 12 * count).tolist(), reverse=True)
-        lengths = tuple((seconds,) for seconds in alone)
-        found.append(Asleep(f"alone-{count}-{mean:g}s", "trials that share nothing", count, lengths))
+        each = tuple((seconds,) for seconds in alone)
+        found.append(Asleep(f"alone-{count}-{mean:g}s", "trials that share nothing", count, each))
         groups = [
             [Member(giver), *(Member(seconds, 0) for seconds in takers)]
             for giver, *takers in random.lognormal(math.log(mean), 0.8, (3 * count, 4)).tolist()
