@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from records import trial
 
+from cl_forget.comparison.analysis import hypervolume_share
 from cl_forget.comparison.anytime import anytime, best_so_far, in_order, unrecorded
 from cl_forget.comparison.timeline import Timeline, sharing, timeline
 from cl_forget.comparison.trials import Attempt, Trial, columns
@@ -63,6 +65,21 @@ def test_what_a_method_had_reached_for_how_much() -> None:
     assert [one.hypervolume for one in found] == pytest.approx(
         [0.15 / 0.4 / 2, 0.19 / 0.4 / 2, 0.19 / 0.4 / 2]
     )
+
+
+def test_the_share_is_that_of_all_trials_so_far() -> None:
+    random = np.random.default_rng(0)
+    points = random.integers(3, 9, (60, 2)) / 10  # many are beaten, some are equal
+    steps = in_order(
+        [
+            at(trial("KD", 1.0, k % 2, (float(x), float(y)), id=f"{k:02}"), ("A", k, k + 1))
+            for k, (x, y) in enumerate(points)
+        ]
+    )
+    for count, one in enumerate(anytime(steps), start=1):
+        by_seed = [[s.trial for s in steps[:count] if s.trial.seed == seed] for seed in (0, 1)]
+        shares = [hypervolume_share(trials) or 0.0 for trials in by_seed]
+        assert one.hypervolume == pytest.approx(sum(shares) / 2)
 
 
 def test_what_was_run_to_report_is_no_part_of_the_search() -> None:
