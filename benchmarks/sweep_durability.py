@@ -69,7 +69,9 @@ def drive(file: str, folder: str, address: str = "") -> None:
 
     resume = (Path(folder) / "sweep.yaml").exists()
     # A search suggests the same for the same number of trials side by side.
-    both = {"max_concurrent": 2} if address else {"max_concurrent": 1, "memory_per_trial": 1000}
+    both: dict[str, Any] = (
+        {"max_concurrent": 2} if address else {"max_concurrent": 1, "memory_per_trial": 1000}
+    )
     resources = Resources(address or None, **both)
     sweep(Path(file), folder, resume=resume, resources=resources)
 
