@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.comparison.settings import recorded_settings, what_differs
+from cl_forget.ground.collection import uncollected
 from cl_forget.ground.documents import parse_yaml, read_text
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath, as_paths
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from cl_forget.config.protocol import Protocol
 
 
+@uncollected()
 def specify_folders(paths: StrPath | Sequence[StrPath], title: str | None = None) -> Specification:
     """The report on what lies in the folders: finished runs, or sweeps, finished or not.
 
