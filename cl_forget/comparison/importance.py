@@ -106,7 +106,10 @@ def _together(
 
 def _positions(trials: Sequence[Trial]) -> list[Value]:
     places = ranks([trial.value for trial in trials])
-    return [place / max(places) for place in places] if len(places) == len(trials) else [0.0] * len(trials)
+    if len(places) < len(trials):
+        return [0.0] * len(trials)
+    last = max(places)
+    return [place / last for place in places]
 
 
 def _study(of: str, trials: Sequence[Trial], fields: Mapping[str, list[Value]], objective: str) -> Importance:
