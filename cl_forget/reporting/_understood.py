@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 
 from cl_forget.streams.understood import FILE, Understood, read_understood
@@ -20,7 +19,7 @@ def find_understood(folders: Iterable[Path]) -> tuple[Understood, ...]:
     found: list[Understood] = []
     for folder in folders:
         places = (folder.glob(pattern) for pattern in (FILE, f"*/{FILE}", f"trials/*/{FILE}"))
-        first = next(chain.from_iterable(sorted(place) for place in places), None)
+        first = next(filter(None, (min(place, default=None) for place in places)), None)
         records = [] if first is None else read_understood(first.parent)
         found += [record for record in records if record not in found]
     return tuple(found)
