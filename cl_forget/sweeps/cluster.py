@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cl_forget.config.sweep import ANY_NODE
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.ray_cluster import join
 
 ROOM = 1.2
 """What a trial is given of memory, over what one was measured to need."""
@@ -149,29 +149,7 @@ def _start(ray: Any, resources: Resources) -> None:
     if resources.address is None:
         ray.init("local", include_dashboard=False, num_cpus=os.cpu_count(), **options)
         return
-    _check_address(resources.address)
-    try:
-        ray.init(address=resources.address, **options)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError) as error:
-        raise UserError(
-            f"no Ray cluster that lets us in at '{resources.address}' ({str(error).splitlines()[0]}); start one with "
-            "`ray start --head`, or leave --address out. If it runs, it may want its token: put what `ray "
-            "get-auth-token` prints on its head into RAY_AUTH_TOKEN here, with RAY_AUTH_MODE=token."
-        ) from None
-
-
-def _check_address(address: str) -> None:
-    """A quick look before Ray takes half a minute to find nobody."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
-        raise UserError(
-            f"no Ray cluster at '{address}' ({error.strerror or error}); start one with `ray start --head`, or leave "
-            "--address out."
-        ) from None
+    join(resources.address, "leave --address out", **options)
 
 
 def _environment() -> dict[str, str]:
