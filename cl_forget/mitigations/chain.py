@@ -62,6 +62,11 @@ class Chain:
         return [m for m in self.mitigations if _overrides(m, hook)]
 
     @property
+    def compares(self) -> bool:
+        """Whether a member compares the samples of a (micro-)batch with each other."""
+        return any(m.compares for m in self.mitigations)
+
+    @property
     def post_hoc(self) -> tuple[Mitigation, ...]:
         """The members that only edit weights after the task and feed nothing back into training."""
         return tuple(m for m in self.mitigations if m.only_edits)

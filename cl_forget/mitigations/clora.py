@@ -54,7 +54,6 @@ class CLoRA(Mitigation):
     order = 1  # after `freeze`: what is frozen gets no adapter
     claims = frozenset({Claim.ADAPTER})
     keeps = Subspaces
-    whole_only = "its penalty multiplies whole adapters"
     title = "CLoRA"
     formula = "LoRA; loss + λ·Σ(½‖A·P_in‖² + ½‖Bᵀ·P_out‖²)"
     cost = "as lora, plus four small products per layer"
@@ -93,10 +92,12 @@ class CLoRA(Mitigation):
     def add_gradient(self, update: Update, state: Subspaces) -> None:
         """`A.grad += λ·A·P_in·P_inᵀ`, `B.grad += λ·P_out·P_outᵀ·B`."""
         from cl_forget.mitigations.shared import adapters as _lora
+        from cl_forget.training.context import beside
 
         gradients = dict(zip(map(id, update.parameters.tensors), update.parameters.gradients, strict=True))
         for name, adapter in _lora.adapters(update.task.model).items():
-            inputs, outputs = state.inputs[name], state.outputs[name]
+            inputs = beside(state.inputs[name], adapter.down)
+            outputs = beside(state.outputs[name], adapter.up)
             gradients[id(adapter.down)].add_(adapter.down @ inputs @ inputs.T, alpha=self.strength)
             gradients[id(adapter.up)].add_(outputs @ (outputs.T @ adapter.up), alpha=self.strength)
 

@@ -42,7 +42,7 @@ class FDA(Mitigation):
     knob = "strength"
     grid = (0.1, 1.0, 10.0, 100.0)
     absent = 0.0
-    whole_only = "its loss compares the samples of a batch with each other"
+    compares = True
     title = "FDA"
     formula = "loss + λ·mean_i 1/(n-1)·Σ_j log(1 + exp(w_ij·(b - cos(x_i,x_j)/τ)))"
     cost = "the cached teacher, and cosines of the pairs of a batch"
@@ -60,21 +60,25 @@ class FDA(Mitigation):
         task.frozen.request(self.anchor, ["embedding"])
 
     def penalty(self, step: Step, state: State) -> Tensor | None:
-        """λ times the mean over the pairs of the batch; None for a single sample, which has no neighbour."""
+        """λ times the mean over the pairs of the batch; None for a single sample, which has no neighbour.
+
+        Of a batch that several workers take together, over the pairs of this worker's samples with all others.
+        """
         from cl_forget.models.base import full_precision
 
-        number = len(step.batch)
+        frozen = step.task.frozen.read(step.batch, self.anchor, ["embedding"])["embedding"]
+        (teacher, _), (student, mine) = step.rows(frozen), step.rows(full_precision(step.forward.embedding))
+        number = len(student)
         if number < 2:
             return None
-        frozen = step.task.frozen.read(step.batch, self.anchor, ["embedding"])["embedding"]
-        now = _cosines(full_precision(step.forward.embedding))
-        base = _cosines(full_precision(frozen))
+        now = _cosines(student)
+        base = _cosines(full_precision(teacher))
         pairs = ~torch.eye(number, dtype=torch.bool, device=base.device)
         nearest = base.masked_fill(~pairs, -torch.inf).topk(min(self.neighbours, number - 1)).indices
         sign = torch.full_like(base, -1.0).scatter_(1, nearest, 1.0)
         bias = base[pairs].mean() / self.temperature if self.bias is None else self.bias
         exponents = sign * base.clamp_min(0) * (bias - now / self.temperature)
-        return self.strength * torch.nn.functional.softplus(exponents[pairs]).mean()
+        return self.strength * torch.nn.functional.softplus(exponents[mine][pairs[mine]]).mean()
 
 
 def _cosines(embeddings: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class FLYP(Mitigation):
     name = "flyp"
     place = "loss"
     claims = frozenset({Claim.TASK_LOSS, Claim.HEAD})
-    whole_only = "its loss compares the samples of a batch with each other"
+    compares = True
     own_head = "it makes the heads from the text tower"
     needs_text = True
     title = "FLYP"
@@ -74,15 +74,16 @@ class FLYP(Mitigation):
 
         experience, targets = step.batch.samples.experience, step.batch.targets
         assert experience.labels is not None
+        images, mine = step.rows(torch.nn.functional.normalize(step.forward.embedding, dim=-1))
         draw = step.task.generator("flyp templates", step.number)
-        templates = torch.randint(len(experience.labels.templates), (len(targets),), generator=draw)
-        captions = step.task.model.caption_weights(experience, targets, templates)
-        logits = full_precision(torch.nn.functional.normalize(step.forward.embedding, dim=-1) @ captions.T)
-        partner = torch.arange(len(targets), device=logits.device)
+        templates = torch.randint(len(experience.labels.templates), (len(images),), generator=draw)
+        captions, _ = step.rows(step.task.model.caption_weights(experience, targets, templates[mine]))
+        logits = full_precision(images @ captions.T)
+        partner = torch.arange(len(images), device=logits.device)[mine]
         cross_entropy = torch.nn.functional.cross_entropy
         smoothing = step.task.label_smoothing
-        to_text = cross_entropy(logits, partner, reduction="none", label_smoothing=smoothing)
-        to_image = cross_entropy(logits.T, partner, reduction="none", label_smoothing=smoothing)
+        to_text = cross_entropy(logits[mine], partner, reduction="none", label_smoothing=smoothing)
+        to_image = cross_entropy(logits.T[mine], partner, reduction="none", label_smoothing=smoothing)
         return (to_text + to_image) / 2
 
     def restore_parameters(self, task: Task, state: State) -> None:

@@ -32,7 +32,6 @@ class FLYPCrossEntropy(Mitigation):
     name = "flyp_ce"
     place = "loss"
     claims = frozenset({Claim.TASK_LOSS, Claim.HEAD})
-    whole_only = "it trains the temperature, a scalar"
     own_head = "it makes the heads from the text tower"
     needs_text = True
     title = "FLYP-CE"

@@ -39,7 +39,8 @@ class LoRANull(Mitigation):
 
     U holds the r directions in which the inputs vary least (the last left singular vectors). The part of
     W0 that acts there, `W0·U·Uᵀ = P·S·Qᵀ`, is split into `B = P·√S`, `A = √S·Qᵀ` and taken out of the frozen
-    weight, `W0' = W0 - B·A`, so training starts from W0; changes of B stay unseen by those inputs.
+    weight, `W0' = W0 - B·A`, so training starts from W0; changes of B stay unseen by those inputs. Where the inputs
+    leave more than r directions empty, rounding chooses among these: two machines may then end at other weights.
 
     Attributes:
         rank: r.
@@ -57,7 +58,6 @@ class LoRANull(Mitigation):
     grid = (4, 8, 16, 32, 64)
     claims = frozenset({Claim.ADAPTER})
     keeps = Factors
-    whole_only = "the directions it starts from are not determined beyond rounding"
     title = "LoRA-Null"
     formula = "W0 - BA + BA, A ⊥ inputs: W0·U·Uᵀ = P·S·Qᵀ, B = P·√S, A = √S·Qᵀ"
     cost = "as lora, plus one pass over reference data"

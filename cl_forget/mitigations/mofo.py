@@ -44,7 +44,6 @@ class MoFO(Mitigation):
     grid = (0.03, 0.05, 0.1, 0.2, 0.5)
     absent = 1.0
     later = frozenset({"vectors", "decay"})
-    whole_only = "it ranks the entries of whole tensors"
     title = "MoFO"
     formula = "θ += Δ_AdamW · [|m| among the tensor's top share]"
     cost = "up to 1.3 of a plain step"
@@ -58,7 +57,9 @@ class MoFO(Mitigation):
 
     def around_update(self, update: Update, apply: Callable[[], None], state: State) -> None:
         """Let AdamW step, then put back what must not move."""
-        parameters = update.parameters
+        from cl_forget.training.context import local, part_like
+
+        parameters, full = update.parameters, update.task.workers.full
         before = parameters.copies()
         apply()
         momenta = [update.optimizer.state[parameter]["exp_avg"] for parameter in parameters.tensors]
@@ -66,13 +67,19 @@ class MoFO(Mitigation):
         if self.decay == "all":
             kept = _decay_factors(update)
             torch._foreach_mul_(before, [kept[id(parameter)] for parameter in parameters.tensors])
-        for momentum, value, old in zip(momenta, parameters.values, before, strict=True):
+        for momentum, value, old in zip(
+            momenta, map(local, parameters.values), map(local, before), strict=True
+        ):
             if self.vectors == "free" and value.ndim < 2:
                 continue
-            own = torch.abs(momentum, out=size.like(momentum))
-            threshold = kth_largest(own.view(-1), math.ceil(self.share * own.numel()))
+            whole = full(momentum)
+            sizes = torch.abs(whole, out=size.like(whole))
+            threshold = kth_largest(sizes.view(-1), math.ceil(self.share * sizes.numel()))
+            own = local(
+                part_like(sizes, momentum)
+            )  # a sharded worker ranks all entries and moves its part of them
             # At 0 and at 1 an interpolation is one of its ends to the bit, and faster than a choice between them.
-            torch.lerp(old, value, torch.ge(own, threshold, out=moves.like(momentum)), out=value)
+            torch.lerp(old, value, torch.ge(own, threshold, out=moves.like(own)), out=value)
 
 
 def _decay_factors(update: Update) -> dict[int, float]:

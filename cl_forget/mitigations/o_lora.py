@@ -46,7 +46,6 @@ class OLoRA(Mitigation):
     grid = (0.05, 0.5, 1.0, 2.0, 5.0)
     claims = frozenset({Claim.ADAPTER})
     keeps = Directions
-    whole_only = "its penalty multiplies whole adapters"
     title = "O-LoRA"
     formula = "LoRA; loss + λ·Σ‖A_old·Aᵀ‖₁"
     cost = "as lora, plus one small product per layer and past task"
@@ -78,11 +77,13 @@ class OLoRA(Mitigation):
     def add_gradient(self, update: Update, state: Directions) -> None:
         """`A.grad += λ·sign(A·A_oldᵀ)·A_old`."""
         from cl_forget.mitigations.shared import adapters as _lora
+        from cl_forget.training.context import beside
 
         gradients = dict(zip(map(id, update.parameters.tensors), update.parameters.gradients, strict=True))
         for name, adapter in _lora.adapters(update.task.model).items():
             old = state.rows.get(name)  # (rank * earlier tasks, in)
             if old is not None:
+                old = beside(old, adapter.down)
                 overlap = (adapter.down @ old.T).sign()
                 gradients[id(adapter.down)].addmm_(overlap, old, alpha=self.strength)
 

@@ -72,6 +72,8 @@ class Mitigation(Exact, metaclass=Definition):
             value of its knob.
         whole_only: why the method needs whole weights or whole batches while training, so that it cannot be
             trained sharded (`train.strategy: fsdp`); None if it can.
+        compares: whether its loss compares the samples of a (micro-)batch with each other, which sharded workers then
+            take together; it reads the others' through `Step.rows`.
         own_head: why the heads cannot start from a probe (`train.head: probe`); None if they can.
         stands_for: fields of `train` -> value: plain training with these is the same training, to the bit.
         trains_nothing: whether no weight is trained: only heads are fitted.
@@ -99,6 +101,7 @@ class Mitigation(Exact, metaclass=Definition):
     needs_full_weights: ClassVar[bool] = False
     post_hoc: ClassVar[bool] = False
     whole_only: ClassVar[str | None] = None
+    compares: ClassVar[bool] = False
     own_head: ClassVar[str | None] = None
     stands_for: ClassVar[dict[str, Any]] = {}
     trains_nothing: ClassVar[bool] = False

@@ -60,7 +60,9 @@ class SDFT(Mitigation):
         ("eaft", "stm", "talr", "dft", "asft"),
         "sdft has a loss of its own, without the cross-entropy it weights",
     )
-    whole_only = "answers are decoded from the whole model"
+    whole_only = (
+        "workers would decode answers of different lengths, and a pass needs the weights of all of them"
+    )
     title = "SDFT"
     formula = "mean over tokens of an own answer y ~ p_θ(·|x) of KL(p_θ̄(·|x, gold)‖p_θ(·|x))"
     cost = "2.0 of a plain step in passes (one to sample, one of the teacher); more in time, for sampling"

@@ -57,7 +57,6 @@ class SynapticIntelligence(Mitigation):
     absent = 0.0
     needs_full_weights = True
     keeps = Path
-    whole_only = "it follows each weight along the path of training"
     title = "SI"
     formula = "loss + λ·Σ Ω(θ-θ*)², Ω = Σ_t ω_t/(Δ_t²+ξ)"
     cost = "1.06 of a plain step"
@@ -77,6 +76,8 @@ class SynapticIntelligence(Mitigation):
 
     def add_gradient(self, update: Update, state: Path) -> None:
         """Keep gradient and weights of the step's first pass, then `grad += 2λ(Ωθ - Ωθ*)`."""
+        from cl_forget.training.context import copy_parts
+
         # SAM takes the gradient twice; the first time is at the weights that training moves from.
         if "step" not in state or int(state.step) != update.number:
             parameters = update.parameters
@@ -86,16 +87,17 @@ class SynapticIntelligence(Mitigation):
                     state.origin[name] = value.clone()
                     state.before[name] = torch.empty_like(value)
                     state.gradient[name] = torch.empty_like(value)
-            torch._foreach_copy_(_aligned(state.before, update), parameters.values)
-            torch._foreach_copy_(_aligned(state.gradient, update), parameters.gradients)
+            copy_parts(parameters.own(state.before), parameters.values)
+            copy_parts(parameters.own(state.gradient), parameters.gradients)
             state.step = torch.tensor(update.number)
         _quadratic.add_gradient(update, state, self.strength)
 
     def after_step(self, update: Update, state: Path) -> None:
         """`ω -= g·Δθ`."""
-        moved_back = _aligned(state.before, update)  # the next step writes it anew
-        torch._foreach_sub_(moved_back, update.parameters.values)
-        torch._foreach_addcmul_(_aligned(state.path, update), _aligned(state.gradient, update), moved_back)
+        parameters = update.parameters
+        moved_back = parameters.own(state.before)  # the next step writes it anew
+        torch._foreach_sub_(moved_back, parameters.values)
+        torch._foreach_addcmul_(parameters.own(state.path), parameters.own(state.gradient), moved_back)
 
     def end_task(self, task: Task, state: Path) -> None:
         """Merge this task's quadratic into the others and drop what only this task needed."""
@@ -108,8 +110,3 @@ class SynapticIntelligence(Mitigation):
             group.clear()
         state.pop("step", None)
         _quadratic.merge(state, importance, weights, self.centre)
-
-
-def _aligned(tensors: Tensors, update: Update) -> list[Tensor]:
-    """The tensors in the order of the parameters."""
-    return [tensors[name] for name in update.parameters.names]

@@ -50,7 +50,6 @@ class STAR(Mitigation):
     absent = 0.0
     keeps = _memory.Memory
     conflicts = {"joint": "joint training already sees every task's data", **HEAD_MADE_ANEW}  # noqa: RUF012
-    whole_only = "the length of its move is that of whole tensors"
     title = "STAR"
     formula = "loss + λ·mean KL(p_θ(x')‖p_{θ+δ}(x')), δ = argmax over ‖δ_l‖ ≤ γ‖θ_l‖"
     cost = "three passes over old samples per step"
@@ -75,6 +74,8 @@ class STAR(Mitigation):
         self, update: Update, gradient: Callable[[], Tensor], state: _memory.Memory
     ) -> Tensor:
         """The step's gradient, and that of the divergence at the worst move; returns the loss with its term."""
+        from cl_forget.training.context import part_like
+
         loss = gradient()
         task, values = update.task, update.parameters.values
         old = self._recall(task, update.number, state)
@@ -89,7 +90,10 @@ class STAR(Mitigation):
                 return _divergence(update, old, answers, right)
 
         draw = task.generator("star", update.number)
-        noise = [torch.randn(value.shape, generator=draw, dtype=torch.float64).to(value) for value in values]
+        drawn = [torch.randn(value.shape, generator=draw, dtype=torch.float64) for value in values]
+        noise = [
+            part_like(t.to(value.device, value.dtype), value) for t, value in zip(drawn, values, strict=True)
+        ]
         start = _scaled(noise, values, NOISE * self.gamma)
         _, ascent = divergence(start)
         move = torch._foreach_add(start, _scaled(ascent, values, self.gamma))
@@ -117,14 +121,14 @@ def _scaled(tensors: list[Tensor], values: list[Tensor], length: float) -> list[
         length * value.norm() / (tensor.norm() + TINY) if value.ndim > 1 else torch.zeros(()).to(value)
         for tensor, value in zip(tensors, values, strict=True)
     ]
-    return list(torch._foreach_mul(tensors, scales))
+    return [tensor * scale for tensor, scale in zip(tensors, scales, strict=True)]
 
 
 def _run(task: Task, batch: Batch, number: int) -> Tensor:
     """(units, classes) logits, with the same dropout masks in every pass of a step."""
     seed_dropout(task.generator("star dropout", number).initial_seed(), task.model.device)
-    task.cost.forward_samples += len(batch)
-    return task.model(batch).logits
+    task.cost.forward_samples += len(batch) * task.workers.count  # every worker runs all of it
+    return task.model(task.workers.place(batch)).logits
 
 
 def _answers(task: Task, batch: Batch, number: int) -> tuple[Tensor, Tensor]:
@@ -139,16 +143,18 @@ def _divergence(
 ) -> tuple[float, list[Tensor]]:
     """Mean KL from the answers at θ over the right ones, at the weights as they are, and its gradient."""
     task, tensors = update.task, update.parameters.tensors
-    total, gradients = 0.0, [torch.zeros_like(tensor) for tensor in tensors]
+    total, kept = 0.0, [tensor.grad for tensor in tensors]
+    for tensor in tensors:
+        tensor.grad = None
     for batch, (before, mask) in zip(old, answers, strict=True):
         with torch.enable_grad():
             log_now = _run(task, batch, update.number).log_softmax(-1)
             divergence = torch.nn.functional.kl_div(log_now, before, reduction="none").sum(-1)  # (units,)
             part = (divergence * mask).sum() / right
-            found = torch.autograd.grad(part, tensors, allow_unused=True)
-        task.cost.backward_samples += len(batch)
+            part.backward()  # into `.grad`, which is where sharded weights get theirs
+        task.cost.backward_samples += len(batch) * task.workers.count
         total += float(part.detach())
-        for gradient, more in zip(gradients, found, strict=True):
-            if more is not None:
-                gradient += more
+    gradients = [torch.zeros_like(tensor) if tensor.grad is None else tensor.grad for tensor in tensors]
+    for tensor, gradient in zip(tensors, kept, strict=True):
+        tensor.grad = gradient
     return total, gradients

@@ -37,7 +37,7 @@ class TALR(Mitigation):
     knob = "temperature"
     grid = (0.25, 0.5, 1.0, 2.0, 4.0)
     conflicts = dict.fromkeys(("flyp", "flyp_ce"), "it replaces the cross-entropy that talr weights")
-    whole_only = "its τ is the median over the whole batch"
+    compares = True
     title = "TALR"
     formula = "unit loss · max(exp(-ℓ/τ), floor), τ = temperature · median ℓ of the batch"
     cost = "1.00 of a plain step; 1.02 with a vocabulary of 32,000"
@@ -51,8 +51,8 @@ class TALR(Mitigation):
         """(units,) weights from `floor` to 1."""
         with torch.no_grad():
             losses = step.forward.unit_losses()
-            ordered = losses.sort().values  # `median` would take the lower of two in the middle
-            middle = (ordered[(len(losses) - 1) // 2] + ordered[len(losses) // 2]) / 2
+            ordered = step.rows(losses)[0].sort().values  # `median` would take the lower of two in the middle
+            middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
             # a median of 0 (all units learned by heart) leaves exp(-0) = 1 and nothing else
             tau = (self.temperature * middle).clamp_min(torch.finfo(losses.dtype).tiny)
             return (-losses / tau).exp().clamp_min(self.floor)

@@ -68,7 +68,6 @@ class ZSCL(Mitigation):
     absent = 0.0
     needs_full_weights = True
     keeps = Averaging
-    whole_only = "it averages the weights over the steps"
     needs_text = True
     later = frozenset({"average_points"})
     title = "ZSCL"
@@ -119,6 +118,7 @@ class ZSCL(Mitigation):
 
         teacher = step.task.frozen.read(step.batch, "pretrained", ["embedding"])["embedding"]
         normalize = torch.nn.functional.normalize
+        head = head.to(step.forward.embedding.device)
         now = normalize(step.forward.embedding, dim=-1) @ head.T  # (images, texts)
         now = full_precision(now) / self.temperature
         with torch.autocast(teacher.device.type, enabled=False):  # frozen, so never in half precision
@@ -143,7 +143,7 @@ class ZSCL(Mitigation):
         """Every k steps the weights enter the average."""
         state.steps = torch.tensor(update.number + 1)
         if self._enters(update.number + 1):
-            self._average(update.parameters.names, update.parameters.values, state)
+            self._average(update.parameters.own(state.average), update.parameters.values, state)
 
     def _enters(self, steps: int) -> bool:
         """Whether the weights after so many steps enter the average."""
@@ -151,9 +151,8 @@ class ZSCL(Mitigation):
             return False
         return (steps - (self.average_points == "authors")) % self.average_every == 0
 
-    def _average(self, names: list[str], weights: list[Tensor], state: Averaging) -> None:
+    def _average(self, average: list[Tensor], weights: list[Tensor], state: Averaging) -> None:
         state.count = state.count + 1
-        average = [state.average[name] for name in names]
         torch._foreach_lerp_(average, weights, 1 / int(state.count))
 
     def finish_training(self, task: Task, state: Averaging) -> None:
@@ -163,6 +162,6 @@ class ZSCL(Mitigation):
         steps = int(state.steps)
         # However short the task, the last weights are in it.
         if self.average_every is not None and self.average_points == "multiples" and not self._enters(steps):
-            self._average(names, weights, state)
+            self._average([state.average[name] for name in names], weights, state)
         for name, weight in zip(names, weights, strict=True):
             weight.copy_(state.average.pop(name))

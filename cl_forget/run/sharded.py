@@ -18,6 +18,7 @@ from cl_forget.ground.errors import UserError
 from cl_forget.ground.followed import passed_on
 from cl_forget.ground.imports import bring_in
 from cl_forget.ground.progress import into, mute
+from cl_forget.ground.ray_cluster import join
 from cl_forget.mitigations.chain import Chain
 from cl_forget.training.checkpoints import RunFolder
 
@@ -36,7 +37,7 @@ def simulate_sharded(
         resume, donor, overwrite: as for `simulate`.
 
     Raises:
-        UserError: what a single process would raise, or the cluster has no room for the workers.
+        UserError: what a single process would raise, nobody is at RAY_ADDRESS, or there is no room for the workers.
     """
     import ray
     import torch
@@ -46,8 +47,15 @@ def simulate_sharded(
     gpu = torch.cuda.is_available()
     if not ray.is_initialized():
         # Left to itself Ray would look for the last cluster of this machine, and wait minutes where that is gone.
-        address = os.environ.get("RAY_ADDRESS") or "local"
-        ray.init(address, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        quiet: dict[str, Any] = {
+            "include_dashboard": False,
+            "logging_level": logging.ERROR,
+            "log_to_driver": False,
+        }
+        if address := os.environ.get("RAY_ADDRESS"):
+            join(address, "unset RAY_ADDRESS", **quiet)
+        else:
+            ray.init("local", **quiet)
     _check_room(ray.cluster_resources(), run.train.workers, gpu)
     arguments = {
         "run": run.model_dump(mode="json"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from cl_forget.models.base import Batch, Forward, FoundationModel, Prepared
 from cl_forget.streams import load_suite
 from cl_forget.streams.base import Experience
 from cl_forget.training.frozen import FrozenOutputs
+from cl_forget.training.workers import Workers
 
 Weights = dict[str, Tensor]
 
@@ -43,6 +44,7 @@ class Task:
         heads: the heads that a probe set when the task began, by name; empty where training starts from `start`.
         probed: θ0's heads as probes set them, those of earlier tasks and of this one.
         resumed: whether the task goes on from a checkpoint taken inside it.
+        workers: the processes that train it together.
     """
 
     model: FoundationModel
@@ -63,6 +65,7 @@ class Task:
     heads: Weights = field(default_factory=dict)
     probed: Weights = field(default_factory=dict)
     resumed: bool = False
+    workers: Workers = field(default_factory=Workers)
     _references: dict[str, Prepared] = field(default_factory=dict, repr=False)
 
     def reference(self, spec: str | dict[str, Any]) -> Prepared:
@@ -109,12 +112,34 @@ class Task:
 
 @dataclass
 class Step:
-    """One forward pass of the student inside step `number` of a task."""
+    """One forward pass of the student inside step `number` of a task.
+
+    Attributes:
+        task: the task.
+        batch: the samples; of a batch that several workers take together, this worker's.
+        forward: what the model says of them.
+        number: 0 for the first step of the task.
+        workers: those who take the batch together; this one alone where each runs all of it (`extra_batches`).
+        idle: whether the sample is a stand-in for none (`Workers.rows`).
+    """
 
     task: Task
     batch: Batch
     forward: Forward
     number: int
+    workers: Workers = field(default_factory=Workers)
+    idle: bool = False
+
+    def rows(self, own: Tensor) -> tuple[Tensor, slice]:
+        """The rows of the whole (micro-)batch, of which `own` are this worker's, and which those are.
+
+        A loss that compares samples reads the others' rows here and returns the losses of its own. A method that
+        asks says `compares`.
+
+        Args:
+            own: (rows, ...), a row for each sample or unit of `batch`; gradients flow back to whose row it is.
+        """
+        return self.workers.rows(own, self.idle)
 
 
 @dataclass
@@ -171,7 +196,7 @@ class Trainable:
             return [value.clone() for value in values]
         if not self._kept:
             self._kept = [torch.empty_like(value) for value in values]
-        torch._foreach_copy_(self._kept, values)
+        copy_parts(self._kept, values)
         return self._kept
 
     def align(self, tensors: Weights) -> list[Tensor]:
@@ -181,6 +206,15 @@ class Trainable:
         """
         pairs = zip(self.names, self.tensors, strict=True)
         return [part_like(tensors[name], parameter) for name, parameter in pairs]
+
+    def own(self, kept: MutableMapping[str, Tensor]) -> list[Tensor]:
+        """As `align`, of what a method goes on to change in place: from here on this worker's parts are what is kept.
+
+        A checkpoint and the end of the task have them whole again.
+        """
+        parts = self.align(dict(kept))
+        kept.update(zip(self.names, parts, strict=True))
+        return parts
 
 
 def part_like(full: Tensor, parameter: Tensor) -> Tensor:
@@ -195,6 +229,26 @@ def part_like(full: Tensor, parameter: Tensor) -> Tensor:
 
     mesh: Any = parameter.device_mesh  # type: ignore[attr-defined]
     return distribute_tensor(full.to(parameter.device), mesh, placements, src_data_rank=None)
+
+
+def beside(full: Tensor, parameter: Tensor) -> Tensor:
+    """`full` as a factor in products with `parameter`: whole on every worker where the parameter is sharded."""
+    if not hasattr(parameter, "placements"):
+        return full
+    from torch.distributed.tensor import DTensor
+
+    mesh: Any = parameter.device_mesh  # type: ignore[attr-defined]
+    return DTensor.from_local(full.to(parameter.device), mesh, run_check=False)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This worker's part of a tensor as a plain one, in the same memory; the tensor itself where it is whole."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def copy_parts(to: list[Tensor], of: list[Tensor]) -> None:
+    """Copy tensors into others of the same layout; of sharded ones, this worker's parts."""
+    torch._foreach_copy_([local(tensor) for tensor in to], [local(tensor) for tensor in of])
 
 
 @dataclass

@@ -23,6 +23,10 @@ class Hooks(Protocol):
     state: dict[str, State]
     live: dict[str, Any]
 
+    @property
+    def compares(self) -> bool:
+        """Whether a method compares the samples of a (micro-)batch with each other."""
+
     def using(self, hook: str) -> Sequence[Any]:
         """The methods that implement `hook`."""
 

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -84,7 +85,7 @@ class FineTune:
         self.own_data = task.sources
         self.save_asked = False  # by `log`, of the step under way
         self.passes: list[dict[str, Tensor]] = []  # of the step under way: the terms of each pass's loss
-        task.cost = cost
+        task.cost, task.workers = cost, self.workers
 
     def run(self, resume: Groups | None, save: Callable[[int, Groups], None] | None) -> None:
         """Train the stage to its end."""
@@ -233,9 +234,10 @@ class FineTune:
         if self.train.micro_batch_size:
             indices = source.grouped(indices)
         self._count_passes(len(indices))
-        for part, share in self.workers.parts(indices, self.train.micro_batch_size):
+        size, together = self.train.micro_batch_size, self.chain.compares
+        for part, share in self.workers.parts(indices, size, together):
             with self._precision():
-                parts = self._loss(source.batch(part, augmentation), number)
+                parts = self._loss(source.batch(part, augmentation), number, idle=not share)
             loss = reduce(torch.add, parts.values()) * share
             loss.backward()
             total += loss.detach()
@@ -248,6 +250,7 @@ class FineTune:
             (extra.factor * term).backward()
             total += extra.factor * term.detach()
             _add(terms, {extra.method: term}, extra.factor)
+        self.workers.settle(self.parameters.tensors)
         with torch.no_grad():
             self.chain.each("add_gradient", update)
         return self.workers.mean(total)
@@ -264,9 +267,9 @@ class FineTune:
         batch = self.workers.place(batch)
         return Step(self.task, batch, self.task.model(batch, self.depths), number)
 
-    def _loss(self, batch: Batch, number: int) -> dict[str, Tensor]:
+    def _loss(self, batch: Batch, number: int, idle: bool) -> dict[str, Tensor]:
         """Mean task loss of a batch, weighted where a method asks for it, and every penalty by method."""
-        step = self._forward(batch, number)
+        step = replace(self._forward(batch, number), workers=self.workers, idle=idle)
         losses = self.chain.objective(step)
         if losses is None:
             losses = self._cross_entropy(step)

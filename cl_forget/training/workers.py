@@ -2,9 +2,10 @@
 
 Sharded training is the same step on the same global batch. Each worker takes its part of every batch; a
 sample's weight in the loss is what it is alone, so the workers' gradients add up to the gradient of the mean
-over the whole batch. Weights, gradients and optimiser moments are `DTensor`s: a norm over them is the norm
-over the whole vector, not over one worker's part, and closed-form gradient edits act on the parts. Before
-and after the steps of a task every worker holds the whole model in main memory, so evaluation, edits of
+over the whole batch. A loss that compares samples with each other gets the rows of all workers, and its gradient
+goes back to the worker whose row it is. Weights, gradients and optimiser moments are `DTensor`s: a norm over them
+is the norm over the whole vector, not over one worker's part, and closed-form gradient edits act on the parts.
+Before and after the steps of a task every worker holds the whole model in main memory, so evaluation, edits of
 weights and checkpoints are those of a single process; the first worker does them for all.
 """
 
@@ -23,8 +24,10 @@ from cl_forget.models.base import Batch, FoundationModel
 
 T = TypeVar("T")
 
-
 Groups = dict[str, dict[str, Tensor]]
+
+OTHER_PASSES = ("class_weights", "caption_weights")
+"""What a model computes with its weights besides `forward`."""
 
 
 class Workers:
@@ -57,12 +60,32 @@ class Workers:
         """The mean of a scalar over the workers."""
         return value
 
-    def parts(self, indices: Tensor, size: int | None) -> list[tuple[Tensor, float]]:
+    def moved(self, trained: FoundationModel) -> None:
+        """A method has moved the weights between two passes of a step: the next pass is to see them."""
+
+    def settle(self, parameters: list[Tensor]) -> None:
+        """After the backward passes: the gradient of what is not split is the mean over the workers."""
+
+    def rows(self, own: Tensor, idle: bool = False) -> tuple[Tensor, slice]:
+        """Everybody's rows of a micro-batch that the workers take together, and which of them are this worker's.
+
+        A gradient goes back to the worker whose row it is. All workers have to ask.
+
+        Args:
+            own: (rows, ...) of this worker; how many may differ between workers.
+            idle: whether its sample is a stand-in (factor 0 in `parts`). Its rows are then no part of the batch, and
+                as many of others' are called its own, so that there is a loss to multiply by 0.
+        """
+        return own, slice(0, len(own))
+
+    def parts(self, indices: Tensor, size: int | None, together: bool = False) -> list[tuple[Tensor, float]]:
         """This worker's micro-batches of a batch, each with the factor on its mean loss.
 
         Args:
             indices: (batch,) the whole batch.
             size: samples of a micro-batch; None for all at once.
+            together: whether all workers share each micro-batch, because its samples are compared with each other;
+                otherwise each has micro-batches of its own, which takes fewer passes.
         """
         return [(part, len(part) / len(indices)) for part in indices.split(size or len(indices))]
 
@@ -99,17 +122,29 @@ class ShardedWorkers(Workers):
         Raises:
             UserError: something in it depends on the whole batch, or cannot be split.
         """
-        from torch.distributed.fsdp import fully_shard
+        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
         refuse_model(model, batch_norm)
         twin = copy.deepcopy(model)
+        self._as_the_first(twin)
         scalars = {p for p in twin.parameters() if p.dim() == 0}
         for block in _blocks(twin):
             fully_shard(block, mesh=self.mesh, ignored_params=scalars)
         fully_shard(twin, mesh=self.mesh, ignored_params=scalars)
+        for name in OTHER_PASSES:
+            register_fsdp_forward_method(twin, name)
         if self.device.type != "cpu":
             twin.to(self.device)  # buffers and scalars; the parts are there already
         return twin
+
+    def _as_the_first(self, model: nn.Module) -> None:
+        """Give every worker the first one's weights: a decomposition may differ by a sign from machine to machine."""
+        import torch.distributed as dist
+
+        for tensor in (*model.parameters(), *model.buffers()):
+            sent = tensor.detach().to(self.device).contiguous()
+            dist.broadcast(sent, src=0)
+            tensor.detach().copy_(sent)
 
     def gather(self, trained: FoundationModel, whole: FoundationModel) -> None:
         """Every worker's whole model gets the trained weights and buffers."""
@@ -140,17 +175,48 @@ class ShardedWorkers(Workers):
         dist.all_reduce(total)
         return total / self.count
 
-    def parts(self, indices: Tensor, size: int | None) -> list[tuple[Tensor, float]]:
+    def moved(self, trained: FoundationModel) -> None:
+        """Drop the outermost weights, which a pass without gradient leaves gathered as they were."""
+        model: Any = trained
+        model.reshard()
+
+    def settle(self, parameters: list[Tensor]) -> None:
+        """Those of scalars, which FSDP leaves whole."""
+        import torch.distributed as dist
+
+        for parameter in parameters:
+            if parameter.dim() == 0:
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= self.count
+
+    def rows(self, own: Tensor, idle: bool = False) -> tuple[Tensor, slice]:
+        """Everybody's rows, one worker's after another's."""
+        import torch.distributed as dist
+
+        said = torch.tensor([0 if idle else len(own)], device=own.device)
+        counted = [torch.empty_like(said) for _ in range(self.count)]
+        dist.all_gather(counted, said)
+        counts = [int(count) for count in counted]
+        first = 0 if idle else sum(counts[: self.rank])
+        whole: Tensor = Rows.apply(own, counts, self.rank)  # type: ignore[no-untyped-call]
+        return whole, slice(first, first + len(own))
+
+    def parts(self, indices: Tensor, size: int | None, together: bool = False) -> list[tuple[Tensor, float]]:
         """This worker's share of the batch; every worker has as many parts, an idle one with the factor 0.
 
         Gradients are averaged over the workers, so the factor is `count` times the part's share of the batch.
         """
-        shares = indices.tensor_split(self.count)
-        size = size or len(shares[0])  # the first share is never the smaller one
-        rounds = -(-len(shares[0]) // size)
-        mine = shares[self.rank].split(size) if len(shares[self.rank]) else ()
-        work = [(part, self.count * len(part) / len(indices)) for part in mine]
-        return work + [(indices[:1], 0.0)] * (rounds - len(work))
+        if together:
+            mine = [part.tensor_split(self.count)[self.rank] for part in indices.split(size or len(indices))]
+        else:
+            shares = indices.tensor_split(self.count)
+            size = size or len(shares[0])  # the first share is never the smaller one
+            rounds = -(-len(shares[0]) // size)
+            mine = list(shares[self.rank].split(size))
+            mine += [indices[:0]] * (rounds - len(mine))
+        whole = len(indices)
+        return [(p, self.count * len(p) / whole) if len(p) else (indices[:1], 0.0) for p in mine]
 
     def place(self, batch: Batch) -> Batch:
         """The batch's tensors moved to this worker's device."""
@@ -184,6 +250,33 @@ class ShardedWorkers(Workers):
         return self.device.type == "cpu"
 
 
+class Rows(torch.autograd.Function):
+    """The rows of all workers, one worker's after another's; a row's gradient is the sum of what all give it."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, counts: list[int], rank: int) -> Tensor:
+        """(all rows, ...); `counts` says how many each worker has."""
+        import torch.distributed as dist
+
+        ctx.shape, ctx.first, ctx.count = own.shape, sum(counts[:rank]), counts[rank]
+        padded = own.new_zeros(max(counts), *own.shape[1:])
+        padded[: ctx.count] = own[: ctx.count]
+        found = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(found, padded)
+        return torch.cat([rows[:count] for rows, count in zip(found, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """This worker's rows of it; zeros where they are no part of the batch."""
+        import torch.distributed as dist
+
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        mine = total.new_zeros(ctx.shape)
+        mine[: ctx.count] = total[ctx.first : ctx.first + ctx.count]
+        return mine, None, None
+
+
 def _blocks(model: nn.Module) -> list[nn.Module]:
     """The members of every list of modules (transformer blocks), inner ones first."""
     lists = [module for module in model.modules() if isinstance(module, (nn.ModuleList, nn.Sequential))]
@@ -197,7 +290,7 @@ def _blocks(model: nn.Module) -> list[nn.Module]:
 
 
 def refuse_model(model: nn.Module, batch_norm: str = "update") -> None:
-    """Refuse a model whose outputs depend on which samples share a batch, or that trains a scalar."""
+    """Refuse a model whose outputs depend on which samples share a batch."""
     for module in model.modules():
         if not isinstance(module, nn.modules.batchnorm._BatchNorm) or batch_norm == "frozen":
             continue
@@ -205,9 +298,4 @@ def refuse_model(model: nn.Module, batch_norm: str = "update") -> None:
             raise UserError(
                 "train.strategy: fsdp cannot train BatchNorm with train.batch_norm: update: each worker would "
                 "normalise by its own part of the batch; set train.batch_norm: frozen, or train.strategy: single."
-            )
-    for name, parameter in model.named_parameters():
-        if parameter.dim() == 0 and parameter.requires_grad:
-            raise UserError(
-                f"train.strategy: fsdp cannot train '{name}', a scalar; freeze it, or use train.strategy: single."
             )

@@ -41,12 +41,14 @@ def displaced(update: Update, perturbation: list[Tensor] | tuple[Tensor, ...]) -
     buffers = list(update.task.model.buffers())
     kept = [tensor.clone() for tensor in [*values, *buffers]]
     torch._foreach_add_(values, perturbation)
+    update.task.workers.moved(update.task.model)
     try:
         yield
     finally:
         with torch.no_grad():
             for tensor, before in zip([*values, *buffers], kept, strict=True):
                 tensor.copy_(before)
+        update.task.workers.moved(update.task.model)
 
 
 def gradient_at(
