@@ -37,7 +37,7 @@ class OSF(Mitigation):
     knob = "keep"
     grid = (0.1, 0.25, 0.5, 0.75, 0.9)
     claims = frozenset({Claim.ADAPTER})
-    whole_only = "it decomposes whole weights"
+    whole_only = "its decompositions, about as large as the weights, would lie whole on every worker"
     title = "OSF"
     formula = "W = U_h·S_h·V_h + U·S·V; ∂U ⊥ U_h, ∂V ⊥ V_h"
     cost = "a singular value decomposition of every weight per task, and its product per step"

@@ -173,6 +173,7 @@ def test_killed_inside_a_task_and_resumed_gives_the_same_bits(sharded: Path) -> 
     ("mitigations", "reason"),
     [
         (["sdft"], "decode answers of different lengths"),
+        (["osf"], "would lie whole on every worker"),
         ([{"avalanche": {"strategy": "Naive"}}], "a training loop of its own"),
     ],
 )
