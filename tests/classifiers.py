@@ -89,6 +89,7 @@ def hf_shape(kind: str) -> Any:
     shapes: dict[str, dict[str, Any]] = {
         "vit": transformer,
         "dinov2": transformer | {"mlp_ratio": 2},
+        "beit": transformer,
         "resnet": {
             "embedding_size": 8, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "layer_type": "basic",
         },

@@ -152,8 +152,10 @@ def expand(
     for condition in conditions:
         if not there.get(condition.measure, False):
             known = [measure for measure, is_there in there.items() if is_there]
+            # A measure that exists lacks its data; another word would be another gate.
+            hint = "" if condition.measure in there else closest(condition.measure, known)
             raise UserError(
-                f"--fail-if: {condition.measure!r} is not measured here.{closest(condition.measure, known)} Measures "
+                f"--fail-if: {condition.measure!r} is not measured here.{hint} Measures "
                 f"are {listed(known) if known else 'none'}; name data with --stream and --suite."
             )
         role = EACH.get(condition.measure)

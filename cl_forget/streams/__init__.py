@@ -227,6 +227,8 @@ def _parse(kind: str, spec: Spec) -> tuple[str, dict[str, Any] | str]:
 
 def _build(registry: Registry, spec: Spec) -> list[Experience]:
     name, options = _parse(registry.kind, spec)
+    if registry is STREAMS and name not in STREAMS and name in SUITES:
+        raise UserError(f"'{name}' is a suite, with nothing to train on: list it under `suites`.")
     if name not in registry and (
         hint := own_data(name, [*SUITES, *STREAMS] if registry is SUITES else [*STREAMS])
     ):

@@ -74,7 +74,7 @@ def test_a_network_of_timm(kind: str) -> None:
     check(net(kind), BLOCKS.get(kind))
 
 
-@pytest.mark.parametrize("kind", ["vit", "dinov2", "resnet", "convnext", "swin"])
+@pytest.mark.parametrize("kind", ["vit", "dinov2", "beit", "resnet", "convnext", "swin"])
 @pytest.mark.parametrize("classifies", [True, False])
 def test_a_network_of_transformers(kind: str, classifies: bool, tmp_path: Path) -> None:
     model = load_model(f"hf-image:{hf_folder(tmp_path, kind, classifies)}")

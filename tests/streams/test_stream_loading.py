@@ -51,6 +51,7 @@ def test_a_stream_of_one_task_is_a_suite() -> None:
 
 def test_wrong_specs_are_said_in_one_line() -> None:
     assert "unknown stream 'digts'. Did you mean 'digits'? Known: digits, clocks" in message("digts")
+    assert "'emoji' is a suite, with nothing to train on: list it under `suites`" in message("emoji")
     assert "unknown suite 'emojis'. Did you mean 'emoji'?" in message("emojis", load_suite)
     assert "is written as a name, or as one name with its options" in message({"digits": {}, "clocks": {}})
     assert "is written as a name" in message([3])
