@@ -20,7 +20,7 @@ WHOLE = (
     "sweeps/test_before_any_trial.py", "sweeps/test_budget.py", "sweeps/test_cluster",
     "sweeps/test_durability.py", "sweeps/test_fairness.py", "sweeps/test_hanging.py", "sweeps/test_limits.py",
     "sweeps/test_object_storage.py", "sweeps/test_pieces_run.py", "sweeps/test_planning.py",
-    "sweeps/test_pool.py", "sweeps/test_runner.py", "sweeps/test_tournaments.py",
+    "sweeps/test_pool.py", "sweeps/test_runner.py", "sweeps/test_sharded_trials.py", "sweeps/test_tournaments.py",
     "test_notebooks.py", "test_site.py", "test_typing.py", "testing/test_checks.py", "tracking/",
     "training/test_frozen.py", "training/test_frozen_batch_norm.py", "training/test_head_start.py",
     "training/test_sharded.py",
