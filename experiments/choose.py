@@ -8,9 +8,8 @@ learning rate and the strengths that were chosen, and the sweep's `stream` and `
 existing file are kept.
 
 With `--best`, a sweep file that is there gets so many arms more, "recipe vision-1" and so on, in the place of earlier
-ones of that name. The first is the setting that dominates the largest area of validation speciality and generality
-above (speciality of the pre-trained model, 0); each further one, of other methods, adds most to what those before it
-dominate. What was found is fixed, but for two fields that the arm chooses and shows a curve over, as every arm of a
+ones of that name: the compositions of two methods or more, no two of the same methods, that dominate the largest
+areas of validation speciality and generality above (speciality of the pre-trained model, 0). What was found is fixed, but for two fields that the arm chooses and shows a curve over, as every arm of a
 world does: the last strength, in order of action, that was searched over at least four values, and two learning
 rates, the one that was found and the next lower one of the search (or the next higher).
 """
@@ -83,7 +82,7 @@ def experiment_from(folder: Path) -> dict[str, Any]:
 
 
 def recipes_from(folder: Path, count: int) -> list[tuple[str, dict[str, Any]]]:
-    """The best compositions of the sweep's searched arm: what they are and what they add, and the arm of a sweep."""
+    """The best compositions of the sweep's searched arm: what they are and their area, and the arm of a sweep."""
     asked = load_sweep(folder / "sweep.yaml")
     arm = next((arm for arm in asked.arms if asked.own(arm).compose is not None), None)
     if arm is None:
@@ -93,10 +92,10 @@ def recipes_from(folder: Path, count: int) -> list[tuple[str, dict[str, Any]]]:
     tuned = [trial for trial in load_trials(folder) if trial.role == "tune" and trial.method == arm]
     best = dominating(settings_of(tuned).get(arm, []), count)
     if len(best) < count:
-        raise SystemExit(f"{folder}: {len(best)} compositions add to the front; ask for no more with --best.")
+        raise SystemExit(f"{folder}: {len(best)} compositions learn anything; ask for no more with --best.")
     return [
-        (f"{setting.label}: adds {gain:.1%}", recipe(asked, arm, next(iter(setting.trials.values())).config))
-        for setting, gain in best
+        (f"{setting.label}: {area:.1%} of the ideal area", recipe(asked, arm, next(iter(setting.trials.values())).config))
+        for setting, area in best
     ]
 
 

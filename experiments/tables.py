@@ -2,7 +2,6 @@
 
 cl-forget run experiments/quickstart.yaml --jobs 2 evaluate.export=false --output experiments/results/quickstart
 cl-forget run experiments/quickstart-rn.yaml --jobs 2 evaluate.export=false --output experiments/results/quickstart-rn
-cl-forget run experiments/combination.yaml evaluate.limit=150 --output experiments/results/combination
 python experiments/tables.py
 """
 
@@ -11,44 +10,32 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
 NARROW = ("method", "Speciality", "Generality", "BWT", "Δ_LP", "KL to base")
-"""The columns of the README, which is read on a narrow screen; the results have all of them."""
+"""The columns of the pages, which are read on narrow screens; the results have all of them."""
 
 FAR = dict.fromkeys(("quickstart", "quickstart-rn"), "full fine-tuning, zero-shot head")
 """An arm so far from the others that a picture with it shows little else; the page says where it lies."""
 
-LEFT_OUT = ("Training time", "Relative time", "FWT", "Generality drop")
-"""What other pages leave out: the first two since experiments share a processor."""
-
 
 def readme_table(table: str) -> str:
     """A Markdown table with the columns of `NARROW` alone, and what is below it."""
-    return _columns(table, lambda name: _quantity(name) in NARROW)
-
-
-def page_table(table: str) -> str:
-    """A Markdown table without the columns of `LEFT_OUT`, and what is below it."""
-    return _columns(table, lambda name: _quantity(name) not in LEFT_OUT)
+    lines = table.strip().splitlines()
+    end = next((place for place, line in enumerate(lines) if not line.startswith("|")), len(lines))
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:end]]
+    kept = [place for place, name in enumerate(rows[0]) if _quantity(name) in NARROW]
+    below = next((place for place in range(end, len(lines)) if lines[place].startswith("|")), len(lines))
+    short = ["| " + " | ".join(row[place] for place in kept) + " |" for row in rows]
+    return "\n".join([*short, *lines[end:below]]).rstrip()
 
 
 def _quantity(name: str) -> str:
     """What a column shows, without its unit, which is the last word."""
     return name if name == "method" else name.rpartition(" ")[0]
-
-
-def _columns(table: str, wanted: Callable[[str], bool]) -> str:
-    lines = table.strip().splitlines()
-    end = next((place for place, line in enumerate(lines) if not line.startswith("|")), len(lines))
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:end]]
-    kept = [place for place, name in enumerate(rows[0]) if wanted(name)]
-    below = next((place for place in range(end, len(lines)) if lines[place].startswith("|")), len(lines))
-    short = ["| " + " | ".join(row[place] for place in kept) + " |" for row in rows]
-    return "\n".join([*short, *lines[end:below]]).rstrip()
 
 
 def write_picture(experiment: str, file: Path) -> None:
@@ -78,19 +65,15 @@ def filled(text: str, tables: Mapping[str, str]) -> str:
     return text
 
 
-PAGES = {
-    ROOT / "README.md": readme_table,
-    ROOT / "experiments" / "README.md": readme_table,
-    ROOT / "docs" / "composing.md": page_table,
-}
+PAGES = (ROOT / "README.md", ROOT / "experiments" / "README.md")
 
 
 def main() -> None:
-    for page, narrow in PAGES.items():
+    for page in PAGES:
         text = page.read_text()
         experiments = re.findall(r"<!-- ([\w-]+):begin -->", text)
         page.write_text(
-            filled(text, {e: narrow((RESULTS / e / "table.md").read_text()) for e in experiments})
+            filled(text, {e: readme_table((RESULTS / e / "table.md").read_text()) for e in experiments})
         )
         for experiment in experiments:
             write_picture(experiment, ROOT / "docs" / "images" / f"{experiment}-tradeoff.png")

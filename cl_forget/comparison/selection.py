@@ -193,40 +193,32 @@ def select(settings: Mapping[str, list[Setting]], protocol: Protocol) -> dict[st
 
 
 def dominating(settings: Sequence[Setting], count: int) -> list[tuple[Setting, float]]:
-    """The best compositions of a search, each by its best setting, on validation data.
+    """The compositions of a search that dominate the largest areas alone, each by its best setting, on validation data.
 
-    One after the other the setting whose area no other chosen one dominates yet is largest; settings of methods that
-    are chosen already are passed over. The area is measured from (speciality of the pre-trained model, generality 0),
-    as the page's hypervolume is.
+    A composition has two methods or more, and counts once whatever its strengths. The area is measured from
+    (speciality of the pre-trained model, generality 0), as the page's hypervolume is.
 
     Args:
         settings: of one arm; those that were not finished on every seed are left out.
-        count: how many; fewer where nothing adds an area.
+        count: how many; fewer where no more learn anything.
 
     Returns:
-        Each setting and the area that it adds, as a share of that up to (1, pre-trained generality).
+        Each setting and its area, as a share of that up to (1, pre-trained generality); the largest first.
     """
-    points = {s.key: (s.mean("speciality"), s.mean("generality")) for s in settings if s.finished}
-    known = {key: (x, y) for key, (x, y) in points.items() if x is not None and y is not None}
-    left = [s for s in settings if s.key in known]
+    areas = {s.key: _area(s) for s in settings if s.finished and len(_methods(s)) > 1}
     found: list[tuple[Setting, float]] = []
-    while left and len(found) < count:
-        start, ceiling = left[0].mean("speciality_pretrained"), left[0].mean("generality_pretrained")
-        if start is None or not ceiling or start >= 1:
-            break
+    for setting in sorted((s for s in settings if s.key in areas), key=lambda s: -areas[s.key]):
+        if areas[setting.key] > 0 and all(_methods(setting) != _methods(other) for other, _ in found):
+            found.append((setting, areas[setting.key]))
+    return found[:count]
 
-        def area(chosen: Sequence[Setting], start: float = start, ceiling: float = ceiling) -> float:
-            dominated = hypervolume([known[s.key] for s in chosen], (start, 0.0)) or 0.0
-            return dominated / ((1 - start) * ceiling)
 
-        chosen = [s for s, _ in found]
-        best = max(left, key=lambda s: area([*chosen, s]))
-        gain = area([*chosen, best]) - area(chosen)
-        if gain <= 0:
-            break
-        found.append((best, gain))
-        left = [s for s in left if _methods(s) != _methods(best)]
-    return found
+def _area(setting: Setting) -> float:
+    x, y = setting.mean("speciality"), setting.mean("generality")
+    start, ceiling = setting.mean("speciality_pretrained"), setting.mean("generality_pretrained")
+    if x is None or y is None or start is None or not ceiling or start >= 1:
+        return 0.0
+    return (hypervolume([(x, y)], (start, 0.0)) or 0.0) / ((1 - start) * ceiling)
 
 
 def _methods(setting: Setting) -> set[str]:

@@ -34,51 +34,50 @@ def chosen(found: list[tuple[Setting, float]]) -> list[tuple[str, float]]:
     return [(setting.label.partition(",")[0], round(gain, 6)) for setting, gain in found]
 
 
-def test_the_first_dominates_most_alone_and_each_further_one_adds_most() -> None:
+def test_the_largest_area_comes_first() -> None:
     found = dominating(
         settings(
-            trial("a", 0.4, 0.49),  # adds .2 * .09 = .018
-            trial("b", 0.6, 0.4),  # .4 * .4 = .16 alone: the first
-            trial("c", 0.7, 0.3),  # adds .1 * .3 = .03
-            trial("d", 0.9, 0.1),  # adds .2 * .1 = .02 to b and c
-        ),
-        4,
-    )
-    assert chosen(found) == [("b", 0.4), ("c", 0.075), ("d", 0.05), ("a", 0.045)]
-    assert sum(gain for _, gain in found) == pytest.approx((0.16 + 0.03 + 0.02 + 0.018) / 0.4)
-
-
-def test_a_composition_counts_once_and_what_is_dominated_never() -> None:
-    found = dominating(
-        settings(
-            trial("a + b", 0.6, 0.4), trial("a + b", 0.7, 0.39), trial("c", 0.5, 0.3), trial("d", 0.7, 0.1)
+            trial("a + e", 0.4, 0.49),  # .2 * .49 = .098
+            trial("b + e", 0.6, 0.4),  # .4 * .4 = .16
+            trial("c + e", 0.7, 0.3),  # .5 * .3 = .15
+            trial("d + e", 0.9, 0.1),  # .7 * .1 = .07
         ),
         3,
     )
-    assert chosen(found) == [("a + b", 0.4875)]
+    assert chosen(found) == [("b + e", 0.4), ("c + e", 0.375), ("a + e", 0.245)]
+
+
+def test_a_composition_counts_once_and_a_single_method_never() -> None:
+    found = dominating(
+        settings(
+            trial("a + b", 0.6, 0.4), trial("a + b", 0.7, 0.39), trial("c", 0.9, 0.5), trial("b + c", 0.7, 0.1)
+        ),
+        3,
+    )
+    assert chosen(found) == [("a + b", 0.4875), ("b + c", 0.125)]
 
 
 def test_means_over_seeds_count_and_only_what_is_finished_on_each() -> None:
     found = dominating(
         settings(
-            trial("a", 0.6, 0.4, seed=0),
-            trial("a", 0.6, 0.2, seed=1),
-            trial("b", 0.9, 0.5, seed=0),
-            trial("b", 0.9, 0.5, seed=1, status="diverged"),
-            trial("c", None, 0.5),
+            trial("a + b", 0.6, 0.4, seed=0),
+            trial("a + b", 0.6, 0.2, seed=1),
+            trial("b + c", 0.9, 0.5, seed=0),
+            trial("b + c", 0.9, 0.5, seed=1, status="diverged"),
+            trial("c + d", None, 0.5),
         ),
         3,
     )
-    assert chosen(found) == [("a", 0.3)]
+    assert chosen(found) == [("a + b", 0.3)]
 
 
 @pytest.mark.parametrize("start", [{"speciality_pretrained": None}, {"generality_pretrained": None}])
 def test_without_the_pretrained_model_nothing_is_compared(start: dict[str, Any]) -> None:
-    one = trial("a", 0.6, 0.4)
+    one = trial("a + b", 0.6, 0.4)
     one = one.model_copy(update={"validation": {**one.validation, **start}})
     assert dominating(settings(one), 1) == []
     assert dominating([], 1) == []
 
 
-def test_what_learns_nothing_adds_nothing() -> None:
-    assert dominating(settings(trial("a", 0.2, 0.5), trial("b", 0.1, 0.5)), 2) == []
+def test_what_learns_nothing_has_no_area() -> None:
+    assert dominating(settings(trial("a + b", 0.2, 0.5), trial("b + c", 0.1, 0.5)), 2) == []

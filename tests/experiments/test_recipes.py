@@ -51,7 +51,7 @@ SEARCH: dict[str, Any] = {
 FOUND: list[tuple[dict[str, Any], float, float]] = [
     ({"compose": "l2_sp + wise_ft", "l2_sp.strength": 0.1, "wise_ft.alpha": 0.6, "train.lr": 1e-3}, 0.7, 0.4),
     ({"compose": "lp_ft + l2_sp", "l2_sp.strength": 1.0, "train.lr": 1e-4}, 0.6, 0.5),
-    ({"compose": "er", "er.share": 0.5, "train.lr": 3e-4}, 0.75, 0.1),
+    ({"compose": "lp_ft + er", "er.share": 0.5, "train.lr": 3e-4}, 0.75, 0.1),
 ]
 
 
@@ -94,7 +94,7 @@ def test_recipes_have_eight_settings_and_a_curve_of_four(
     assert (
         "  # recipe-1: l2_sp + wise_ft, l2_sp.strength = 0.1, wise_ft.alpha = 0.6, train.lr = 0.001" in text
     )
-    assert ": adds 50.0%\n" in text
+    assert ": 50.0% of the ideal area\n" in text
 
 
 def test_the_rest_of_the_file_stays_and_earlier_arms_of_the_name_go(
@@ -109,7 +109,7 @@ def test_the_rest_of_the_file_stays_and_earlier_arms_of_the_name_go(
 
 @pytest.mark.parametrize(
     ("best", "message"),
-    [("3", "'er' has no strength of at least 4 values"), ("4", "3 compositions add to the front")],
+    [("3", "'lp_ft \\+ er' has no strength of at least 4 values"), ("4", "3 compositions learn anything")],
 )
 def test_what_cannot_be_had_is_one_line(
     monkeypatch: pytest.MonkeyPatch, folder: Path, best: str, message: str
