@@ -9,9 +9,10 @@ existing file are kept.
 
 With `--best`, a sweep file that is there gets so many arms more, "recipe vision-1" and so on, in the place of earlier
 ones of that name: the compositions of two methods or more, no two of the same methods, that dominate the largest
-areas of validation speciality and generality above (speciality of the pre-trained model, 0). What was found is fixed, but for two fields that the arm chooses and shows a curve over, as every arm of a
-world does: the last strength, in order of action, that was searched over at least four values, and two learning
-rates, the one that was found and the next lower one of the search (or the next higher).
+areas of validation speciality and generality above (speciality of the pre-trained model, 0). What was found is
+fixed, but for two fields that the arm chooses and shows a curve over, as every arm of a world does: the last
+strength, in order of action, that was searched over at least four values, and two learning rates, the one that was
+found and the next lower one of the search (or the next higher).
 """
 
 from __future__ import annotations
@@ -94,7 +95,10 @@ def recipes_from(folder: Path, count: int) -> list[tuple[str, dict[str, Any]]]:
     if len(best) < count:
         raise SystemExit(f"{folder}: {len(best)} compositions learn anything; ask for no more with --best.")
     return [
-        (f"{setting.label}: {area:.1%} of the ideal area", recipe(asked, arm, next(iter(setting.trials.values())).config))
+        (
+            f"{setting.label}: {area:.1%} of the ideal area",
+            recipe(asked, arm, next(iter(setting.trials.values())).config),
+        )
         for setting, area in best
     ]
 

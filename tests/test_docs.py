@@ -158,11 +158,11 @@ def test_the_tables_of_the_pages_are_those_of_the_results() -> None:
     assert spec and spec.loader
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
-    for page, narrow in tables.PAGES.items():
+    for page in tables.PAGES:
         text = page.read_text()
         names = re.findall(r"<!-- ([\w-]+):begin -->", text)
         assert names
-        made = {name: narrow((tables.RESULTS / name / "table.md").read_text()) for name in names}
+        made = {name: tables.readme_table((tables.RESULTS / name / "table.md").read_text()) for name in names}
         assert tables.filled(text, made) == text, "run python experiments/tables.py"
     head = "| method | Speciality % | a b % | Generality % | FWT points |"
     wide = f"{head}\n|---|---|---|---|---|\n| x | 1 | 2 | 3 | 4 |\n\nsaid"
@@ -173,7 +173,6 @@ def test_the_tables_of_the_pages_are_those_of_the_results() -> None:
         "",
         "said",
     ]
-    assert tables.page_table(wide).splitlines()[0] == "| method | Speciality % | a b % | Generality % |"
 
 
 def public() -> list[tuple[str, Any]]:

@@ -193,7 +193,7 @@ def select(settings: Mapping[str, list[Setting]], protocol: Protocol) -> dict[st
 
 
 def dominating(settings: Sequence[Setting], count: int) -> list[tuple[Setting, float]]:
-    """The compositions of a search that dominate the largest areas alone, each by its best setting, on validation data.
+    """The compositions of a search that dominate the largest areas, each by its best setting, on validation data.
 
     A composition has two methods or more, and counts once whatever its strengths. The area is measured from
     (speciality of the pre-trained model, generality 0), as the page's hypervolume is.

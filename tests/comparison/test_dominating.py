@@ -50,7 +50,10 @@ def test_the_largest_area_comes_first() -> None:
 def test_a_composition_counts_once_and_a_single_method_never() -> None:
     found = dominating(
         settings(
-            trial("a + b", 0.6, 0.4), trial("a + b", 0.7, 0.39), trial("c", 0.9, 0.5), trial("b + c", 0.7, 0.1)
+            trial("a + b", 0.6, 0.4),
+            trial("a + b", 0.7, 0.39),
+            trial("c", 0.9, 0.5),
+            trial("b + c", 0.7, 0.1),
         ),
         3,
     )
