@@ -126,7 +126,11 @@ def kth_largest(values: Tensor, k: int) -> Tensor:
         return torch.kthvalue(values, len(values) - k + 1).values
     entries = values.numpy()
     if len(entries) > SAMPLED_FROM:
-        sample = np.sort(entries[:: len(entries) // SAMPLE])
+        step = len(entries) // SAMPLE
+        # Without a common divisor, or the same few columns would be seen in every row of a matrix.
+        while math.gcd(step, len(entries)) > 1:
+            step -= 1
+        sample = np.sort(entries[::step])
         expected = len(sample) * k / len(entries)
         margin = 4 * math.sqrt(expected) + 1  # four standard deviations to be safe
         lower, upper = math.ceil(expected + margin), math.floor(expected - margin)
