@@ -32,6 +32,11 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
         "The same with open_clip's ViT-B-32, random weights, batch 8.",
         ["cost.py", *VIT, "--steps", "5"],
     ),
+    "edits": (
+        "Cost of an edit after the tasks",
+        "Edits of the weights, which cost once and not in every step.",
+        ["cost.py", "--edits"],
+    ),
     "memory": (
         "Peak memory, emoji-clip",
         "Resident memory of a process that takes three steps, most of it Python and its libraries.",

@@ -46,7 +46,7 @@ class MoFO(Mitigation):
     later = frozenset({"vectors", "decay"})
     title = "MoFO"
     formula = "θ += Δ_AdamW · [|m| among the tensor's top share]"
-    cost = "up to 1.3 of a plain step"
+    cost = "up to 1.2 of a plain step"
     advice = "For language models, to move few weights a step without any reference to the old model."
     source = "Chen et al. 2024, arXiv:2407.20999, algorithm 1"
 
