@@ -22,7 +22,7 @@ class EMA(Mitigation):
     WiSE-FT takes it after the fact; from about 1/(1-d) steps on it is the mean of the last ones. What is evaluated,
     exported and started from in the next task is θ̄; the optimiser and what other methods measure while the task runs
     see θ. What is trained is averaged: of LoRA the two factors, not their product. BatchNorm running statistics are
-    those of the last step (add `batch_norm` for those of θ̄).
+    those of the last step (the run says so; add `batch_norm` for those of θ̄).
 
     Attributes:
         decay: d; 0 is the last step's weights.
@@ -44,6 +44,11 @@ class EMA(Mitigation):
     source = "Polyak & Juditsky 1992, doi:10.1137/0330046; Izmailov et al. 2018, arXiv:1803.05407"
 
     decay: float = Field(default=0.99, ge=0, lt=1, description="d")
+
+    @property
+    def averages(self) -> bool:
+        """Unless it is absent."""
+        return self.decay > 0
 
     def start_task(self, task: Task, state: _average.Average) -> None:
         """The average of the task before is that task's result."""

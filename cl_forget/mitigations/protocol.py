@@ -146,6 +146,11 @@ class Mitigation(Exact, metaclass=Definition):
         """Whether the next task starts from the weights as edited, so that a post-hoc method shapes training."""
         return False
 
+    @property
+    def averages(self) -> bool:
+        """Whether a task ends with an average of the weights along its way; buffers stay the last step's."""
+        return False
+
     def further_passes(self, times: float) -> float:
         """Passes per sample that its data cost at most, beside those of the steps; forecasts of a sweep read it.
 

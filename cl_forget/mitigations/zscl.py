@@ -86,6 +86,11 @@ class ZSCL(Mitigation):
     )
     batch_size: int | None = Field(default=None, ge=2, description="reference samples in a step")
 
+    @property
+    def averages(self) -> bool:
+        """Where weights are averaged at all."""
+        return self.average_every is not None
+
     def references(self) -> Sequence[str | dict[str, Any]]:
         """The reference data."""
         return [self.reference]

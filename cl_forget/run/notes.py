@@ -89,13 +89,21 @@ def _statistics(run: Run, chain: Chain, model: FoundationModel) -> list[str]:
             "frozen keeps, by those of the last task; leave it out, or set train.batch_norm: update."
         ]
     edits = chain.using("edit_weights")
-    if not edits or any(m.renews_statistics for m in edits):
+    if any(m.renews_statistics for m in edits):
         return []
-    names = ", ".join(m.name for m in edits)
-    return [
-        f"BatchNorm's running statistics were updated in training and mixed by {names} like weights, not "
-        "re-estimated; add batch_norm to the method, or set train.batch_norm: frozen."
-    ]
+    cure = "add batch_norm to the method, or set train.batch_norm: frozen."
+    found = []
+    if averaging := ", ".join(m.name for m in chain if m.averages):
+        found.append(
+            "BatchNorm's running statistics were updated in training and are those of the last step, not of the "
+            f"weights that {averaging} averaged; {cure}"
+        )
+    if mixing := ", ".join(m.name for m in edits):
+        found.append(
+            f"BatchNorm's running statistics were updated in training and mixed by {mixing} like weights, not "
+            f"re-estimated; {cure}"
+        )
+    return found
 
 
 def _unread(run: Run, chain: Chain, model: FoundationModel, tasks: Sequence[Experience]) -> list[str]:
