@@ -104,6 +104,7 @@ def test_on_a_bowl_the_step_is_at_the_known_point() -> None:
     from types import SimpleNamespace
 
     from cl_forget.training.context import Trainable, Update
+    from cl_forget.training.workers import Workers
 
     h = torch.tensor([1.0, 10.0], dtype=torch.float64)
     parts = [nn.Parameter(torch.tensor([x], dtype=torch.float64)) for x in (3.0, -0.5)]
@@ -113,7 +114,8 @@ def test_on_a_bowl_the_step_is_at_the_known_point() -> None:
             parameter.grad = (curvature * parameter).detach()
         return sum((c * p**2 / 2).sum() for c, p in zip(h, parts, strict=True)).detach()
 
-    update = Update(SimpleNamespace(model=nn.Module()), Trainable(["a", "b"], parts), None, 0)
+    task = SimpleNamespace(model=nn.Module(), workers=Workers())
+    update = Update(task, Trainable(["a", "b"], parts), None, 0)
     loss = SAM(rho=0.3).around_gradient(update, gradient, {})
     theta = torch.tensor([3.0, -0.5], dtype=torch.float64)
     g = h * theta
