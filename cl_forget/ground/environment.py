@@ -159,6 +159,20 @@ def peak_memory_mb(device: torch.device) -> float:
     return peak / 2**10 if sys.platform != "darwin" else peak / 2**20
 
 
+def forget_peak_memory() -> None:
+    """Let `peak_memory_mb` count from now on, of the process where its system can (Linux), and of every GPU.
+
+    What a process held before, a notebook's for instance, then enters no estimate of what a new one will need.
+    """
+    import torch
+
+    if torch.cuda.is_initialized():
+        for device in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def _version(package: str) -> str | None:
     try:
         return version(package)

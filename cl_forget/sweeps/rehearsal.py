@@ -7,6 +7,7 @@ from typing import Any
 
 from cl_forget.config.run import Run
 from cl_forget.config.sweep import COMPOSE, Range, Sweep
+from cl_forget.ground.environment import forget_peak_memory
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.progress import track
 from cl_forget.run.dry_run import evaluated, measure
@@ -96,6 +97,7 @@ def measurements(
 
     What was understood of the data is told to `say`, or printed as the first lines of a sweep.
     """
+    forget_peak_memory()
     found: Measured = {}
     setups: dict[str, Setup] = {}
     runs = list(runs)

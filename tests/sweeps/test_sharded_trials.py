@@ -52,7 +52,7 @@ def test_a_trial_is_a_group_of_workers_in_half_precision(tmp_path: Path) -> None
         **files(tmp_path), methods={"MoFO": ["mofo"]}, space={"mofo.share": [0.1]}, train=train,
         evaluate={"export": False},
     )  # fmt: skip
-    trials = sweep(asked, tmp_path / "sweep", resources=Resources())
+    trials = sweep(asked, tmp_path / "sweep", resources=Resources(memory_per_trial=1500))
     assert [trial.reason for trial in trials if trial.status != "finished"] == []
     assert sorted(trial.method for trial in trials) == ["MoFO", "full fine-tuning"]
     for one in plan_grid(asked):

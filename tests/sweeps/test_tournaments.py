@@ -24,7 +24,7 @@ from cl_forget.sweeps.stopping import reported
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
-ONE = Resources(max_concurrent=1)
+ONE = Resources(max_concurrent=1, memory_per_trial=1500)  # however much this process holds by now
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,7 +89,7 @@ class Saves(tune.Callback):
 def test_hyperband_pauses_and_what_goes_on_ends_with_the_numbers_of_an_unbroken_run(tmp_path: Path) -> None:
     what = asked("hyperband", [10.0**-n for n in range(10)])
     saves = Saves()
-    trials = sweep(what, tmp_path, resources=Resources(), callbacks=[saves])
+    trials = sweep(what, tmp_path, resources=Resources(memory_per_trial=1500), callbacks=[saves])
     states = [trial.status for trial in trials]
     assert set(states) == {"finished", "pruned"} and saves.count >= 4, (states, saves.count)
     runs = {one.trial.id: one.run for one in plan_grid(what)}
