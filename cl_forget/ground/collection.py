@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """No search meanwhile: it goes through all there are again and again, four tenths of the reading of records."""
+    """No search meanwhile: it goes through all there are again and again, and finds nothing to free."""
     searching = gc.isenabled()
     gc.disable()
     try:

@@ -57,9 +57,7 @@ def opened(folder: Path) -> Checkpoint:
     checkpoint = open_checkpoint(folder)
     own = folder / "config.json"
     config = read_object(own, "save the model again.")
-    if (
-        config.get("model_type") == "beit"
-    ):  # its words are patches of pictures, which pre-training alone names
+    if config.get("model_type") == "beit":  # its words are patches of pictures: no tensor has so many rows
         config = {**config, "vocab_size": None}
     refuse_implausible(str(own), config, checkpoint.source.infos)
     return checkpoint
