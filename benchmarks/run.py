@@ -121,6 +121,13 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
         "goes on for four minutes.",
         ["cluster_simulation.py", "validate", "--minutes", "4"],
     ),
+    "early-stopping": (
+        "Early stopping by two objectives",
+        "MO-ASHA over settings that were all trained to their end before, handed out in 50 random orders: what it "
+        "finds of the whole grid's hypervolume (speciality and generality on validation data), for what share of the "
+        "training. `python benchmarks/early_stopping.py record emoji` and `record pico` made the recordings.",
+        ["early_stopping.py", "replay"],
+    ),
     "storage": (
         "A sweep's folder with 100,000 trials",
         "Each a process of its own, imports included. A resumed sweep plans, finds what is shared and what is left. "

@@ -18,6 +18,9 @@ from cl_forget.ground.errors import UserError
 
 Item = TypeVar("Item")
 
+LEARNT = 0.01
+"""Accuracy above the pre-trained model's that counts as having learnt something."""
+
 
 class Choice(BaseModel):
     """What selection decided for one method.
@@ -28,6 +31,7 @@ class Choice(BaseModel):
         score: what it was chosen by, on validation data.
         speciality, retention: validation means over seeds.
         meets: whether the rule's condition holds (always, for a rule without one).
+        learns: whether its speciality is above the pre-trained model's, by `LEARNT` or more.
         candidates: settings that the budget allowed to choose from.
         left_out: settings beyond the budget, or not finished on every seed.
     """
@@ -40,6 +44,7 @@ class Choice(BaseModel):
     speciality: float | None
     retention: float | None
     meets: bool
+    learns: bool = True
     candidates: int
     left_out: int
 
@@ -186,6 +191,7 @@ def select(settings: Mapping[str, list[Setting]], protocol: Protocol) -> dict[st
             speciality=best.mean("speciality"),
             retention=best.mean("retention"),
             meets=meets,
+            learns=_learns(best),
             candidates=len(known),
             left_out=len(settings[method]) - len(known),
         )
@@ -225,6 +231,18 @@ def _methods(setting: Setting) -> set[str]:
     return {name for item in next(iter(setting.trials.values())).mitigations for name in item}
 
 
+def _harmonic(speciality: float | None, retention: float | None) -> float | None:
+    if speciality is None or retention is None:
+        return None
+    both = speciality + retention
+    return 2 * speciality * retention / both if both > 0 else 0.0
+
+
+def _learns(setting: Setting) -> bool:
+    reached, start = setting.mean("speciality"), setting.mean("speciality_pretrained")
+    return reached is None or start is None or reached >= start + LEARNT
+
+
 def _score(setting: Setting, protocol: Protocol) -> tuple[bool, float | None]:
     """(whether the rule's condition holds, the number that is maximised)."""
     speciality, retention = setting.mean("speciality"), setting.mean("retention")
@@ -232,6 +250,8 @@ def _score(setting: Setting, protocol: Protocol) -> tuple[bool, float | None]:
         return True, speciality
     if protocol.select == "balanced":
         return True, mean([speciality, retention])
+    if protocol.select == "harmonic":
+        return True, _harmonic(speciality, retention)
     if speciality is None or retention is None:
         return False, None
     meets = retention >= protocol.retention

@@ -122,8 +122,10 @@ def _line(method: MethodSummary) -> dict[str, Estimate]:
 def _setting(method: MethodSummary) -> str:
     if method.choice is None:
         return "none finished"
-    below = "" if method.choice.meets else " (below the retention asked for)"
-    return f"{method.choice.label}{below}".strip()
+    remarks = [] if method.choice.meets else ["below the retention asked for"]
+    if not method.choice.learns:
+        remarks.append("learns nothing")
+    return f"{method.choice.label} ({', '.join(remarks)})".strip() if remarks else method.choice.label
 
 
 def _facts(method: MethodSummary) -> dict[str, Any]:

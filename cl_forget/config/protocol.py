@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from cl_forget.ground.section import Exact
 
-Select = Literal["balanced", "target_at_retention", "speciality"]
+Select = Literal["balanced", "harmonic", "target_at_retention", "speciality"]
 
 
 Equal = Literal["trials", "compute"]
@@ -19,9 +19,10 @@ class Protocol(Exact):
 
     Attributes:
         select: how one setting per method is chosen. "balanced": the largest mean of validation speciality and
-            validation retention. "target_at_retention": the largest validation speciality among the settings
-            that keep `retention`, or the one that keeps most where none does. "speciality": the largest
-            validation speciality.
+            validation retention. "harmonic": the largest harmonic mean of these two, which no setting wins that
+            learns nothing or keeps nothing. "target_at_retention": the largest validation speciality among the
+            settings that keep `retention`, or the one that keeps most where none does. "speciality": the
+            largest validation speciality.
         retention: the share of the pre-trained generality to keep, for the rule above and for "target accuracy
             at equal retention".
         target: the speciality at which retention is compared; null for nine tenths of the way from the
@@ -40,6 +41,8 @@ class Protocol(Exact):
         """The selection rule in words."""
         if self.select == "balanced":
             return "the largest mean of speciality and retention"
+        if self.select == "harmonic":
+            return "the largest harmonic mean of speciality and retention"
         if self.select == "speciality":
             return "the largest speciality"
         return (

@@ -55,6 +55,25 @@ def test_selection_reads_validation_and_never_test() -> None:
     assert select(settings_of(worse), Protocol())["L2-SP"].value == 1.0
 
 
+def still_or_learning() -> list[Trial]:
+    """A setting that stays the pre-trained model (speciality 0), and one that learns and forgets; generality was .5."""
+    return [trial("L2-SP", v, 0, of, of) for v, of in {0.1: (0.4, 0.25), 10.0: (0.0, 0.5)}.items()]
+
+
+def test_the_harmonic_mean_chooses_nothing_that_learns_nothing() -> None:
+    settings = settings_of(still_or_learning())
+    # (.4 + .5)/2 = .45 and (0 + 1)/2 = .5; 2·.4·.5/.9 = .444 and 0
+    for rule, value, score in (("balanced", 10.0, 0.5), ("harmonic", 0.1, 0.4 / 0.9)):
+        chosen = select(settings, Protocol(select=rule))["L2-SP"]  # type: ignore[arg-type]
+        assert (chosen.value, chosen.score) == (value, pytest.approx(score)), rule
+
+
+def test_a_chosen_setting_that_learns_nothing_is_said() -> None:
+    trials = [*plain(), *still_or_learning()]
+    assert "(learns nothing)" in markdown(summary(trials))
+    assert "learns nothing" not in markdown(summary(trials, select="harmonic"))
+
+
 @pytest.mark.parametrize(
     ("retention", "value", "meets"), [(0.5, 0.1, True), (0.85, 1.0, True), (0.95, 10.0, True)]
 )
