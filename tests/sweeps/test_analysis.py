@@ -56,7 +56,7 @@ def test_selection_reads_validation_and_never_test() -> None:
 
 
 def still_or_learning() -> list[Trial]:
-    """A setting that stays the pre-trained model (speciality 0), and one that learns and forgets; generality was .5."""
+    """A setting that stays what it was (speciality 0), and one that learns and forgets; generality was .5."""
     return [trial("L2-SP", v, 0, of, of) for v, of in {0.1: (0.4, 0.25), 10.0: (0.0, 0.5)}.items()]
 
 
