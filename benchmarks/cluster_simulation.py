@@ -1,6 +1,7 @@
 """How a sweep scales: a discrete-event simulation of its scheduler, checked against real sweeps.
 
-    python benchmarks/cluster_simulation.py measure     real sweeps with 1 and 2 workers here (or --workers 1 2 4)
+    python benchmarks/cluster_simulation.py measure     real sweeps with 1 and 2 workers here (or --workers 1 2 4),
+                                                        and one of many short trials, for what the driver costs
     python benchmarks/cluster_simulation.py validate    real sweeps of 1, 2 and 4 workers whose trials only sleep, in
                                                         one go or, with `--minutes 4`, in calls that go on
     python benchmarks/cluster_simulation.py simulate    up to 1,000 workers, picture and table (seconds)
@@ -15,7 +16,8 @@ Assumptions. (1) Durations are those of real runs in `experiments/results`, draw
 core; a worker of the simulated cluster is as fast and no machine is slower than another. (2) Checkpoints and
 caches lie on shared storage that does not slow down as workers are added: nothing here models its bandwidth.
 (3) No worker fails. (4) `driver`, `worker` and `start` are measured on this machine and do not grow with the
-cluster; Ray's own limits (heartbeats, object store) are not modelled.
+cluster; Ray's own limits (heartbeats, object store) are not modelled. `driver` is that of a sweep of short trials:
+in one of long trials most of the driver's time goes by with the clock, and not with the trials.
 """
 
 from __future__ import annotations
@@ -330,6 +332,17 @@ def measure(workers: Sequence[int], folder: Path, overrides: Sequence[str]) -> l
     return rows
 
 
+SHORT = 300
+"""Trials of the sweep that tells what one costs the driver; each sleeps for 0.05 s."""
+
+
+def measure_driver(folder: Path) -> dict[str, Any]:
+    """A sweep of one worker over short trials."""
+    with sleeping_runtime():
+        slept(Asleep("first", "one trial", 1, ((0.01,),)), folder / "first")
+        return slept(Asleep("short", "short trials", 1, ((0.05,),) * SHORT), folder / "short")
+
+
 # Trials whose lengths are known beforehand
 
 
@@ -514,32 +527,41 @@ def table(rows: Sequence[dict[str, Any]], formats: dict[str, str]) -> str:
 
 
 def draw(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
-    """Trials per hour against workers, for each way to share."""
+    """What each worker gets done in an hour against how many there are, for each way to share."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     for (name, rows), style in zip(curves.items(), ("-o", "-s", "-^", "-d"), strict=True):
-        axes.loglog([r["workers"] for r in rows], [r["trials_per_hour"] for r in rows], style, label=name)
-    first = curves["groups"][0]
-    axes.loglog(
-        WORKERS, [first["trials_per_hour"] * w for w in WORKERS], ":", color="grey", label="groups, ideal"
-    )
-    axes.set(xlabel="workers", ylabel="trials per hour (simulated)")
+        each = [row["trials_per_hour"] / row["workers"] for row in rows]
+        axes.semilogx([row["workers"] for row in rows], each, style, label=name)
+    axes.set(xlabel="workers", ylabel="trials per hour and worker (simulated)", ylim=(0, None))
+    axes.set_xticks(WORKERS, [f"{count:,}" for count in WORKERS])
+    axes.minorticks_off()
     axes.grid(True, which="major", alpha=0.3)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="center left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=160)
 
 
 def report(
     measured: Sequence[dict[str, Any]],
+    short: dict[str, Any],
     settings: int,
     seeds: int,
     assumed: dict[str, float | None] | None = None,
 ) -> str:
-    """The check and the simulated curves as Markdown; draws the picture."""
-    costs = replace(measured_costs(measured), **{k: v for k, v in (assumed or {}).items() if v is not None})
+    """The check and the simulated curves as Markdown; draws the picture.
+
+    Args:
+        measured: the real sweeps.
+        short: the sweep of short trials.
+        settings, seeds: of the simulated sweep.
+        assumed: overheads to take instead of those measured.
+    """
+    driver = measured_costs([short]).driver
+    given = {name: value for name, value in (assumed or {}).items() if value is not None}
+    costs = replace(measured_costs(measured), **{"driver": driver, **given})
     checked = check(measured)
     jobs = {
         grouping: sweep_jobs(real_times(), settings, seeds, grouping)
@@ -569,8 +591,8 @@ def report(
                 "trials_per_hour": ".0f",
             },
         ),
-        f"Overheads used: {costs.driver:.2f} s per Tune trial on the driver, {costs.worker:.2f} s on its "
-        f"worker, {costs.start:.0f} s once per worker.",
+        f"Overheads used: {costs.driver:.3f} s per Tune trial on the driver (of {SHORT} short trials), "
+        f"{costs.worker:.2f} s on its worker, {costs.start:.0f} s once per worker.",
         f"Simulated, {trials} trials ({settings} settings, {seeds} seeds, 2 streams) in "
         f"{len(jobs['groups'])} groups:",
     ]
@@ -611,9 +633,11 @@ def main() -> None:
         return
     if arguments.what == "measure":
         rows = measure(arguments.workers or [1, 2], arguments.output, arguments.overrides)
-        MEASURED.write_text(json.dumps(rows, indent=1) + "\n")
+        found = {"sweeps": rows, "short": measure_driver(arguments.output)}
+        MEASURED.write_text(json.dumps(found, indent=1) + "\n")
     assumed = {cost: getattr(arguments, cost) for cost in ("driver", "worker", "start")}
-    print(report(json.loads(MEASURED.read_text()), arguments.settings, arguments.seeds, assumed))
+    known = json.loads(MEASURED.read_text())
+    print(report(known["sweeps"], known["short"], arguments.settings, arguments.seeds, assumed))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 cl-forget run experiments/quickstart.yaml --jobs 2 evaluate.export=false --output experiments/results/quickstart
 cl-forget run experiments/quickstart-rn.yaml --jobs 2 evaluate.export=false --output experiments/results/quickstart-rn
+cl-forget run experiments/pico.yaml --jobs 2 evaluate.export=false --output experiments/results/pico
 python experiments/tables.py
 """
 

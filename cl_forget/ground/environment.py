@@ -113,8 +113,18 @@ def describe() -> dict[str, Any]:
         "system": platform.system(),
         "device": torch.cuda.get_device_name() if device().startswith("cuda") else device(),
         "threads": torch.get_num_threads(),
-        "command": redact(" ".join([Path(sys.argv[0]).name, *redact(sys.argv[1:])])),
+        "command": redact(" ".join([_program(Path(sys.argv[0])), *redact(sys.argv[1:])])),
     }
+
+
+def _program(file: Path) -> str:
+    """What was called, as it is called again; of a module started with `python -m` only its file is known."""
+    if file.name != "__main__.py":
+        return file.name
+    parts = file.parent.parts
+    package = PACKAGES[0].replace("-", "_")
+    below = parts[len(parts) - parts[::-1].index(package) - 1 :] if package in parts else parts[-1:]
+    return f"python -m {'.'.join(below)}"
 
 
 def conditions() -> dict[str, Any]:
