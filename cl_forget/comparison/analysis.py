@@ -108,7 +108,8 @@ class SweepSummary(BaseModel):
         reference: (speciality, generality) that the hypervolume is measured from: the pre-trained model's
             speciality and 0.
         ideal: the corner of the ideal trade-off: speciality 1 at the pre-trained generality.
-        pretrained: (speciality, generality) of the pre-trained model.
+        pretrained: (speciality, generality) of the pre-trained model, on the stream of the reported numbers; the
+            reference and the ideal are on that of the curves.
         methods: the control first, then by the selection score.
         status: how many trials stand how.
         failures: the trials that did not finish, each with its reason.
@@ -192,7 +193,7 @@ def sweep_summary(trials: Sequence[Trial], protocol: Protocol | None = None) -> 
         target_level=target,
         reference=None if corners is None else (corners[0], 0.0),
         ideal=None if corners is None else (1.0, corners[1]),
-        pretrained=corners,
+        pretrained=_corners([t for by_seed in reported.values() for t in by_seed.values()]) or corners,
         methods=methods,
         status=_counted(trial.status for trial in trials),
         failures=[

@@ -19,7 +19,7 @@ from cl_forget.ground.errors import UserError
 Item = TypeVar("Item")
 
 LEARNT = 0.01
-"""Accuracy above the pre-trained model's that counts as having learnt something."""
+"""Accuracy above that before any tuning (probed heads included) which counts as having learnt something."""
 
 
 class Choice(BaseModel):
@@ -31,7 +31,7 @@ class Choice(BaseModel):
         score: what it was chosen by, on validation data.
         speciality, retention: validation means over seeds.
         meets: whether the rule's condition holds (always, for a rule without one).
-        learns: whether its speciality is above the pre-trained model's, by `LEARNT` or more.
+        learns: whether its speciality is above what it was before any tuning, by `LEARNT` or more.
         candidates: settings that the budget allowed to choose from.
         left_out: settings beyond the budget, or not finished on every seed.
     """

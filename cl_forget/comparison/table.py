@@ -124,7 +124,7 @@ def _setting(method: MethodSummary) -> str:
         return "none finished"
     remarks = [] if method.choice.meets else ["below the retention asked for"]
     if not method.choice.learns:
-        remarks.append("learns nothing")
+        remarks.append("no better than before")
     return f"{method.choice.label} ({', '.join(remarks)})".strip() if remarks else method.choice.label
 
 

@@ -109,7 +109,9 @@ def _methods(view: SweepView) -> Iterable[Method]:
     for name in (PRETRAINED, *view.names):
         style = styles[name]
         role = {PRETRAINED: "reference", control: "control"}.get(name, "method")
-        seeds = tuple(sorted({trial.seed for trial in view.trials if trial.method == name}))
+        own = [trial for trial in view.trials if trial.method == name]
+        shown = [trial for trial in own if trial.role == "report"] or own
+        seeds = tuple(sorted({trial.seed for trial in shown}))
         yield Method(name, role, seeds, style.color, style.color_dark, style.symbol)  # type: ignore[arg-type]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,10 +38,12 @@ POSITION = "position"
 NUMBER = re.compile(r"(?<!\w)[-+]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?(?!\w)")
 
 
-def _observations(view: SweepView, measures: Sequence[Measure], role: str | None = None) -> Frame:
+def _observations(
+    view: SweepView, measures: Sequence[Measure], wanted: Callable[[Trial], bool] = lambda trial: True
+) -> Frame:
     def entries() -> Iterable[tuple[dict[str, Any], float | None]]:
         for trial in view.shown:
-            if role is not None and trial.role != role:
+            if not wanted(trial):
                 continue
             knob, setting = view.places.get(trial.id, (None, None)) if trial.role == "tune" else (None, None)
             values = view.values[trial.id]
@@ -61,8 +63,17 @@ def tradeoff(view: SweepView) -> Figure | None:
     y = next((name for name in ("generality", "delta_lp", "bwt") if name in names), None)
     if y is None or "speciality" not in names:
         return None
-    data = _observations(view, view.measures)
     reported = {trial.method for trial in view.trials if trial.role == "report"}
+    elsewhere = _tuned_elsewhere(view.trials)
+
+    def wanted(trial: Trial) -> bool:
+        if trial.role == "report":
+            return True
+        # What has no place on a curve would be averaged with the trials of the report.
+        knobless = view.places.get(trial.id, (None, None))[1] is None
+        return not elsewhere and not (trial.method in reported and knobless)
+
+    data = _observations(view, view.measures, wanted)
     folded = fold(data)
     _add_pretrained(view, data, folded)
     most = max(len({t.seed for t in s.trials.values()}) for found in view.settings.values() for s in found)
@@ -71,9 +82,14 @@ def tradeoff(view: SweepView) -> Figure | None:
     return Tradeoff(
         name="tradeoff",
         title="What generality does the speciality cost?",
-        how_to_read="Each line is a method with its knob turned from weak to strong, a point per setting, mean over "
-        "seeds; the large marker is the setting chosen on validation data. Up and to the right is better, and on "
-        f"the grey stair no other point is better on both.{shading}",
+        how_to_read=(
+            "Each marker is a method at the setting chosen on validation data of another stream, mean over seeds; "
+            "the curves that it was chosen from are of that stream, and not shown here. "
+            if elsewhere
+            else "Each line is a method with its knob turned from weak to strong, a point per setting, mean over "
+            "seeds; the large marker is the setting chosen on validation data. "
+        )
+        + f"Up and to the right is better, and on the grey stair no other point is better on both.{shading}",
         measures=view.measures,
         data=data,
         folded=folded,
@@ -82,8 +98,19 @@ def tradeoff(view: SweepView) -> Figure | None:
         unordered=view.unordered,
         trained=True,
         selected={name: value for name, value in view.selected.items() if name not in reported},
-        notes=("Numbers along a line are settings of its method's knob.",) if view.settings else (),
+        notes=("Numbers along a line are settings of its method's knob.",)
+        if view.settings and not elsewhere
+        else (),
     )
+
+
+def _tuned_elsewhere(trials: Sequence[Trial]) -> bool:
+    """Whether settings were chosen on other tasks than those of the report: these never stand in one picture."""
+    tasks = {
+        role: {tuple(t.test.get("speciality_by_task") or ()) for t in trials if t.role == role and t.test}
+        for role in ("tune", "report")
+    }
+    return bool(tasks["report"]) and not tasks["tune"] <= tasks["report"]
 
 
 def _add_pretrained(view: SweepView, data: Frame, folded: Frame) -> None:
@@ -108,7 +135,7 @@ def knobs(view: SweepView) -> Figure | None:
     """Two measures along the knob of each method."""
     wanted = ("speciality", "generality", "retention", "bwt", "kl_to_base", "delta_lp", "train_seconds")
     measures = tuple(m for m in view.measures if m.name in wanted)
-    data = _observations(view, measures, "tune")
+    data = _observations(view, measures, lambda trial: trial.role == "tune")
     if not data:
         return None
     turned = [

@@ -70,8 +70,8 @@ def test_the_harmonic_mean_chooses_nothing_that_learns_nothing() -> None:
 
 def test_a_chosen_setting_that_learns_nothing_is_said() -> None:
     trials = [*plain(), *still_or_learning()]
-    assert "(learns nothing)" in markdown(summary(trials))
-    assert "learns nothing" not in markdown(summary(trials, select="harmonic"))
+    assert "(no better than before)" in markdown(summary(trials))
+    assert "no better than before" not in markdown(summary(trials, select="harmonic"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""A sweep that is tuned on one stream and reported on another: numbers of the two are never mixed."""
+
+from __future__ import annotations
+
+import pytest
+from records import trial
+
+from cl_forget.comparison.analysis import sweep_summary
+from cl_forget.comparison.measures import PRETRAINED
+from cl_forget.comparison.trials import Trial
+from cl_forget.reporting import specify_sweep
+from cl_forget.reporting.specification import Tradeoff
+
+
+def test_streams_of_tuning_and_of_the_report_do_not_stand_in_one_picture() -> None:
+    """Tuned on task a, reported on task b: an arm with a knob, and one without that has the same setting in both."""
+
+    def made(
+        method: str, value: float | None, at: tuple[float, float], task: str, seed: int, role: str
+    ) -> Trial:
+        one = trial(method, value, seed, at, role=role)
+        here = {"speciality_by_task": {task: at[0]}, "speciality_pretrained": {"a": 0.9, "b": 0.6}[task]}
+        return one.model_copy(update={"test": one.test | here, "validation": one.validation | here})
+
+    tuned = [made("L2-SP", v, (s, 0.4), "a", 10, "tune") for v, s in {0.1: 0.95, 1.0: 0.85}.items()]
+    tuned.append(made("linear probe", None, (0.9, 0.5), "a", 10, "tune"))
+    reports = [made("linear probe", None, (0.6, 0.5), "b", seed, "report") for seed in (0, 1, 2)]
+    reports += [made("L2-SP", 0.1, (0.7, 0.3), "b", seed, "report") for seed in (0, 1, 2)]
+    found = specify_sweep([*tuned, *reports])
+    figure = found.item("tradeoff")
+    assert isinstance(figure, Tradeoff)
+    lines = [
+        dict(zip(figure.folded, line, strict=True)) for line in zip(*figure.folded.values(), strict=True)
+    ]
+    reached = {e["method"]: (e["mean"], e["count"]) for e in lines if e["measure"] == "speciality"}
+    assert reached == {
+        "L2-SP": (pytest.approx(0.7), 3), "linear probe": (pytest.approx(0.6), 3), PRETRAINED: (0.6, 1),
+    }  # fmt: skip
+    assert all(method.seeds == (0, 1, 2) for method in found.methods if method.name != PRETRAINED)
+    assert sweep_summary([*tuned, *reports]).pretrained == (0.6, 0.5)
