@@ -21,13 +21,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cl_forget.evaluation.metrics import hypervolume
 from cl_forget.ground.files import write_text
 from cl_forget.sweeps.rungs import Point, Rungs, milestones
+
+if TYPE_CHECKING:
+    from cl_forget.config.sweep import Sweep
 
 RECORDED = Path(__file__).parent / "early_stopping.json"
 ORDERS = 50
@@ -126,6 +129,13 @@ def shares(
     return (found or 0.0) / (whole or math.nan), done
 
 
+def tournament(world: str, seed: int = 0) -> Sweep:
+    """The sweep whose trials are recorded."""
+    from cl_forget.config.sweep import Sweep
+
+    return Sweep(**{**WORLDS[world], "mode": "mo-asha", "control": False, "seeds": [seed]})
+
+
 def record(world: str, known: dict[str, Any], keep: Callable[[dict[str, Any]], None], seed: int = 0) -> None:
     """Every setting of a world's grid to its end, in this process.
 
@@ -135,13 +145,12 @@ def record(world: str, known: dict[str, Any], keep: Callable[[dict[str, Any]], N
         keep: given all that is recorded, after each setting.
         seed: of the trials.
     """
-    from cl_forget.config.sweep import Sweep
     from cl_forget.run.shared import Setups
     from cl_forget.sweeps.planning import plan_grid, share
     from cl_forget.sweeps.signal import SignalWatch
     from cl_forget.sweeps.work import work
 
-    asked = Sweep(**{**WORLDS[world], "mode": "mo-asha", "control": False, "seeds": [seed]})
+    asked = tournament(world, seed)
     trials, setups = list(known.get("trials", ())), Setups(room=2)
     done = {trial["id"] for trial in trials}
     left = [group for group in share(plan_grid(asked)) if group[0].trial.id not in done]
@@ -200,12 +209,20 @@ def main() -> None:
             write_text(RECORDED, json.dumps(recordings() | {arguments.world: recorded}) + "\n")
 
         record(arguments.world, recordings().get(arguments.world, {}), keep)
+    from cl_forget.sweeps.planning import plan_grid
+
     print(
         "| world | settings | workers | hypervolume of the grid's | training of the grid's |\n|---|--:|--:|--:|--:|"
     )
-    for recorded in recordings().values():
+    left = []
+    for world, recorded in recordings().items():
+        done, whole = len(recorded["trials"]), len(plan_grid(tournament(world)))
+        if done < whole:
+            left.append(f"\n{world}: {done} of {whole} settings are recorded; `record {world}` goes on.")
+            continue
         for workers in (1, 4, 16):
             print(row(recorded, workers))
+    print("".join(left), end="")
 
 
 if __name__ == "__main__":
