@@ -12,7 +12,7 @@ trial besides the run itself, and `start` seconds once, before its first trial. 
 free worker in the order of the plan, trials that others wait for first. Post-hoc trials wait for the
 fine-tune they edit and then only evaluate; a trial that forks waits for the first stages it takes over.
 
-Assumptions. (1) Durations are those of real runs in `experiments/results`, drawn with replacement, on one
+Assumptions. (1) Durations are those of the quickstart's runs in `experiments/results`, drawn with replacement, on one
 core; a worker of the simulated cluster is as fast and no machine is slower than another. (2) Checkpoints and
 caches lie on shared storage that does not slow down as workers are added: nothing here models its bandwidth.
 (3) No worker fails. (4) `driver`, `worker` and `start` are measured on this machine and do not grow with the
@@ -142,9 +142,9 @@ class Times:
 
 
 def real_times(folder: Path = RESULTS) -> dict[str, list[Times]]:
-    """Method -> the times of its runs, from every `result.json` below `folder`."""
+    """Method -> the times of its runs, from the results of the quickstart in `folder`, on both towers."""
     found: dict[str, list[Times]] = {}
-    for file in sorted(folder.rglob("result.json")):
+    for file in sorted(folder.glob("quickstart*/*/result.json")):
         result = json.loads(file.read_text())
         costs = [row["cost"] for row in result["rows"]]
         train = np.diff([cost["train_seconds"] for cost in costs])

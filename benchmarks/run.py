@@ -111,7 +111,8 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
     "cluster": (
         "Sweeps on a cluster",
         "What a sweep scales like: sweeps with one and two workers here, and a discrete-event simulation of the "
-        "scheduler up to 1,000. The head of `cluster_simulation.py` states the assumptions.",
+        "scheduler up to 1,000. The head of `cluster_simulation.py` states the assumptions. Measured by "
+        "`cluster_simulation.py measure budget.trials=1 train.epochs=2 'seeds=[0]'` with nothing else running.",
         ["cluster_simulation.py", "simulate"],
     ),
     "cluster-validate": (

@@ -6,6 +6,7 @@ Everything here is a pure function of trial records. Nothing reads a trial's `te
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import harmonic_mean
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -231,13 +232,6 @@ def _methods(setting: Setting) -> set[str]:
     return {name for item in next(iter(setting.trials.values())).mitigations for name in item}
 
 
-def _harmonic(speciality: float | None, retention: float | None) -> float | None:
-    if speciality is None or retention is None:
-        return None
-    both = speciality + retention
-    return 2 * speciality * retention / both if both > 0 else 0.0
-
-
 def _learns(setting: Setting) -> bool:
     reached, start = setting.mean("speciality"), setting.mean("speciality_pretrained")
     return reached is None or start is None or reached >= start + LEARNT
@@ -250,9 +244,9 @@ def _score(setting: Setting, protocol: Protocol) -> tuple[bool, float | None]:
         return True, speciality
     if protocol.select == "balanced":
         return True, mean([speciality, retention])
-    if protocol.select == "harmonic":
-        return True, _harmonic(speciality, retention)
     if speciality is None or retention is None:
         return False, None
+    if protocol.select == "harmonic":
+        return True, harmonic_mean([speciality, retention])
     meets = retention >= protocol.retention
     return meets, speciality if meets else retention

@@ -99,9 +99,7 @@ def test_at_the_start_the_model_is_itself_and_gradients_leave_the_fixed_directio
     task = split(model)
     batch = task.sources[0].batch(torch.arange(10))
     forward = model(batch)
-    whole = clip().requires_grad_(
-        True
-    )  # without gradients torch may take another path, equal but for rounding
+    whole = clip().requires_grad_(True)  # without gradients torch may take a path that rounds otherwise
     assert torch.equal(forward.logits, whole(batch).logits)
     F.cross_entropy(forward.logits, batch.targets).backward()
     found = layers(model)
