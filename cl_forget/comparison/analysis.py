@@ -212,10 +212,14 @@ def _errors(reported: Mapping[int, Trial]) -> dict[str, float]:
 
 
 def _reported(trials: Sequence[Trial], tuned: Sequence[Setting], choice: Choice) -> dict[int, Trial]:
-    """Seed -> the trial whose test metrics count for the chosen setting: those run to report, if any were."""
-    reports = [t for t in trials if t.role == "report" and t.method == choice.method]
+    """Seed -> the trial whose test metrics count for the chosen setting: those run to report, if any were.
+
+    Once one arm has such trials, an arm whose own are still to come has no number: it may be tuned on another stream.
+    """
+    reports = [t for t in trials if t.role == "report"]
     if reports:
-        return {t.seed: t for t in reports if setting_key(t) == choice.key and t.status == "finished"}
+        own = [t for t in reports if t.method == choice.method and setting_key(t) == choice.key]
+        return {t.seed: t for t in own if t.status == "finished"}
     return dict(next(setting for setting in tuned if setting.key == choice.key).trials)
 
 
