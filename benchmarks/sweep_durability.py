@@ -78,9 +78,11 @@ def drive(file: str, folder: str, address: str = "") -> None:
 
 def start(file: Path, folder: Path, address: str = "") -> subprocess.Popen[bytes]:
     """A driver; what it complains of goes to a file beside the folder."""
+    from machines import ENVIRONMENT
+
     command = [sys.executable, __file__, "--drive", str(file), str(folder), address]
     path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, **ENVIRONMENT, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     # Ray says on standard output that a worker died; the figures of this script go there.
     with complaints(folder).open("wb") as errors:
         return subprocess.Popen(

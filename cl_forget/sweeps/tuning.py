@@ -217,6 +217,25 @@ class Ending(tune.Stopper):
         return self._limit.reached is not None
 
 
+def last_error(trial: Any) -> str:
+    """What Ray said when the Tune trial's process died the last time; empty where it said nothing."""
+    # Tune copies this file to the sweep's folder from time to time; `get_error` would look for the copy.
+    file = trial.error_file
+    said = Path(file).read_text() if file and Path(file).exists() else ""
+    return said.rsplit("Failure # ", 1)[-1]
+
+
+def cause(text: str) -> str:
+    """The words of Ray's error that say why a process died: killed by others, or by an exception, with its trace."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    if any(line.endswith("unexpectedly before finishing this task.") for line in lines):
+        # Below that line stand fields, each after a tab, then the reason, then whether it was ever under way.
+        last = max(n for n, line in enumerate(lines) if line.startswith("\t") or line.endswith("this task."))
+        reason = [line for line in lines[last + 1 :] if not line.startswith("The actor never ran")]
+        return " ".join(reason)[:400]
+    return lines[-1][:200] if lines else ""
+
+
 REPORTED = ("progress", "score", "speciality", "generality", "passes_so_far")
 """What a record keeps of each report of a trial that was judged while it trained."""
 
@@ -248,12 +267,11 @@ class Recorder(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Its process died more often than it is started anew."""
-        error = trial.get_error()
-        text = f"{type(error).__name__} {error}" if error else ""
+        text = last_error(trial)
         memory = any(sign in text for sign in MEMORY_SIGNS)
-        last = text.strip().splitlines()[-1:]
-        why = MEMORY_REASON if memory else last[0][:200] if last else ""
-        reason = f"its process died {RETRIES + 1} times{f': {why}' if why else ''}"
+        why = MEMORY_REASON if memory else cause(text)
+        times = "once" if trial.num_failures == 1 else f"{trial.num_failures} times"
+        reason = f"its process died {times}{f': {why}' if why else ''}"
         self._end(trial, "out_of_memory" if memory else "failed", reason)
         self._keep(trial)
 

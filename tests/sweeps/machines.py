@@ -10,11 +10,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 
 TESTS = Path(__file__).parents[1]
 SKEWED = Path(__file__).parent / "skewed"
+
+
+ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+"""Of every process of the cluster, and of drivers that join it.
+
+Never of this process: a runtime that a later test starts in it would have servers that ask for no token, and a driver
+that asks them for one and is taken for dead, with all of its actors.
+"""
 
 
 class Machines:
@@ -23,16 +32,16 @@ class Machines:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        # A runtime started earlier in this process has left a mode of its own here.
-        os.environ.update(RAY_AUTH_MODE="disabled", RAY_worker_niceness="0", RAY_USAGE_STATS_ENABLED="0")
         head = {"num_cpus": 0, "include_dashboard": False}
-        self._cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
+        with patch.dict(os.environ, ENVIRONMENT):
+            self._cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
         self.address: str = self._cluster.address
 
     def add(self, cpus: int, clock: float = 0.0, **resources: float) -> Any:
         """Another node; `clock` is how many seconds its clock is ahead."""
         env = {"TEST_CLOCK_AHEAD": str(clock)} if clock else None
-        return patiently(lambda: self._cluster.add_node(num_cpus=cpus, resources=resources, env_vars=env))
+        with patch.dict(os.environ, ENVIRONMENT):
+            return patiently(lambda: self._cluster.add_node(num_cpus=cpus, resources=resources, env_vars=env))
 
     def remove(self, node: Any) -> None:
         """As a spot node goes: all of its processes at once."""
@@ -89,6 +98,7 @@ class Drive:
         path = [SKEWED, TESTS.parent, TESTS, TESTS / "sweeps"]
         env = {
             **os.environ,
+            **ENVIRONMENT,
             "PYTHONPATH": os.pathsep.join(map(str, path)),
             "CL_FORGET_CACHE": str(home / "cache"),
             "OMP_NUM_THREADS": "1",

@@ -107,14 +107,51 @@ def test_methods_and_seeds_share_what_is_loaded() -> None:
     assert Setup.key(asked.run("L2-SP", {}, 0, stream=["squares"])) not in keys
 
 
+def died(folder: Path, *said: str) -> Any:
+    """A Tune trial after its last failure; Tune writes all of them into one file."""
+    file = folder / "error.txt"
+    file.write_text("".join(f"Failure # {n} (occurred at noon)\n{text}\n" for n, text in enumerate(said, 1)))
+    return SimpleNamespace(
+        trial_id="one", config={"group": 0}, error_file=str(file), num_failures=len(said) if said[1:] else 4
+    )
+
+
+NEVER_RAN = """The actor died unexpectedly before finishing this task.
+\tclass_name: ImplicitFunc
+\tactor_id: 17
+\tip: 10.0.0.1
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR
+The actor never ran - it was cancelled before it started running."""
+TRACE = """ray::ImplicitFunc.train()
+  File "trainable.py", line 3, in step
+ValueError: no such thing"""
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            ["ValueError: x", NEVER_RAN],
+            "2 times: The actor is dead because its worker process has died. Worker",
+        ),
+        ([NEVER_RAN, TRACE], "2 times: ValueError: no such thing"),
+    ],
+)
+def test_the_reason_is_what_ray_said_last(tmp_path: Path, said: list[str], reason: str) -> None:
+    (group, *_) = share(plan_grid(Sweep(**FIELDS)))
+    Recorder(Grid([group]), tmp_path).on_trial_error(1, [], died(tmp_path, *said))
+    (trial, *_) = load_trials(tmp_path)
+    assert trial.status == "failed" and (trial.reason or "").startswith(f"its process died {reason}")
+    assert "never ran" not in (trial.reason or "")
+
+
 def test_a_process_killed_for_memory_is_recorded_as_that(tmp_path: Path) -> None:
     """In Ray's words, the last of which are only the address of a manual."""
     asked = Sweep(**FIELDS)
     (group, *_) = share(plan_grid(asked))
     recorder = Recorder(Grid([group]), tmp_path)
     said = "1 worker(s) were killed due to the node running low on memory.\nSee https://docs.ray.io/."
-    over = SimpleNamespace(trial_id="one", config={"group": 0}, get_error=lambda: RuntimeError(said))
-    recorder.on_trial_error(1, [], over)
+    recorder.on_trial_error(1, [], died(tmp_path, said))
     trials = load_trials(tmp_path)
     assert {trial.status for trial in trials} == {"out_of_memory"}
     assert "ran out of memory; set --max-concurrent lower" in (trials[0].reason or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -48,7 +49,9 @@ class Four:
 @pytest.fixture(scope="module")
 def four() -> Iterator[Four]:
     with pytest.MonkeyPatch.context() as environment, s3(environment) as storage:
+        before = dict(os.environ)
         found = Four(storage)
+        assert dict(os.environ) == before, "a test after these may start a runtime in this process"
         yield found
         found.machines.end()
 

@@ -45,7 +45,7 @@ def test_two_workers_take_one_group_and_its_giver_comes_first(tmp_path: Path) ->
     # Said, not measured: a process that has run many tests before needs more than a trial does.
     two = Resources(max_concurrent=2, memory_per_trial=100)
     trials = sweep(asked, tmp_path, resources=two, callbacks=[order])
-    assert [trial.status for trial in trials] == ["finished"] * 9
+    assert [trial.reason for trial in trials if trial.status != "finished"] == [] and len(trials) == 9
     giver = trials[0].id
     assert order.seen[0][1] == giver and {trial.shared_with for trial in trials[1:]} == {giver}
     assert len({piece for piece, _ in order.seen}) >= 3, "the group was cut"
