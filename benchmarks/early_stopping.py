@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cl_forget.config.sweep import MO_ASHA_GRACE
 from cl_forget.evaluation.metrics import hypervolume
 from cl_forget.ground.files import write_text
 from cl_forget.sweeps.rungs import Point, Rungs, milestones
@@ -83,7 +84,7 @@ class Curve:
 
 
 def replay(
-    curves: Sequence[Curve], seed: int, workers: int, grace: float = 10, reduction: float = 3
+    curves: Sequence[Curve], seed: int, workers: int, grace: float = MO_ASHA_GRACE, reduction: float = 3
 ) -> tuple[list[int], float]:
     """A tournament over recorded trials.
 

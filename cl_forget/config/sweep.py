@@ -87,8 +87,8 @@ Mode = Literal["curve", "search", "asha", "mo-asha", "hyperband", "median"]
 JUDGED = frozenset({"asha", "mo-asha", "hyperband", "median"})
 """The modes that stop settings early which fall behind."""
 
-MO_ASHA_GRACE = 10
-"""Percent; with the usual reduction of three, a tournament then costs about a quarter of the whole grid."""
+MO_ASHA_GRACE = 9
+"""Percent: a setting is judged at its next report, so a little below 10 costs a tenth where reports are rare."""
 
 NEVER_POPULATIONS = (
     "a population (pbt, pb2) changes settings in the middle of a run and clones another's weights, and a trial here "
@@ -305,7 +305,7 @@ class Asha(Section):
     """How `asha`, `mo-asha`, `hyperband` and `median` stop settings early; a task stream is 100 % long.
 
     Attributes:
-        grace: percent of the training that every trial gets (`asha`, `mo-asha`, `median`); 10 for `mo-asha` where
+        grace: percent of the training that every trial gets (`asha`, `mo-asha`, `median`); 9 for `mo-asha` where
             nothing is said.
         reduction: of how many trials one goes on at each rung (`asha`, `mo-asha`, `hyperband`).
     """

@@ -124,12 +124,13 @@ def test_one_number_loses_the_middle_of_a_front_that_bends_inwards() -> None:
 
 
 def test_the_grace_of_the_mode_is_written_into_the_sweep() -> None:
-    assert Sweep(**FIELDS).asha.grace == 10
-    assert Sweep(**FIELDS, asha={"reduction": 4}).asha.grace == 10
+    assert Sweep(**FIELDS).asha.grace == 9
+    assert Sweep(**FIELDS, asha={"reduction": 4}).asha.grace == 9
     assert Sweep(**FIELDS, asha={"grace": 30}).asha.grace == 30
     assert Sweep(**{**FIELDS, "mode": "asha"}).asha.grace == 20
     again = Sweep(**Sweep(**FIELDS).model_dump(mode="json"))
-    assert again.asha.grace == 10
+    assert again.asha.grace == 9
+    assert Sweep(**{**Sweep(**FIELDS).model_dump(mode="json"), "asha": {"grace": 10}}).asha.grace == 10
 
 
 @pytest.mark.parametrize("mode", ["pbt", "pb2", "PBT"])
