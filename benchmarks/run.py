@@ -125,10 +125,10 @@ PARTS: dict[str, tuple[str, str, list[str]]] = {
     "early-stopping": (
         "Early stopping by two objectives",
         "MO-ASHA over settings that were all trained to their end before, handed out in 50 random orders: what it "
-        "finds of the whole grid's hypervolume (speciality and generality on validation data), for what share of the "
-        "training. `python benchmarks/early_stopping.py record emoji` and `record pico` made the recordings. The grace "
-        "of 9 % was chosen on these very recordings: with 10, emoji's first rung, whose reports come every 4.6 %, was "
-        "judged at 13.9, and the whole cost 33.5 to 35.0 %.",
+        "finds of the whole grid's hypervolume (speciality and generality on validation data), for what share of "
+        "the training. `python benchmarks/early_stopping.py record emoji` and `record pico` made the recordings. "
+        "The grace of 9 % was chosen on these very recordings: with 10, emoji's first rung, whose reports come "
+        "every 4.6 %, was judged at 13.9, and the whole cost 33.5 to 35.0 %.",
         ["early_stopping.py", "replay"],
     ),
     "storage": (
