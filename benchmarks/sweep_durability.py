@@ -4,8 +4,9 @@
 
 On a Ray cluster of a head and two nodes the driver, a worker, a raylet, the head with everything below it, and a node
 are killed in turn, while sweeps of each mode run; a node that is gone is followed by another one. A sweep is resumed
-until it ends, then the next one begins. With `--minutes` it stops by then, and the same command goes on from what
-`--folder` holds. A line per kill goes to standard error; what has been found so far to standard output.
+until it ends, undisturbed after ten kills, then the next one begins. With `--minutes` it stops by then, and the same
+command goes on from what `--folder` holds. A line per kill goes to standard error; what has been found so far to
+standard output.
 
 Asked of each sweep: no finished trial is lost or done again; the table is that of an uninterrupted one. What a
 tournament stops depends on timing: there each trial that finished is compared with the same trial of the whole grid.
@@ -52,6 +53,8 @@ MODES: dict[str, dict[str, Any]] = {
     "mo-asha": {**GRID, **JUDGED, "mode": "mo-asha"},
 }
 WHAT = ("driver", "worker", "raylet", "head", "node")
+PER_SWEEP = 10
+"""Kills after which a sweep is left alone until it ends, and compared; a busy machine would kill one for ever."""
 
 CLOCK = (
     "seconds", "redone_steps", "cost.train_seconds", "cost.evaluation_seconds", "cost.peak_memory_mb",
@@ -196,7 +199,8 @@ class Kills:
         self._come()
         driver = self._driver = start(file, folder, self._machines.address)
         while driver.poll() is None:
-            if len(self.done) < self.kills and self._until_it_works(folder, driver):
+            left = len(self.done) < self.kills and self.open["kills"] < PER_SWEEP
+            if left and self._until_it_works(folder, driver):
                 driver = self._kill(WHAT[len(self.done) % len(WHAT)], file, folder, driver)
             elif driver.poll() is None:
                 self._wait(0.2)
