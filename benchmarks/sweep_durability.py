@@ -133,7 +133,11 @@ def measured(folder: Path) -> dict[str, dict[str, Any]]:
     """Finished trial -> all that was measured of it."""
     names = ("validation.", "test.")
     found = {row["id"]: row for row in table(folder) if row["status"] == "finished"}
-    return {name: {k: v for k, v in row.items() if k.startswith(names)} for name, row in found.items()}
+    # A table has a column where any of its trials has a value: of the other stream's tasks, for instance.
+    return {
+        name: {k: v for k, v in row.items() if k.startswith(names) and v is not None}
+        for name, row in found.items()
+    }
 
 
 def finish(file: Path, folder: Path) -> None:
