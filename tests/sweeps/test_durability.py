@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
+import sweep_durability
 import yaml
-from sweep_durability import complaints, finish, kill, results, start, table
+from sweep_durability import complaints, finish, kill, measured, results, start, table
 from sweep_samples import FIELDS
 
 from cl_forget.config.sweep import Sweep
@@ -35,3 +36,20 @@ def test_nothing_finished_is_lost_or_repeated(tmp_path: Path) -> None:
         work(group, whole, Setups(), lambda trial: None)
     same = table(killed) == table(whole)
     assert same
+
+
+def test_columns_that_other_trials_fill_are_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        {
+            "id": "a",
+            "status": "finished",
+            "seed": 0,
+            "test.speciality": 0.5,
+            "test.speciality_by_task.x": None,
+        },
+        {"id": "b", "status": "pruned", "seed": 0, "test.speciality": None, "test.speciality_by_task.x": 0.1},
+    ]
+    monkeypatch.setattr(sweep_durability, "table", lambda folder: rows)
+    assert measured(tmp_path) == {"a": {"test.speciality": 0.5}}
