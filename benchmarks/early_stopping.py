@@ -3,6 +3,7 @@
     python benchmarks/early_stopping.py record emoji     every setting of a grid to its end, judged but never stopped
     python benchmarks/early_stopping.py record pico
     python benchmarks/early_stopping.py replay           MO-ASHA over the recorded trials, in random orders
+    python benchmarks/early_stopping.py replay --grace 10 --reduction 2
 
 The recording, which goes on where it was ended, is what a tournament would see: the reports of each trial
 (`score.every`) and its end. The replay hands the trials out in random order to some workers, who overtake each other
@@ -181,13 +182,14 @@ def record(world: str, known: dict[str, Any], keep: Callable[[dict[str, Any]], N
             )
 
 
-def row(recorded: dict[str, Any], workers: int) -> str:
+def row(recorded: dict[str, Any], workers: int, **asha: float) -> str:
     """A line of the table: what MO-ASHA finds in one world."""
     curves = [
         Curve([(at, (s, g)) for at, s, g in trial["reports"]], tuple(trial["end"]))
         for trial in recorded["trials"]
     ]
-    found = np.array([shares(curves, (recorded["pretrained"], 0.0), seed, workers) for seed in range(ORDERS)])
+    reference = (recorded["pretrained"], 0.0)
+    found = np.array([shares(curves, reference, seed, workers, **asha) for seed in range(ORDERS)])
     half = STUDENT_95 * found.std(axis=0, ddof=1) / math.sqrt(ORDERS)
     cells = [f"{100 * mean:.1f} ± {100 * h:.1f} %" for mean, h in zip(found.mean(axis=0), half, strict=True)]
     return f"| {recorded['world']} | {len(curves)} | {workers} | {cells[0]} | {cells[1]} |"
@@ -202,6 +204,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["record", "replay"])
     parser.add_argument("world", nargs="?", choices=list(WORLDS))
+    parser.add_argument("--grace", type=float, default=MO_ASHA_GRACE, help="as in a sweep's `asha`")
+    parser.add_argument("--reduction", type=float, default=3, help="as in a sweep's `asha`")
     arguments = parser.parse_args()
     if arguments.what == "record":
 
@@ -222,7 +226,7 @@ def main() -> None:
             left.append(f"\n{world}: {done} of {whole} settings are recorded; `record {world}` goes on.")
             continue
         for workers in (1, 4, 16):
-            print(row(recorded, workers))
+            print(row(recorded, workers, grace=arguments.grace, reduction=arguments.reduction))
     print("".join(left), end="")
 
 

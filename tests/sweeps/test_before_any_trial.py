@@ -111,9 +111,7 @@ def died(folder: Path, *said: str) -> Any:
     """A Tune trial after its last failure; Tune writes all of them into one file."""
     file = folder / "error.txt"
     file.write_text("".join(f"Failure # {n} (occurred at noon)\n{text}\n" for n, text in enumerate(said, 1)))
-    return SimpleNamespace(
-        trial_id="one", config={"group": 0}, error_file=str(file), num_failures=len(said) if said[1:] else 4
-    )
+    return SimpleNamespace(trial_id="one", config={"group": 0}, error_file=str(file), num_failures=len(said))
 
 
 NEVER_RAN = """The actor died unexpectedly before finishing this task.
@@ -151,7 +149,7 @@ def test_a_process_killed_for_memory_is_recorded_as_that(tmp_path: Path) -> None
     (group, *_) = share(plan_grid(asked))
     recorder = Recorder(Grid([group]), tmp_path)
     said = "1 worker(s) were killed due to the node running low on memory.\nSee https://docs.ray.io/."
-    recorder.on_trial_error(1, [], died(tmp_path, said))
+    recorder.on_trial_error(1, [], died(tmp_path, *[said] * 4))
     trials = load_trials(tmp_path)
     assert {trial.status for trial in trials} == {"out_of_memory"}
     assert "ran out of memory; set --max-concurrent lower" in (trials[0].reason or "")
