@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -150,9 +148,7 @@ def task_of(
         past=[_prepared(model, experience, "train") for experience in past],
         pretrained=copied(base.model) if pretrained is None else pretrained,
         start=copied(model),
-        frozen=FrozenOutputs(
-            FrozenCache(Path(tempfile.mkdtemp())), {"pretrained": base, "previous": previous}
-        ),
+        frozen=FrozenOutputs(FrozenCache(None), {"pretrained": base, "previous": previous}),
         seed=0,
         steps=steps(steps_of(sources, options)),
         batch_size=options.batch_size,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -64,7 +62,6 @@ def task_of(
     sources: list[Prepared] | None = None,
 ) -> Task:
     """A task on `stage` that starts from the model as it is; `base` is the pre-trained model."""
-    folder = Path(tempfile.mkdtemp())
     prepare = [model.prepare(e.train, e, "train", train.augment) for e in stage]
     sources = prepare if sources is None else sources
     previous = FrozenModel(model)
@@ -78,7 +75,7 @@ def task_of(
         past=[model.prepare(e.train, e, "train") for e in past],
         pretrained=weights(pretrained.model),
         start=weights(model),
-        frozen=FrozenOutputs(FrozenCache(folder), {"pretrained": pretrained, "previous": previous}),
+        frozen=FrozenOutputs(FrozenCache(None), {"pretrained": pretrained, "previous": previous}),
         seed=0,
         steps=steps_of(sources, train),
         batch_size=train.batch_size,
