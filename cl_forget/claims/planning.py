@@ -226,8 +226,8 @@ def _read(file: Path, known: dict[str, tuple[Sweep, list[Planned]]]) -> list[Ask
 def _thinned(sweep: Sweep, grid: Sequence[Planned]) -> list[Planned]:
     """The settings that selection reads: as many of each arm as the arm with the fewest has, evenly spread.
 
-    They are spread in the order in which a sweep's records are read, so the same grid gives the same choice here
-    and in `cl-forget sweep`, whose records and reports count here. A sweep with a budget of trials is thin already.
+    The same grid gives the same choice in `cl-forget sweep`, whose records and reports count here. A sweep with a
+    budget of trials is thin already.
     """
     ordered = sorted(grid, key=lambda one: one.trial.id)
     protocol = sweep.protocol or default_protocol([])

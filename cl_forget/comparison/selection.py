@@ -5,6 +5,7 @@ Everything here is a pure function of trial records. Nothing reads a trial's `te
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from statistics import harmonic_mean
 from typing import TypeVar
@@ -116,7 +117,7 @@ def within_budget(settings: Mapping[str, list[Setting]], equal: Equal) -> dict[s
     """The settings each method may choose from.
 
     With equal trials every method has as many settings as the method with the fewest has, spread evenly over
-    its own; with equal compute as many, in this even order, as fit into the passes of the cheapest method.
+    its own (`evenly`); with equal compute as many, spread like this, as fit into the passes of the cheapest method.
     Methods with a single setting have no choice to make and set no limit.
 
     Args:
@@ -128,7 +129,7 @@ def within_budget(settings: Mapping[str, list[Setting]], equal: Equal) -> dict[s
         return dict(settings)
     if equal == "trials":
         fewest = min(len(found) for found in choosing.values())
-        return {method: spread(found, fewest) for method, found in settings.items()}
+        return {method: evenly(found, fewest) for method, found in settings.items()}
     limit = min(spent(found).passes for found in choosing.values())
     return {
         method: _affordable(found, limit) if method in choosing else list(found)
@@ -145,13 +146,33 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
+def evenly(settings: Sequence[Setting], count: int) -> list[Setting]:
+    """`count` of a method's settings, in their order: an even spread over its grid, the learning rates outermost.
+
+    Half of a grid of two fields so has each value of both about as often as any other, whatever order its trials
+    were recorded in.
+    """
+    chosen = {setting.key for setting in spread(sorted(settings, key=_place), count)}
+    return [setting for setting in settings if setting.key in chosen]
+
+
+def _place(setting: Setting) -> list[tuple[bool, str, float, str]]:
+    """Where a setting stands in its method's grid: training first, then the fields by name, values in their order."""
+    config = next(iter(setting.trials.values())).config
+    return sorted((not name.startswith("train."), name, *_value(value)) for name, value in config.items())
+
+
+def _value(value: object) -> tuple[float, str]:
+    return (float(value), "") if isinstance(value, int | float) else (0.0, json.dumps(value, sort_keys=True))
+
+
 def _affordable(settings: Sequence[Setting], limit: int) -> list[Setting]:
     """The largest even spread whose fine-tunes cost no more passes than `limit`; at least one setting."""
     for count in range(len(settings), 1, -1):
-        chosen = spread(settings, count)
+        chosen = evenly(settings, count)
         if spent(chosen).passes <= limit:
             return chosen
-    return spread(settings, 1)
+    return evenly(settings, 1)
 
 
 def select(settings: Mapping[str, list[Setting]], protocol: Protocol) -> dict[str, Choice]:

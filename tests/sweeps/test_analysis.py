@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet
@@ -129,6 +131,29 @@ def test_equal_trials_cut_every_grid_to_the_shortest() -> None:
     assert [s.value for s in allowed["WiSE-FT"]] == [0.0, 0.5, 1.0]
     assert [s.value for s in allowed["L2-SP"]] == [0.1, 1.0, 10.0]
     assert len(allowed["full fine-tuning"]) == 1
+
+
+def test_half_of_a_grid_has_each_value_as_often_whatever_order_its_trials_came_in() -> None:
+    rates, strengths = (1e-4, 3e-4, 1e-3, 3e-3), (0.01, 0.1, 1.0, 10.0)
+    grid = [
+        trial("L2-SP", strength, 0, (0.5, 0.5), id=f"{strength} {rate}", config=config)
+        for rate in rates
+        for strength in strengths
+        for config in [{"l2_sp.strength": strength, "train.lr": rate}]
+    ]
+    eight = [
+        trial("control", None, 0, (0.5, 0.5), id=f"{k}", config={"train.lr": 10.0**-k}) for k in range(8)
+    ]
+    for order in (grid, grid[::-1], random.Random(0).sample(grid, len(grid))):
+        read = within_budget(settings_of([*order, *eight]), "trials")["L2-SP"]
+        configs = [next(iter(setting.trials.values())).config for setting in read]
+        for field in ("train.lr", "l2_sp.strength"):
+            assert set(Counter(config[field] for config in configs).values()) == {2}
+        assert [setting.value for setting in read] == sorted(setting.value or 0.0 for setting in read)
+        assert {(c["train.lr"], c["l2_sp.strength"]) for c in configs} == {
+            (1e-4, 0.01), (1e-4, 1.0), (3e-4, 0.01), (3e-4, 1.0),
+            (1e-3, 0.1), (1e-3, 10.0), (3e-3, 0.1), (3e-3, 10.0),
+        }  # fmt: skip
 
 
 def test_equal_compute_counts_a_shared_fine_tune_once() -> None:
