@@ -18,7 +18,7 @@ It is written, and committed, before its runs.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -32,6 +32,7 @@ from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
 from cl_forget.ground.registry import closest
 from cl_forget.ground.section import Section
+from cl_forget.streams import Experience, load_probes, load_stream, load_suites
 
 HYPERVOLUME = "hypervolume"
 AT_EQUAL_SPECIALITY = "retention_at_equal_target"
@@ -43,6 +44,48 @@ BALANCE = "balance"
 
 FLATNESS = ("sam_gap", "surface_curvature", "average_gradient", "mean_absolute_gradient")
 """Measures of the loss around a tuned model, on validation data of the first suite."""
+
+OF_NO_TRIAL = (
+    "effective_robustness", "pareto_front", "target_at_equal_retention", "mean_interval", "paired_difference",
+)  # fmt: skip
+"""What is defined and is no number of a trial or of an arm's curve."""
+
+MEASURES = [
+    *(name for name in DEFINITIONS if name not in OF_NO_TRIAL),
+    *(name for name in (*OF_CURVES, BALANCE, *FLATNESS) if name not in DEFINITIONS),
+]
+
+ZERO_BEFORE_TRAINING = (
+    "generality_drop", "delta_zs", "delta_lp", "forgetting_last", "forgetting_max", "bwt", "kl_to_base",
+    "weight_distance", "perplexity_rise", "f_true", "bt_true", "statistics_share",
+)  # fmt: skip
+"""Changes from the pre-trained model, which it has none of."""
+
+UNBOUNDED = (
+    "kl_to_base", "weight_distance", "perplexity_by_suite", "perplexity_rise", "perplexity_rise_by_suite", *FLATNESS,
+)  # fmt: skip
+"""Measures that are no share of anything; of all others a difference of 1 is 100 percentage points."""
+
+PARTS = {"_by_suite": "suite", "_by_task": "task", "_by_probe": "probe"}
+"""Ends of the names of measures with several numbers -> what each of these is of."""
+
+OF_PROBES = ("delta_lp", "delta_lp_by_probe")
+OF_SUITES = (
+    *(
+        name
+        for name in MEASURES
+        if name.endswith("_by_suite") or name.startswith(("general", "retention", "delta_zs", "perplexity"))
+    ),
+    *("f_true", "bt_true", "statistics_share", BALANCE, HYPERVOLUME),
+)
+
+READ = {
+    "difference": ("more", "less", "than", "relative", "controls"),
+    "correlation": ("against", "sign", "than", "arms"),
+    "explained": ("against", "sign", "than", "arms"),
+    "residual": ("against", "sign", "more", "than", "arms"),
+}
+"""Kind -> the fields that only some kinds read and it does."""
 
 
 class Price(Section):
@@ -92,15 +135,17 @@ class Claim(Section):
         sign: of the correlation that is claimed; -1 for a curve that falls.
         more: the arm that is claimed to have more of the measure; "pre-trained" is the model before training.
         less: the arm or arms that are claimed to have less; with several the claim has to hold against each.
-        than: a number in the place of `less`.
+        than: a number in the place of `less`; of other kinds, what the correlation, the share or the residual is
+            claimed to be above, 0 unless given.
         margin: the smallest effect that matters, in the measure's own unit (fractions, not percent).
         relative: whether the effect is divided by the value of `less`.
         rule: "more" asks for a gain, "keeps" for no loss beyond the margin.
         arms: for kinds other than "difference": the arms whose settings count; none is all of them.
-        controls: arms that are run and shown beside the claim.
+        controls: arms that are run and shown beside a difference: each in the place of `less`, with `than` in that
+            of `more`. The verdict does not rest on them.
         worlds: where it is tried.
         fewest: seeds below which it stays undecided.
-        note: a deviation from the paper that the ledger shows.
+        note: a deviation from the paper, or what was corrected after the runs; the ledger shows it.
     """
 
     name: FolderName
@@ -130,9 +175,16 @@ class Claim(Section):
     @field_validator("measure", "against", mode="after")
     @classmethod
     def _is_measured(cls, name: str | None) -> str | None:
-        known = [*DEFINITIONS, *OF_CURVES, BALANCE, *FLATNESS]
-        if name is not None and name.partition(".")[0] not in known:
-            raise ValueError(f"nothing measures '{name}'.{closest(name, known)}")
+        if name is None:
+            return name
+        plain, _, item = name.partition(".")
+        if plain not in MEASURES:
+            raise ValueError(f"nothing measures '{plain}'.{closest(plain, MEASURES)}")
+        part = _part(plain)
+        if part and not item:
+            raise ValueError(f"'{plain}' is one number for each {part}; name one: '{plain}.<{part}>'")
+        if item and not part:
+            raise ValueError(f"'{plain}' is one number; leave '.{item}' out")
         return name
 
     @model_validator(mode="after")
@@ -147,6 +199,58 @@ class Claim(Section):
             raise ValueError("a residual is of one arm; name it as `more`")
         if self.kind != "difference" and {self.measure, self.against} & set(OF_CURVES):
             raise ValueError("a measure of whole curves has no value for each setting; take another one")
+        for name in sorted({name for several in READ.values() for name in several} - {*READ[self.kind]}):
+            if getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True):
+                raise ValueError(f"kind '{self.kind}' does not read `{name}`; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _names_each_arm_once(self) -> Claim:
+        for name in ("less", "arms", "controls", "worlds"):
+            listed = getattr(self, name)
+            for one in listed:
+                if listed.count(one) > 1:
+                    raise ValueError(f"`{name}` lists '{one}' {listed.count(one)} times; list it once")
+        if self.kind == "difference" and self.more in (*self.less, *self.controls):
+            raise ValueError(f"'{self.more}' is compared with itself; name another arm")
+        if self.controls and self.measure in OF_CURVES:
+            raise ValueError(
+                f"'{self.measure}' is of whole curves, and a control has one setting; name the arms in `less`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_fractions(self) -> Claim:
+        if self.relative and self.than is not None:
+            raise ValueError(
+                "`relative` divides by the value of an arm in `less`; leave it out beside `than`"
+            )
+        of_measure = self.kind in ("difference", "residual")
+        if self.relative or (of_measure and _plain(self.measure) in UNBOUNDED):
+            return self
+        for name, value in (("margin", self.margin), ("than", self.than or 0.0)):
+            if abs(value) >= 1:
+                raise ValueError(
+                    f"`{name}` is {value:g}, and no effect is above 1; write {value:g} % as {value / 100:g}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _is_known_before_training(self) -> Claim:
+        if PRETRAINED not in (self.more, *self.less, *self.arms, *self.controls):
+            return self
+        if self.kind != "difference" or self.than is not None:
+            raise ValueError(f"'{PRETRAINED}' is no arm with seeds and settings; name one")
+        zero = _plain(self.measure) in ZERO_BEFORE_TRAINING
+        known = zero or self.measure in ("retention", BALANCE) or f"{self.measure}_pretrained" in DEFINITIONS
+        if not known:
+            raise ValueError(
+                f"'{self.measure}' has no value before training; name an arm in the place of '{PRETRAINED}'"
+            )
+        if self.relative and zero and self.more != PRETRAINED:
+            raise ValueError(
+                f"'{self.measure}' is 0 before training, and no effect is relative to that; leave `relative` out"
+            )
         return self
 
     @property
@@ -217,4 +321,65 @@ def load_world(file: Path, name: str, world: World) -> Sweep:
         raise UserError(
             f"{where}: a claim needs `mode: curve` and `report_on`, so that no test data are selected on."
         )
+    tuned, report = (_tasks(at.stream or sweep.stream) for at in (sweep.tune_on, sweep.report_on))
+    if shared := [task for task in tuned if task in report]:
+        raise UserError(
+            f"{where}: {shared[0]} is tuned on and reported; name another stream in `tune_on`, so that nothing is "
+            "selected on what is reported."
+        )
+    if both := set(sweep.tuning_seeds) & set(sweep.report_on.seeds or sweep.seeds):
+        raise UserError(
+            f"{where}: seed {min(both)} is tuned on and reported; give `tune_on` seeds of its own, for instance "
+            "`seeds: [10]`."
+        )
     return sweep
+
+
+def check_measures(where: str, claim: Claim, sweep: Sweep, here: bool) -> None:
+    """Refuse what a world cannot measure.
+
+    Args:
+        where: of the claim and the world, for the message.
+        claim: the claim.
+        sweep: of the world.
+        here: whether its data are; the names of those that are elsewhere are not known.
+
+    Raises:
+        UserError: it has no suites or probes to measure on, or none of that name.
+    """
+    for measure in filter(None, (claim.measure, claim.against)):
+        plain, _, item = measure.partition(".")
+        for section, needing in (("suites", OF_SUITES), ("probes", OF_PROBES)):
+            if plain in needing and not getattr(sweep, section):
+                raise UserError(
+                    f"{where} has no {section} to measure '{measure}' on; name some as `{section}`."
+                )
+        if item and here:
+            part = _part(plain)
+            known = [one.name for one in _data_of(sweep, part)]
+            if item not in known:
+                raise UserError(
+                    f"{where} has no {part} '{item}'.{closest(item, known)} Known: {', '.join(known)}."
+                )
+
+
+def _data_of(sweep: Sweep, part: str) -> list[Experience]:
+    if part == "suite":
+        return load_suites(sweep.suites)
+    if part == "probe":
+        return load_probes(sweep.probes)
+    assert sweep.report_on is not None
+    return load_stream(sweep.report_on.stream or sweep.stream)
+
+
+def _tasks(stream: Any) -> list[Any]:
+    return stream if isinstance(stream, list) else [stream]
+
+
+def _plain(measure: str) -> str:
+    return measure.partition(".")[0]
+
+
+def _part(plain: str) -> str:
+    """What the numbers of a measure are of; "" for one with a single number."""
+    return next((part for end, part in PARTS.items() if plain.endswith(end)), "")

@@ -8,26 +8,23 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from cl_forget.claims.claim import BALANCE
+from cl_forget.claims.claim import BALANCE, HYPERVOLUME, UNBOUNDED
 from cl_forget.claims.items import KEPT, Paired, Right, keep, paired, wanted
 from cl_forget.claims.planning import Asked, Plan
 from cl_forget.claims.records import RECORDS, keep_records
-from cl_forget.claims.values import Records, measured, points, settle
+from cl_forget.claims.values import Records, control, measured, points, settle
 from cl_forget.comparison.law import Point
 from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.trials import Trial
-from cl_forget.comparison.verdicts import Judged, Verdict, holm, overall
+from cl_forget.comparison.verdicts import HOLDS, Judged, Verdict, holm, overall, per_row
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import write_bytes, write_text
 from cl_forget.ground.spreadsheet import csv_text
 
 BEGIN, END = "<!-- ledger: written by `cl-forget claims` -->", "<!-- end of the ledger -->"
 
-IN_ITS_UNIT = (
-    "kl_to_base", "weight_distance", "perplexity_rise", "hypervolume", "sam_gap", "surface_curvature",
-    "average_gradient", "mean_absolute_gradient",
-)  # fmt: skip
-"""Measures that are no share of anything; all others are shown in percentage points."""
+IN_ITS_UNIT = (*UNBOUNDED, HYPERVOLUME)
+"""Measures that are shown as they are; all others are shown in percentage points."""
 
 
 class Line(BaseModel):
@@ -40,8 +37,9 @@ class Line(BaseModel):
         contrast: what was compared, in words.
         scale: what effects are multiplied with where they are shown, and their `unit` then.
         judged: the verdict and what it rests on.
-        note: a deviation from the paper.
+        note: a deviation from the paper, or what was corrected after the runs.
         missing: runs and choices that the verdict still needs; with any, the claim is not run.
+        controls: what was compared, with each control -> what came of it; None where that has not been run.
         paired: the two arms item by item, where the claim is about accuracy and items were kept.
         forgot: "F_true" and "BT_true" -> of the tuned arms compared, means over seeds; for claims about generality.
     """
@@ -58,6 +56,7 @@ class Line(BaseModel):
     judged: Judged
     note: str = ""
     missing: int = 0
+    controls: dict[str, Judged | None] = Field(default_factory=dict)
     paired: Paired | None = None
     forgot: dict[str, list[float]] = Field(default_factory=dict)
 
@@ -65,6 +64,14 @@ class Line(BaseModel):
     def standing(self) -> str:
         """The verdict, or "not run"."""
         return "not run" if self.missing else self.judged.verdict
+
+    @property
+    def controlled(self) -> str:
+        """The controls beside the claim, in words; "" where it has none."""
+        return "; ".join(
+            f"{contrast} has not been run" if judged is None else f"{contrast}: {self._said(judged)}"
+            for contrast, judged in self.controls.items()
+        )
 
     @property
     def behind(self) -> str:
@@ -94,7 +101,9 @@ class Line(BaseModel):
     @property
     def effect(self) -> str:
         """The effect with its interval and unit, or why there is none."""
-        j = self.judged
+        return self._said(self.judged)
+
+    def _said(self, j: Judged) -> str:
         if j.effect is None:
             return f"– ({j.reason})"
         said = f"{self.shown(j.effect)} [{self.shown(j.low)}, {self.shown(j.high)}]{self.unit}"
@@ -122,6 +131,8 @@ def ledger(plan: Plan, trials: Mapping[str, Trial], items: Mapping[str, Right] |
         line = _line(one, judged, hardest)
         less = hardest or (one.claim.less[0] if one.claim.less else "")
         extra: dict[str, Any] = {"missing": gone}
+        if not gone:
+            extra["controls"] = _controls(one, records[one.key])
         if not gone and one.claim.kind == "difference" and less:
             extra["paired"] = paired(one, records[one.key], items or {}, less)
             extra["forgot"] = _forgot(one, records[one.key], less)
@@ -132,6 +143,20 @@ def ledger(plan: Plan, trials: Mapping[str, Trial], items: Mapping[str, Right] |
 def compared(plan: Plan, trials: Mapping[str, Trial]) -> list[str]:
     """Ids of the trials whose items the ledger compares."""
     return wanted(plan.asked, {key: Records(needed, trials) for key, needed in plan.needed.items()})
+
+
+def _controls(one: Asked, records: Records) -> dict[str, Judged | None]:
+    found: dict[str, Judged | None] = {}
+    for arm in one.claim.controls:
+        records.missing.clear()
+        judged = control(one, records, arm)
+        if records.missing:
+            found[f"its control {arm}"] = None
+        elif one.claim.than is None:
+            found[f"{one.claim.more} − its control {arm}"] = judged
+        else:
+            found[f"its control {arm} − {one.claim.than:g}"] = judged
+    return found
 
 
 def _forgot(one: Asked, records: Records, less: str) -> dict[str, list[float]]:
@@ -187,14 +212,15 @@ def _line(one: Asked, judged: Judged, hardest: str | None) -> Line:
 
 def _contrast(one: Asked, hardest: str | None) -> str:
     claim = one.claim
+    than = "" if claim.than is None else f" − {claim.than:g}"
     if claim.kind == "correlation":
-        return f"{'−' if claim.sign < 0 else ''}ρ({claim.measure}, {claim.against}) over all settings"
+        return f"{'−' if claim.sign < 0 else ''}ρ({claim.measure}, {claim.against}){than} over all settings"
     if claim.kind == "explained":
-        return f"R² of {claim.measure} given {claim.against}, each arm from the others' curve"
+        return f"R² of {claim.measure} given {claim.against}{than}, each arm from the others' curve"
     if claim.kind == "residual":
-        return f"{claim.measure} of {claim.more} beyond the others' curve over {claim.against}"
-    if claim.than is not None:
-        return f"{claim.measure}: {claim.more} − {claim.than:g}"
+        return f"{claim.measure} of {claim.more} beyond the others' curve over {claim.against}{than}"
+    if than:
+        return f"{claim.measure}: {claim.more}{than}"
     others = hardest or claim.less[0]
     more = f", the hardest of {len(claim.less)}" if hardest else ""
     return f"{claim.measure}: {claim.more} − {others}{more}"
@@ -203,12 +229,16 @@ def _contrast(one: Asked, hardest: str | None) -> str:
 def markdown(lines: Sequence[Line]) -> str:
     """The ledger as a table, one line per claim and world that was run, and the names of those that were not."""
     run = [line for line in lines if not line.missing]
-    parts = [_markdown_table(run)] if run else ["Nothing has been run yet."]
+    parts = [_per_row(lines), _markdown_table(run)] if run else ["Nothing has been run yet."]
     worlds = dict.fromkeys(line.world for line in lines if line.missing)
     for world in worlds:
         names = [f"`{line.name}`" for line in lines if line.missing and line.world == world]
         parts.append(f"Not run in the world `{world}`, {len(names)}: {', '.join(names)}.")
     return "\n\n".join(parts)
+
+
+def _per_row(lines: Sequence[Line]) -> str:
+    return per_row([line.judged for line in lines if not line.missing])
 
 
 def _markdown_table(lines: Sequence[Line]) -> str:
@@ -219,14 +249,14 @@ def _markdown_table(lines: Sequence[Line]) -> str:
     for line in lines:
         j = line.judged
         cells = (
-            f"{line.sentence} ({line.source})" + (f"; {line.note}" if line.note else ""),
+            "; ".join(filter(None, (f"{line.sentence} ({line.source})", line.note, line.controlled))),
             line.world,
             line.contrast,
             line.effect,
             ("no loss beyond " if j.rule == "keeps" else "") + line.shown(j.margin).lstrip("+") + line.unit,
             str(j.seeds),
             "–" if j.p_t_holm is None else f"{j.p_t_holm:.2g}",
-            f"**{j.verdict}**",
+            f"**{j.verdict}**" + f" {HOLDS}" * j.holds,
         )
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
@@ -241,8 +271,8 @@ def summary(lines: Sequence[Line]) -> dict[str, Verdict]:
 COLUMNS = (
     "paper", "source", "name", "sentence", "world", "model", "contrast", "verdict", "effect", "low", "high",
     "bootstrap_low", "bootstrap_high", "margin", "rule", "seeds", "p", "p_holm", "p_t", "p_t_holm",
-    "p_equivalence", "reason", "note", "missing", "more_only", "less_only", "mcnemar_better", "mcnemar_worse",
-    "behind",
+    "p_equivalence", "holds", "reason", "note", "missing", "controls", "more_only", "less_only", "mcnemar_better",
+    "mcnemar_worse", "behind",
 )  # fmt: skip
 
 
@@ -251,7 +281,7 @@ def table(lines: Sequence[Line]) -> str:
     rows: list[list[Any]] = []
     for line in lines:
         fields = {**line.model_dump(exclude={"judged"}), **line.judged.model_dump(), "behind": line.behind}
-        fields["verdict"] = line.standing
+        fields |= {"verdict": line.standing, "holds": line.judged.holds, "controls": line.controlled}
         p = line.paired
         fields |= {"more_only": None, "less_only": None, "mcnemar_better": None, "mcnemar_worse": None}
         if p is not None:
@@ -290,7 +320,7 @@ def write_ledger(
         write_text(readme, _between(text, readme, markdown(lines)))
         write_text(folder / "claims.csv", table(lines))
         laws = {world: law_png(of_world) for world, of_world in (panels or {}).items()}
-        write_text(folder / "claims.html", claims_page(rows(lines), laws))
+        write_text(folder / "claims.html", claims_page(rows(lines), laws, _per_row(lines)))
         keep_records(trials, folder / RECORDS)
         keep(items or {}, folder / KEPT)
         pictures = [folder / f"law-{world}.png" for world in laws]
@@ -309,7 +339,9 @@ def rows(lines: Sequence[Line]) -> list[dict[str, Any]]:
                 include={"paper", "source", "name", "sentence", "world", "model", "contrast", "note"}
             ),
             "verdict": line.standing,
+            "holds": line.judged.holds,
             "behind": line.behind,
+            "controlled": line.controlled,
             "effect": line.effect,
             "seeds": line.judged.seeds,
             "p": line.judged.p_t_holm,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cl_forget.claims.claim import Claim, Claims, load_claims, load_world
+from cl_forget.claims.claim import Claim, Claims, check_measures, load_claims, load_world
 from cl_forget.comparison.selection import default_protocol, spread, within_budget
 from cl_forget.comparison.settings import settings_of
 from cl_forget.comparison.trials import Trial
@@ -253,14 +253,17 @@ def _check_fair(file: Path, world: str, grid: Sequence[Planned]) -> None:
 
 
 def _check_names(asked: Sequence[Asked], only: Sequence[str], worlds: Sequence[str]) -> None:
-    places: dict[str, Path] = {}
+    firsts: dict[str, Asked] = {}
     for one in asked:
-        if places.setdefault(one.claim.name, one.file) != one.file:
+        first = firsts.setdefault(one.claim.name, one)
+        if first.claim is not one.claim:  # in several worlds it is one claim
             raise UserError(
-                f"{one.file}: claim '{one.claim.name}' has the name of one in {places[one.claim.name]}."
+                f"{one.file}: claim '{one.claim.name}' has the name of one in {first.file}; give it another."
             )
+        where = f"{one.file}: claim '{one.claim.name}': world '{one.world}'"
+        check_measures(where, one.claim, one.sweep, here=not one.priced)
     for kind, given, known in (
-        ("claim", only, list(places)),
+        ("claim", only, list(firsts)),
         ("world", worlds, list(dict.fromkeys(one.world for one in asked))),
     ):
         for name in given:

@@ -6,7 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cl_forget.claims.claim import AT_EQUAL_SPECIALITY, BALANCE, FLATNESS, HYPERVOLUME, OF_CURVES, Claim
+from cl_forget.claims.claim import (
+    AT_EQUAL_SPECIALITY,
+    BALANCE,
+    FLATNESS,
+    HYPERVOLUME,
+    OF_CURVES,
+    ZERO_BEFORE_TRAINING,
+    Claim,
+)
 from cl_forget.claims.planning import Asked, Needed
 from cl_forget.comparison.analysis import hypervolume_share
 from cl_forget.comparison.arms import control_of
@@ -23,12 +31,6 @@ BySeed = dict[int, float | None]
 
 EQUAL = 0.9
 """Methods are compared at this share of the way from the pre-trained speciality to the control's."""
-
-ZERO_BEFORE_TRAINING = (
-    "generality_drop", "delta_zs", "delta_lp", "forgetting_last", "forgetting_max", "bwt", "kl_to_base",
-    "weight_distance", "perplexity_rise", "f_true", "bt_true", "statistics_share",
-)  # fmt: skip
-"""Changes from the pre-trained model, which it has none of."""
 
 
 class Records:
@@ -101,21 +103,33 @@ class Records:
 def settle(asked: Asked, records: Records) -> tuple[Judged, str | None]:
     """The verdict on one claim in one world, and the comparator that it rests on where there are several."""
     claim = asked.claim
-    if claim.kind != "difference":
+    if claim.less:
+        differences = {arm: difference(claim, records, arm) for arm in claim.less}
+        hardest, judged = against_each(differences, claim.margin, claim.rule, claim.fewest)
+        return judged, hardest if len(claim.less) > 1 else None
+    if claim.kind == "difference":
+        values = _of_arm(claim.measure, records, str(claim.more))
+    else:
         values = {
             "correlation": _correlation,
             "explained": _explained,
             "residual": _residual,
         }[claim.kind](claim, records, claim.arms or list(asked.sweep.arms))
-        return judge(values, claim.margin, claim.rule, fewest=claim.fewest), None
-    if claim.than is not None:
-        than = claim.than
-        ours = _of_arm(claim.measure, records, str(claim.more))
-        beyond = {seed: None if value is None else value - than for seed, value in ours.items()}
-        return judge(beyond, claim.margin, claim.rule, fewest=claim.fewest), None
-    differences = {arm: difference(claim, records, arm) for arm in claim.less}
-    hardest, judged = against_each(differences, claim.margin, claim.rule, claim.fewest)
-    return judged, hardest if len(claim.less) > 1 else None
+    return judge(_beyond(values, claim.than), claim.margin, claim.rule, claim.fewest), None
+
+
+def control(asked: Asked, records: Records, arm: str) -> Judged:
+    """What a control gives in the place of `less`, or beside `than` in that of `more`."""
+    claim = asked.claim
+    if claim.than is None:
+        values = difference(claim, records, arm)
+    else:
+        values = _beyond(_of_arm(claim.measure, records, arm), claim.than)
+    return judge(values, claim.margin, claim.rule, claim.fewest)
+
+
+def _beyond(values: BySeed, than: float | None) -> BySeed:
+    return {seed: None if value is None else value - (than or 0.0) for seed, value in values.items()}
 
 
 def difference(claim: Claim, records: Records, less: str) -> BySeed:

@@ -142,6 +142,8 @@ def _verdicts(lines: Any) -> Any:
     from rich import box
     from rich.table import Table
 
+    from cl_forget.comparison.verdicts import HOLDS, per_row
+
     table = Table(title="claims", box=box.SIMPLE_HEAD, title_style="bold")
     for column in ("claim", "world", "compared", "effect [95 %]", "seeds", "p, Holm", "verdict"):
         table.add_column(column)
@@ -154,12 +156,13 @@ def _verdicts(lines: Any) -> Any:
             line.effect,
             str(line.judged.seeds),
             p,
-            line.judged.verdict,
+            line.judged.verdict + f" {HOLDS}" * line.judged.holds,
         )
         table.add_row(*map(_plain, cells))
+    table.caption = per_row([line.judged for line in lines if not line.missing])
     missing = sum(line.missing > 0 for line in lines)
     if missing:
-        table.caption = f"{missing} of {len(lines)} are not run"
+        table.caption += f" {missing} of {len(lines)} are not run."
     return table
 
 

@@ -10,18 +10,25 @@ Every quantity here is a list with one number for each seed, so pairs share thei
 
 "Keeps" claims ask for no loss instead of a gain: supported where the interval lies above -margin, contradicted where
 it lies below, else undecided.
+
+A claim that has to hold against each of several comparators is supported where it is against every one of them; an
+intersection-union test keeps its level without a correction. It is contradicted where it is against one of them, and
+equivalent where it is to one, both at the level divided by their number; equivalent also asks that one-sided tests
+place every effect above -margin.
+
+Every p value is that of the test behind the verdict, so p < .05 and the interval say the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from cl_forget.comparison.statistics import BySeed, mean_interval
+from cl_forget.comparison.statistics import BySeed, Estimate, mean_interval
 
 Verdict = Literal["supported", "contradicted", "equivalent", "undecided"]
 Rule = Literal["more", "keeps"]
@@ -29,8 +36,15 @@ Rule = Literal["more", "keeps"]
 FEWEST = 5
 """Seeds below which nothing is decided."""
 
+HOLDS = "✓"
+"""Marks a verdict that holds after Holm."""
+
 ALPHA = 0.05
 RESAMPLES = 9_999
+
+Array = NDArray[np.float64]
+Above = Callable[[Array], float]
+"""p of a one-sided test that a mean over seeds is above 0."""
 
 
 class Judged(BaseModel):
@@ -41,8 +55,11 @@ class Judged(BaseModel):
         effect: mean over seeds; None where a seed has no value.
         low, high: 95 % interval, Student's t.
         bootstrap_low, bootstrap_high: 95 % interval, seeds drawn with replacement (percentiles).
-        p: exact two-sided sign-flip permutation test of no effect; with n seeds it cannot be below 2^(1 - n).
-        p_t: two-sided paired t test of no effect.
+        p: exact sign-flip permutation test of what the verdict says; two-sided, with n seeds it cannot be below
+            2^(1 - n).
+        p_t: t test of what the verdict says: "equivalent" by TOST, else two-sided against 0, for "keeps" against
+            -margin. With several comparators it is the largest p that one is above, or that the one shown is below
+            or within, times their number.
         p_equivalence: TOST within the margin; None for a margin of 0 and for "keeps".
         p_holm, p_t_holm: `p` and `p_t` after Holm over all that were judged together; None until `holm`.
         margin, rule: as the claim has them.
@@ -68,58 +85,30 @@ class Judged(BaseModel):
     seeds: int = 0
     reason: str | None = None
 
+    @property
+    def holds(self) -> bool:
+        """Whether it is decided, and still is after Holm over all that were judged together."""
+        return self.verdict != "undecided" and self.p_t_holm is not None and self.p_t_holm < ALPHA
 
-def judge(
-    values: BySeed, margin: float, rule: Rule = "more", comparators: int = 1, fewest: int = FEWEST
-) -> Judged:
+
+def judge(values: BySeed, margin: float, rule: Rule = "more", fewest: int = FEWEST) -> Judged:
     """The verdict on the mean of one number per seed, which the claim says is above 0.
 
     Args:
         values: seed -> the difference; None where it could not be computed, which leaves the claim undecided.
         margin: the smallest effect that matters, in the unit of the values.
         rule: "more" asks for a gain, "keeps" for no loss beyond the margin.
-        comparators: of how many differences this is the smallest (`against_each`). A claim that has to hold
-            against each needs no correction to be supported; to be contradicted or equivalent it does.
         fewest: seeds below which the claim stays undecided.
     """
-    known = {seed: value for seed, value in values.items() if value is not None and np.isfinite(value)}
-    base = {"margin": margin, "rule": rule, "seeds": len(known)}
-    if len(known) < len(values):
-        missing = ", ".join(str(seed) for seed in values if seed not in known)
-        return Judged(verdict="undecided", reason=f"no value for seed {missing}", **base)
-    if len(known) < fewest:
-        reason = f"{len(known)} of at least {fewest} seeds"
-        estimate = mean_interval(known.values())
-        return Judged(
-            verdict="undecided",
-            reason=reason,
-            effect=estimate.mean,
-            low=estimate.low,
-            high=estimate.high,
-            **base,
-        )
-    array = np.array([known[seed] for seed in sorted(known)], dtype=np.float64)
-    estimate = mean_interval(array)
-    ends = _bootstrap(array)
-    return Judged(
-        verdict=verdict(array, margin, rule, comparators),
-        effect=estimate.mean,
-        low=estimate.low,
-        high=estimate.high,
-        bootstrap_low=ends[0],
-        bootstrap_high=ends[1],
-        p=_sign_flip(array),
-        p_t=_t_test(array),
-        p_equivalence=_equivalence(array, margin) if rule == "more" and margin > 0 else None,
-        **base,
-    )
+    return against_each({"": values}, margin, rule, fewest)[1]
 
 
-def verdict(values: NDArray[np.float64], margin: float, rule: Rule = "more", comparators: int = 1) -> Verdict:
+def verdict(values: Array, margin: float, rule: Rule = "more", comparators: int = 1) -> Verdict:
     """The verdict alone; `judge` explains it and gives the arguments.
 
     Args:
         values: (seeds,) at least two, all finite.
+        comparators: of how many differences this is one, for the level of "contradicted" and "equivalent".
     """
     ours, strict = mean_interval(values), mean_interval(values, 1 - ALPHA / comparators)
     effect, low, high = ours.mean, ours.low, strict.high
@@ -130,7 +119,7 @@ def verdict(values: NDArray[np.float64], margin: float, rule: Rule = "more", com
         return "supported"
     if high < 0 and effect < -margin:
         return "contradicted"
-    if margin > 0 and _equivalence(values, margin) < ALPHA / comparators:
+    if margin > 0 and _within(values, [values], margin, _t_above) < ALPHA / comparators:
         return "equivalent"
     return "undecided"
 
@@ -138,21 +127,63 @@ def verdict(values: NDArray[np.float64], margin: float, rule: Rule = "more", com
 def against_each(
     values: Mapping[str, BySeed], margin: float, rule: Rule = "more", fewest: int = FEWEST
 ) -> tuple[str, Judged]:
-    """The verdict on a claim that has to hold against every comparator: that on the hardest one, and its name.
+    """The verdict on a claim that has to hold against every comparator, and the comparator that it rests on.
 
-    Supported against the hardest is supported against all (an intersection-union test keeps its level without a
-    correction); the other verdicts are taken at the level divided by their number.
+    That is, of those with this verdict, the one whose interval reaches lowest, and its effect and interval are shown.
+    One that lacks a seed comes first, and leaves the claim undecided.
 
     Args:
         values: comparator -> seed -> difference from it; at least one.
     """
+    for name, by_seed in values.items():
+        if (unknown := _unknown(by_seed, margin, rule, fewest)) is not None:
+            return name, unknown
+    arrays = {
+        name: np.array([by_seed[seed] for seed in sorted(by_seed)], dtype=np.float64)
+        for name, by_seed in values.items()
+    }
+    several = list(arrays.values())
+    given = {name: verdict(array, margin, rule, len(several)) for name, array in arrays.items()}
+    found = together(several, margin, rule)
+    reach = {name: mean_interval(array).low or 0.0 for name, array in arrays.items() if given[name] == found}
+    hardest = min(reach, key=reach.__getitem__)
+    shown = arrays[hardest]
+    effect, ends = mean_interval(shown), _bootstrap(shown)
 
-    def mean(name: str) -> float:
-        known = [value for value in values[name].values() if value is not None]
-        return sum(known) / len(known) if known and len(known) == len(values[name]) else float("-inf")
+    def p(above: Above) -> float:
+        if found == "equivalent":
+            return _within(shown, several, margin, above)
+        return _beside(shown, several, -margin if rule == "keeps" else 0.0, above)
 
-    hardest = min(values, key=mean)
-    return hardest, judge(values[hardest], margin, rule, len(values), fewest)
+    return hardest, Judged(
+        verdict=found,
+        effect=effect.mean,
+        low=effect.low,
+        high=effect.high,
+        bootstrap_low=ends[0],
+        bootstrap_high=ends[1],
+        p=p(_flips_above),
+        p_t=p(_t_above),
+        p_equivalence=_within(shown, several, margin, _t_above) if rule == "more" and margin > 0 else None,
+        margin=margin,
+        rule=rule,
+        seeds=effect.count,
+    )
+
+
+def together(several: Sequence[Array], margin: float, rule: Rule = "more") -> Verdict:
+    """The verdict alone on a claim that has to hold against each.
+
+    Args:
+        several: for each comparator (seeds,) differences from it, as for `verdict`.
+    """
+    given = {verdict(values, margin, rule, len(several)) for values in several}
+    if "contradicted" in given:
+        return "contradicted"
+    if given == {"supported"}:
+        return "supported"
+    within = "equivalent" in given and max(_t_above(values + margin) for values in several) < ALPHA
+    return "equivalent" if within else "undecided"
 
 
 def holm(judged: Sequence[Judged]) -> list[Judged]:
@@ -163,6 +194,17 @@ def holm(judged: Sequence[Judged]) -> list[Judged]:
         for place, value in zip(places, _holm([getattr(judged[k], name) for k in places]), strict=True):
             found[place][f"{name}_holm"] = value
     return [Judged(**fields) for fields in found]
+
+
+def per_row(judged: Sequence[Judged]) -> str:
+    """What reading many verdicts at once has to know, in a sentence; after `holm`."""
+    rows = [one for one in judged if one.p_t_holm is not None]
+    decided = sum(one.verdict != "undecided" for one in rows)
+    holding = sum(one.holds for one in rows)
+    return (
+        f"Verdicts are per row: {holding} of {decided} decided rows, marked {HOLDS}, also hold after Holm over all "
+        f"{len(rows)} rows."
+    )
 
 
 def overall(verdicts: Sequence[Verdict]) -> Verdict:
@@ -176,33 +218,62 @@ def _holm(values: Sequence[float]) -> list[float]:
     return [float(value) for value in multipletests(values, method="holm")[1]] if values else []
 
 
-def _bootstrap(values: NDArray[np.float64]) -> tuple[float, float]:
+def _unknown(values: BySeed, margin: float, rule: Rule, fewest: int) -> Judged | None:
+    """Why nothing can be decided; None where something can."""
+    known = {seed: value for seed, value in values.items() if value is not None and np.isfinite(value)}
+    shown = Estimate()
+    if len(known) < len(values):
+        reason = f"no value for seed {', '.join(str(seed) for seed in values if seed not in known)}"
+    elif len(known) < fewest:
+        shown, reason = mean_interval(known.values()), f"{len(known)} of at least {fewest} seeds"
+    else:
+        return None
+    return Judged(
+        verdict="undecided",
+        effect=shown.mean,
+        low=shown.low,
+        high=shown.high,
+        margin=margin,
+        rule=rule,
+        seeds=len(known),
+        reason=reason,
+    )
+
+
+def _bootstrap(values: Array) -> tuple[float, float]:
     generator = np.random.default_rng(0)
     means = values[generator.integers(0, len(values), (RESAMPLES, len(values)))].mean(1)
     low, high = np.quantile(means, (ALPHA / 2, 1 - ALPHA / 2))
     return float(low), float(high)
 
 
-def _sign_flip(values: NDArray[np.float64]) -> float:
-    """Exact up to 13 seeds, else from 9,999 random flips."""
+def _beside(shown: Array, several: Sequence[Array], line: float, above: Above) -> float:
+    """Two-sided p: that all means lie above a line, or that the one that is shown lies below it."""
+    all_above = max(above(values - line) for values in several)
+    below = len(several) * above(line - shown)
+    return min(1.0, 2 * min(all_above, below))
+
+
+def _within(shown: Array, several: Sequence[Array], margin: float, above: Above) -> float:
+    """p of TOST for the one that is shown, and that all others lie above -margin."""
+    all_above = max(above(values + margin) for values in several)
+    tost = len(several) * max(above(shown + margin), above(margin - shown))
+    return min(1.0, max(all_above, tost))
+
+
+def _flips_above(values: Array) -> float:
+    """By flipping signs: exact up to 13 seeds, else from 9,999 random flips."""
     from scipy.stats import permutation_test
 
     options: dict[str, Any] = {"permutation_type": "samples", "n_resamples": RESAMPLES, "rng": 0}
-    return float(permutation_test((values,), np.mean, **options).pvalue)
+    return float(permutation_test((values,), np.mean, alternative="greater", **options).pvalue)
 
 
-def _t_test(values: NDArray[np.float64]) -> float:
+def _t_above(values: Array) -> float:
+    """By Student's t."""
     if np.ptp(values) == 0:
-        return 1.0 if values[0] == 0 else 0.0
-    from scipy.stats import ttest_1samp
+        return 0.0 if values[0] > 0 else 1.0
+    from scipy.special import stdtr
 
-    return float(ttest_1samp(values, 0.0).pvalue)
-
-
-def _equivalence(values: NDArray[np.float64], margin: float) -> float:
-    """p of TOST: the larger of the two one-sided ones."""
-    if np.ptp(values) == 0:
-        return 0.0 if abs(values[0]) < margin else 1.0
-    from statsmodels.stats.weightstats import ttost_paired
-
-    return float(ttost_paired(values, np.zeros_like(values), -margin, margin)[0])
+    t = values.mean() / values.std(ddof=1) * np.sqrt(len(values))
+    return float(stdtr(len(values) - 1, -t))

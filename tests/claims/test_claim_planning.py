@@ -100,11 +100,75 @@ def test_a_world_whose_data_are_elsewhere_is_only_priced(tmp_path):
         ({"kind": "correlation", "against": "hypervolume"}, "whole curves"),
         ({"kind": "residual", "against": "kl_to_base", "more": None}, "of one arm"),
         ({"marign": 0.1}, "marign"),
+        ({"less": ["L2-SP", "L2-SP"]}, "`less` lists 'L2-SP' 2 times"),
+        ({"worlds": ["tiny", "tiny"]}, "`worlds` lists 'tiny' 2 times"),
+        ({"more": "L2-SP", "less": "L2-SP"}, "'L2-SP' is compared with itself"),
+        ({"more": "L2-SP", "controls": ["L2-SP"]}, "'L2-SP' is compared with itself"),
+        ({"margin": 2}, "`margin` is 2.*write 2 % as 0.02"),
+        ({"more": "L2-SP", "less": [], "than": 50}, "`than` is 50.*as 0.5"),
+        ({"more": "L2-SP", "less": [], "than": 0.5, "relative": True}, "`relative` divides"),
+        ({"measure": "pareto_front"}, "nothing measures 'pareto_front'"),
+        ({"measure": "generality_by_suite"}, "one number for each suite; name one"),
+        ({"measure": "generality.colours"}, "'generality' is one number"),
+        ({"more": "L2-SP", "measure": "generality_by_suite.colors"}, "no suite 'colors'.*mean 'colours'"),
+        ({"more": "L2-SP", "measure": "speciality_by_task.square"}, "no task 'square'.*Known: squares-1"),
+        ({"measure": "delta_lp"}, "has no probes to measure 'delta_lp' on"),
+        ({"measure": "hypervolume"}, "'hypervolume' has no value before training; name an arm"),
+        ({"measure": "ece"}, "'ece' has no value before training"),
+        (
+            {"more": "L2-SP", "less": "pre-trained", "measure": "bwt", "relative": True},
+            "is 0 before training",
+        ),
+        ({"less": [], "than": 0.5}, "'pre-trained' is no arm"),
+        ({"kind": "correlation", "against": "kl_to_base"}, "does not read `less`; leave it out"),
+        ({"more": "L2-SP", "arms": ["KD"]}, "does not read `arms`"),
+        ({"more": "L2-SP", "measure": "hypervolume", "controls": ["WiSE-FT"]}, "a control has one setting"),
     ],
 )
 def test_mistakes_are_named(tmp_path, change, said):
     with pytest.raises(UserError, match=said):
         plan([small.write(tmp_path, {**small.FORGETS, **change})])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"more": "L2-SP", "measure": "kl_to_base", "margin": 2},  # nats, no share
+        {"more": "L2-SP", "relative": True, "margin": 1.5},  # one and a half times as much
+        {"measure": "bwt", "relative": True},  # relative to the arm's own
+        {"more": "L2-SP", "measure": "generality_by_suite.colours"},
+        {"measure": "retention"},
+        {"kind": "explained", "against": "kl_to_base", "more": None, "less": [], "than": 0.5},
+    ],
+)
+def test_what_only_looks_like_a_mistake(tmp_path, change):
+    assert plan([small.write(tmp_path, {**small.FORGETS, **change})]).asked
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"tune_on": {}}, "squares is tuned on and reported"),  # the sweep's own stream and seeds
+        ({"tune_on": {"stream": "squares", "seeds": [9]}}, "squares is tuned on and reported"),
+        (
+            {"tune_on": {"stream": ["other-colours", "squares"], "seeds": [9]}},
+            "squares is tuned on and reported",
+        ),
+        ({"tune_on": {"stream": ["other-colours"], "seeds": [9, 3]}}, "seed 3 is tuned on and reported"),
+        ({"tune_on": {"stream": ["other-colours"]}}, "seed 0 is tuned on and reported"),
+        ({"suites": []}, "has no suites to measure 'generality' on"),
+    ],
+)
+def test_worlds_in_which_a_claim_cannot_be_tried(tmp_path, change, said):
+    with pytest.raises(UserError, match=said):
+        plan([small.write(tmp_path, small.FORGETS, world={**small.WORLD, **change})])
+
+
+def test_the_names_of_data_that_are_elsewhere_are_not_known(tmp_path):
+    price = {"samples": 1000, "samples_per_second": 10, "device": "GPU", "source": "a table"}
+    worlds = {"tiny": {"sweep": "embedded.yaml", "price": price}}
+    claim = {**small.FORGETS, "more": "L2-SP", "measure": "generality_by_suite.imagenet"}
+    assert plan([small.write(tmp_path, claim, worlds=worlds)], priced=True).asked
 
 
 def test_every_arm_chooses_among_as_many_settings_as_the_one_with_the_fewest(tmp_path):
@@ -149,6 +213,8 @@ def test_two_claims_of_one_name_are_refused(tmp_path):
     files = [small.write(tmp_path / name, small.FORGETS) for name in ("one", "other")]
     with pytest.raises(UserError, match="claim 'forgets' has the name of one in"):
         plan(files)
+    with pytest.raises(UserError, match="claim 'forgets' has the name of one in"):
+        plan([small.write(tmp_path, small.FORGETS, {**small.FORGETS, "margin": 0.5})])
 
 
 def test_a_file_that_is_not_there(tmp_path):

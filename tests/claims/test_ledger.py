@@ -62,6 +62,56 @@ def test_differences(tmp_path):
     assert lines[0].effect.startswith("+29.9") and lines[0].effect.endswith("points")
 
 
+def test_controls_stand_beside_a_claim_and_hide_no_verdict(tmp_path):
+    """WiSE-FT keeps .40 and full fine-tuning .20, each with the same noise: their difference is .20 on every seed."""
+    claim = {**small.KEEPS, "less": "L2-SP", "controls": ["full fine-tuning"]}
+    alone = {**small.KEEPS, "name": "alone", "less": [], "than": 0.35, "controls": ["L2-SP"]}
+    made = plan([small.write(tmp_path / "paper", claim, alone)])
+    trials = small.finished(made, numbers)
+    first, second = ledger(made, trials)
+    assert first.controlled == "WiSE-FT − its control full fine-tuning: +20.0 [+20.0, +20.0] points"
+    assert second.controlled.startswith(
+        "its control L2-SP − 0.35: -4.9"
+    )  # .30 and a noise of .0008, less .35
+    lines = ledger(made, {name: t for name, t in trials.items() if t.method != "full fine-tuning"})
+    assert [line.standing for line in lines] == ["supported", "supported"]
+    assert lines[0].controlled == "its control full fine-tuning has not been run"
+    assert "its control full fine-tuning has not been run |" in markdown(lines)
+    write_ledger(lines, list(trials.values()), tmp_path)
+    with (tmp_path / "claims.csv").open() as file:
+        assert [row["controls"] for row in csv.DictReader(file)] == [line.controlled for line in lines]
+    assert "its control full fine-tuning has not been run" in (tmp_path / "claims.html").read_text()
+
+
+def test_verdicts_that_hold_after_holm_are_counted_and_marked(tmp_path):
+    """Gains .03, .04, .02, .04, .02: mean .03, s = .01, t = 6.71, p = .0026; three times that is below .05.
+
+    Gains .03, .05, .01, .05, .01: s = .02, t = 3.35, p = .0285; twice that is not.
+    """
+
+    def gains(trial):
+        away = 0.01 * (0, 1, -1, 1, -1)[trial.seed % 5]
+        gain = {"WiSE-FT": 0.03 + away, "L2-SP": 0.03 + 2 * away, "full fine-tuning": 0.0}[trial.method]
+        return small.measured(0.9, 0.3 + gain)
+
+    clear = {**small.KEEPS, "less": "full fine-tuning"}
+    closer = [{**clear, "name": f"closer-{k}", "more": "L2-SP"} for k in (1, 2)]
+    lines, trials = settle(tmp_path / "paper", clear, *closer, numbers=gains)
+    assert [line.judged.p_t for line in lines] == pytest.approx([0.00257, 0.02846, 0.02846], abs=1e-5)
+    assert [line.standing for line in lines] == ["supported"] * 3
+    assert [line.judged.holds for line in lines] == [True, False, False]
+    said = "Verdicts are per row: 1 of 3 decided rows, marked ✓, also hold after Holm over all 3 rows."
+    text = markdown(lines)
+    assert (
+        text.startswith(said) and text.count("**supported** ✓ |") == 1 and text.count("**supported** |") == 2
+    )
+    write_ledger(lines, list(trials.values()), tmp_path)
+    page = (tmp_path / "claims.html").read_text()
+    assert said in page and page.count("supported ✓") == 1
+    with (tmp_path / "claims.csv").open() as file:
+        assert [row["holds"] for row in csv.DictReader(file)] == ["True", "False", "False"]
+
+
 def test_relative_effects_and_curves(tmp_path):
     area = {**small.KEEPS, "name": "area", "measure": "hypervolume", "relative": True, "margin": 0.1}
     equal = {**small.KEEPS, "name": "equal", "measure": "retention_at_equal_target", "less": "L2-SP"}
@@ -85,12 +135,16 @@ def test_how_far_it_moved_against_what_is_left(tmp_path):
         tmp_path,
         {**law, "name": "correlation", "kind": "correlation", "margin": 0.5, "arms": arms},
         {**law, "name": "explained", "kind": "explained", "margin": 0.5, "arms": arms},
+        {**law, "name": "most", "kind": "explained", "than": 0.5, "margin": 0.0, "arms": arms},
         {**law, "name": "residual", "kind": "residual", "more": "L2-SP", "margin": 0.02, "arms": arms},
         numbers=moving,
     )
     by_name = {line.name: line.judged for line in found}
     assert by_name["correlation"].verdict == "supported" and by_name["correlation"].effect > 0.8
     assert by_name["explained"].verdict == "supported" and 0.5 < by_name["explained"].effect < 1
+    assert by_name["most"].effect == pytest.approx(by_name["explained"].effect - 0.5)
+    assert by_name["most"].verdict == "supported"
+    assert found[2].contrast == "R² of retention given weight_distance − 0.5, each arm from the others' curve"
     assert by_name["residual"].verdict == "supported"
     assert by_name["residual"].effect == pytest.approx(0.1, abs=0.05)
 
@@ -171,10 +225,10 @@ def test_two_arms_item_by_item(tmp_path):
 
 def test_the_ledger_is_made_again_from_its_records(tmp_path):
     lines, trials = settle(tmp_path / "paper", small.FORGETS, small.KEEPS)
-    (tmp_path / "README.md").write_text(f"# Mine\n\n{BEGIN}\nold\n{END}\n\nrest\n")
+    (tmp_path / "README.md").write_text(f"# Mine\n\n{BEGIN}\nstale\n{END}\n\nrest\n")
     write_ledger(lines, list(trials.values()), tmp_path)
     text = (tmp_path / "README.md").read_text()
-    assert text.startswith("# Mine\n") and text.endswith("\n\nrest\n") and "old" not in text
+    assert text.startswith("# Mine\n") and text.endswith("\n\nrest\n") and "stale" not in text
     assert "**supported**" in text
     again = ledger(plan([tmp_path / "paper" / "claims.yaml"]), load_records(None, [tmp_path / RECORDS]))
     assert again == lines

@@ -8,20 +8,26 @@ from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
+from cl_forget.comparison.verdicts import HOLDS
+
 WIDTH, HEIGHT = 220, 22
 """Of the picture of one interval."""
 
 NOT_RUN = "not run"
 
 
-def claims_page(rows: Sequence[Mapping[str, Any]], laws: Mapping[str, bytes] | None = None) -> str:
+def claims_page(
+    rows: Sequence[Mapping[str, Any]], laws: Mapping[str, bytes] | None = None, per_row: str = ""
+) -> str:
     """The page.
 
     Args:
         rows: one per claim and world: paper, source, sentence, world, contrast, verdict, effect, seeds, p and exact
-            (Holm-adjusted, or None), margin, keeps, note, behind (the items behind it, in words), and interval: (low,
-            effect, high), or None for each. Those with the verdict "not run" are listed by name.
+            (Holm-adjusted, or None), holds (whether the verdict does after Holm), margin, keeps, note, behind (the
+            items behind it, in words), controlled (its controls, in words), and interval: (low, effect, high), or
+            None for each. Those with the verdict "not run" are listed by name.
         laws: world -> its law panel as a PNG.
+        per_row: how many verdicts hold after Holm, in a sentence.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -46,6 +52,8 @@ def claims_page(rows: Sequence[Mapping[str, Any]], laws: Mapping[str, bytes] | N
         papers=papers,
         laws={world: base64.b64encode(picture).decode() for world, picture in (laws or {}).items()},
         counts=counts,
+        per_row=per_row,
+        mark=HOLDS,
         place=place,
         width=WIDTH,
         height=HEIGHT,
