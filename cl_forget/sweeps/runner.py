@@ -140,6 +140,7 @@ def sweep(
             state = new_folder(folder, asked)
         else:
             note_budget(folder, asked)
+            state.save(folder)  # which may have been lost
         if mirror:
             mirror.follow_clock()
             stack.enter_context(mirror.following())
