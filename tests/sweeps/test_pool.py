@@ -12,6 +12,8 @@ from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
 from cl_forget.run.shared import Setups
 from cl_forget.run.simulation import Watch
+from cl_forget.sweeps.cluster import Resources
+from cl_forget.sweeps.folder import load_state
 from cl_forget.sweeps.planning import plan_grid, share
 from cl_forget.sweeps.pool import Queue, cost, work_through
 from cl_forget.sweeps.runner import sweep
@@ -45,8 +47,21 @@ def test_a_sweep_needs_no_ray_and_goes_on(tmp_path, monkeypatch):
     taker = next(trial for trial in trials if trial.taken_over is not None)
     assert taker.shared_stages == taker.stages and taker.taken_over.passes == taker.cost.passes
     before = {t.id: t.seconds for t in load_trials(tmp_path / "out")}
+    (tmp_path / "out" / "sweep.json").unlink()  # made again from what was asked and the records
     sweep(Sweep(**SMALL), tmp_path / "out", resume=True, jobs=1)
     assert {t.id: t.seconds for t in load_trials(tmp_path / "out")} == before
+    assert load_state(tmp_path / "out").finished
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"key": "a", "events": "many"}'])
+def test_a_damaged_state_fails_its_own_trial_and_no_other(tmp_path, damaged):
+    one, *others = (one for group in share(plan_grid(Sweep(**SMALL))) for one in group)
+    one.trial.model_copy(update={"status": "running"}).save(tmp_path)
+    (tmp_path / "trials" / one.trial.id / "state.json").write_text(damaged)
+    first, *rest = work([one, *others], tmp_path, Setups(), lambda trial: None)
+    assert first.status == "failed" and "state.json" in first.reason
+    assert first.reason.endswith("delete the trial's folder to run it again.")
+    assert {trial.status for trial in rest} == {"finished"}
 
 
 def test_a_trial_that_stood_still_has_an_attempt_for_each_time(tmp_path):
