@@ -96,10 +96,8 @@ def sweep(
     address = str(output or below(Path("runs"), asked.name, "the sweep"))
     folder = local_folder(address)
     asked, resources = _threads(asked, resources or Resources())
-    if jobs is not None and (asked.mode != "curve" or not is_local(address)):
-        raise UserError(
-            "jobs work without Ray, on `mode: curve` and in a folder of this machine; leave --jobs out."
-        )
+    if jobs is not None:
+        _check_jobs(asked, address, resources, tuner)
     _check_scheduler(asked, resources, tuner)
     if overwrite and not is_local(address):
         raise UserError(f"a sweep at {address} cannot be overwritten; choose another --output.")
@@ -148,6 +146,20 @@ def sweep(
         stack.enter_context(driver.view(live))
         driver.run()
     return driver.trials()
+
+
+def _check_jobs(asked: Sweep, address: str, resources: Resources, tuner: dict[str, Any]) -> None:
+    """Refuse what only Ray can do where processes of this machine do the work."""
+    if asked.mode != "curve" or not is_local(address):
+        raise UserError(
+            "jobs work without Ray, on `mode: curve` and in a folder of this machine; leave --jobs out."
+        )
+    rays = [flag for name, flag in FLAGS.items() if getattr(resources, name) != getattr(Resources(), name)]
+    if rays or tuner:
+        raise UserError(
+            "--jobs works on the processors of this machine, without Ray: leave "
+            f"{next(iter([*rays, *tuner]))} out, or --jobs."
+        )
 
 
 def _check_scheduler(asked: Sweep, resources: Resources, tuner: dict[str, Any]) -> None:

@@ -85,6 +85,18 @@ def test_what_needs_ray_is_refused_in_one_line(tmp_path):
     for asked, where in ((search, tmp_path / "out"), (Sweep(**SMALL), "memory://somewhere")):
         with pytest.raises(UserError, match="leave --jobs out"):
             sweep(asked, where, jobs=2)
+    for given, flag in (
+        ({"address": "auto"}, "--address"),
+        ({"gpus_per_trial": 1}, "--gpus-per-trial"),
+        ({"memory_per_trial": 100}, "--memory-per-trial"),
+        ({"max_concurrent": 1}, "--max-concurrent"),
+        ({"share_gpus": True}, "--share-gpus"),
+        ({"custom": {"fpga": 1}}, "--resource"),
+    ):
+        with pytest.raises(UserError, match=f"--jobs works on .* without Ray: leave {flag} out"):
+            sweep(Sweep(**SMALL), tmp_path / "out", resources=Resources(**given), jobs=2)
+    with pytest.raises(UserError, match="leave time_budget_s out"):
+        sweep(Sweep(**SMALL), tmp_path / "out", jobs=2, time_budget_s=60)
     assert not (tmp_path / "out").exists()
 
 
