@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from cl_forget.evaluation.metrics import Split, stages
+from cl_forget.ground.documents import refuse_later
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
 from cl_forget.ground.records import Fingerprints, Metrics, Record, Row, TaskScores
@@ -104,10 +105,7 @@ class Result(Record):
         try:
             content = file.read_bytes()
             version = _schema_of(content)
-            if isinstance(version, int) and version > SCHEMA:
-                raise UserError(
-                    f"{file} is of schema {version}, and this version of cl-forget reads up to {SCHEMA}: update it."
-                )
+            refuse_later(file, version, SCHEMA)
             result = cls.model_validate_json(content, strict=True)
             problem = next(_problems(result), None) if whole else None
         except OSError as error:

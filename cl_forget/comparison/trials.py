@@ -15,12 +15,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
-from cl_forget.ground.documents import read_text
+from cl_forget.ground.documents import read_text, refuse_later
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import below, whole, write_text
 from cl_forget.ground.records import Cost, Fingerprints
@@ -180,19 +181,29 @@ def load_trial(sweep: Path, identity: str) -> Trial | None:
     """The record of one trial; None if there is none.
 
     Raises:
-        UserError: it is not one of this version.
+        UserError: it is not one of this version; a later one may have written it.
     """
     file = sweep / "trials" / identity / "trial.json"
     if not file.exists():
         return None
     text = read_text(file, "delete its folder to run the trial again.")
     try:
-        return Trial.model_validate_json(text)
+        trial = Trial.model_validate_json(text)
     except ValueError as error:
+        refuse_later(file, _schema_of(text), SCHEMA)
         raise UserError(
             f"{file} is not a trial of this version ({str(error).splitlines()[0]}); delete its folder to run the "
             "trial again."
         ) from None
+    refuse_later(file, trial.schema_version, SCHEMA)
+    return trial
+
+
+def _schema_of(text: str) -> Any:
+    with suppress(ValueError, RecursionError):
+        plain = json.loads(text)
+        return plain.get("schema_version") if isinstance(plain, dict) else None
+    return None
 
 
 def load_trials(sweep: Path) -> list[Trial]:

@@ -20,7 +20,7 @@ from cl_forget.config.run import (
     MitigationInput,
     MitigationItem,
     Run,
-    Seed,
+    Seeds,
     Shared,
     StreamInput,
     arm_name,
@@ -48,7 +48,7 @@ class Experiment(Shared):
     name: FolderName = "experiment"
     mitigations: list[MitigationItem] | None = None
     methods: dict[ArmName, ArmItem] | None = None
-    seeds: list[Seed] = Field(default=[0], min_length=1)
+    seeds: Seeds = Field(default=[0])
 
     if TYPE_CHECKING:
 
@@ -79,8 +79,6 @@ class Experiment(Shared):
                 raise ValueError(f"`{field}` is empty; name a method, or leave it out for plain fine-tuning")
         if self.methods is not None and not self.methods:
             raise ValueError("`methods` is empty; name at least one, for instance `full fine-tuning: []`")
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError("`seeds` names a seed twice")
         folders: dict[str, str] = {}
         for arm, own in self.arms().items():
             if (taken := folders.setdefault(folder_name(arm), arm)) != arm:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_serializer
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, ValidationError, model_serializer
 
 from cl_forget.config.explaining import explain, shortened
 from cl_forget.config.tracking import Tracking
@@ -35,6 +35,16 @@ PLAIN = "full fine-tuning"
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What every generator of random numbers takes."""
+
+
+def _each_once(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) != len(seeds):
+        raise ValueError("names a seed twice; list each once")
+    return seeds
+
+
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_each_once)]
+"""One run for each: what is run twice on a seed is the same run."""
 
 
 FolderName = Annotated[str, Field(pattern=r"^[\w.-]*\w[\w.-]*$")]

@@ -50,7 +50,7 @@ from cl_forget.config.run import (
     FolderName,
     MitigationItem,
     Run,
-    Seed,
+    Seeds,
     Shared,
     Stream,
     StreamInput,
@@ -243,7 +243,7 @@ class Where(Section):
     """
 
     stream: Stream | None = None
-    seeds: list[Seed] | None = Field(default=None, min_length=1)
+    seeds: Seeds | None = None
 
 
 class Budget(Section):
@@ -342,7 +342,7 @@ class Sweep(Shared):
     methods: dict[ArmName, SweepArmItem]
     space: Space = Field(default_factory=dict)
     mode: Mode = "curve"
-    seeds: list[Seed] = Field(default=[0], min_length=1)
+    seeds: Seeds = Field(default=[0])
     budget: Budget = Budget()
     control: bool = True
     objectives: list[str] = Field(default=["speciality", "generality"], min_length=1)
@@ -449,9 +449,6 @@ class Sweep(Shared):
 
     @model_validator(mode="after")
     def _modes_fit(self) -> Sweep:
-        seeds = self.tuning_seeds
-        if len(set(seeds)) != len(seeds):
-            raise ValueError("`seeds` names a seed twice")
         unmeasured = [name for name in self.objectives if name in NEEDS_SUITES]
         if self.mode == "search" and unmeasured and not self.suites:
             raise ValueError(

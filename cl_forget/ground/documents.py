@@ -137,6 +137,18 @@ def read_record(path: Path, kind: type[Model], cure: str) -> Model:
         raise UserError(f"{path} is not of this version ({first_line(error)}); {cure}") from None
 
 
+def refuse_later(path: Path, schema: Any, known: int) -> None:
+    """Refuse a record that a later version wrote: it may mean something else by the same names.
+
+    Raises:
+        UserError: its `schema_version` is above the one that is known here.
+    """
+    if isinstance(schema, int) and schema > known:
+        raise UserError(
+            f"{path} is of schema {schema}, and this version of cl-forget reads up to {known}: update it."
+        )
+
+
 def _may_be_deep(text: str | bytes) -> bool:
     if isinstance(text, str):
         return text.count("[") + text.count("{") > MAX_DEPTH

@@ -69,11 +69,25 @@ def _left_over(folders: Sequence[Path]) -> Iterable[str]:
 
 
 def _protocol(sweeps: Sequence[Path]) -> Protocol | None:
-    """How the sweeps choose and compare; None, for the usual way, where they do not agree."""
-    from cl_forget.config.sweep import load_sweep
+    """How the sweeps choose and compare; None, for the usual way, where they do not agree.
 
-    files = [file for path in sweeps if (file := path / "sweep.yaml").exists()]
-    protocols = [load_sweep(file).protocol for file in files]
+    Nothing else of them is read: the methods and data that they name may be anybody's code.
+    """
+    from pydantic import ValidationError
+
+    from cl_forget.config.explaining import explain
+    from cl_forget.config.protocol import Protocol
+
+    protocols = []
+    for path in sweeps:
+        fields = _fields(path)
+        given = fields.get("protocol")
+        try:
+            protocols += [given if given is None else Protocol.model_validate(given)] if fields else []
+        except ValidationError as error:
+            where, message = explain(error, Protocol)
+            place = ".".join(filter(None, ("protocol", where)))
+            raise UserError(f"{path / 'sweep.yaml'}: {place}: {message} {_CURE.capitalize()}") from None
     return protocols[0] if protocols and all(other == protocols[0] for other in protocols) else None
 
 
@@ -117,17 +131,27 @@ def _arm(method: str, *behind: str) -> str:
 
 def _asked(path: Path) -> dict[str, Any]:
     """How a sweep trains, measures and reads texts; empty where it does not say."""
-    file = path / "sweep.yaml"
-    if not file.exists():
+    fields = _fields(path)
+    if not fields:
         return {}
-    cure = "restore it from a copy."
-    fields = parse_yaml(read_text(file, cure), str(file), cure).value
-    if not isinstance(fields, dict):
-        raise UserError(f"{file} holds no sweep; {cure}")
     sections = {name: fields.get(name) for name in ("train", "evaluate", "text")}
     return recorded_settings(
         {name: value if isinstance(value, dict) else {} for name, value in sections.items()}
     )
+
+
+_CURE = "restore it from a copy."
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    """What a sweep was asked for, in plain values; empty where it does not say."""
+    file = path / "sweep.yaml"
+    if not file.exists():
+        return {}
+    fields = parse_yaml(read_text(file, _CURE), str(file), _CURE).value
+    if not isinstance(fields, dict):
+        raise UserError(f"{file} holds no sweep; {_CURE}")
+    return fields
 
 
 def sweep_folders(paths: Sequence[Path]) -> dict[str, Path]:

@@ -217,11 +217,22 @@ class OutOfBudget(Exception):
 
     Attributes:
         limit: its name.
+        need: what the smallest trial that is left would take of it; None where the limit is reached.
     """
 
-    def __init__(self, limit: str) -> None:
+    def __init__(self, limit: str, need: float | None = None) -> None:
         super().__init__(limit)
-        self.limit = limit
+        self.limit, self.need = limit, need
+
+    def said(self, meter: Meter) -> str:
+        """Why the sweep ends here, as a sentence without its end."""
+        if self.need is None:
+            return used(self.limit, meter)
+        left, limit = meter.left(self.limit), getattr(meter.budget, self.limit)
+        return (
+            f"what is left ({left:,.0f} of {limit:,} {NAMES[self.limit]}) has no room for another trial, which takes "
+            f"about {self.need:,.0f}"
+        )
 
 
 def missing(planned: Sequence[Trial], trials: Iterable[Trial]) -> list[str]:

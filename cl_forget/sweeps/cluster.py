@@ -16,6 +16,16 @@ from cl_forget.ground.ray_cluster import join
 ROOM = 1.2
 """What a trial is given of memory, over what one was measured to need."""
 
+FLAGS = {
+    "address": "--address",
+    "gpus_per_trial": "--gpus-per-trial",
+    "memory_per_trial": "--memory-per-trial",
+    "max_concurrent": "--max-concurrent",
+    "share_gpus": "--share-gpus",
+    "custom": "--resource",
+}
+"""What of `Resources` only Ray sees to, and its option on the command line."""
+
 
 @dataclass(frozen=True)
 class Resources:

@@ -16,10 +16,10 @@ from cl_forget.comparison.trial_files import TEXTS
 from cl_forget.config.run import differences
 from cl_forget.config.sweep import LIMITS, Sweep
 from cl_forget.ground import clock
-from cl_forget.ground.documents import parse_yaml, read_text
+from cl_forget.ground.documents import parse_yaml, read_object, read_record, read_text, refuse_later
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import only_writer, write_text
-from cl_forget.ground.outputs import INDEX
+from cl_forget.ground.outputs import INDEX, drop_empty
 from cl_forget.ground.redact import redact
 from cl_forget.sweeps.heartbeat import Beating
 from cl_forget.sweeps.planning import Saved
@@ -36,6 +36,9 @@ MADE = (
 )  # fmt: skip
 """What is made of the records, and can be made again."""
 
+OTHERS = (*MADE, "audit.json", "repair.json", "trials", "world")
+"""What a folder that holds no sweep may hold of somebody else's: a sweep would replace it, or stand among it."""
+
 
 class SweepState(BaseModel):
     """What `sweep.json` holds.
@@ -48,6 +51,7 @@ class SweepState(BaseModel):
         resumed: when it was last started or resumed.
         seconds: how long it had been worked on until then, and when it has ended in all.
         finished: whether it is complete.
+        stopped: the limit of its budget that ended it the last time; None where none did.
     """
 
     schema_version: int = SCHEMA
@@ -59,29 +63,39 @@ class SweepState(BaseModel):
     resumed: float = 0.0
     seconds: float = 0.0
     finished: bool = False
+    stopped: str | None = None
 
     def save(self, folder: Path) -> None:
         """Write it, whole or not at all."""
         write_text(folder / "sweep.json", self.model_dump_json(indent=1))
 
 
+class Lost(UserError):
+    """`sweep.json` is missing or damaged; a resumed sweep makes it again, as the records are the truth."""
+
+
 def load_state(folder: Path) -> SweepState:
     """Read `sweep.json`.
 
     Raises:
-        UserError: there is none, or it is not one of this version.
+        Lost: there is none, or it is damaged.
+        UserError: a later version wrote it.
     """
     file = folder / "sweep.json"
+    again = "the same command with --resume makes it again."
     if not file.exists():
-        raise UserError(f"{folder} holds no sweep; start one with `cl-forget sweep FILE`.")
-    text = read_text(file, "start the sweep anew in another --output.")
+        if (folder / "sweep.yaml").exists():
+            raise Lost(f"{file} is missing; {again}")
+        raise Lost(f"{folder} holds no sweep; start one with `cl-forget sweep FILE`.")
     try:
-        return SweepState.model_validate_json(text)
-    except ValueError as error:
-        raise UserError(
-            f"{folder / 'sweep.json'} is not of this version ({str(error).splitlines()[0]}); start the sweep anew "
-            "in another --output."
-        ) from None
+        schema = read_object(file, again).get("schema_version")
+    except UserError as error:
+        raise Lost(str(error)) from None
+    refuse_later(file, schema, SCHEMA)
+    try:
+        return read_record(file, SweepState, again)
+    except UserError as error:
+        raise Lost(str(error)) from None
 
 
 def known_state(folder: Path, sweep: Sweep, resume: bool, overwrite: bool = False) -> SweepState | None:
@@ -92,13 +106,18 @@ def known_state(folder: Path, sweep: Sweep, resume: bool, overwrite: bool = Fals
             folder holds something else.
     """
     asked = redact(sweep.model_dump(mode="json"))
-    file = folder / "sweep.yaml"
-    if (folder / INDEX).exists() or (folder / "result.json").exists() or any(folder.glob("*/result.json")):
+    file, replace = folder / "sweep.yaml", overwrite and not resume
+    runs = ("result.json", "state.json", "*/result.json", "*/state.json")
+    if (folder / INDEX).exists() or any(any(folder.glob(place)) for place in runs):
         raise UserError(f"{folder} holds runs of an experiment; choose another --output.")
-    if overwrite and not resume:
+    begun = (folder / "sweep.json").exists() or any(folder.glob("trials/*/trial.json"))
+    others = [] if begun else [name for name in OTHERS if _holds(folder / name)]
+    if others:
+        raise UserError(f"{folder} holds {others[0]}, which is no sweep's; choose another --output.")
+    if replace and begun:
         return None
     if not file.exists():
-        if any(folder.glob("trials/*/*.json")):
+        if any(folder.glob("trials/*/trial.json")):
             raise UserError(
                 f"{folder} holds trials of a sweep whose sweep.yaml is missing; restore it, choose another --output, "
                 "or replace them with --overwrite."
@@ -109,6 +128,10 @@ def known_state(folder: Path, sweep: Sweep, resume: bool, overwrite: bool = Fals
     if not isinstance(known, dict):
         raise UserError(f"{file} holds no sweep; {cure}")
     changed = list(differences(_without_limits(known), _without_limits(asked)))
+    if changed and not begun:
+        raise UserError(f"{file} is no sweep's record of what was asked; choose another --output.")
+    if replace:
+        return None
     if not resume:
         what = f"sweep '{known.get('name')}'" if changed else "this sweep"
         cure = "choose another --output, or replace it with --overwrite"
@@ -119,7 +142,17 @@ def known_state(folder: Path, sweep: Sweep, resume: bool, overwrite: bool = Fals
             f"{folder} was started with other settings: {'; '.join(changed)}. Undo the change, or choose another "
             "--output."
         )
-    return load_state(folder)
+    try:
+        return load_state(folder)
+    except Lost:
+        from cl_forget.sweeps.budget import load_spending
+
+        return SweepState(name=sweep.name, mode=sweep.mode, seconds=3600 * load_spending(folder).hours)
+
+
+def _holds(path: Path) -> bool:
+    """Whether there is anything at a path; a folder that is empty is nothing."""
+    return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
 def _without_limits(asked: dict[str, Any]) -> dict[str, Any]:
@@ -159,10 +192,19 @@ def new_folder(folder: Path, sweep: Sweep) -> SweepState:
 
 
 def clear(folder: Path) -> None:
-    """Forget a sweep and all of its trials; the records go first, so that none outlives the plan it belongs to."""
-    shutil.rmtree(folder / "trials", ignore_errors=True)
-    shutil.rmtree(folder / "world", ignore_errors=True)
-    for name in (*MADE, SPENDING, "sweep.json", "sweep.yaml"):
+    """Forget a sweep and all of its trials, and nothing that somebody else put among them.
+
+    The trials go first, so that none outlives the plan it belongs to, and `sweep.json` last, by which the folder is
+    known for a sweep's.
+    """
+    for record in folder.glob("trials/*/trial.json"):
+        for part in set(record.parent.iterdir()) - {record}:  # a folder is known for a trial's by its record
+            shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink(missing_ok=True)
+        shutil.rmtree(record.parent, ignore_errors=True)
+    for note in folder.glob(f"world/{'[0-9a-f]' * 16}.json"):
+        note.unlink(missing_ok=True)
+    drop_empty(folder / "trials", folder / "world")
+    for name in (*MADE, SPENDING, "sweep.yaml", "sweep.json"):
         (folder / name).unlink(missing_ok=True)
 
 

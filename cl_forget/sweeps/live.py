@@ -102,6 +102,8 @@ def driver_line(folder: Path, state: SweepState, now: float) -> str:
     if state.finished:
         return ""
     sign = heartbeat(folder)
+    if sign is None and state.stopped is not None:
+        return f"stopped by its budget: raise `budget.{state.stopped}` and add --resume"
     if sign is None:
         return "nobody drives it: the same command with --resume goes on from here"
     return sign.line(now)

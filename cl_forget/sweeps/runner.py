@@ -35,9 +35,8 @@ from cl_forget.sweeps.budget import (
     missing,
     own_passes,
     redone,
-    used,
 )
-from cl_forget.sweeps.cluster import Resources, check_fits, node_types, ray_runtime, with_memory
+from cl_forget.sweeps.cluster import FLAGS, Resources, check_fits, node_types, ray_runtime, with_memory
 from cl_forget.sweeps.devices import check_sharing, device_memory, packed
 from cl_forget.sweeps.folder import SweepState, clear, known_state, new_folder, note_budget, only_driver
 from cl_forget.sweeps.planning import (
@@ -97,10 +96,8 @@ def sweep(
     address = str(output or below(Path("runs"), asked.name, "the sweep"))
     folder = local_folder(address)
     asked, resources = _threads(asked, resources or Resources())
-    if jobs is not None and (asked.mode != "curve" or not is_local(address)):
-        raise UserError(
-            "jobs work without Ray, on `mode: curve` and in a folder of this machine; leave --jobs out."
-        )
+    if jobs is not None:
+        _check_jobs(asked, address, resources, tuner)
     _check_scheduler(asked, resources, tuner)
     if overwrite and not is_local(address):
         raise UserError(f"a sweep at {address} cannot be overwritten; choose another --output.")
@@ -140,6 +137,7 @@ def sweep(
             state = new_folder(folder, asked)
         else:
             note_budget(folder, asked)
+            state.save(folder)  # which may have been lost
         if mirror:
             mirror.follow_clock()
             stack.enter_context(mirror.following())
@@ -148,6 +146,20 @@ def sweep(
         stack.enter_context(driver.view(live))
         driver.run()
     return driver.trials()
+
+
+def _check_jobs(asked: Sweep, address: str, resources: Resources, tuner: dict[str, Any]) -> None:
+    """Refuse what only Ray can do where processes of this machine do the work."""
+    if asked.mode != "curve" or not is_local(address):
+        raise UserError(
+            "jobs work without Ray, on `mode: curve` and in a folder of this machine; leave --jobs out."
+        )
+    rays = [flag for name, flag in FLAGS.items() if getattr(resources, name) != getattr(Resources(), name)]
+    if rays or tuner:
+        raise UserError(
+            "--jobs works on the processors of this machine, without Ray: leave "
+            f"{next(iter([*rays, *tuner]))} out, or --jobs."
+        )
 
 
 def _check_scheduler(asked: Sweep, resources: Resources, tuner: dict[str, Any]) -> None:
@@ -245,7 +257,13 @@ class Driver:
         self._records = Records(self.folder)
 
     def run(self) -> None:
-        """All rounds, then the tables; where the budget ends, what there is by then, and what is missing."""
+        """All rounds, then the tables; where the budget ends, what there is by then, and what is missing.
+
+        Raises:
+            UserError: the budget has no room for any trial.
+        """
+        end: OutOfBudget | None = None
+        self.state.stopped = None
         self.state.resumed = clock.now()
         self.state.started = self.state.started or self.state.resumed
         self.state.finished = False
@@ -253,14 +271,16 @@ class Driver:
         try:
             self._rounds()
             self.state.finished = True
-        except OutOfBudget as end:
-            self._tell_missing(end.limit)
+        except OutOfBudget as error:
+            end, self.state.stopped = error, error.limit
         finally:
             if self.meter:
                 self.meter.save()
             self.state.seconds += clock.now() - self.state.resumed
             self.state.save(self.folder)
             self.write()
+        if end is not None:
+            self._tell_missing(end)
         line = redone(self.trials())
         if line:
             self.tell(line)
@@ -288,8 +308,6 @@ class Driver:
         self.tell(str(self.state.saved))
         while left:
             room = left if judged else self._with_room(left)
-            if not room:
-                raise OutOfBudget("passes")
             self._work(room, judged)
             done = {id(group) for group in room}
             left = [group for group in left if id(group) not in done]
@@ -317,12 +335,15 @@ class Driver:
         return urgency
 
     def _with_room(self, groups: list[Group]) -> list[Group]:
-        """Those whose passes fit into what is left of the budget."""
+        """Those whose passes fit into what is left of the budget, at least one; raises `OutOfBudget`."""
         if self.meter is None or self.forecast is None or self.asked.budget.passes is None:
             return groups
         self.forecast.learn(self.known, self.trials())
         costs = [sum(self.forecast.passes(one) for one in group) for group in groups]
-        return [groups[position] for position in affordable(costs, self.meter.left("passes"))]
+        fit = affordable(costs, self.meter.left("passes"))
+        if not fit:
+            raise OutOfBudget("passes", need=min(costs))
+        return [groups[position] for position in fit]
 
     def _work(self, groups: list[Group], judged: bool) -> None:
         """These groups, in this order, by the processes of this machine or by Ray's."""
@@ -367,11 +388,19 @@ class Driver:
         if line:
             self.tell(line)
 
-    def _tell_missing(self, limit: str) -> None:
-        """Why the sweep ends before its end, what is missing, and how to go on."""
+    def _tell_missing(self, end: OutOfBudget) -> None:
+        """Why the sweep ends before its end, what is missing, and how to go on.
+
+        Raises:
+            UserError: says all that, where no trial is over.
+        """
         assert self.meter is not None
-        self.tell(f"stopped: {used(limit, self.meter)}")
-        trials = self.trials()
+        why, trials = end.said(self.meter), self.trials()
+        if not any(trial.over for trial in trials):
+            raise UserError(
+                f"{why}: no trial is over yet; what is begun is kept: raise `budget.{end.limit}` and add --resume."
+            )
+        self.tell(f"stopped: {why}")
         for line in missing([one.trial for one in self.known], trials):
             self.tell(line)
         over = sum(trial.over for trial in trials)
@@ -379,7 +408,7 @@ class Driver:
             self.tell(f"missing: {self.state.planned - over} of {self.state.planned} trials")
         if self.asked.report_on is not None and not any(trial.role == "report" for trial in trials):
             self.tell("missing: the selected settings on `report_on`")
-        self.tell(f"what is done is kept; to go on, raise `budget.{limit}` and add --resume")
+        self.tell(f"what is done is kept; to go on, raise `budget.{end.limit}` and add --resume")
 
     def _search(self) -> None:
         from cl_forget.sweeps.searching import Balanced
@@ -394,7 +423,7 @@ class Driver:
         search = Balanced(self.asked, ahead=self.runtime.side_by_side, passes=passes)
         self._tune(Space(self.asked), search=search)
         if search.out_of_passes:
-            raise OutOfBudget("passes")
+            raise OutOfBudget("passes", need=search.largest)
         self.state.planned = search.suggested * len(
             self.asked.tuning_seeds
         )  # fewer where nothing new was left

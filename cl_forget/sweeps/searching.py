@@ -103,6 +103,15 @@ class Balanced(Searcher):
         """How many settings so far."""
         return len(self._order)
 
+    @property
+    def largest(self) -> int:
+        """Passes that the largest setting so far has made."""
+        return max(self._made(), default=0)
+
+    def _made(self) -> list[int]:
+        """Passes that every setting which is over has made itself: a budget is not spent by what is taken over."""
+        return [int((found or {}).get("passes_made", 0)) for found in self._ended.values()]
+
     def suggest(self, trial_id: str) -> Any:
         """The next setting; None until enough results are in."""
         number = len(self._order)
@@ -110,9 +119,8 @@ class Balanced(Searcher):
             return None
         if self._next_arm() is None:
             return Searcher.FINISHED
-        passes = [int((found or {}).get("passes", 0)) for found in self._ended.values()]
         under_way = number - len(self._ended)
-        if sum(passes) + (under_way + 1) * max(passes, default=0) > self._passes:
+        if sum(self._made()) + (under_way + 1) * self.largest > self._passes:
             if under_way:
                 return None  # smaller ones may end
             self.out_of_passes = True

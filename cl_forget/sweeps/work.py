@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import math
 import os
 import platform
@@ -31,6 +30,7 @@ from cl_forget.run.shared import Setup, Setups
 from cl_forget.run.simulate import simulate
 from cl_forget.run.simulation import Simulation, Watch
 from cl_forget.sweeps.planning import Group, Planned
+from cl_forget.training.checkpoints import State
 
 LOCK_SECONDS = 120
 """How long a trial waits for a dying process to let go of its folder."""
@@ -117,12 +117,13 @@ def _one(one: Planned, sweep: Path, setups: Setups, done: dict[str, Trial], watc
         stretch(0, "loading model and data", **about),
     ):
         attempts = [*(known.attempts if known else ()), Attempt(worker=worker(), started=clock.now())]
-        redone = 0 if known is None else known.redone_steps + lost_steps(folder)
-        begun = {"attempts": attempts, "redone_steps": redone}
+        redone = 0 if known is None else known.redone_steps
+        begun = {"attempts": attempts, "redone_steps": redone, "folder": f"trials/{one.trial.id}"}
         trial = one.trial.model_copy(update=begun)
-        trial = _record(trial, sweep, status="running", folder=f"trials/{one.trial.id}")
         started = time.monotonic()
         try:
+            trial.redone_steps += lost_steps(folder)
+            trial = _record(trial, sweep, status="running")
             setup = setups.get(one.run)
             _check_world(sweep, setup, one.run)
             donor = _donor(one, sweep)
@@ -156,11 +157,19 @@ def _one(one: Planned, sweep: Path, setups: Setups, done: dict[str, Trial], watc
 
 
 def lost_steps(folder: Path) -> int:
-    """Training steps of a run that were logged after its last checkpoint: who goes on does them again."""
+    """Training steps of a run that were logged after its last checkpoint: who goes on does them again.
+
+    Raises:
+        UserError: what the run says of its checkpoints is damaged.
+    """
     events, state = folder / "events.jsonl", folder / "state.json"
+    kept = (
+        read_record(state, State, "delete the trial's folder to run it again.").events
+        if state.exists()
+        else 0
+    )
     if not events.exists():
         return 0
-    kept = json.loads(state.read_text()).get("events", 0) if state.exists() else 0
     return sum(b'"run_step"' in line for line in events.read_bytes().split(b"\n")[kept:])
 
 

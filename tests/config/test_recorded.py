@@ -12,9 +12,11 @@ import yaml
 
 import cl_forget.config.recorded as recorded
 from cl_forget.cli import main
+from cl_forget.comparison.trials import Trial
 from cl_forget.config.experiment import load_experiment
 from cl_forget.config.recorded import check_recorded
 from cl_forget.ground.errors import UserError
+from cl_forget.reporting import specify_folders
 
 PLANTED = "planted_module"
 
@@ -178,6 +180,22 @@ def test_what_counts_as_code(plain: dict[str, Any], place: str) -> None:
 )
 def test_registered_names_and_avalanches_own_benchmarks_are_followed(plain: dict[str, Any]) -> None:
     check_recorded(plain, "theirs")
+
+
+@pytest.mark.parametrize("attack", [*ATTACKS, {"imports": [f"{PLANTED}.py"]}])
+def test_a_sweep_with_code_of_its_own_is_reported_without_it(
+    attack: dict[str, Any], planted: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "own").mkdir()
+    plain = {**fields(), "protocol": {"select": "speciality"}, **attack}
+    (tmp_path / "own" / "sweep.yaml").write_text(yaml.safe_dump(plain))
+    trial = Trial(sweep="own", id="a", method="m", status="finished", validation={"speciality": 0.5})
+    trial.save(tmp_path / "own")
+    assert specify_folders(tmp_path / "own").methods
+    assert not planted.exists()
+    (tmp_path / "own" / "sweep.yaml").write_text(yaml.safe_dump({**plain, "protocol": {"select": "best"}}))
+    with pytest.raises(UserError, match=r"sweep\.yaml: protocol\.select: .*Restore it from a copy\."):
+        specify_folders(tmp_path / "own")
 
 
 def test_a_strategy_must_be_a_class() -> None:

@@ -21,6 +21,7 @@ from cl_forget.ground.records import Cost
 from cl_forget.sweeps.budget import (
     Forecast,
     Meter,
+    OutOfBudget,
     affordable,
     check_left,
     check_prices,
@@ -31,7 +32,7 @@ from cl_forget.sweeps.budget import (
     used,
 )
 from cl_forget.sweeps.folder import SPENDING as FILE
-from cl_forget.sweeps.folder import known_state, new_folder
+from cl_forget.sweeps.folder import known_state, load_state, new_folder
 
 
 def meter(folder: Path, **budget: Any) -> Meter:
@@ -161,13 +162,31 @@ def test_a_sweep_without_ray_stops_within_its_passes_and_goes_on(tmp_path: Path)
     trials = sweep(asked, tmp_path / "cut", jobs=1, tell=said.append)
     assert [one.status for one in trials].count("finished") == 2
     assert json.loads((tmp_path / "cut" / FILE).read_text())["passes"] == 2 * each
-    assert any("missing of L2-SP" in line for line in said) and any("the budget" in line for line in said)
+    assert any("missing of L2-SP" in line for line in said) and any(
+        "no room for another" in line for line in said
+    )
     assert (tmp_path / "cut" / "final.md").exists()
     stamps = {file: file.stat().st_mtime_ns for file in (tmp_path / "cut").glob("trials/*/result.json")}
     more = Sweep(**fields, budget={"passes": 10 * each})
     trials = sweep(more, tmp_path / "cut", resume=True, jobs=1)
     assert [one.status for one in trials] == ["finished"] * 4
     assert {file: file.stat().st_mtime_ns for file in stamps} == stamps
+
+
+def test_a_budget_without_room_for_any_trial_says_what_one_takes(tmp_path: Path) -> None:
+    from cl_forget.sweeps.runner import sweep
+
+    asked = Sweep(**FIELDS | {"methods": {"L2-SP": ["l2_sp"]}, "space": {}}, budget={"passes": 1})
+    said = r"what is left \(1 of 1 passes\) has no room for another trial, which takes about 208: .*`budget.passes`"
+    for resume in (False, True):
+        with pytest.raises(UserError, match=said):
+            sweep(asked, tmp_path, resume=resume, jobs=1)
+        state = load_state(tmp_path)
+        assert state.stopped == "passes" and not state.finished and not list(tmp_path.glob("trials/*"))
+    short = OutOfBudget("passes", need=208.4).said(meter(tmp_path, passes=1000))
+    assert (
+        short == "what is left (1,000 of 1,000 passes) has no room for another trial, which takes about 208"
+    )
 
 
 def test_a_deadline_ends_a_trial_in_its_middle_and_what_it_did_is_kept(

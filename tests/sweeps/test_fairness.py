@@ -76,9 +76,10 @@ def test_a_sweep_is_replaced_only_when_asked_and_leaves_no_trial_behind(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sweep_does_not_move_into_an_experiments_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", ["result.json", "state.json"])
+def test_a_sweep_does_not_move_into_an_experiments_folder(tmp_path: Path, left: str) -> None:
     (tmp_path / "ldifs-seed0").mkdir()
-    (tmp_path / "ldifs-seed0" / "result.json").write_text("{}")
+    (tmp_path / "ldifs-seed0" / left).write_text("{}")
     with pytest.raises(UserError, match="holds runs of an experiment"):
         known_state(tmp_path, Sweep(**FIELDS), resume=False, overwrite=True)
 

@@ -12,6 +12,8 @@ from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
 from cl_forget.run.shared import Setups
 from cl_forget.run.simulation import Watch
+from cl_forget.sweeps.cluster import Resources
+from cl_forget.sweeps.folder import load_state
 from cl_forget.sweeps.planning import plan_grid, share
 from cl_forget.sweeps.pool import Queue, cost, work_through
 from cl_forget.sweeps.runner import sweep
@@ -45,8 +47,21 @@ def test_a_sweep_needs_no_ray_and_goes_on(tmp_path, monkeypatch):
     taker = next(trial for trial in trials if trial.taken_over is not None)
     assert taker.shared_stages == taker.stages and taker.taken_over.passes == taker.cost.passes
     before = {t.id: t.seconds for t in load_trials(tmp_path / "out")}
+    (tmp_path / "out" / "sweep.json").unlink()  # made again from what was asked and the records
     sweep(Sweep(**SMALL), tmp_path / "out", resume=True, jobs=1)
     assert {t.id: t.seconds for t in load_trials(tmp_path / "out")} == before
+    assert load_state(tmp_path / "out").finished
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"key": "a", "events": "many"}'])
+def test_a_damaged_state_fails_its_own_trial_and_no_other(tmp_path, damaged):
+    one, *others = (one for group in share(plan_grid(Sweep(**SMALL))) for one in group)
+    one.trial.model_copy(update={"status": "running"}).save(tmp_path)
+    (tmp_path / "trials" / one.trial.id / "state.json").write_text(damaged)
+    first, *rest = work([one, *others], tmp_path, Setups(), lambda trial: None)
+    assert first.status == "failed" and "state.json" in first.reason
+    assert first.reason.endswith("delete the trial's folder to run it again.")
+    assert {trial.status for trial in rest} == {"finished"}
 
 
 def test_a_trial_that_stood_still_has_an_attempt_for_each_time(tmp_path):
@@ -70,6 +85,18 @@ def test_what_needs_ray_is_refused_in_one_line(tmp_path):
     for asked, where in ((search, tmp_path / "out"), (Sweep(**SMALL), "memory://somewhere")):
         with pytest.raises(UserError, match="leave --jobs out"):
             sweep(asked, where, jobs=2)
+    for given, flag in (
+        ({"address": "auto"}, "--address"),
+        ({"gpus_per_trial": 1}, "--gpus-per-trial"),
+        ({"memory_per_trial": 100}, "--memory-per-trial"),
+        ({"max_concurrent": 1}, "--max-concurrent"),
+        ({"share_gpus": True}, "--share-gpus"),
+        ({"custom": {"fpga": 1}}, "--resource"),
+    ):
+        with pytest.raises(UserError, match=f"--jobs works on .* without Ray: leave {flag} out"):
+            sweep(Sweep(**SMALL), tmp_path / "out", resources=Resources(**given), jobs=2)
+    with pytest.raises(UserError, match="leave time_budget_s out"):
+        sweep(Sweep(**SMALL), tmp_path / "out", jobs=2, time_budget_s=60)
     assert not (tmp_path / "out").exists()
 
 
