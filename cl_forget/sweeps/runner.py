@@ -52,7 +52,8 @@ from cl_forget.sweeps.planning import (
     share,
 )
 from cl_forget.sweeps.pool import Queue, ended_well, is_over, work_through
-from cl_forget.sweeps.rehearsal import Measured, fitting, measurements, peak, rehearsed
+from cl_forget.sweeps.rehearsal import Measured, check_judged, fitting, measurements, peak, rehearsed
+from cl_forget.sweeps.rungs import units
 from cl_forget.sweeps.storage import Mirror, is_local, is_remote, local_folder
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ def sweep(
         if rehearsing and not here:
             with begin("rehearsing one trial of each method, where trials will run"):
                 measured = _rehearse_there(asked, runtime)
+        if measured and state is None and "scheduler" not in tuner:
+            check_judged(asked, measured)
         to_fit = jobs is None and runtime.memory_per_trial is None and not runtime.gpus_per_trial
         if measured and to_fit:
             runtime = with_memory(runtime, peak(measured))
@@ -419,8 +422,6 @@ class Driver:
 
     def _units(self) -> int:
         """Parts of a training that the scheduler counts in; 0 where it reads the percentage."""
-        from cl_forget.sweeps.stopping import units
-
         return units(self.asked.asha.reduction) if self.asked.mode == "hyperband" else 0
 
     def _selected(self) -> list[Planned]:
