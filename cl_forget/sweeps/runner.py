@@ -192,7 +192,8 @@ def _meter(asked: Sweep, folder: Path, state: SweepState | None, resources: Reso
         raise UserError(
             "`budget.gpu_hours` counts devices and trials get none; give them --gpus-per-trial, or `hours`."
         )
-    meter = Meter(asked.budget, folder, Records(folder).load() if state else (), fresh=state is None)
+    trials, worked = (Records(folder).load(), state.seconds) if state else ((), 0.0)
+    meter = Meter(asked.budget, folder, trials, fresh=state is None, worked=worked)
     if state is None or not state.finished:
         check_left(meter)
     return meter
@@ -437,25 +438,27 @@ class Driver:
 
         # What lies in this process's memory no worker can reach; then they share the folder on this machine.
         where = self.address if is_remote(self.address) else None
-        end = fit(
-            Round(
-                source,
-                self.asked,
-                self.folder,
-                self.runtime,
-                count,
-                search,
-                judged,
-                before=[t for t in self.trials() if t.history] if judged else (),
-                own=self.tuner,
-                address=where,
-                meter=self.meter,
-                tell=self.tell,
-            )
+        this = Round(
+            source,
+            self.asked,
+            self.folder,
+            self.runtime,
+            count,
+            search,
+            judged,
+            before=[t for t in self.trials() if t.history] if judged else (),
+            own=self.tuner,
+            address=where,
+            meter=self.meter,
+            tell=self.tell,
         )
-        if self.mirror:
-            self.mirror.pull()
-        shutil.rmtree(self.folder / ".ray", ignore_errors=True)  # Tune's own books: the records are the truth
+        try:
+            end = fit(this)
+        finally:
+            if self.mirror:
+                self.mirror.pull()
+            # Tune's own books: the records are the truth.
+            shutil.rmtree(self.folder / ".ray", ignore_errors=True)
         if end is not None:
             raise OutOfBudget(end)
         mine = {one.trial.id for group in getattr(source, "groups", ()) for one in group}
