@@ -320,6 +320,11 @@ MISUSES = {
     "no such option": (["run", "x.yaml", "--resme"], ["--resme", "--resume", "`cl-forget run --help`"]),
     "a number out of range": (["run", "x.yaml", "--jobs", "0"], ["--jobs", "greater than or equal to 1"]),
     "no epochs": (["pretrain", "emoji-clip", "--epochs", "0"], ["--epochs", "greater than or equal to 1"]),
+    "a sweep at an address that is driven elsewhere": (
+        ["sweep", "status", "s3://bucket/a"],
+        ["no copy of the sweep at s3://bucket/a", "on the machine that drives it"],
+    ),
+    "an address that lacks a slash": (["sweep", "status", "s3:/bucket/a"], ["write s3://bucket/a"]),
     "no sweep file": (["sweep", "nowhere.yaml"], ["no sweep file at nowhere.yaml", "quickstart-sweep.yaml"]),
 }
 

@@ -129,14 +129,26 @@ def sweep_run(
 
 
 def sweep_status(
-    folder: Annotated[Path, typer.Argument(help="The sweep's folder.")],
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER", help="The sweep's folder, or its address on the machine that drives it."
+        ),
+    ],
     follow: Annotated[bool, typer.Option("--follow", help="Keep showing it until it is complete.")] = False,
 ) -> None:
     """Show how far a sweep is, from any terminal."""
     from cl_forget.ground import clock
     from cl_forget.sweeps.heartbeat import heartbeat
     from cl_forget.sweeps.live import LiveView, driver_line, load_state, screen
+    from cl_forget.sweeps.storage import is_local, local_folder
 
+    folder = local_folder(place)
+    if not is_local(place) and not folder.exists():
+        raise UserError(
+            f"this machine has no copy of the sweep at {place}; ask on the machine that drives it, which keeps one "
+            f"in {folder}."
+        )
     clock.follow(folder)
     if not follow:
         print_table(screen(folder))

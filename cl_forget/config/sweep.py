@@ -266,7 +266,7 @@ class Budget(Section):
     usd: float | None = Field(default=None, gt=0)
     gpu_hours: float | None = Field(default=None, gt=0)
     passes: int | None = Field(default=None, ge=1)
-    prices: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    prices: dict[str, Annotated[float, Field(ge=0, le=1e6)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_kind(self) -> Budget:
@@ -311,7 +311,7 @@ class Asha(Section):
     """
 
     grace: int = Field(default=20, ge=1, le=100)
-    reduction: float = Field(default=3, gt=1)
+    reduction: float = Field(default=3, ge=1.1, le=100)
 
 
 class Sweep(Shared):

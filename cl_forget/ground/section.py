@@ -26,9 +26,9 @@ class Exact(BaseModel):
 
 
 class Section(Exact):
-    """A part of a file: frozen, and no field that is not known."""
+    """A part of a file: frozen, no field that is not known, and no number without an end."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 def as_written(value: Any, annotation: Any) -> Any:

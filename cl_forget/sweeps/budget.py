@@ -57,7 +57,11 @@ def load_spending(folder: Path) -> Spending:
         UserError: the file is damaged.
     """
     file = folder / SPENDING
-    return read_record(file, Spending, "delete it to count from nothing.") if file.exists() else Spending()
+    return (
+        read_record(file, Spending, "delete it to count money and devices from nothing.")
+        if file.exists()
+        else Spending()
+    )
 
 
 def own_passes(trial: Trial) -> int:
@@ -86,6 +90,7 @@ class Meter:
         trials: the records so far.
         fresh: whether the folder holds another sweep, which is to be replaced.
         clock: seconds; any that never goes back.
+        worked: seconds that the sweep was worked on before, also those that no budget counted.
     """
 
     def __init__(
@@ -95,9 +100,11 @@ class Meter:
         trials: Iterable[Trial] = (),
         fresh: bool = False,
         clock: float | None = None,
+        worked: float = 0.0,
     ) -> None:
         self.budget, self.folder = budget, folder
         self.spent = Spending() if fresh else load_spending(folder)
+        self.spent.hours = max(self.spent.hours, worked / 3600)
         self._passes = {trial.id: own_passes(trial) for trial in trials}
         self._last = self._saved = time.monotonic() if clock is None else clock
         self._rate = 0.0  # USD per second at the last look
@@ -114,7 +121,7 @@ class Meter:
         now = time.monotonic() if clock is None else clock
         seconds = max(0.0, now - self._last)
         self._last = now
-        self._rate = sum(price(node, self.budget.prices) or 0.0 for node in nodes) / 3600
+        self._rate = rate(nodes, self.budget.prices) / 3600
         self.spent.hours += seconds / 3600
         self.spent.usd += seconds * self._rate
         self.spent.gpu_hours += seconds * devices / 3600
@@ -166,8 +173,8 @@ class Meter:
 
     def seconds_left(self, node: str = ANY_NODE) -> float:
         """How long one machine of a type may go on without devices, until it has to end what is under way."""
-        rate = price(node, self.budget.prices) or 0.0
-        by_price = self.left("usd") / rate if rate else float("inf")
+        per_hour = rate([node], self.budget.prices)
+        by_price = self.left("usd") / per_hour if per_hour else float("inf")
         left = 3600 * min(self.left("hours"), by_price)
         return max(0.0, left - min(CLOSING, left / 4))
 
@@ -175,6 +182,17 @@ class Meter:
 def price(node: str, prices: Mapping[str, float]) -> float | None:
     """USD per hour of a node; None for a type that has no price."""
     return prices.get(node, prices.get(ANY_NODE))
+
+
+def rate(nodes: Iterable[str], prices: Mapping[str, float]) -> float:
+    """USD per hour of all these nodes.
+
+    One that has no price counts as the dearest that has one: it may have joined since `check_prices` looked, and is
+    not free.
+    """
+    dearest = max(prices.values(), default=0.0)
+    known = [price(node, prices) for node in nodes]
+    return sum(dearest if one is None else one for one in known)
 
 
 def check_prices(nodes: Iterable[str], budget: Budget) -> None:

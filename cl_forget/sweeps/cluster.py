@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ FLAGS = {
 }
 """What of `Resources` only Ray sees to, and its option on the command line."""
 
+LEAST = 1e-4
+"""Of a processor, a device or any other resource: Ray counts in such parts."""
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -40,6 +44,9 @@ class Resources:
         max_concurrent: trials side by side at most; None for as many as fit.
         share_gpus: whether as many trials share a device as fit into its memory, each held to its part.
         custom: resources that nodes have by names of their own -> how much of it a trial takes.
+
+    Raises:
+        UserError: an amount that Ray cannot give.
     """
 
     address: str | None = None
@@ -49,6 +56,23 @@ class Resources:
     max_concurrent: int | None = None
     share_gpus: bool = False
     custom: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        amounts = {
+            "--cpus-per-trial": self.cpus_per_trial,
+            "--gpus-per-trial": self.gpus_per_trial,
+            "--memory-per-trial": self.memory_per_trial or 0,
+            **{f"--resource {name}": amount for name, amount in self.custom.items()},
+        }
+        for option, amount in amounts.items():
+            if amount != 0 and not LEAST <= amount < math.inf:
+                raise UserError(f"{option} {amount:g}: give a finite number, {LEAST:g} at least.")
+        devices = self.gpus_per_trial
+        if devices > 1 and devices != int(devices):
+            raise UserError(
+                f"--gpus-per-trial {devices:g}: above 1 only whole devices are given; take {int(devices)} or "
+                f"{int(devices) + 1}, or a part of one."
+            )
 
     @property
     def threads(self) -> int:
@@ -94,7 +118,7 @@ def custom_resources(given: Iterable[str]) -> dict[str, float]:
             value = float(amount)
         except ValueError:
             value = 0.0
-        if not name or not 0 < value < float("inf"):
+        if not name or not 0 < value < math.inf:
             raise UserError(f"--resource {text}: write NAME=AMOUNT with an amount above 0, such as fpga=1.")
         if name in ("CPU", "GPU", "memory"):
             raise UserError(

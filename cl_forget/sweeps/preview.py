@@ -11,8 +11,8 @@ from cl_forget.ground.progress import duration
 from cl_forget.run.shared import Setup
 from cl_forget.sweeps.budget import NAMES, Forecast, passes_over
 from cl_forget.sweeps.drawing import drawn
-from cl_forget.sweeps.planning import Planned, plan_grid, planned_on, saved, share
-from cl_forget.sweeps.rehearsal import Measured, fitting, measurements, rehearsed
+from cl_forget.sweeps.planning import Planned, by_seed, plan_grid, planned_on, saved, share
+from cl_forget.sweeps.rehearsal import Measured, check_judged, fitting, measurements, rehearsed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,16 +33,17 @@ def preview(sweep: Sweep, say: Callable[[str], object] = lambda line: None) -> T
 
     sweep = fitting(sweep, say)
     measured = measurements(rehearsed(sweep), say=say)
-    grid = plan_grid(sweep) if sweep.mode == "curve" else []
-    share(grid)
-    priced = grid or _at_random(sweep)
+    check_judged(sweep, measured)
+    forecast = Forecast(measured)
+    priced = _priced(sweep, forecast)
+    grid = [one for one in priced if one.trial.role == "tune"] if sweep.mode == "curve" else []
     seeds = len(sweep.tuning_seeds)
     table = Table(title=f"{sweep.name} (dry run)", box=box.SIMPLE_HEAD, title_style="bold")
     prices = sweep.budget.prices
-    forecast = Forecast(measured)
     columns = ["method", "varied", "settings", "trials", "fine-tunes"]
     if priced:
-        columns += ["passes", "about", *(f"USD on {node}" for node in prices)]
+        names = ["passes", "about", *(f"USD on {node}" for node in prices)]
+        columns += [f"{name}, at most" for name in names] if sweep.mode in JUDGED else names
     for column in columns:
         table.add_column(column, justify="left" if column in ("method", "varied") else "right")
     total = 0
@@ -59,15 +60,44 @@ def preview(sweep: Sweep, say: Callable[[str], object] = lambda line: None) -> T
         table.add_row(arm, varied or "–", str(settings), str(settings * seeds), tuned, *costs)
     said = [
         *_conclusions(sweep, grid, priced, total, measured),
-        *against_budget(sweep.budget, priced, measured, forecast),
+        *against_budget(sweep.budget, priced, measured, forecast, at_most=sweep.mode in JUDGED),
     ]
     table.caption = " · ".join([*said, "nothing was trained or written"])
     return table
 
 
+def _priced(sweep: Sweep, forecast: Forecast) -> list[Planned]:
+    """The trials that a forecast counts, with what they share; of a tournament all, as if none were stopped.
+
+    Which setting of a method is run again for the report is not known; it is taken to be the one that costs most.
+    """
+    tried = _at_random(sweep) if sweep.mode == "search" or _drawn(sweep) else plan_grid(sweep)
+    dearest: dict[str, Planned] = {}
+    for one in tried:
+        before = dearest.get(one.trial.method)
+        if before is None or forecast.passes(one) > forecast.passes(before):
+            dearest[one.trial.method] = one
+    if sweep.mode != "search":
+        share(tried)
+    if sweep.report_on is None:
+        return tried
+    seeds = sweep.report_on.seeds or sweep.seeds
+    again = by_seed(
+        [planned_on(sweep, arm, one.trial.config, seeds, "report") for arm, one in dearest.items()]
+    )
+    share(again, before=tried)
+    return [*tried, *again]
+
+
+def _drawn(sweep: Sweep) -> bool:
+    """Whether a tournament draws its settings, as some field of theirs has no end of values."""
+    ranges = (values for arm in sweep.arms for values in sweep.ranges(arm).values())
+    return sweep.mode in JUDGED and any(values.values is None for values in ranges)
+
+
 def _at_random(sweep: Sweep) -> list[Planned]:
-    """Settings drawn evenly from the space of a search, as many as it will try; none where their number is open."""
-    if sweep.mode != "search" or sweep.budget.compute is not None:
+    """Settings drawn evenly from a space, as many as will be tried; none where their number is open."""
+    if sweep.budget.compute is not None:
         return []
     return [
         one
@@ -81,9 +111,7 @@ def _chosen(sweep: Sweep, arm: str) -> int:
     """Settings that a search or a tournament tries of one method."""
     ranges = sweep.ranges(arm)
     each = sweep.budget.trials or DEFAULT_TRIALS
-    if sweep.mode in JUDGED and all(
-        r.values is not None for a in sweep.arms for r in sweep.ranges(a).values()
-    ):
+    if sweep.mode in JUDGED and not _drawn(sweep):
         each = min(each, _size(ranges)) if sweep.budget.trials else _size(ranges)
     return each if sweep.varies(arm) else 1
 
@@ -115,11 +143,13 @@ def _conclusions(
         again = sweep.report_on.seeds or sweep.seeds
         found.append(
             f"then the selected setting of each of {len(sweep.arms)} methods on seeds "
-            f"{', '.join(map(str, again))}"
+            f"{', '.join(map(str, again))}{', which is counted, too' if priced else ''}"
         )
     if priced:
         said = f"about {duration(sum(whole_seconds(one, measured) for one in priced))} of one processor"
-        found.append(said if grid else f"{said}, were settings drawn at random")
+        supposed = ["settings drawn at random"] if sweep.mode == "search" or _drawn(sweep) else []
+        supposed += ["none stopped early"] if sweep.mode in JUDGED else []
+        found.append(f"{said}, were {' and '.join(supposed)}" if supposed else said)
     memory = max(m["memory"] for m in measured.values())
     return [*found, f"about {memory:,.0f} MiB per trial"]
 
@@ -171,13 +201,19 @@ def _side_by_side(trials: Sequence[Planned]) -> int:
 
 
 def against_budget(
-    budget: Budget, grid: Sequence[Planned], measured: Measured, forecast: Forecast
+    budget: Budget, grid: Sequence[Planned], measured: Measured, forecast: Forecast, at_most: bool = False
 ) -> list[str]:
-    """Each limit of the whole sweep beside what the sweep is expected to need of it."""
+    """Each limit of the whole sweep beside what the sweep is expected to need of it.
+
+    Args:
+        budget: the limits.
+        grid: the trials that are expected; none where their number is open.
+        measured, forecast: what they cost.
+        at_most: whether some of them will be stopped early.
+    """
     if not grid:
-        return [
-            f"at most {getattr(budget, n):,g} {NAMES[n]}" for n in NAMES if getattr(budget, n) is not None
-        ]
+        limits = {name: getattr(budget, name) for name in NAMES}
+        return [f"at most {_amount(limit)} {NAMES[n]}" for n, limit in limits.items() if limit is not None]
     hours = sum(whole_seconds(one, measured) for one in grid) / 3600 / _side_by_side(grid)
     expected: dict[str, float] = {"hours": hours, "passes": sum(forecast.passes(one) for one in grid)}
     if budget.prices:
@@ -188,9 +224,15 @@ def against_budget(
         if limit is None:
             continue
         if name not in expected:
-            lines.append(f"budget of {limit:,g} {unit}")
+            lines.append(f"budget of {_amount(limit)} {unit}")
             continue
         share = expected[name] / limit
         said = "is enough" if share <= 1 else f"covers about {100 / share:.0f} % of it"
-        lines.append(f"about {expected[name]:,.3g} {unit} here: the budget of {limit:,g} {said}")
+        about = "at most" if at_most else "about"
+        lines.append(f"{about} {_amount(expected[name])} {unit} here: the budget of {_amount(limit)} {said}")
     return lines
+
+
+def _amount(number: float) -> str:
+    """Three figures at least, and no power of ten."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

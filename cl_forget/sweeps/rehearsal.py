@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from cl_forget.config.run import Run
-from cl_forget.config.sweep import COMPOSE, Range, Sweep
+from cl_forget.config.sweep import COMPOSE, JUDGED, Range, Sweep
 from cl_forget.ground.environment import forget_peak_memory
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.progress import track
 from cl_forget.run.dry_run import evaluated, measure
 from cl_forget.run.shared import Setup
 from cl_forget.streams.understood import announce
+from cl_forget.sweeps.rungs import first_judgement, latest, milestones, units
 
 Measured = dict[str, dict[str, float]]
 """Key of a setup -> what was measured of it, by name."""
@@ -23,15 +25,18 @@ def rehearsed(sweep: Sweep) -> list[Run]:
     streams: list[Any] = [None]
     if sweep.report_on is not None and sweep.report_on.stream is not None:
         streams.append(sweep.report_on.stream)
+    return [run for stream in streams for run in _at_both_ends(sweep, stream)]
+
+
+def _at_both_ends(sweep: Sweep, stream: Any = None) -> list[Run]:
+    """Each method at both ends of everything; on the stream that is tuned on, where none is given."""
     ends = [
         (arm, {**fixed, **{field: values.ends()[end] for field, values in ranges.items()}})
         for arm in sweep.arms
         for fixed, ranges in _compositions(sweep, arm)
         for end in (0, -1)
     ]
-    return [
-        sweep.run(arm, config, sweep.tuning_seeds[0], stream) for stream in streams for arm, config in ends
-    ]
+    return [sweep.run(arm, config, sweep.tuning_seeds[0], stream) for arm, config in ends]
 
 
 def fitting(sweep: Sweep, tell: Callable[[str], object] = lambda line: None) -> Sweep:
@@ -72,6 +77,48 @@ def _compositions(sweep: Sweep, arm: str) -> list[tuple[dict[str, Any], dict[str
     return [({COMPOSE: m.name}, sweep.ranges(arm, [m])) for m in sweep.arms[arm]]
 
 
+def check_judged(sweep: Sweep, measured: Measured) -> None:
+    """Refuse to stop trials early where the first judgement comes when most of a training is paid for.
+
+    In `mo-asha` also where it comes after the last rung and need not: then one judgement stands for all of them.
+    Whoever regroups the tasks of its stream, as joint training does, is not looked at.
+
+    Args:
+        sweep: the sweep; a mode that stops nobody passes.
+        measured: of its rehearsal.
+
+    Raises:
+        UserError: names the method, where it would be judged, and how often to measure instead.
+    """
+    if sweep.mode not in JUDGED:
+        return
+    every, reduction = sweep.score.every, sweep.asha.reduction
+    grace = 100.0 / units(reduction) if sweep.mode == "hyperband" else sweep.asha.grace
+    end = latest(grace, reduction)
+    last = milestones(grace, reduction)[-1] if sweep.mode == "mo-asha" else end
+    late = []
+    for run in _at_both_ends(sweep):
+        chain, known = run.chain(), measured[Setup.key(run)]
+        epochs = run.train.epochs * math.ceil(known["first"] / run.train.batch_size)
+        steps, tasks = chain.steps(run.train.steps or epochs), int(known["tasks"])
+        better = math.ceil(grace / 100 * steps * tasks)  # the first report is then at the grace
+        at, best = (first_judgement(one, steps, tasks, grace) for one in (every, better))
+        if (at > end or (every > better and best <= last < at)) and not chain.using("arrange"):
+            late.append((steps, better, at, best, run.method))
+    if not late:
+        return
+    steps, better, at, best, method = min(late)
+    cure = (
+        f"set it to {better}"
+        if best <= end
+        else "so short a training cannot be stopped early: set `mode: curve`"
+    )
+    raise UserError(
+        f"`score.every: {every}`, and a task of '{method}' has {steps} steps: it would first be judged at "
+        f"{min(99.0, at):.0f} % of its training instead of {grace:.0f} %; {cure}."
+    )
+
+
 def rehearse(runs: Iterable[Run], device: str = "cpu") -> float:
     """Load models and data, check what each method needs of them, take two training steps.
 
@@ -93,7 +140,7 @@ def measurements(
     runs: Iterable[Run], device: str = "cpu", say: Callable[[str], object] | None = None
 ) -> Measured:
     """The same, with all that was measured: key of a setup -> what `plan.measure` gives, "samples" that one
-    pass over the stream trains on, its "tasks", and samples that a "row" reads.
+    pass over the stream trains on, its "tasks", those of the "first" one, and samples that a "row" reads.
 
     What was understood of the data is told to `say`, or printed as the first lines of a sweep.
     """
@@ -114,6 +161,7 @@ def measurements(
                 **measure(setup.model(), run, tasks),
                 "samples": sum(len(task.train) for task in tasks if task.train is not None),
                 "tasks": len(tasks),
+                "first": len(tasks[0].train or ()),
                 "row": sum(evaluated(e, run.evaluate.limit) for e in [*tasks, *setup.suites, *setup.probes]),
             }
         setups[key].check(run)

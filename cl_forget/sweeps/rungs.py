@@ -8,6 +8,7 @@ stops, as in Tune's own `ASHAScheduler`: a trial is judged once, when it arrives
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -28,6 +29,37 @@ def milestones(grace: float, reduction: float, whole: float = 100.0) -> list[flo
     while found[-1] * reduction <= whole / reduction:
         found.append(found[-1] * reduction)
     return found
+
+
+def latest(grace: float, reduction: float, whole: float = 100.0) -> float:
+    """Up to where a trial that nobody has judged yet is judged: beyond, most of its training is paid for.
+
+    That is `whole / reduction`, as for rungs, or twice the grace, within which whoever reports once per grace is
+    judged; of what a long grace leaves, half.
+    """
+    return max(whole / reduction, min(2 * grace, (grace + whole) / 2))
+
+
+def first_judgement(every: int, steps: int, tasks: int, grace: float) -> float:
+    """Where in its training, in percent, a trial first reports at its grace or after it.
+
+    Args:
+        every: steps between two reports inside a task; there is another one at its end.
+        steps: of each task.
+        tasks: how many.
+        grace: percent of the training that every trial gets.
+    """
+    reports = (
+        100.0 * (task + number / steps) / tasks
+        for task in range(tasks)
+        for number in itertools.chain(range(every, steps, every), (steps,))
+    )
+    return next((at for at in reports if at >= grace), 100.0)
+
+
+def units(reduction: float) -> int:
+    """Parts of a training after which `hyperband` may pause a trial: with its brackets, two or three halvings."""
+    return math.ceil(reduction ** (3 if reduction < 3 else 2))
 
 
 def ordered(points: Sequence[Point], count: int | None = None) -> list[int]:
@@ -115,6 +147,7 @@ class Rungs:
         known: Mapping[str, Iterable[tuple[float, Point]]] | None = None,
     ) -> None:
         self._at, self._reduction = list(at), reduction
+        self._latest = latest(self._at[0], reduction)
         self._points: list[dict[str, Point]] = [{} for _ in at]
         for trial, reports in (known or {}).items():
             for progress, point in reports:
@@ -123,7 +156,9 @@ class Rungs:
     def arrive(self, trial: str, progress: float, point: Point) -> bool:
         """Note what a trial reports; whether it goes on.
 
-        It is judged where it reaches a rung for the first time, and only at the highest one that it has reached.
+        It is judged where it reaches a rung for the first time, and only at the highest one that it has reached. One
+        whose first report at a rung comes too late (`latest`) goes on: to stop it would lose its final value and
+        save next to nothing.
         """
         rung = self._place(trial, progress, point)
         if rung is None:
@@ -132,9 +167,11 @@ class Rungs:
         return goes_on(others, point, self._reduction)
 
     def _place(self, trial: str, progress: float, point: Point) -> int | None:
-        """The rung that a trial has just reached; None where it is between rungs."""
+        """The rung that a trial has just reached; None where it is between rungs, or too late for any."""
         reached = [number for number, at in enumerate(self._at) if progress >= at]
         if not reached or trial in self._points[reached[-1]]:
+            return None
+        if progress > self._latest and not any(trial in points for points in self._points):
             return None
         self._points[reached[-1]][trial] = point
         return reached[-1]

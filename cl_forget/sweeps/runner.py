@@ -51,7 +51,8 @@ from cl_forget.sweeps.planning import (
     share,
 )
 from cl_forget.sweeps.pool import Queue, ended_well, is_over, work_through
-from cl_forget.sweeps.rehearsal import Measured, fitting, measurements, peak, rehearsed
+from cl_forget.sweeps.rehearsal import Measured, check_judged, fitting, measurements, peak, rehearsed
+from cl_forget.sweeps.rungs import units
 from cl_forget.sweeps.storage import Mirror, is_local, is_remote, local_folder
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ def sweep(
         if rehearsing and not here:
             with begin("rehearsing one trial of each method, where trials will run"):
                 measured = _rehearse_there(asked, runtime)
+        if measured and state is None and "scheduler" not in tuner:
+            check_judged(asked, measured)
         to_fit = jobs is None and runtime.memory_per_trial is None and not runtime.gpus_per_trial
         if measured and to_fit:
             runtime = with_memory(runtime, peak(measured))
@@ -201,7 +204,8 @@ def _meter(asked: Sweep, folder: Path, state: SweepState | None, resources: Reso
         raise UserError(
             "`budget.gpu_hours` counts devices and trials get none; give them --gpus-per-trial, or `hours`."
         )
-    meter = Meter(asked.budget, folder, Records(folder).load() if state else (), fresh=state is None)
+    trials, worked = (Records(folder).load(), state.seconds) if state else ((), 0.0)
+    meter = Meter(asked.budget, folder, trials, fresh=state is None, worked=worked)
     if state is None or not state.finished:
         check_left(meter)
     return meter
@@ -448,8 +452,6 @@ class Driver:
 
     def _units(self) -> int:
         """Parts of a training that the scheduler counts in; 0 where it reads the percentage."""
-        from cl_forget.sweeps.stopping import units
-
         return units(self.asked.asha.reduction) if self.asked.mode == "hyperband" else 0
 
     def _selected(self) -> list[Planned]:
@@ -465,25 +467,27 @@ class Driver:
 
         # What lies in this process's memory no worker can reach; then they share the folder on this machine.
         where = self.address if is_remote(self.address) else None
-        end = fit(
-            Round(
-                source,
-                self.asked,
-                self.folder,
-                self.runtime,
-                count,
-                search,
-                judged,
-                before=[t for t in self.trials() if t.history] if judged else (),
-                own=self.tuner,
-                address=where,
-                meter=self.meter,
-                tell=self.tell,
-            )
+        this = Round(
+            source,
+            self.asked,
+            self.folder,
+            self.runtime,
+            count,
+            search,
+            judged,
+            before=[t for t in self.trials() if t.history] if judged else (),
+            own=self.tuner,
+            address=where,
+            meter=self.meter,
+            tell=self.tell,
         )
-        if self.mirror:
-            self.mirror.pull()
-        shutil.rmtree(self.folder / ".ray", ignore_errors=True)  # Tune's own books: the records are the truth
+        try:
+            end = fit(this)
+        finally:
+            if self.mirror:
+                self.mirror.pull()
+            # Tune's own books: the records are the truth.
+            shutil.rmtree(self.folder / ".ray", ignore_errors=True)
         if end is not None:
             raise OutOfBudget(end)
         mine = {one.trial.id for group in getattr(source, "groups", ()) for one in group}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -20,7 +19,7 @@ from ray.tune.schedulers import (
 from cl_forget.comparison.trials import Trial
 from cl_forget.config.sweep import NEVER_POPULATIONS, Sweep
 from cl_forget.ground.errors import UserError
-from cl_forget.sweeps.rungs import Point, Rungs, milestones
+from cl_forget.sweeps.rungs import Point, Rungs, milestones, units
 
 OBJECTIVES = ("speciality", "generality")
 """What a judged trial reports beside its score; generality is what `score.generality` says."""
@@ -98,11 +97,6 @@ def scheduler(asked: Sweep, before: Sequence[Trial] = ()) -> TrialScheduler:
     return ASHAScheduler(
         "progress", "score", "max", max_t=100, grace_period=grace, reduction_factor=reduction
     )
-
-
-def units(reduction: float) -> int:
-    """Parts of a training after which `hyperband` may pause a trial: with its brackets, two or three halvings."""
-    return math.ceil(reduction ** (3 if reduction < 3 else 2))
 
 
 def reported(trials: Iterable[Trial]) -> dict[str, list[tuple[float, Point]]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import secrets
 import threading
 import time
@@ -32,6 +33,9 @@ LAST = ("state.json", "result.json", "trial.json", "sweep.json")
 SHARED = "checkpoints"
 """Where below the address the checkpoints after stages lie, by their checksums."""
 
+_TRIED = ".tried-"
+"""What the name of a file begins with that is there for an instant, to see whether it can be."""
+
 SECONDS = 5.0
 """How often a copy is brought up to date."""
 PAUSE = 10
@@ -43,9 +47,39 @@ _TOLD = ("ETag", "etag", "md5Hash", "size", "mtime", "created", "generation")
 """What file systems say of a file that is another one after it has changed, by name."""
 
 
+_SLIP = re.compile(r"([a-z0-9_]{2,}):(?!//)(.*)")
+"""An address that lacks a slash or two; one letter alone is a drive of Windows."""
+
+
 def is_local(address: str) -> bool:
-    """Whether an address is a path of this machine's file system."""
+    """Whether an address is a path of this machine's file system.
+
+    Raises:
+        UserError: it is an address that lacks a slash or two, which would be a path, too.
+    """
+    slip = _SLIP.match(address)
+    if slip and _is_protocol(slip[1]):
+        meant = slip[2] if slip[1] in ("file", "local") else f"{slip[1]}://{slip[2].lstrip('/')}"
+        raise UserError(
+            f"'{address}' looks like an address and is none; write {meant}, or ./{address} for a folder of that name."
+        )
     return "://" not in address or address.startswith(("file://", "local://"))
+
+
+def _is_protocol(name: str) -> bool:
+    from fsspec.registry import available_protocols
+
+    return name in available_protocols()
+
+
+def _package_of(address: str) -> str | None:
+    """What pip has to install for an address; None for a file system that comes with fsspec."""
+    from fsspec.registry import known_implementations
+
+    package = (
+        known_implementations.get(address.partition("://")[0], {}).get("class", "fsspec").partition(".")[0]
+    )
+    return None if package == "fsspec" else str(package).replace("_", "-")
 
 
 def is_remote(address: str) -> bool:
@@ -79,7 +113,7 @@ class Mirror:
             copied, and no checkpoint is brought.
 
     Raises:
-        UserError: nobody knows such an address, or it cannot be reached.
+        UserError: nobody knows such an address, or it cannot be reached, read or written to.
     """
 
     def __init__(self, address: str, folder: Path, records: bool = False) -> None:
@@ -90,16 +124,29 @@ class Mirror:
             # What others do there must be seen at once.
             self._files, self._root = fsspec.core.url_to_fs(address, use_listings_cache=False)
             self._files.makedirs(self._root, exist_ok=True)
+            self._try()
         except Exception as error:  # every file system has its own
+            said = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+            package = _package_of(address) if isinstance(error, ImportError) else None
+            cure = f"pip install {package}" if package else "check the address, and that it may be written to"
             raise UserError(
-                f"the storage at {address} cannot be used ({type(error).__name__}: {error}); check the address, or "
-                "choose a local --output."
+                f"the storage at {address} cannot be used ({said}); {cure}, or choose a local --output."
             ) from None
         self._seen: dict[str, tuple[int, int]] = {}  # local file -> its size and time when both were the same
         self._keys: dict[str, str] = {}  # and what told the remote one from other contents
         self._there: set[str] = set()  # checkpoints that are known to be there
         self._steps: dict[Path, set[str]] = {}  # run folder -> its checkpoints inside a stage that are there
         self._lock = threading.Lock()
+
+    def _try(self) -> None:
+        """Write, find and remove a file, so that storage that refuses one of these does so before any trial."""
+        place = f"{self._root}/{_TRIED}{secrets.token_hex(4)}"
+        self._files.pipe_file(place, b"")
+        try:
+            if not self._files.find(place):
+                raise OSError("what was written is not there")
+        finally:
+            self._files.rm_file(place)
 
     # -- from there ------------------------------------------------------------------------------------
     def pull(self, below: Iterable[str] = ("",), theirs: bool = False) -> None:
@@ -118,7 +165,7 @@ class Mirror:
         news: list[tuple[str, Path, str]] = []
         for remote, about in found.items():
             name = remote[len(self._root) :].lstrip("/")
-            if name.split("/")[0] == SHARED:
+            if name.split("/")[0] == SHARED or name.startswith(_TRIED):
                 continue
             local, key = inside(self.folder, name, self.address), _key(about)
             if local.parent.name == "checkpoints":

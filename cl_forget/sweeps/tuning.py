@@ -16,7 +16,7 @@ from ray import tune
 from cl_forget.comparison.trials import Trial, load_trial
 from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
-from cl_forget.sweeps.budget import Meter
+from cl_forget.sweeps.budget import Meter, check_prices
 from cl_forget.sweeps.cluster import Resources, node_types
 from cl_forget.sweeps.hanging import Hanging
 from cl_forget.sweeps.stopping import scheduler
@@ -81,7 +81,7 @@ def fit(this: Round) -> str | None:
         The limit of the budget at which the trials were ended; None where they came to their end.
 
     Raises:
-        UserError: Ray itself broke down.
+        UserError: Ray itself broke down, or a node joined that has no price.
     """
     resources = this.resources
     sharded = this.asked.train.strategy == "fsdp"
@@ -141,6 +141,10 @@ def fit(this: Round) -> str | None:
         raise UserError(
             f"Ray broke down ({said}); the same command with --resume goes on from here."
         ) from error
+    if limit and limit.unpriced:
+        raise UserError(
+            f"{limit.unpriced} What is done is kept; then the same command with --resume goes on from here."
+        )
     return limit.reached if limit else None
 
 
@@ -170,6 +174,7 @@ class Limit(tune.Callback):
 
     Attributes:
         reached: the limit of the budget that is reached; None while there is something left.
+        unpriced: that a node has joined whose price nobody knows, and what to do about it; None while there is none.
     """
 
     def __init__(self, meter: Meter, devices: float) -> None:
@@ -177,6 +182,12 @@ class Limit(tune.Callback):
         self._looked = -math.inf
         self._between = 0  # passes between two reports of a judged trial, at most
         self.reached: str | None = None
+        self.unpriced: UserError | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether everything has to end."""
+        return self.reached is not None or self.unpriced is not None
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -198,12 +209,17 @@ class Limit(tune.Callback):
             return
         self._looked = now
         running = sum(trial.status == "RUNNING" for trial in trials)
-        self._meter.advance(node_types(), running * self._devices)
+        nodes = node_types()
+        self._meter.advance(nodes, running * self._devices)
+        try:
+            check_prices(nodes, self._meter.budget)
+        except UserError as error:
+            self.unpriced = error
         self.reached = self.reached or self._meter.closing(running * self._devices, running * self._between)
 
 
 class Ending(tune.Stopper):
-    """Tells Tune that the limit is reached."""
+    """Tells Tune that everything has to end."""
 
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
@@ -214,7 +230,7 @@ class Ending(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether all are."""
-        return self._limit.reached is not None
+        return self._limit.over
 
 
 def last_error(trial: Any) -> str:

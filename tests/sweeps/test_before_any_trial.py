@@ -59,6 +59,10 @@ def test_no_cluster_at_the_address(tmp_path: Path) -> None:
 def test_storage_that_nobody_knows() -> None:
     with pytest.raises(UserError, match="the storage at nowhere://a cannot be used"):
         sweep(Sweep(**FIELDS), "nowhere://a")
+    with pytest.raises(
+        UserError, match="'s3:/bucket/a' looks like an address and is none; write s3://bucket/a"
+    ):
+        sweep(Sweep(**FIELDS), "s3:/bucket/a")
 
 
 def test_one_driver_at_a_time(tmp_path: Path) -> None:
@@ -95,9 +99,72 @@ def test_a_dry_run_says_what_a_search_and_a_tournament_will_do() -> None:
     assert "mode search · seeds 0 · 12 trials" in text
     text = shown(Sweep(**{**FIELDS, "space": space}, mode="search", budget={"compute": 9_000}))
     assert "until each method has used 9,000 samples" in text
-    text = shown(Sweep(**FIELDS, mode="asha", seeds=[0, 1]))
+    every = {"every": 2}
+    text = shown(Sweep(**FIELDS, mode="asha", seeds=[0, 1], score=every))
     assert "WiSE-FT wise_ft.alpha: 0.25 0.5 0.75 3 6" in text
     assert "later seeds only for what is not stopped" in text
+    passes = 2 * 2 * 104  # on both seeds, forward and backward
+    assert f"full fine-tuning – 1 2 – {passes}" in text and "passes, at most" in text
+    assert "of one processor, were none stopped early" in text
+    limits: dict[str, Any] = {"hours": 9, "usd": 9, "passes": 1000, "prices": {"any": 2}}
+    text = shown(Sweep(**FIELDS, mode="mo-asha", score=every, budget=limits))
+    assert "at most 624 passes here: the budget of 1,000 is enough" in text and "USD on any, at most" in text
+    assert "hours here: the budget of 9 is enough" in text
+    drawn = {**FIELDS, "space": {"train.lr": {"log_uniform": [1e-4, 1e-2]}}}
+    text = shown(Sweep(**drawn, mode="median", score=every, budget={"trials": 2, "passes": 1000}))
+    assert "were settings drawn at random and none stopped early" in text
+    assert "at most 1,248 passes here: the budget of 1,000 covers about 80 % of it" in text
+
+
+def test_a_dry_run_counts_the_trials_of_the_report() -> None:
+    budget = {"passes": 1000}
+    fields = {
+        **FIELDS,
+        "space": {"l2_sp.strength": [0.1], "train.epochs": {"grid": [1, 2], "methods": ["L2-SP"]}},
+    }
+    alone = "about 832 passes here: the budget of 1,000 is enough"  # 208 of the control, 208 and 416 of L2-SP
+    assert alone in shown(Sweep(**fields, budget=budget))
+    more = "about 2,080 passes here: the budget of 1,000 covers about 48 % of it"
+    assert more in shown(Sweep(**fields, budget=budget, report_on={"seeds": [7, 8]})), (
+        "at the dearest setting"
+    )
+    assert alone in shown(Sweep(**fields, budget=budget, report_on={"seeds": [0]})), "which takes all over"
+
+
+@pytest.mark.parametrize("mode", ["asha", "mo-asha", "hyperband", "median"])
+def test_a_tournament_that_would_judge_too_late_is_one_line(mode: Any) -> None:
+    fields = {**FIELDS, "stream": ["colour-probe"], "mode": mode}
+    said = r"`score.every: 20`, and a task of 'L2-SP' has 4 steps: .* judged at 99 % .*; set it to 1\."
+    with pytest.raises(UserError, match=said):
+        preview(Sweep(**fields))
+    with pytest.raises(UserError, match="so short a training cannot be stopped early: set `mode: curve`"):
+        preview(Sweep(**{**fields, "train": {"steps": 1}}))
+    preview(Sweep(**fields, score={"every": 1}))
+
+
+def test_rungs_that_no_report_would_meet_are_one_line() -> None:
+    fields = {**FIELDS, "stream": ["squares"], "mode": "mo-asha", "train": {"epochs": 4, "batch_size": 8}}
+    with pytest.raises(
+        UserError, match=r"has 12 steps: .* judged at 33 % of its training instead of 9 %; set it to 4"
+    ):
+        preview(Sweep(**fields, score={"every": 100_000}))
+    preview(Sweep(**fields, score={"every": 4}))
+
+
+@pytest.mark.parametrize(
+    ("amounts", "said"),
+    [
+        ({"cpus_per_trial": float("inf")}, "--cpus-per-trial inf: give a finite number, 0.0001"),
+        ({"memory_per_trial": float("nan")}, "--memory-per-trial nan: give a finite number"),
+        ({"gpus_per_trial": 0.00001}, "--gpus-per-trial 1e-05: give .* 0.0001 at least"),
+        ({"custom": {"fpga": 0.00001}}, "--resource fpga 1e-05: give"),
+        ({"gpus_per_trial": 1.5}, "above 1 only whole devices are given; take 1 or 2, or a part of one"),
+    ],
+)
+def test_amounts_that_ray_cannot_give(amounts: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Resources(**amounts)
+    Resources(cpus_per_trial=1.5, gpus_per_trial=2, custom={"fpga": 0.5})
 
 
 def test_methods_and_seeds_share_what_is_loaded() -> None:

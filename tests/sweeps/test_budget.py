@@ -60,7 +60,7 @@ def test_a_killed_driver_has_counted_and_the_next_session_counts_on(tmp_path: Pa
     with pytest.raises(UserError, match=r"the budget is used up: 1 of 1 hours; raise `budget.hours`"):
         check_left(again)
     (tmp_path / FILE).write_text('{"hours": "many"}')
-    with pytest.raises(UserError, match="delete it to count from nothing"):
+    with pytest.raises(UserError, match="delete it to count money and devices from nothing"):
         load_spending(tmp_path)
 
 
@@ -129,6 +129,30 @@ def test_money_needs_the_price_of_every_node() -> None:
         check_prices(["a", "b"], Budget(usd=3, prices={"a": 1}))
 
 
+def test_a_node_without_a_price_is_not_free_and_ends_the_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cl_forget.sweeps import tuning
+
+    one = meter(tmp_path, usd=1, prices={"head": 0.1, "small": 0.2})
+    one.advance(["head", "gpu-large"], clock=3600)
+    assert one.spent.usd == pytest.approx(0.1 + 0.2), "it counts as the dearest that is known"
+    for nodes, over in ((["head"], False), (["head", "gpu-large"], True)):
+        monkeypatch.setattr(tuning, "node_types", lambda nodes=nodes: nodes)
+        limit = tuning.Limit(meter(tmp_path, usd=1e9, prices={"head": 0.1}), 0)
+        limit.on_step_end(1, [])
+        assert tuning.Ending(limit).stop_all() is over and limit.reached is None
+    assert "there is one of type 'gpu-large'; add it to `budget.prices`" in str(limit.unpriced)
+
+
+def test_hours_that_no_budget_counted_are_counted_when_one_is_added(tmp_path: Path) -> None:
+    one = Meter(Budget(hours=5), tmp_path, clock=0.0, worked=7200.0)
+    one.advance(["any"], clock=1800)
+    assert one.spent.hours == pytest.approx(2.5)
+    one.save()
+    assert Meter(Budget(hours=5), tmp_path, clock=0.0, worked=3600.0).spent.hours == pytest.approx(2.5)
+
+
 def test_a_budget_may_be_raised_when_a_sweep_is_resumed(tmp_path: Path) -> None:
     new_folder(tmp_path, Sweep(**FIELDS, budget={"hours": 1}))
     assert known_state(tmp_path, Sweep(**FIELDS, budget={"hours": 2, "passes": 10}), resume=True) is not None
@@ -143,6 +167,9 @@ def test_a_budget_may_be_raised_when_a_sweep_is_resumed(tmp_path: Path) -> None:
         ({"hours": 0}, "greater than 0"),
         ({"passes": 0}, "greater than or equal to 1"),
         ({"usd": 1, "prices": {"any": -1}}, "greater than or equal to 0"),
+        ({"usd": 1, "prices": {"any": float("inf")}}, "finite number"),
+        ({"usd": float("inf"), "prices": {"any": 1}}, "finite number"),
+        ({"hours": float("nan")}, "finite number"),
         ({"hour": 1}, "Extra inputs"),
     ],
 )
@@ -248,6 +275,11 @@ def test_a_dry_run_forecasts_the_cost_of_each_method_and_of_the_budget() -> None
         "about 900 passes here: the budget of 450 covers about 50 % of it",
     ]
     assert against_budget(Budget(passes=900), grid, measured, forecast)[0].endswith("900 is enough")
+    large = {**measured, key: {**measured[key], "samples": 1_000_000.0}}
+    (said,) = against_budget(Budget(passes=3_000_000), grid, large, Forecast(large), at_most=True)
+    assert said == ("at most 9,000,000 passes here: the budget of 3,000,000 covers about 33 % of it"), (
+        "in full"
+    )
 
 
 def test_a_forecast_counts_answers_that_methods_sample() -> None:

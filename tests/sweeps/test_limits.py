@@ -13,9 +13,10 @@ from sweep_samples import FIELDS
 from cl_forget.comparison.trials import load_trials
 from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
+from cl_forget.sweeps import runner, tuning
 from cl_forget.sweeps.budget import Meter, load_spending, own_passes
 from cl_forget.sweeps.cluster import Resources
-from cl_forget.sweeps.folder import load_state
+from cl_forget.sweeps.folder import known_state, load_state
 from cl_forget.sweeps.runner import sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -67,6 +68,29 @@ def test_the_clock_ends_trials_in_the_middle_and_keeps_them(
     assert any("raise `budget.hours` and add --resume" in line for line in said)
     assert 0 < load_spending(tmp_path).hours < 100 and not (tmp_path / ".ray").exists()
     assert [trial.status for trial in load_trials(tmp_path)].count("finished") == 1
+
+
+def test_a_node_that_nobody_has_priced_ends_the_sweep_and_what_is_done_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nodes() -> list[str]:
+        """One joins as soon as the first trial is over."""
+        return ["head", *(["gpu-large"] if list(tmp_path.glob("trials/*/result.json")) else [])]
+
+    for module in (runner, tuning):
+        monkeypatch.setattr(module, "node_types", nodes)
+    epochs = {"short": 1, "long": 2000}
+    arms = {arm: {"mitigations": [], "train": {"epochs": count}} for arm, count in epochs.items()}
+    fields = {**FIELDS, "methods": arms, "space": {}, "control": False}
+    prices = {"head": 0.1}
+    said = r"one of type 'gpu-large'; add it to `budget.prices`.* kept; then the same command with --resume"
+    with pytest.raises(UserError, match=said):
+        sweep(Sweep(**fields, budget={"usd": 1000, "prices": prices}), tmp_path, resources=ONE)
+    assert sorted(trial.status for trial in load_trials(tmp_path)) == ["finished", "running"]
+    assert load_spending(tmp_path).usd > 0 and (tmp_path / "final.md").exists()
+    assert not load_state(tmp_path).finished and not (tmp_path / ".ray").exists()
+    more = Sweep(**fields, budget={"usd": 1000, "prices": {**prices, "gpu-large": 3}})
+    assert known_state(tmp_path, more, resume=True) is not None
 
 
 def test_what_cannot_be_counted_is_said_before_anything_runs(tmp_path: Path) -> None:

@@ -10,7 +10,17 @@ import pytest
 from early_stopping import Curve, shares
 
 from cl_forget.config.sweep import Sweep
-from cl_forget.sweeps.rungs import Point, Rungs, front, goes_on, milestones, net, ordered
+from cl_forget.sweeps.rungs import (
+    Point,
+    Rungs,
+    first_judgement,
+    front,
+    goes_on,
+    latest,
+    milestones,
+    net,
+    ordered,
+)
 
 
 def test_rungs_stand_where_a_stop_still_saves_most_of_a_training() -> None:
@@ -63,6 +73,27 @@ def test_a_trial_is_judged_once_a_rung_and_only_at_the_highest_it_has_reached() 
     assert rungs.arrive("a", 20, (0.0, 0.0)), "it was judged at this rung already"
     assert rungs.arrive("b", 35, (0.6, 0.6)) and rungs.counts() == [1, 1]
     assert not rungs.arrive("a", 30, (0.1, 0.1))
+
+
+def test_who_is_judged_too_late_goes_on() -> None:
+    rungs = Rungs([9, 27], 3)
+    assert all(rungs.arrive(str(n), 99, (n % 5 / 5, n % 3 / 3)) for n in range(12)), "nothing would be saved"
+    assert rungs.counts() == [0, 0], "nobody is compared with those"
+    assert rungs.arrive("early", 33, (0.5, 0.5)) and not rungs.arrive("next", 33, (0.1, 0.1))
+    assert rungs.arrive("late", 40, (0.0, 0.0))
+    rungs.arrive("judged", 10, (0.9, 0.9))
+    assert not rungs.arrive("judged", 40, (0.0, 0.0)), "it was on time before"
+
+
+def test_where_a_training_is_first_judged() -> None:
+    assert first_judgement(every=20, steps=4, tasks=1, grace=9) == 100
+    assert first_judgement(every=1, steps=4, tasks=1, grace=9) == 25
+    assert first_judgement(every=20, steps=4, tasks=3, grace=40) == pytest.approx(200 / 3)
+    assert first_judgement(every=18, steps=100, tasks=1, grace=30) == 36
+    assert (latest(9, 3), latest(20, 3), latest(30, 3), latest(60, 3)) == (pytest.approx(100 / 3), 40, 60, 80)
+    for grace in range(1, 34):  # a report per grace is judged, wherever the reports are
+        for every in range(1, grace + 1):
+            assert first_judgement(every, 100, 1, grace) <= latest(grace, 3), (grace, every)
 
 
 def test_a_resumed_tournament_compares_with_what_earlier_sessions_measured() -> None:

@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from cl_forget.comparison.overview import Standing, best
 from cl_forget.comparison.trials import Status
+from cl_forget.ground.errors import UserError
 from cl_forget.sweeps.folder import SweepState
 from cl_forget.sweeps.live import time_left
 from cl_forget.sweeps.storage import Mirror, is_local, local_folder
@@ -130,7 +132,66 @@ def test_a_driver_copies_records_and_brings_no_checkpoint(tmp_path: Path) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://127.0.0.1:9/x", "ClientConnectorError: Cannot connect"),
+        ("data://a", "Read only filesystem"),
+        ("hf://datasets/a", "Invalid HF URI"),
+    ],
+)
+def test_storage_that_cannot_be_written_is_known_at_once(tmp_path: Path, address: str, said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        Mirror(address, tmp_path)
+    assert f"the storage at {address} cannot be used (" in str(refused.value) and said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("refusing", ["pipe_file", "find", "rm_file"])
+def test_storage_that_may_not_be_used_in_one_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusing: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("Access Denied")
+
+    Mirror("memory://ways", tmp_path)
+    assert MemoryFileSystem().find("/ways") == [], "nothing is left of the trial"
+    monkeypatch.setattr(MemoryFileSystem, refusing, refuse)
+    with pytest.raises(UserError, match=r"cannot be used \(PermissionError: Access Denied\)"):
+        Mirror("memory://ways", tmp_path)
+
+
+def test_a_file_system_that_is_not_installed_names_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise ImportError("Install it")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", missing)
+    for address, package in {
+        "s3://a": "s3fs",
+        "gs://a": "gcsfs",
+        "abfs://a": "adlfs",
+        "az://a": "adlfs",
+    }.items():
+        with pytest.raises(UserError, match=f"; pip install {package}, or choose a local --output"):
+            Mirror(address, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [("s3:/b/a", "s3://b/a"), ("s3:b/a", "s3://b/a"), ("gs:/b", "gs://b"), ("file:/a/b", "/a/b")],
+)
+def test_an_address_that_lacks_a_slash_is_no_folder(slip: str, meant: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"^'{slip}' looks like .*; write {meant}, or \./{slip} for a folder"
+    ):
+        local_folder(slip)
+
+
 def test_which_addresses_are_folders() -> None:
+    for path in ("c:/sweeps/a", r"c:\sweeps\a", "run:3", "./s3:/b/a"):
+        assert is_local(path)
     assert is_local("runs/a") and is_local("file:///a/b") and not is_local("s3://bucket/a")
     assert local_folder("file:///a/b") == Path("/a/b")
     assert local_folder("s3://bucket/a") != local_folder("s3://bucket/b")

@@ -117,6 +117,9 @@ def test_what_no_trial_can_follow_is_one_line(tmp_path: Path) -> None:
         sweep(what, tmp_path, scheduler=population)
     with pytest.raises(UserError, match=r"pauses most of them.*leave --max-concurrent out"):
         sweep(asked("hyperband", [1e-3]), tmp_path, resources=ONE)
+    rare = asked("mo-asha", [1e-3], stream=["colour-probe"], score={"every": 1000})
+    with pytest.raises(UserError, match=r"has 16 steps: .* judged at 99 % .*; set it to 2\."):
+        sweep(rare, tmp_path, resources=ONE)
     assert not list(tmp_path.iterdir())
 
 
