@@ -65,6 +65,8 @@ def claims(
     found = files or sorted(Path("experiments").glob("*/claims.yaml"))
     if not found:
         raise UserError("there is no experiments/*/claims.yaml here; name the files of claims.")
+    if minutes is not None and address is not None:
+        raise UserError("--minutes ends what processes of this machine begin; leave it out with --address.")
     refuse_unwritable(output, ledger)
     quiet_libraries()
     with begin(f"planning the claims of {len(found)} file{'s' if len(found) > 1 else ''}"):

@@ -173,10 +173,20 @@ class Meter:
 
     def seconds_left(self, node: str = ANY_NODE) -> float:
         """How long one machine of a type may go on without devices, until it has to end what is under way."""
-        per_hour = rate([node], self.budget.prices)
-        by_price = self.left("usd") / per_hour if per_hour else float("inf")
-        left = 3600 * min(self.left("hours"), by_price)
+        left = 3600 * min(self._hours_left(node).values())
         return max(0.0, left - min(CLOSING, left / 4))
+
+    def first_by_clock(self, node: str = ANY_NODE) -> str:
+        """Which limit one machine of a type reaches first by going on: "hours" or "usd"."""
+        hours = self._hours_left(node)
+        return min(hours, key=lambda name: hours[name])
+
+    def _hours_left(self, node: str) -> dict[str, float]:
+        per_hour = rate([node], self.budget.prices)
+        return {
+            "hours": self.left("hours"),
+            "usd": self.left("usd") / per_hour if per_hour else float("inf"),
+        }
 
 
 def price(node: str, prices: Mapping[str, float]) -> float | None:

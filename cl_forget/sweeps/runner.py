@@ -366,7 +366,7 @@ class Driver:
         work_through([queue], self.jobs, tell=self._count, end=end)
         self._count()
         if time.time() >= end:
-            raise OutOfBudget("hours" if self.meter.left("hours") < self.meter.left("usd") else "usd")
+            raise OutOfBudget(self.meter.first_by_clock())
 
     def _cut(self, groups: list[Group]) -> tuple[list[Group], Any]:
         """Long groups in pieces, and what hands these out; as they are, where nothing is gained.

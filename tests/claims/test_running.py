@@ -6,11 +6,14 @@ import subprocess
 import sys
 
 import claim_samples as small
+import pytest
 
 from cl_forget.claims.ledger import ledger
 from cl_forget.claims.planning import plan
 from cl_forget.claims.records import RECORDS, keep_records, load_records
 from cl_forget.claims.running import run
+from cl_forget.cli.claims import claims
+from cl_forget.ground.errors import UserError
 
 METHODS = {
     "full fine-tuning": {"mitigations": [], "space": {"train.lr": [1e-3, 3e-3]}},
@@ -57,3 +60,10 @@ def test_planning_and_working_need_no_ray():
         "import cl_forget.sweeps.runner, cl_forget.claims.__main__, cl_forget.cli.claims\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_minutes_are_refused_on_a_cluster_which_would_not_keep_to_them(tmp_path):
+    file = small.write(tmp_path / "paper", small.KEEPS, world=WORLD)
+    with pytest.raises(UserError, match=r"--minutes .* leave it out with --address"):
+        claims([file], address="auto", minutes=5.0, output=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()

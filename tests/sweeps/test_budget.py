@@ -145,6 +145,15 @@ def test_a_node_without_a_price_is_not_free_and_ends_the_round(
     assert "there is one of type 'gpu-large'; add it to `budget.prices`" in str(limit.unpriced)
 
 
+def test_of_hours_and_money_the_one_that_ends_first_by_the_clock_is_named(tmp_path: Path) -> None:
+    # 3 dollars at 2 an hour last an hour and a half
+    for hours, first in ((1.0, "hours"), (2.0, "usd")):
+        one = meter(tmp_path, hours=hours, usd=3.0, prices={"any": 2.0})
+        assert one.first_by_clock() == first
+        assert one.seconds_left() == pytest.approx(3600 * min(hours, 1.5), abs=60)
+    assert meter(tmp_path, hours=1.0).first_by_clock() == "hours"
+
+
 def test_hours_that_no_budget_counted_are_counted_when_one_is_added(tmp_path: Path) -> None:
     one = Meter(Budget(hours=5), tmp_path, clock=0.0, worked=7200.0)
     one.advance(["any"], clock=1800)
