@@ -1,7 +1,8 @@
 """Write what a sweep chose into a file: an experiment of all its arms, or the best compositions of a search.
 
     python experiments/choose.py runs/quickstart-sweep experiments/quickstart.yaml
-    python experiments/choose.py runs/recipes-vision experiments/worlds/vision.yaml --best 3 --arm "recipe vision"
+    python experiments/choose.py runs/recipes-vision experiments/worlds/vision.yaml --best 3 --arm "recipe vision" \
+        --rates 3e-5 1e-4 3e-4 1e-3 3e-3
 
 The choice reads validation data of the sweep's tuning stream and seeds alone. An experiment has every arm with the
 learning rate and the strengths that were chosen, and the sweep's `stream` and `seeds`; comments at the top of an
@@ -11,8 +12,8 @@ With `--best`, a sweep file that is there gets so many arms more, "recipe vision
 ones of that name: the compositions of two methods or more, no two of the same methods, that dominate the largest
 areas of validation speciality and generality above (speciality of the pre-trained model, 0). What was found is
 fixed, but for two fields that the arm chooses and shows a curve over, as every arm of a world does: the last
-strength, in order of action, that was searched over at least four values, and two learning rates, the one that was
-found and the next lower one of the search (or the next higher).
+strength, in order of action, that was searched over at least four values, and the learning rates of `--rates`;
+without these two, the one that was found and the next lower one of the search (or the next higher).
 """
 
 from __future__ import annotations
@@ -39,9 +40,12 @@ def main() -> None:
     parser.add_argument("--probes", nargs="*", default=[])
     parser.add_argument("--best", type=int, help="compositions of a search, instead of every arm")
     parser.add_argument("--arm", default="recipe", help="what their arms are called, before the number")
+    parser.add_argument(
+        "--rates", type=float, nargs="+", help="learning rates of these arms, as the world's others have"
+    )
     given = parser.parse_args()
     if given.best:
-        arms = recipes_from(given.sweep, given.best)
+        arms = recipes_from(given.sweep, given.best, given.rates)
         given.experiment.write_text(with_arms(given.experiment.read_text(), given.arm, arms))
         load_sweep(given.experiment)  # refuses what is no sweep
         return
@@ -82,7 +86,9 @@ def experiment_from(folder: Path) -> dict[str, Any]:
     }
 
 
-def recipes_from(folder: Path, count: int) -> list[tuple[str, dict[str, Any]]]:
+def recipes_from(
+    folder: Path, count: int, rates: list[float] | None = None
+) -> list[tuple[str, dict[str, Any]]]:
     """The best compositions of the sweep's searched arm: what they are and their area, and the arm of a sweep."""
     asked = load_sweep(folder / "sweep.yaml")
     arm = next((arm for arm in asked.arms if asked.own(arm).compose is not None), None)
@@ -97,14 +103,16 @@ def recipes_from(folder: Path, count: int) -> list[tuple[str, dict[str, Any]]]:
     return [
         (
             f"{setting.label}: {area:.1%} of the ideal area",
-            recipe(asked, arm, next(iter(setting.trials.values())).config),
+            recipe(asked, arm, next(iter(setting.trials.values())).config, rates),
         )
         for setting, area in best
     ]
 
 
-def recipe(asked: Sweep, arm: str, config: dict[str, Any]) -> dict[str, Any]:
-    """One setting of a search as an arm with eight settings of its own: four strengths at two learning rates."""
+def recipe(
+    asked: Sweep, arm: str, config: dict[str, Any], given: list[float] | None = None
+) -> dict[str, Any]:
+    """One setting of a search as an arm with settings of its own: four strengths at these learning rates, or two."""
     ranges = asked.ranges(arm, asked.acting(arm, config))
     members = asked.acting(arm, config)
     strengths = [f"{m.name}.{m.knob}" for m in members]
@@ -117,7 +125,7 @@ def recipe(asked: Sweep, arm: str, config: dict[str, Any]) -> dict[str, Any]:
     rates = sorted(values_of(ranges, "train.lr"))
     if len(rates) > 1:
         place = max(1, rates.index(config["train.lr"]))
-        space = {"train.lr": rates[place - 1 : place + 1], **space}
+        space = {"train.lr": given or rates[place - 1 : place + 1], **space}
     fixed = {name: value for name, value in config.items() if name not in space}
     mitigations = []
     for m in members:
