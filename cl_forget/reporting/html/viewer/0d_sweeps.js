@@ -63,12 +63,32 @@ function spread(items, count) {
   return Array.from({ length: count }, (_, k) => items[rounded((k * (items.length - 1)) / (count - 1))]);
 }
 
+// Python's order of lists: the first difference decides, then the length.
+function ordered(one, other) {
+  if (!Array.isArray(one)) return one < other ? -1 : Number(one > other);
+  for (let k = 0; k < Math.min(one.length, other.length); k++) {
+    const difference = ordered(one[k], other[k]);
+    if (difference) return difference;
+  }
+  return one.length - other.length;
+}
+
+// As `evenly`: a spread over the method's grid, the learning rates outermost, in the order that the settings have.
+function evenly(settings, count) {
+  const number = (value) => typeof value === "number" || typeof value === "boolean";
+  const place = ({ trials }) => Object.entries(trials[0].config ?? {}).map(([name, value]) =>
+    [Number(!name.startsWith("train.")), name, ...(number(value) ? [Number(value), ""] : [0, jsonOf(value)])]).sort(ordered);
+  const places = new Map(settings.map((setting) => [setting, place(setting)]));
+  const chosen = new Set(spread([...settings].sort((a, b) => ordered(places.get(a), places.get(b))), count));
+  return settings.filter((setting) => chosen.has(setting));
+}
+
 function chosenSettings(settings, trials) {
   const several = [...settings.values()].filter((own) => own.length > 1).map((own) => own.length), fewest = several.length ? Math.min(...several) : Infinity;
   const balanced = trials.some(({ validation }) => there(validation.retention)), choices = new Map();
   for (const [method, own] of settings) {
     let best = null;
-    for (const setting of spread(own, fewest)) {
+    for (const setting of evenly(own, fewest)) {
       if (setting.trials.some(({ status }) => status !== "finished")) continue;
       const mean = (name) => MEAN(setting.trials.map(({ validation }) => validation[name]).filter(there));
       const score = balanced ? MEAN([mean("speciality"), mean("retention")].filter(there)) : mean("speciality"), retention = mean("retention") ?? 0;
