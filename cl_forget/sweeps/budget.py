@@ -11,17 +11,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt
-
 from cl_forget.comparison.trials import Trial
 from cl_forget.config.run import Run
 from cl_forget.config.sweep import ANY_NODE, LIMITS, Budget
-from cl_forget.ground.documents import read_record
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import write_text
 from cl_forget.run.shared import Setup
-from cl_forget.sweeps.folder import SPENDING
 from cl_forget.sweeps.planning import Planned
+from cl_forget.sweeps.spending import SPENDING, Spending, load_spending
 
 NAMES = {"hours": "hours", "usd": "USD", "gpu_hours": "device hours", "passes": "passes"}
 
@@ -30,38 +27,6 @@ CLOSING = 15.0
 
 SAVED = 5.0
 """Seconds between two writings of the file."""
-
-
-class Spending(BaseModel):
-    """What a sweep has spent in all of its sessions.
-
-    Attributes:
-        hours: that it was worked on, by the clock.
-        usd: what its nodes have cost meanwhile, by the prices of the budget.
-        gpu_hours: devices that trials held, times the hours they held them.
-        passes: own passes of every trial, in samples (`own_passes`).
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    hours: NonNegativeFloat = 0.0
-    usd: NonNegativeFloat = 0.0
-    gpu_hours: NonNegativeFloat = 0.0
-    passes: NonNegativeInt = 0
-
-
-def load_spending(folder: Path) -> Spending:
-    """What the sweep in a folder has spent; nothing, where it says nothing.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    file = folder / SPENDING
-    return (
-        read_record(file, Spending, "delete it to count money and devices from nothing.")
-        if file.exists()
-        else Spending()
-    )
 
 
 def own_passes(trial: Trial) -> int:

@@ -23,11 +23,9 @@ from cl_forget.ground.outputs import INDEX, drop_empty
 from cl_forget.ground.redact import redact
 from cl_forget.sweeps.heartbeat import Beating
 from cl_forget.sweeps.planning import Saved
+from cl_forget.sweeps.spending import SPENDING, load_spending
 
 SCHEMA = 1
-
-SPENDING = "spending.json"
-"""What the sweep has spent of its budget."""
 
 MADE = (
     TRIALS_INDEX, TEXTS,
@@ -145,8 +143,6 @@ def known_state(folder: Path, sweep: Sweep, resume: bool, overwrite: bool = Fals
     try:
         return load_state(folder)
     except Lost:
-        from cl_forget.sweeps.budget import load_spending
-
         return SweepState(name=sweep.name, mode=sweep.mode, seconds=3600 * load_spending(folder).hours)
 
 

@@ -25,14 +25,14 @@ from cl_forget.sweeps.budget import (
     affordable,
     check_left,
     check_prices,
-    load_spending,
     missing,
     own_passes,
     redone,
     used,
 )
-from cl_forget.sweeps.folder import SPENDING as FILE
 from cl_forget.sweeps.folder import known_state, load_state, new_folder
+from cl_forget.sweeps.spending import SPENDING as FILE
+from cl_forget.sweeps.spending import load_spending
 
 
 def meter(folder: Path, **budget: Any) -> Meter:

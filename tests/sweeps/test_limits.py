@@ -14,10 +14,11 @@ from cl_forget.comparison.trials import load_trials
 from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
 from cl_forget.sweeps import runner, tuning
-from cl_forget.sweeps.budget import Meter, load_spending, own_passes
+from cl_forget.sweeps.budget import Meter, own_passes
 from cl_forget.sweeps.cluster import Resources
 from cl_forget.sweeps.folder import known_state, load_state
 from cl_forget.sweeps.runner import sweep
+from cl_forget.sweeps.spending import load_spending
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 

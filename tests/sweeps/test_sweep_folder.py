@@ -13,7 +13,6 @@ from cl_forget.comparison.trials import load_trial
 from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
 from cl_forget.sweeps.folder import (
-    SPENDING,
     Lost,
     SweepState,
     clear,
@@ -22,6 +21,7 @@ from cl_forget.sweeps.folder import (
     new_folder,
 )
 from cl_forget.sweeps.live import driver_line
+from cl_forget.sweeps.spending import SPENDING
 
 ASKED = Sweep(**FIELDS)
 
