@@ -161,7 +161,7 @@ def _check_jobs(asked: Sweep, address: str, resources: Resources, tuner: dict[st
     if rays or tuner:
         raise UserError(
             "--jobs works on the processors of this machine, without Ray: leave "
-            f"{next(iter([*rays, *tuner]))} out, or --jobs."
+            f"{[*rays, *tuner][0]} out, or --jobs."
         )
 
 
