@@ -43,6 +43,10 @@ def main() -> None:
         help="a sweep's folder or a folder of runs that count, or an experiment file whose runs are made elsewhere",
     )  # fmt: skip
     parser.add_argument(
+        "--tuning", action="store_true",
+        help="only the settings to choose among: what is averaged over seeds should all come from one machine",
+    )  # fmt: skip
+    parser.add_argument(
         "--slices", action="store_true", help="show what each claim costs, in order; run nothing"
     )
     given = parser.parse_args()
@@ -68,8 +72,9 @@ def main() -> None:
 
     try:
         if not run(
-            made, given.output, [given.records], given.jobs, until=until, tell=tell, reuse=given.reuse
-        ):
+            made, given.output, [given.records], given.jobs,
+            until=until, tell=tell, reuse=given.reuse, report=not given.tuning,
+        ):  # fmt: skip
             tell("time is over before everything was begun; the same command goes on")
     finally:
         keep()

@@ -31,6 +31,7 @@ def run(
     until: float = float("inf"),
     tell: Callable[[str], None] = lambda line: None,
     reuse: Sequence[Path] = (),
+    report: bool = True,
 ) -> bool:
     """Run every trial of a plan that is not over; what is over in kept records counts.
 
@@ -45,6 +46,8 @@ def run(
         until: `time.time()` from which on nothing more is begun, without Ray.
         tell: given a line now and then.
         reuse: places whose runs count (`Reuse`); they are looked at again before every claim.
+        report: whether what tuning has chosen is run, too, without Ray. What is averaged should come from one machine;
+            tuning may come from another, as nothing is averaged over it.
 
     Returns:
         Whether everything was begun.
@@ -72,7 +75,8 @@ def run(
             flatten(load_trials(folder))
             return True
         flatten(list(trials.values()))
-        begun = work_through([Queue(folder, _waves(plan, folder, trials, source))], jobs, until, tell)
+        waves = _waves(plan, folder, trials, source, report)
+        begun = work_through([Queue(folder, waves)], jobs, until, tell)
         trials = _taken_over(source, folder)
         if begun:
             flatten(list(trials.values()))
@@ -89,8 +93,13 @@ def _taken_over(source: Reuse, folder: Path) -> dict[str, Trial]:
     return known
 
 
-def _waves(plan: Plan, folder: Path, trials: dict[str, Trial], source: Reuse) -> Iterable[Wave]:
-    """Claim after claim: the settings to choose among, then, once these are over, the chosen ones."""
+def _waves(
+    plan: Plan, folder: Path, trials: dict[str, Trial], source: Reuse, report: bool
+) -> Iterable[Wave]:
+    """Claim after claim: the settings to choose among, then, once these are over, the chosen ones.
+
+    Without a report nothing waits for anything: all settings to choose among at once.
+    """
     before: dict[str, dict[str, Planned]] = {}
 
     def groups(several: Iterable[Planned]) -> list[Group]:
@@ -109,6 +118,9 @@ def _waves(plan: Plan, folder: Path, trials: dict[str, Trial], source: Reuse) ->
     def reporting(needed: Needed) -> Wave:
         return lambda: groups(needed.reporting(_taken_over(source, folder).values()))
 
+    if not report:
+        yield lambda: groups(plan.tuning())
+        return
     for piece in slices(plan, trials, source.coming):
         yield tuning(piece.needed)
         yield reporting(piece.needed)

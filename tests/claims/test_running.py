@@ -53,6 +53,18 @@ def test_run_judge_and_go_on(tmp_path, monkeypatch):
     assert kept and all((tmp_path / "third" / path).is_file() for path in kept)
 
 
+def test_tuning_alone_leaves_the_report_to_the_machine_that_averages(tmp_path):
+    claim = {**small.KEEPS, "less": "full fine-tuning", "fewest": 2}
+    made = plan([small.write(tmp_path / "paper", claim, world=WORLD)])
+    assert run(made, tmp_path / "runs", [], jobs=1, report=False)
+    lent = load_records(tmp_path / "runs", [])
+    assert {trial.role for trial in lent.values()} == {"tune"} and len(lent) == len(made.tuning())
+    keep_records(list(lent.values()), tmp_path / RECORDS)
+    said: list[str] = []
+    assert run(made, tmp_path / "here", [tmp_path / RECORDS], jobs=1, tell=said.append)
+    assert said and not any("-tune-" in line for line in said)
+
+
 def test_planning_and_working_need_no_ray():
     program = (
         "import sys; sys.modules['ray'] = None\n"
