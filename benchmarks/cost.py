@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from naive import NAIVE
 
-from cl_forget.config.run import Run, parse_mitigation
+from cl_forget.config.run import parse_mitigation
 from cl_forget.ground.environment import peak_memory_mb
 from cl_forget.ground.records import Cost
 from cl_forget.mitigations import Chain
@@ -38,6 +38,7 @@ from cl_forget.streams.base import Experience, ImageData, LabelSpace
 from cl_forget.training.context import Edit, Task
 from cl_forget.training.frozen import FrozenCache, FrozenModel, FrozenOutputs
 from cl_forget.training.loop import FineTune
+from cl_forget.training.options import Training
 
 METHODS: dict[str, Any] = {
     "L1-SP": ["l1_sp"],
@@ -85,11 +86,11 @@ class Arm:
     """One method, set up and ready to take steps.
 
     Attributes:
-        step: takes the step of that number.
+        step: takes the step of that number; gives the loss.
         set_up: seconds that setting up took.
     """
 
-    step: Callable[[int], None]
+    step: Callable[[int], float | None]
     set_up: float = 0.0
 
 
@@ -105,16 +106,25 @@ def task_of(model: FoundationModel, samples: int, side: int, seed: int = 0) -> E
 
 
 class Bench:
-    """One model and one task, shared by all arms."""
+    """One model and one task, shared by all arms.
 
-    def __init__(self, spec: str, batch_size: int, batches: int) -> None:
-        self.model = load_model(spec)
-        side = self.model._preprocess.size[0]  # type: ignore[operator,union-attr]
-        self.task = task_of(self.model, batch_size * batches, side)
+    Args:
+        spec: of the model.
+        batch_size: samples of a step.
+        batches: that the task has.
+        train: settings of `train` beside these.
+    """
+
+    def __init__(self, spec: str, batch_size: int, batches: int, **train: Any) -> None:
+        model: Any = load_model(spec)
+        side = model._preprocess.size[0]
+        self.share(model, task_of(model, batch_size * batches, side), batch_size, **train)
+
+    def share(self, model: FoundationModel, task: Experience, batch_size: int, **train: Any) -> None:
+        """Set what the arms share."""
+        self.model, self.task = model, task
         self.model.add_task(self.task)
-        self.train = Run.parse(
-            {"model": spec, "stream": "digits", "train": {"epochs": 1000, "batch_size": batch_size}}
-        ).train
+        self.train = Training(epochs=1000, batch_size=batch_size, **train)
         self.cache = FrozenCache(None)
         self.base = FrozenModel(self.model, [self.task])
 
@@ -160,15 +170,17 @@ class Bench:
         optimizer = torch.optim.AdamW(tuned, lr=self.train.lr, weight_decay=0.0, fused=True)
         batches = torch.arange(len(samples)).split(self.train.batch_size)
         model.train()
+        bf16 = self.train.precision == "bf16"
 
-        def step(number: int) -> None:
+        def step(number: int) -> float:
             batch = samples.batch(batches[number % len(batches)])
             optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(model(batch).logits, batch.targets)
+            with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
+                loss = torch.nn.functional.cross_entropy(model(batch).logits, batch.targets)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(tuned, 1.0)
             optimizer.step()
-            loss.item()
+            return loss.item()
 
         return Arm(step)
 

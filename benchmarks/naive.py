@@ -26,7 +26,7 @@ def _parts(bench: Any) -> tuple[Any, Any, list[tuple[str, Tensor]], torch.optim.
 
 
 def _stepper(
-    bench: Any, parts: Any, penalty: Callable[[Any, Any], Tensor], depths: tuple[str, ...] = ()
+    bench: Any, parts: Any, penalty: Callable[[Any, Any], Any], depths: tuple[str, ...] = ()
 ) -> Callable[[int], None]:
     samples, model, tuned, optimizer = parts
     batches = torch.arange(len(samples)).split(bench.train.batch_size)

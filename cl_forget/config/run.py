@@ -335,6 +335,8 @@ def without_bookkeeping(fields: dict[str, Any]) -> dict[str, Any]:
     del fields["evaluate"]["keep_stages"], fields["evaluate"]["items"]
     if fields["train"]["steps"] is None:
         del fields["train"]["steps"]
+    if not fields["train"]["compile"]:  # as every run was before there was a choice
+        del fields["train"]["compile"]
     if fields["train"]["strategy"] == "single":
         del fields["train"]["strategy"], fields["train"]["workers"]
     if fields["evaluate"]["probe_grid"] is None:  # as every run measured before there was a choice

@@ -24,6 +24,7 @@ from cl_forget.ground.progress import bar
 from cl_forget.ground.records import Cost
 from cl_forget.ground.seeds import seed_dropout
 from cl_forget.models.base import Batch, Prepared
+from cl_forget.training.compiling import compile_blocks, interpret
 from cl_forget.training.context import Step, Task, Trainable, Update, part_like
 from cl_forget.training.head import resume_from_probe, start_from_probe, starts_from_probe
 from cl_forget.training.hooks import Hooks
@@ -106,6 +107,8 @@ class FineTune:
             task.model.requires_grad_(False).eval()
             if self.train.gradient_checkpointing:
                 task.model.checkpoint_activations(False)
+            if self.train.compile:
+                interpret(task.model)
             chain.each("end_task", task)
 
     @contextmanager
@@ -130,6 +133,8 @@ class FineTune:
         self.depths = self.chain.feature_depths(self.task.model)
         if self.train.gradient_checkpointing:
             self.task.model.checkpoint_activations(True)
+        if self.train.compile:
+            compile_blocks(self.task.model, read=bool(self.depths))
         for source in self.task.sources:
             self.task.frozen.prefetch(source)
 

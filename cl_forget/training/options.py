@@ -39,6 +39,8 @@ class Training(Section):
             optimiser state and evaluation stay float32.
         gradient_checkpointing: keep only the blocks' inputs of a forward pass and compute the rest again in
             the backward pass: less memory, about a third more time.
+        compile: run the model's blocks through `torch.compile` while training, each by itself: fewer passes over the
+            memory of a GPU, after some seconds for the first step. Numbers differ by rounding.
         checkpoint_seconds: how often a run saves its state inside a task.
         strategy: "single" trains in this process; "fsdp" splits the weights over `workers` processes, which
             Ray Train places on the cluster's machines.
@@ -63,6 +65,7 @@ class Training(Section):
     augment: Literal["none", "shift", "shift-flip"] = "none"
     precision: Literal["float32", "bf16"] = "float32"
     gradient_checkpointing: bool = False
+    compile: bool = False
     checkpoint_seconds: float = Field(default=30.0, gt=0)
     strategy: Literal["single", "fsdp"] = "single"
     workers: int = Field(default=1, ge=1)
@@ -76,6 +79,14 @@ class Training(Section):
     def _workers_need_a_strategy(self) -> Training:
         if self.strategy == "single" and self.workers > 1:
             raise ValueError(f"{self.workers} workers need `strategy: fsdp`; set it, or leave `workers` out")
+        return self
+
+    @model_validator(mode="after")
+    def _sharded_blocks_are_not_compiled(self) -> Training:
+        if self.compile and self.strategy != "single":
+            raise ValueError(
+                f"`compile` and `strategy: {self.strategy}` do not go together; leave one of them out"
+            )
         return self
 
     @model_validator(mode="after")
