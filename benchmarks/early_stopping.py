@@ -4,6 +4,7 @@
     python benchmarks/early_stopping.py record pico
     python benchmarks/early_stopping.py replay           MO-ASHA over the recorded trials, in random orders
     python benchmarks/early_stopping.py replay --grace 10 --reduction 2
+    python benchmarks/early_stopping.py bound            the best that one rung, waited for by all, finds for a third
 
 The recording, which goes on where it was ended, is what a tournament would see: the reports of each trial
 (`score.every`) and its end. The replay hands the trials out in random order to some workers, who overtake each other
@@ -29,7 +30,7 @@ import numpy as np
 from cl_forget.config.sweep import MO_ASHA_GRACE
 from cl_forget.evaluation.metrics import hypervolume
 from cl_forget.ground.files import write_text
-from cl_forget.sweeps.rungs import Point, Rungs, milestones
+from cl_forget.sweeps.rungs import Point, Rungs, milestones, ordered
 
 if TYPE_CHECKING:
     from cl_forget.config.sweep import Sweep
@@ -53,7 +54,7 @@ WORLDS: dict[str, dict[str, Any]] = {
             "ldifs.strength": [1, 10, 100, 1000],
         },
     },
-    # the selection of experiments/pico-sweep.yaml: its stream, its schedule, and two of its arms with their grids
+    # stream and schedule of experiments/pico-sweep.yaml, and two of its arms with the grids that they had first
     "pico": {
         "model": "pico-lm",
         "stream": [{"cipher": {"train": 960}}, {"vowel-free": {"train": 960}}],
@@ -210,6 +211,32 @@ def row(recorded: dict[str, Any], workers: int, **asha: float) -> str:
     return f"| {recorded['world']} | {len(curves)} | {workers} | {cells[0]} | {cells[1]} |"
 
 
+def bound(recorded: dict[str, Any], most: float = 1 / 3) -> str:
+    """A line of the table: what the early reports allow at best for a share of the training.
+
+    All settings go to one rung and wait there for each other; so many of the order go on to their end. Rung and
+    number are those that find most, which only hindsight knows: no tournament of one rung does better.
+    """
+    curves = [(trial["reports"], tuple(trial["end"])) for trial in recorded["trials"]]
+    reference = (recorded["pretrained"], 0.0)
+    whole = hypervolume([end for _, end in curves], reference) or math.nan
+    found = (0.0, 0.0, 0.0, 0)
+    for rung in sorted({round(at) for reports, _ in curves for at, *_ in reports}):
+        here = [next((r for r in reports if r[0] >= rung), [100.0, *end]) for reports, end in curves]
+        order = ordered([(s, g) for _, s, g in here])
+        for kept in range(1, len(curves) + 1):
+            rest = sum(100.0 - here[i][0] for i in order[:kept])
+            spent = (sum(at for at, *_ in here) + rest) / (100.0 * len(curves))
+            if spent <= most:
+                share = (hypervolume([curves[i][1] for i in order[:kept]], reference) or 0.0) / whole
+                found = max(found, (share, -spent, rung, kept))
+    share, spent, rung, kept = found
+    return (
+        f"| {recorded['world']} | {len(curves)} | {rung:.0f} % | {kept} | {100 * share:.1f} % | "
+        f"{-100 * spent:.1f} % |"
+    )
+
+
 def recordings() -> dict[str, Any]:
     """What has been recorded, by world."""
     return json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
@@ -217,7 +244,7 @@ def recordings() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["record", "replay"])
+    parser.add_argument("what", choices=["record", "replay", "bound"])
     parser.add_argument("world", nargs="?", choices=list(WORLDS))
     parser.add_argument("--grace", type=float, default=MO_ASHA_GRACE, help="as in a sweep's `asha`")
     parser.add_argument("--reduction", type=float, default=3, help="as in a sweep's `asha`")
@@ -229,6 +256,11 @@ def main() -> None:
             write_text(RECORDED, json.dumps(recordings() | {arguments.world: recorded}) + "\n")
 
         record(arguments.world, recordings().get(arguments.world, {}), keep)
+    if arguments.what == "bound":
+        print("| world | settings | rung | go on | hypervolume of the grid's | training of the grid's |")
+        print("|---|--:|--:|--:|--:|--:|")
+        print("\n".join(bound(recorded) for recorded in recordings().values()))
+        return
     from cl_forget.sweeps.planning import plan_grid
 
     print(
