@@ -46,8 +46,8 @@ def run(
         until: `time.time()` from which on nothing more is begun, without Ray.
         tell: given a line now and then.
         reuse: places whose runs count (`Reuse`); they are looked at again before every claim.
-        report: whether what tuning has chosen is run, too, without Ray. What is averaged should come from one machine;
-            tuning may come from another, as nothing is averaged over it.
+        report: whether what tuning has chosen is run, too, without Ray. What is averaged should come from one
+            machine; tuning may come from another, as nothing is averaged over it.
 
     Returns:
         Whether everything was begun.
@@ -93,9 +93,7 @@ def _taken_over(source: Reuse, folder: Path) -> dict[str, Trial]:
     return known
 
 
-def _waves(
-    plan: Plan, folder: Path, trials: dict[str, Trial], source: Reuse, report: bool
-) -> Iterable[Wave]:
+def _waves(plan: Plan, folder: Path, trials: dict[str, Trial], source: Reuse, report: bool) -> Iterable[Wave]:
     """Claim after claim: the settings to choose among, then, once these are over, the chosen ones.
 
     Without a report nothing waits for anything: all settings to choose among at once.

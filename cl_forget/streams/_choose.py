@@ -7,6 +7,7 @@ every version of every library, which random generators do not promise.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,12 +18,25 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key", bound=Hashable)
 
+_NEWER = re.compile(
+    "[\U0001f6dc\U0001fa75-\U0001fa77\U0001fa87-\U0001fa89\U0001fa8f\U0001faad-\U0001faaf\U0001fabb-\U0001fabf"
+    "\U0001fac6\U0001face-\U0001facf\U0001fada-\U0001fadf\U0001fae8-\U0001faea\U0001faf7-\U0001faf8]"
+)
+"""Emoji of Unicode 15 and later, which Python shows inside a tuple as they are or as an escape, by its version."""
+
 
 def chance(*key: object) -> float:
     """A number in [0, 1) that depends on `key` only."""
     # File names need not be UTF-8; Python then holds their bytes as lone surrogates.
-    digest = hashlib.sha256("/".join(map(str, key)).encode(errors="surrogatepass")).digest()
+    digest = hashlib.sha256("/".join(map(_text, key)).encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:7], "big") / 2**56  # 56 bits: more would round up to 1.0
+
+
+def _text(part: object) -> str:
+    """As `str`, but newer emoji inside tuples are escapes, as in Python 3.11, with which pico-lm was trained."""
+    if isinstance(part, str):
+        return part
+    return _NEWER.sub(lambda sign: f"\\U{ord(sign[0]):08x}", str(part))
 
 
 def between(low: float, high: float, *key: object) -> float:
