@@ -9,7 +9,10 @@ from cl_forget.comparison.measures import Cell
 from cl_forget.comparison.records import Result
 from cl_forget.comparison.settings import written
 from cl_forget.config.arms import OWN_SECTIONS
+from cl_forget.config.run import Run
 from cl_forget.reporting.numbers import listed, number
+
+DEFAULTS = {section: Run.model_fields[section].default.model_dump(mode="json") for section in OWN_SECTIONS}
 
 
 def table_notes(results: Sequence[Result], rows: Mapping[str, Mapping[str, Cell]]) -> tuple[str, ...]:
@@ -43,11 +46,14 @@ def _own_settings(results: Sequence[Result]) -> Iterable[str]:
 
 
 def _settings(result: Result) -> dict[str, Any]:
-    """Dotted field of `train` and `text` -> value; not those that change no number."""
+    """Dotted field of `train` and `text` -> value; not those that change no number.
+
+    A run from before there was a field had what is its default now.
+    """
     return {
         f"{section}.{field}": value
         for section in OWN_SECTIONS
-        for field, value in (result.run.get(section) or {}).items()
+        for field, value in {**DEFAULTS[section], **(result.run.get(section) or {})}.items()
         if field not in ("checkpoint_seconds", "strategy", "workers")
     }
 
