@@ -50,17 +50,22 @@ def separate(results: Sequence[Result]) -> list[Result]:
 
 
 def conditions(results: Sequence[Result]) -> Iterable[str]:
-    """What was not the same where the runs took place, as a finding: it can change the last digits."""
+    """What was not the same where the runs took place, as a finding: it changes how numbers are rounded."""
     known: dict[str, list[str]] = {}
     for result in results:
         environment = result.environment
-        values = {name: environment.get(name) for name in ("python", "machine", "device", "threads")}
+        values = {
+            name: environment.get(name) for name in ("python", "machine", "processor", "device", "threads")
+        }
         for name, value in {**values, **environment.get("packages", {})}.items():
             if value is not None and str(value) not in known.setdefault(name, []):
                 known[name].append(str(value))
     odd = [f"{name} {' and '.join(values)}" for name, values in known.items() if len(values) > 1]
     if odd:
-        yield f"Not all runs were made under the same conditions, so last digits can differ: {'; '.join(odd)}."
+        yield (
+            f"Not all runs were made under the same conditions: {'; '.join(odd)}. A run that is repeated on another "
+            "processor differs by about as much as one of another seed."
+        )
     changed = sorted(
         {run_name(result) for result in results if result.environment.get("changed_while_resumed")}
     )

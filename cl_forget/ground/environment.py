@@ -110,11 +110,29 @@ def describe() -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "commit": _commit(),
         "machine": platform.machine(),
+        "processor": _processor(),
         "system": platform.system(),
         "device": torch.cuda.get_device_name() if device().startswith("cuda") else device(),
         "threads": torch.get_num_threads(),
         "command": redact(" ".join([_program(Path(sys.argv[0])), *redact(sys.argv[1:])])),
     }
+
+
+def _processor() -> str:
+    """Name, family and model of the processor and the instructions that torch uses: all that rounding depends on."""
+    import torch
+
+    told: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, colon, value = line.partition(":")
+            if colon:
+                told.setdefault(name.strip(), value.strip())
+    named = told.get("model name") or platform.processor() or platform.machine()
+    kind = [
+        f"{name} {told[key]}" for name, key in (("family", "cpu family"), ("model", "model")) if key in told
+    ]
+    return ", ".join([named, *kind, torch.backends.cpu.get_cpu_capability()])
 
 
 def _program(file: Path) -> str:
@@ -130,7 +148,7 @@ def _program(file: Path) -> str:
 def conditions() -> dict[str, Any]:
     """What can change the last bits of a number though the run asks for the same: versions, processor, threads."""
     described = describe()
-    names = ("python", "packages", "machine", "system", "device", "threads")
+    names = ("python", "packages", "machine", "processor", "system", "device", "threads")
     return {name: described[name] for name in names}
 
 

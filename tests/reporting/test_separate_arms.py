@@ -92,6 +92,12 @@ def test_other_conditions_are_said() -> None:
     said = specify([one, other.model_copy(update={"environment": environment})]).findings
     assert any("threads 2 and 1; torch 2.15.0 and 2.14.0" in line for line in said)
     assert not any("conditions" in line for line in specify([one, other]).findings)
+    here, there = (
+        r.model_copy(update={"environment": {**r.environment, "processor": name}})
+        for r, name in ((one, "model 143, AVX512"), (other, "model 167, AVX512"))
+    )
+    (line,) = [line for line in specify([here, there]).findings if "conditions" in line]
+    assert "processor model 143, AVX512 and model 167, AVX512" in line and "another seed" in line
 
 
 def test_arms_of_an_earlier_file_are_named_and_not_read(tmp_path: Path) -> None:
