@@ -2,6 +2,7 @@
 
     python experiments/against.py results/quickstart "full fine-tuning, a tenth of the rate"
     python experiments/against.py resnet "full fine-tuning, train.lr = 0.00017"      a world of the claims
+    python experiments/against.py results/pico "full fine-tuning" --of sam/results    arms of other runs
 
 Test data after the last task, in points; means, then differences with 95 % intervals (Student's t over seeds).
 """
@@ -52,18 +53,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("place", help="a folder of runs, or the name of a world")
     parser.add_argument("arm", help="that all are compared with")
+    parser.add_argument("--of", help="the folder or world whose arms are compared, where it is another one")
     given = parser.parse_args()
-    folder = HERE / given.place
-    values = of_runs(folder) if folder.is_dir() else of_claims(given.place)
+    values = _values(given.place)
     if given.arm not in values:
         raise SystemExit(f"no arm '{given.arm}'; there are: {'; '.join(sorted(values))}.")
-    for arm, by_seed in sorted(values.items()):
+    measures = (
+        (*MEASURES, "generality_drop") if given.of else MEASURES
+    )  # bases may differ in what they begin with
+    for arm, by_seed in sorted((_values(given.of) if given.of else values).items()):
         cells = []
-        for name in MEASURES:
+        for name in measures:
             own = {seed: metrics.get(name) for seed, metrics in by_seed.items()}
             other = {seed: metrics.get(name) for seed, metrics in values[given.arm].items()}
             cells.append(_cell(mean(own.values()), paired_difference(own, other)))
-        print(f"{arm}: " + "; ".join(f"{n} {c}" for n, c in zip(MEASURES, cells, strict=True)))
+        print(f"{arm}: " + "; ".join(f"{n} {c}" for n, c in zip(measures, cells, strict=True)))
+
+
+def _values(place: str) -> Values:
+    return of_runs(HERE / place) if (HERE / place).is_dir() else of_claims(place)
 
 
 def _cell(level: float | None, difference: Estimate) -> str:

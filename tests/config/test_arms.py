@@ -171,5 +171,7 @@ def test_reports_say_which_arm_was_trained_otherwise(tmp_path: Path) -> None:
     assert said in written.page.read_text()
     assert said in str(terminal_table(results).caption)
     same = [r.model_copy(update={"run": {**r.run, "train": {"lr": 1}}}) for r in results]
-    same[0].run["train"] |= {"compile": False}  # the others are from before there was the field: it is none of its own
+    same[0].run["train"] |= {
+        "compile": False
+    }  # the others are from before there was the field: it is none of its own
     assert "Settings of their own" not in report(same, tmp_path).markdown.read_text()
