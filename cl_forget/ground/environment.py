@@ -183,6 +183,12 @@ def peak_memory_mb(device: torch.device) -> float:
 
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    # Linux's own count first: `ru_maxrss` begins with the peak of the process that started this one (fork and exec),
+    # and cannot be forgotten.
+    with contextlib.suppress(OSError, ValueError):
+        _, found, told = Path("/proc/self/status").read_text().partition("VmHWM:")
+        if found:
+            return int(told.split()[0]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**10 if sys.platform != "darwin" else peak / 2**20
 
