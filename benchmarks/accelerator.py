@@ -42,6 +42,7 @@ from cl_forget.evaluation.evaluate import Evaluator
 from cl_forget.ground.environment import device, forget_peak_memory, peak_memory_mb
 from cl_forget.ground.errors import first_line
 from cl_forget.ground.failures import failure_of_machine
+from cl_forget.ground.files import write_text
 from cl_forget.mitigations import Chain
 from cl_forget.models.base import FoundationModel
 from cl_forget.models.causal_lm import CausalLM
@@ -128,9 +129,7 @@ class Figures:
         self.found.setdefault(section, {})[name] = found
         if self.file:
             whole = {**self.found, "skipped": self.skipped}
-            temporary = self.file.with_suffix(".part")
-            temporary.write_text(json.dumps(whole, indent=1, default=str))
-            temporary.replace(self.file)
+            write_text(self.file, json.dumps(whole, indent=1, default=str))
 
 
 @contextmanager

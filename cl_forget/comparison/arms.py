@@ -63,8 +63,8 @@ def conditions(results: Sequence[Result]) -> Iterable[str]:
     odd = [f"{name} {' and '.join(values)}" for name, values in known.items() if len(values) > 1]
     if odd:
         yield (
-            f"Not all runs were made under the same conditions: {'; '.join(odd)}. A run that is repeated on another "
-            "processor differs by about as much as one of another seed."
+            f"Not all runs were made under the same conditions: {'; '.join(odd)}. Numbers are rounded otherwise, and "
+            "training multiplies what is."
         )
     changed = sorted(
         {run_name(result) for result in results if result.environment.get("changed_while_resumed")}

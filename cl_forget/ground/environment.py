@@ -119,7 +119,7 @@ def describe() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Name, family and model of the processor and the instructions that torch uses: all that rounding depends on."""
+    """Name, family and model of the processor and the instructions that torch uses: numbers are rounded by these."""
     import torch
 
     told: dict[str, str] = {}
