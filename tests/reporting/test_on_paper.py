@@ -20,9 +20,20 @@ def written(results, tmp_path_factory):
     return report(results, tmp_path_factory.mktemp("paper"))
 
 
-def printing(browser, on):
-    browser.call("Emulation.setEmulatedMedia", media="print" if on else "", features=[])
-    browser.evaluate(f"dispatchEvent(new Event('{'before' if on else 'after'}print'))")
+def printing(browser, on, dark=False):
+    """Begin or end a print as a browser does: it tells the page, calls itself light, and afterwards what it was."""
+    if on:
+        browser.evaluate("dispatchEvent(new Event('beforeprint'))")
+    emulate(browser, media="print" if on else "", dark=dark and not on)
+    if not on:
+        browser.evaluate("dispatchEvent(new Event('afterprint'))")
+
+
+def emulate(browser, media, dark):
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
+    # Two frames later the page has heard of it.
+    browser.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def test_every_chart_and_column_lies_within_the_sheet(browser, written):
@@ -61,7 +72,7 @@ def test_every_chart_and_column_lies_within_the_sheet(browser, written):
         "['nav', '.saves', '#theme'].every(name => !document.querySelector(name).getClientRects().length)"
     )
     assert browser.evaluate(hidden)
-    printing(browser, False)
+    printing(browser, False, dark=True)
     browser.resize(1400, 900)
     browser.wait("document.documentElement.dataset.ready === 'true'")
     assert browser.evaluate("document.documentElement.style.colorScheme") == "dark"
@@ -82,6 +93,8 @@ def test_a_sweep_fits_the_sheet_too(browser, tmp_path):
         ".map(e => [e.closest('article')?.id, e.getBoundingClientRect().right])"
     )
     assert browser.evaluate(outside) == []
+    emulate(browser, "print", dark=True)
+    assert browser.evaluate("document.documentElement.style.colorScheme") == "light", "paper stays white"
     printing(browser, False)
     browser.resize(1400, 900)
     assert browser.errors == []

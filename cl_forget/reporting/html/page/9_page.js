@@ -191,7 +191,8 @@ function sortTable(button) {
 
 const system = matchMedia("(prefers-color-scheme: dark)");
 setTheme(system.matches);
-system.addEventListener("change", () => { if (probe.isConnected) { setTheme(system.matches); redraw(); } });
+// A browser may call itself light while it prints: the page is light on paper anyway, and as it was afterwards.
+system.addEventListener("change", () => { if (probe.isConnected && !printed) { setTheme(system.matches); redraw(); } });
 byId("theme").addEventListener("click", () => {
   setTheme(!isDark());
   remember();
