@@ -31,7 +31,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -338,7 +338,9 @@ SHORT = 300
 
 def measure_driver(folder: Path) -> dict[str, Any]:
     """A sweep of one worker over short trials."""
-    with sleeping_runtime():
+    import sleeping
+
+    with sleeping.runtime():
         slept(Asleep("first", "one trial", 1, ((0.01,),)), folder / "first")
         return slept(Asleep("short", "short trials", 1, ((0.05,),) * SHORT), folder / "short")
 
@@ -415,12 +417,14 @@ def validate(workers: Sequence[int], folder: Path, mean: float = 2.0, minutes: f
     Returns:
         A Markdown table of what has been measured, and what is left.
     """
+    import sleeping
+
     end, file, sweeps = time.monotonic() + 60 * minutes, folder / "validation.json", asleep(workers, mean)
     known: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
     left = [one for one in sweeps if one.name not in known]
     with contextlib.ExitStack() as runtime:
         if left and time.monotonic() + left[0].about < end:
-            runtime.enter_context(sleeping_runtime())
+            runtime.enter_context(sleeping.runtime())
             # The first sweep of a process imports what the others find, which is no start of theirs.
             slept(Asleep("first", "one trial", 1, ((0.01,),)), folder / "first")
         while left and time.monotonic() + left[0].about < end:
@@ -431,26 +435,9 @@ def validate(workers: Sequence[int], folder: Path, mean: float = 2.0, minutes: f
     return validation(sweeps, known)
 
 
-@contextlib.contextmanager
-def sleeping_runtime() -> Iterator[None]:
-    """A runtime whose workers know the model that the sleeping trials name."""
-    from sweeps import TESTS
-
-    from cl_forget.sweeps.cluster import Resources, ray_runtime
-
-    sys.path.insert(0, str(TESTS))
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
-    )
-    import tiny  # noqa: F401  registers it
-
-    with ray_runtime(Resources()):
-        yield
-
-
 def slept(one: Asleep, folder: Path) -> dict[str, Any]:
     """What a real sweep took, as `measured_costs` reads it; nothing of it is left in its folder."""
-    from sweeps import sleep_through
+    from sleeping import sleep_through
 
     from cl_forget.sweeps.searching import InTurn
 

@@ -20,12 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from cl_forget.comparison.trials import Trial
+from typing import Any
 
 TESTS = Path(__file__).parents[1] / "tests"
 
@@ -155,6 +151,7 @@ def _line(first: float, last: float, small: int, large: int) -> Any:
 def _bookkeeping(kind: str, count: int, folder: Path) -> float:
     """Seconds that `count` trials take that only sleep."""
     from ray import tune
+    from sleeping import sleep_through
 
     started = time.monotonic()
     if kind == "ray":
@@ -172,60 +169,6 @@ def _bookkeeping(kind: str, count: int, folder: Path) -> float:
         return time.monotonic() - started
     sleep_through([[SLEEP]] * count, folder)
     return time.monotonic() - started
-
-
-def sleep_through(
-    groups: Sequence[Sequence[float]], folder: Path, workers: int | None = None, search: Any = None
-) -> list[Trial]:
-    """A round of our own whose trials sleep; the thread, the reports and the records are as ever.
-
-    Args:
-        groups: of each the seconds of its trials.
-        folder: of the sweep.
-        workers: side by side, as sleeping takes no processor; None for as many as there are processors.
-        search: what hands the groups out; None for Tune's own order.
-    """
-    import cl_forget.sweeps.trainable as ours
-    from cl_forget.comparison.trial_files import Records
-    from cl_forget.comparison.trials import Attempt
-    from cl_forget.config.sweep import Sweep
-    from cl_forget.sweeps.cluster import Resources
-    from cl_forget.sweeps.planning import Planned, plan_grid
-    from cl_forget.sweeps.sources import Grid
-    from cl_forget.sweeps.tuning import Round, fit
-    from cl_forget.sweeps.work import worker
-
-    class Sleeping(ours.GroupTrainable):
-        def _work(self, config: dict[str, Any], report: ours.Report) -> None:
-            group = self.source.group(config)
-            for number, one in enumerate(group, start=1):
-                began, last = time.time(), number == len(group)
-                time.sleep(one.trial.value or 0.0)
-                attempt = Attempt(worker=worker(), started=began, ended=time.time())
-                one.trial.model_copy(update={"status": "finished", "attempts": [attempt]}).save(self.folder)
-                said = {"score": 0.0, "trial": one.trial.id, "status": "finished", "done": last}
-                report({**said, "progress": 100.0} if last else said)
-
-    asked = Sweep(**{**WORLDS["tiny"], "methods": {"L2-SP": ["l2_sp"]}, "control": False})
-    first = plan_grid(asked)[0]
-
-    def sleeping(group: int, number: int, seconds: float) -> Planned:
-        own = {"id": f"sleeping-{group}-{number}", "value": seconds}
-        return Planned(first.trial.model_copy(update=own), first.run, first.facts)
-
-    asleep = [[sleeping(g, n, seconds) for n, seconds in enumerate(group)] for g, group in enumerate(groups)]
-    share_of_one = (
-        Resources()
-        if workers is None
-        else Resources(cpus_per_trial=min(1.0, (os.cpu_count() or 1) / workers), max_concurrent=workers)
-    )
-    real = ours.GroupTrainable
-    ours.GroupTrainable = Sleeping  # type: ignore[misc]
-    try:
-        fit(Round(Grid(asleep), asked, folder, share_of_one, len(asleep), search))
-    finally:
-        ours.GroupTrainable = real  # type: ignore[misc]
-    return Records(folder).load()
 
 
 def breakdown(world: dict[str, Any], folder: Path) -> None:
@@ -384,16 +327,10 @@ def main() -> None:
     )
     parser.add_argument("--model", choices=list(WORLDS), default="emoji")
     arguments = parser.parse_args()
-    sys.path.insert(0, str(TESTS))
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
-    )
     os.environ.setdefault("OMP_NUM_THREADS", "2" if arguments.what == "parallel" else "1")
-    import tiny  # noqa: F401  registers the tiny model and streams
+    from sleeping import runtime
 
-    from cl_forget.sweeps.cluster import Resources, ray_runtime
-
-    with tempfile.TemporaryDirectory() as temporary, ray_runtime(Resources()):
+    with tempfile.TemporaryDirectory() as temporary, runtime():
         globals()[arguments.what.replace("-", "_")](WORLDS[arguments.model], Path(temporary) / "sweep")
 
 

@@ -14,6 +14,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,28 +63,45 @@ class Source(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Given:
+    """What `trainable` was given, and where, once for every actor.
+
+    One object, as the driver takes each of a trainable's parameters into its hands twice for every trial.
+    """
+
+    source: Source
+    folder: str
+    threads: int
+    device: str
+    address: str | None
+    share: float | None
+    started_in: str = field(default_factory=os.getcwd)
+    registries: dict[str, dict[str, str]] = field(default_factory=registered)
+
+
 class GroupTrainable(tune.Trainable):
     """Works through the group that its configuration names; each report is one `step`."""
 
     _background: Background
 
-    def setup(self, config: dict[str, Any], **given: Any) -> None:
-        """Called once per actor, with what `trainable` was given."""
-        registries, address = given["registries"], given["address"]
-        register(registries)
-        self.started_in: str = given["started_in"]
-        self.source: Source = given["source"]
-        self.folder = workers_folder(address) if address else Path(given["folder"])
+    def setup(self, config: dict[str, Any], given: Given) -> None:  # type: ignore[override]  # as `with_parameters` asks
+        """Called once per actor."""
+        register(given.registries)
+        self.started_in = given.started_in
+        self.source = given.source
+        address = given.address
+        self.folder = workers_folder(address) if address else Path(given.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.threads = given["threads"]
-        self.setups = Setups(device=given["device"])
+        self.threads = given.threads
+        self.setups = Setups(device=given.device)
         self.mirror = Mirror(address, self.folder) if address else None
         if self.mirror:
             self.mirror.follow_clock()
         else:
             clock.follow(self.folder)
-        if given["share"] is not None:
-            hold(given["share"])
+        if given.share is not None:
+            hold(given.share)
         self.signs = into(local_folder(address) if address else self.folder)
         self._start(config)
 
@@ -248,14 +266,5 @@ def trainable(
     place = os.fspath(folder)
     if not is_local(place):
         address = address or place
-    return tune.with_parameters(
-        GroupTrainable,
-        source=source,
-        folder=os.fspath(local_folder(place)),
-        started_in=os.getcwd(),
-        threads=threads,
-        device=device,
-        address=address,
-        share=share,
-        registries=registered(),
-    )
+    given = Given(source, os.fspath(local_folder(place)), threads, device, address, share)
+    return tune.with_parameters(GroupTrainable, given=given)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,14 +16,13 @@ from cl_forget.comparison.trials import load_trials
 from cl_forget.config.run import Run
 from cl_forget.config.sweep import Sweep
 from cl_forget.ground.progress import into
-from cl_forget.run.additions import registered
 from cl_forget.run.simulate import simulate
 from cl_forget.run.simulation import Simulation, Watch
 from cl_forget.sweeps import storage
 from cl_forget.sweeps.planning import plan_grid, share
 from cl_forget.sweeps.sources import Grid
 from cl_forget.sweeps.storage import Mirror
-from cl_forget.sweeps.trainable import GroupTrainable
+from cl_forget.sweeps.trainable import Given, GroupTrainable
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -143,18 +141,11 @@ def test_machines_of_workers_meet_at_the_address_alone(
     asked = Sweep(**{**FIELDS, "methods": {"WiSE-FT": ["wise_ft"]}, "space": alphas, "control": False})
     (group,) = share(plan_grid(asked))
     pieces = [group[:1], group[1:]]  # who trains, and two who take what it gives
-    given = {
-        "source": Grid(pieces),
-        "folder": "",
-        "threads": 1,
-        "device": "cpu",
-        "address": address,
-        "share": None,
-    }
+    given = Given(Grid(pieces), folder="", threads=1, device="cpu", address=address, share=None)
 
     class Worker(GroupTrainable):
-        def setup(self, config: dict[str, Any], **_: Any) -> None:
-            super().setup(config, **given, registries=registered(), started_in=os.getcwd())
+        def setup(self, config: dict[str, Any]) -> None:
+            super().setup(config, given)
 
     driver = Mirror(address, tmp_path / "driver", records=True)
     for number in range(2):
