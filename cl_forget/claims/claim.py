@@ -142,7 +142,7 @@ class Claim(Section):
         rule: "more" asks for a gain, "keeps" for no loss beyond the margin.
         arms: for kinds other than "difference": the arms whose settings count; none is all of them.
         controls: arms that are run and shown beside a difference: each in the place of `less`, with `than` in that
-            of `more`. The verdict does not rest on them.
+            of `more`. The verdict does not rest on them. In a world that has no such arm it is left out.
         worlds: where it is tried.
         fewest: seeds below which it stays undecided.
         note: a deviation from the paper, or what was corrected after the runs; the ledger shows it.

@@ -14,6 +14,7 @@ from cl_forget.claims.planning import Asked, Plan
 from cl_forget.claims.records import RECORDS, keep_records
 from cl_forget.claims.values import Records, control, measured, points, settle
 from cl_forget.comparison.law import Point
+from cl_forget.comparison.law import compared as within
 from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.trials import Trial
 from cl_forget.comparison.verdicts import HOLDS, Judged, Verdict, holm, overall, per_row
@@ -133,6 +134,7 @@ def ledger(plan: Plan, trials: Mapping[str, Trial], items: Mapping[str, Right] |
         extra: dict[str, Any] = {"missing": gone}
         if not gone:
             extra["controls"] = _controls(one, records[one.key])
+            extra["contrast"] = line.contrast + _reach(one, records[one.key])
         if not gone and one.claim.kind == "difference" and less:
             extra["paired"] = paired(one, records[one.key], items or {}, less)
             extra["forgot"] = _forgot(one, records[one.key], less)
@@ -147,7 +149,7 @@ def compared(plan: Plan, trials: Mapping[str, Trial]) -> list[str]:
 
 def _controls(one: Asked, records: Records) -> dict[str, Judged | None]:
     found: dict[str, Judged | None] = {}
-    for arm in one.claim.controls:
+    for arm in one.controls:
         records.missing.clear()
         judged = control(one, records, arm)
         if records.missing:
@@ -157,6 +159,16 @@ def _controls(one: Asked, records: Records) -> dict[str, Judged | None]:
         else:
             found[f"its control {arm} − {one.claim.than:g}"] = judged
     return found
+
+
+def _reach(one: Asked, records: Records) -> str:
+    """How many of its points a residual rests on, where some lie beyond all others'."""
+    claim = one.claim
+    if claim.kind != "residual":
+        return ""
+    arms = list(dict.fromkeys([*(claim.arms or one.sweep.arms), str(claim.more)]))
+    inside, of = within(points(claim, records, arms) or (), str(claim.more))
+    return f", at {inside} of its {of} points" if inside < of else ""
 
 
 def _forgot(one: Asked, records: Records, less: str) -> dict[str, list[float]]:

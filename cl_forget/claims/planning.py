@@ -6,10 +6,10 @@ run once; and a fine-tune that several trials need is done once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from cl_forget.claims.claim import Claim, Claims, check_measures, load_claims, load_world
 from cl_forget.comparison.selection import default_protocol, spread, within_budget
@@ -47,8 +47,14 @@ class Asked:
 
     @property
     def arms(self) -> list[str]:
-        """The arms that it needs."""
-        return self.claim.arms_in(list(self.sweep.arms))
+        """The arms that it needs, and those of its controls that the world has."""
+        named = self.claim.arms_in(list(self.sweep.arms))
+        return [arm for arm in named if arm in self.sweep.arms or arm not in self.claim.controls]
+
+    @property
+    def controls(self) -> list[str]:
+        """Its controls that the world has."""
+        return [arm for arm in self.claim.controls if arm in self.sweep.arms]
 
 
 @dataclass
@@ -211,16 +217,23 @@ def _read(file: Path, known: dict[str, tuple[Sweep, list[Planned]]]) -> list[Ask
         sweeps[name], grids[name] = known[place]
     found = []
     for claim in claims.claims:
+        for arm in claim.controls:
+            if not any(arm in sweeps[world].arms for world in claim.worlds):
+                _no_arm(file, claim, claim.worlds[0], arm, sweeps)
         for world in claim.worlds:
             one = Asked(file, claims, claim, world, sweeps[world], grids[world])
             for arm in one.arms:
                 if arm not in one.sweep.arms:
-                    raise UserError(
-                        f"{file}: claim '{claim.name}': world '{world}' has no arm '{arm}'."
-                        f"{closest(arm, list(one.sweep.arms))}"
-                    )
+                    _no_arm(file, claim, world, arm, sweeps)
             found.append(one)
     return found
+
+
+def _no_arm(file: Path, claim: Claim, world: str, arm: str, sweeps: Mapping[str, Sweep]) -> NoReturn:
+    raise UserError(
+        f"{file}: claim '{claim.name}': world '{world}' has no arm '{arm}'."
+        f"{closest(arm, list(sweeps[world].arms))}"
+    )
 
 
 def _thinned(sweep: Sweep, grid: Sequence[Planned]) -> list[Planned]:

@@ -2,7 +2,8 @@
 
 A distance is ‖θ-θ0‖ or KL to base. The curve falls, or rises where that is claimed; it is an isotonic regression, so
 the scale of the distance plays no part. What an arm adds is its residual from the curve through all *other* arms: a
-curve that it had a part in would follow it.
+curve that it had a part in would follow it. Each seed has curves of its own, of that seed's runs: with one curve for all
+seeds they would share its error, and an interval over them would not know of it.
 """
 
 from __future__ import annotations
@@ -45,14 +46,11 @@ def residuals(points: Sequence[Point], rising: bool = False) -> Mapping[str, Map
 
     Points of the arm that lie beyond the distances of all others are left out: nothing says what is expected there.
     """
-    seeds = sorted({point.seed for point in points})
-    found: dict[str, dict[int, float | None]] = {}
-    for arm in dict.fromkeys(point.arm for point in points):
-        expected = _expected(points, arm, rising)
-        found[arm] = {}
-        for seed in seeds:
-            own = [p.y - expected[p] for p in points if p.arm == arm and p.seed == seed and p in expected]
-            found[arm][seed] = float(np.mean(own)) if own else None
+    found: dict[str, dict[int, float | None]] = {arm: {} for arm in dict.fromkeys(p.arm for p in points)}
+    for seed, here in _by_seed(points).items():
+        for arm, by_arm in found.items():
+            own = [p.y - y for p, y in _expected(here, arm, rising).items()]
+            by_arm[seed] = float(np.mean(own)) if own else None
     return found
 
 
@@ -61,28 +59,43 @@ def explained(points: Sequence[Point], rising: bool = False) -> Mapping[int, flo
 
     It can be below 0: then a constant would have said more. None where y does not vary.
     """
-    expected = {
-        p: y
-        for arm in dict.fromkeys(p.arm for p in points)
-        for p, y in _expected(points, arm, rising).items()
-    }
     found: dict[int, float | None] = {}
-    for seed in sorted({point.seed for point in points}):
-        own = [p for p in points if p.seed == seed and p in expected]
-        y = np.array([p.y for p in own])
-        spread = float(((y - y.mean()) ** 2).sum()) if len(own) else 0.0
-        missed = float(sum((p.y - expected[p]) ** 2 for p in own))
+    for seed, here in _by_seed(points).items():
+        expected = {
+            p: y
+            for arm in dict.fromkeys(p.arm for p in here)
+            for p, y in _expected(here, arm, rising).items()
+        }
+        y = np.array([p.y for p in expected])
+        spread = float(((y - y.mean()) ** 2).sum()) if len(y) else 0.0
+        missed = float(sum((p.y - known) ** 2 for p, known in expected.items()))
         found[seed] = 1 - missed / spread if spread > 0 else None
     return found
 
 
+def compared(points: Sequence[Point], arm: str) -> tuple[int, int]:
+    """How many points of an arm lie within the others' distances of their seed, and how many it has."""
+    within = sum(len(_within(here, arm)) for here in _by_seed(points).values())
+    return within, sum(p.arm == arm for p in points)
+
+
+def _by_seed(points: Sequence[Point]) -> dict[int, list[Point]]:
+    found: dict[int, list[Point]] = {seed: [] for seed in sorted({p.seed for p in points})}
+    for point in points:
+        found[point.seed].append(point)
+    return found
+
+
+def _within(points: Sequence[Point], arm: str) -> list[Point]:
+    xs = [p.x for p in points if p.arm != arm]
+    return [p for p in points if p.arm == arm and min(xs) <= p.x <= max(xs)] if xs else []
+
+
 def _expected(points: Sequence[Point], arm: str, rising: bool) -> dict[Point, float]:
     """The points of an arm within the others' distances -> what the others' curve says there."""
-    others = [p for p in points if p.arm != arm]
-    if not others:
-        return {}
-    x, y = np.array([p.x for p in others]), np.array([p.y for p in others])
-    own = [p for p in points if p.arm == arm and x.min() <= p.x <= x.max()]
+    own = _within(points, arm)
     if not own:
         return {}
+    others = [p for p in points if p.arm != arm]
+    x, y = np.array([p.x for p in others]), np.array([p.y for p in others])
     return dict(zip(own, curve(x, y, np.array([p.x for p in own]), rising).tolist(), strict=True))

@@ -179,7 +179,8 @@ def select(settings: Mapping[str, list[Setting]], protocol: Protocol) -> dict[st
     """The chosen setting of each method; a method without a finished one is left out.
 
     Only settings that ran to their end on every seed can be chosen: a mean over other seeds would be another
-    comparison. Ties go to the setting that retains more, then to the one listed first.
+    comparison. Ties go to the setting that retains more, then to the first of the grid: the lowest learning rate,
+    then the lowest strength.
 
     Args:
         settings: the tuning trials by method.
@@ -199,6 +200,7 @@ def select(settings: Mapping[str, list[Setting]], protocol: Protocol) -> dict[st
     for method, found in candidates.items():
         scored = [(*_score(s, protocol), s) for s in found if s.finished]
         known = [(meets, score, s) for meets, score, s in scored if score is not None]
+        known.sort(key=lambda entry: _place(entry[2]))  # of equals, `max` takes the first
         if not known:
             continue
         meets, score, best = max(
