@@ -309,6 +309,7 @@ def write_ledger(
     folder: Path,
     panels: Mapping[str, Mapping[str, Sequence[Point]]] | None = None,
     items: Mapping[str, Right] | None = None,
+    chosen: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Write the ledger into `README.md` (between its marks), `claims.csv`, `claims.html` and the records.
 
@@ -318,6 +319,7 @@ def write_ledger(
         folder: of the experiments.
         panels: world -> distance -> points, drawn as `law-<world>.png`.
         items: of the trials that are compared, kept beside the records.
+        chosen: world -> what its arms chose, in words.
 
     Raises:
         UserError: the folder cannot be written.
@@ -329,10 +331,11 @@ def write_ledger(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         text = readme.read_text(encoding="utf-8") if readme.exists() else f"# Claims\n\n{BEGIN}\n{END}\n"
-        write_text(readme, _between(text, readme, markdown(lines)))
+        parts = [markdown(lines), *(chosen or {}).values()]
+        write_text(readme, _between(text, readme, "\n\n".join(parts)))
         write_text(folder / "claims.csv", table(lines))
         laws = {world: law_png(of_world) for world, of_world in (panels or {}).items()}
-        write_text(folder / "claims.html", claims_page(rows(lines), laws, _per_row(lines)))
+        write_text(folder / "claims.html", claims_page(rows(lines), laws, _per_row(lines), chosen))
         keep_records(trials, folder / RECORDS)
         keep(items or {}, folder / KEPT)
         pictures = [folder / f"law-{world}.png" for world in laws]

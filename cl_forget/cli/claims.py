@@ -93,6 +93,7 @@ def settled(
     reuse: list[Path],
 ) -> None:
     """Run what is missing, then show the verdicts, and write the ledger if it is a whole one."""
+    from cl_forget.claims.choices import choices, sentences
     from cl_forget.claims.items import KEPT, gather
     from cl_forget.claims.ledger import compared, laws, ledger, write_ledger
     from cl_forget.claims.records import RECORDS, load_records
@@ -114,7 +115,8 @@ def settled(
         lines = ledger(made, trials, items)
     print_table(_verdicts(lines))
     if whole:
-        written = write_ledger(lines, list(trials.values()), place, laws(made, trials), items)
+        chosen = sentences(choices(made, trials))
+        written = write_ledger(lines, list(trials.values()), place, laws(made, trials), items, chosen)
         for path in written:
             typer.echo(f"  {path}")
 

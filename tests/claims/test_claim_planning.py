@@ -220,3 +220,16 @@ def test_two_claims_of_one_name_are_refused(tmp_path):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match="no claims at"):
         load_claims(tmp_path / "claims.yaml")
+
+
+def test_a_control_is_left_out_where_a_world_has_none_and_refused_where_none_has(tmp_path):
+    other = {**small.WORLD, "methods": {k: v for k, v in small.WORLD["methods"].items() if k != "L2-SP"}}
+    small.write(tmp_path / "other", small.FORGETS, world=other)
+    worlds = {"tiny": {"sweep": "embedded.yaml"}, "other": {"sweep": "../other/embedded.yaml"}}
+    claim = {**small.FORGETS, "controls": ["L2-SP"], "worlds": ["tiny", "other"]}
+    here, there = plan([small.write(tmp_path / "one", claim, worlds=worlds)]).asked
+    assert (here.controls, there.controls) == (["L2-SP"], [])
+    assert here.arms == ["full fine-tuning", "L2-SP"] and there.arms == ["full fine-tuning"]
+    claim = {**claim, "controls": ["L2SP"]}
+    with pytest.raises(UserError, match=r"'forgets': world 'tiny' has no arm 'L2SP'. Did you mean 'L2-SP'"):
+        plan([small.write(tmp_path / "one", claim, worlds=worlds)])

@@ -8,6 +8,7 @@ import claim_samples as small
 import numpy as np
 import pytest
 
+from cl_forget.claims.choices import choices, sentences
 from cl_forget.claims.items import KEPT, Paired, gather, keep
 from cl_forget.claims.ledger import BEGIN, END, compared, laws, ledger, markdown, summary, write_ledger
 from cl_forget.claims.planning import plan
@@ -147,6 +148,22 @@ def test_how_far_it_moved_against_what_is_left(tmp_path):
     assert found[2].contrast == "R² of retention given weight_distance − 0.5, each arm from the others' curve"
     assert by_name["residual"].verdict == "supported"
     assert by_name["residual"].effect == pytest.approx(0.1, abs=0.05)
+    assert found[3].contrast.startswith("retention of L2-SP beyond the others' curve over weight_distance")
+
+
+def test_a_residual_says_on_how_many_points_it_rests(tmp_path):
+    """WiSE-FT's .6 moves further than any setting of the other: of its two points a seed one counts."""
+
+    def numbers(trial):
+        x = {"WiSE-FT": 4.0 * (trial.value or 0)}.get(trial.method, 1000 * trial.config["train.lr"] * 0.7)
+        return small.measured(0.9, 0.4, retention=1 - 0.1 * x, weight_distance=x)
+
+    claim = {
+        **small.KEEPS, "kind": "residual", "measure": "retention", "against": "weight_distance", "sign": -1,
+        "less": [], "arms": ["full fine-tuning"],
+    }  # fmt: skip
+    (line,), _ = settle(tmp_path, claim, numbers=numbers)
+    assert line.contrast.endswith("over weight_distance, at 5 of its 10 points")
 
 
 def test_the_law_is_drawn(tmp_path):
@@ -161,6 +178,27 @@ def test_the_law_is_drawn(tmp_path):
     written = write_ledger(ledger(made, trials), [], tmp_path, panels)
     assert written[-1].name == "law-tiny.png" and written[-1].read_bytes().startswith(b"\x89PNG")
     assert laws(made, {}) == {}
+
+
+def test_what_each_arm_chose_stands_below_with_the_ends_of_grids(tmp_path):
+    """Best are 1e-3, within its grid, and for WiSE-FT the higher of two rates and the lower of two strengths."""
+
+    def numbers(trial):
+        near = -abs(trial.config["train.lr"] - 1e-3) - (trial.value or 0) / 1000
+        return small.measured(0.9 + near, 0.4)
+
+    made = plan(
+        [small.write(tmp_path / "paper", {**small.KEEPS, "less": ["full fine-tuning", "linear probe"]})]
+    )
+    trials = small.finished(made, numbers)
+    chosen = choices(made, trials)
+    assert chosen == {
+        "tiny": {"WiSE-FT": "train.lr 0.001 ↑, wise_ft.alpha 0.3 ↓", "full fine-tuning": "train.lr 0.001"}
+    }
+    assert choices(made, {}) == {}
+    write_ledger(ledger(made, trials), [], tmp_path, chosen=sentences(chosen))
+    for name in ("README.md", "claims.html"):
+        assert "WiSE-FT: train.lr 0.001 ↑, wise_ft.alpha 0.3 ↓; full" in (tmp_path / name).read_text()
 
 
 def test_what_is_missing_leaves_a_claim_undecided(tmp_path):

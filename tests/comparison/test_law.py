@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cl_forget.comparison.law import Point, curve, explained, residuals
+from cl_forget.comparison.law import Point, compared, curve, explained, residuals
 
 
 def test_the_curve_pools_what_rises():
@@ -38,3 +38,15 @@ def test_nothing_is_said_beyond_the_others():
     points = [*arm("a", 0), *arm("b", 0, xs=(10.0, 20.0))]
     assert residuals(points)["b"][0] is None
     assert explained([Point("a", 0, 1.0, 0.5), Point("b", 0, 1.0, 0.5)]) == {0: None}
+
+
+def test_each_seed_has_a_curve_of_its_own():
+    """Seed 1 keeps .3 less at every distance, whatever the arm: no arm adds anything, and all is explained."""
+    points = [p for seed, shift in ((0, 0.0), (1, -0.3)) for name in "abc" for p in arm(name, seed, shift)]
+    assert all(
+        value == pytest.approx(0.0) for by_seed in residuals(points).values() for value in by_seed.values()
+    )
+    assert explained(points) == {0: pytest.approx(1.0), 1: pytest.approx(1.0)}
+    # What lies beyond the others of its own seed is left out, though another seed's go further: 2 of b's 8.
+    points = [*arm("a", 0, xs=(1.0, 2.0)), *arm("b", 0), *arm("a", 1), *arm("b", 1)]
+    assert compared(points, "b") == (6, 8) and compared(points, "a") == (6, 6)

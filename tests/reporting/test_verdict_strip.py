@@ -67,7 +67,9 @@ def test_five_seeds_are_judged_in_every_medium(tmp_path):
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(render_table(written.specification, 100))
     said = " ".join(console.export_text().split())
-    assert verdicts.sentence in said and "5 seeds, paired; margin 1 point" in said
+    assert (
+        verdicts.sentence in said and "5 seeds, paired, not adjusted for their number; margin 1 point" in said
+    )
     lines = written.markdown.read_text().splitlines()
     (line,) = [line for line in lines if line.startswith("| LDIFS |") and "better (" in line]
     assert line.split(" | ")[1] == "5"

@@ -57,6 +57,12 @@ def test_selection_reads_validation_and_never_test() -> None:
     assert select(settings_of(worse), Protocol())["L2-SP"].value == 1.0
 
 
+def test_of_equals_the_first_of_the_grid_is_chosen_however_they_are_listed() -> None:
+    tied = [t.model_copy(update={"validation": l2_sp()[0].validation}) for t in l2_sp()]
+    for listed in (tied, tied[::-1], tied[2:] + tied[:2]):
+        assert select(settings_of(listed), Protocol())["L2-SP"].value == 0.1
+
+
 def still_or_learning() -> list[Trial]:
     """A setting that stays what it was (speciality 0), and one that learns and forgets; generality was .5."""
     return [trial("L2-SP", v, 0, of, of) for v, of in {0.1: (0.4, 0.25), 10.0: (0.0, 0.5)}.items()]

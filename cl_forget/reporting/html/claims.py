@@ -17,7 +17,10 @@ NOT_RUN = "not run"
 
 
 def claims_page(
-    rows: Sequence[Mapping[str, Any]], laws: Mapping[str, bytes] | None = None, per_row: str = ""
+    rows: Sequence[Mapping[str, Any]],
+    laws: Mapping[str, bytes] | None = None,
+    per_row: str = "",
+    chosen: Mapping[str, str] | None = None,
 ) -> str:
     """The page.
 
@@ -28,6 +31,7 @@ def claims_page(
             None for each. Those with the verdict "not run" are listed by name.
         laws: world -> its law panel as a PNG.
         per_row: how many verdicts hold after Holm, in a sentence.
+        chosen: world -> what its arms chose, in words.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -53,6 +57,7 @@ def claims_page(
         laws={world: base64.b64encode(picture).decode() for world, picture in (laws or {}).items()},
         counts=counts,
         per_row=per_row,
+        chosen=chosen or {},
         mark=HOLDS,
         place=place,
         width=WIDTH,
