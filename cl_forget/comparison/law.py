@@ -2,8 +2,8 @@
 
 A distance is ‖θ-θ0‖ or KL to base. The curve falls, or rises where that is claimed; it is an isotonic regression, so
 the scale of the distance plays no part. What an arm adds is its residual from the curve through all *other* arms: a
-curve that it had a part in would follow it. Each seed has curves of its own, of that seed's runs: with one curve for all
-seeds they would share its error, and an interval over them would not know of it.
+curve that it had a part in would follow it. Each seed has curves of its own, of that seed's runs: with one curve for
+all seeds they would share its error, and an interval over them would not know of it.
 """
 
 from __future__ import annotations

@@ -78,7 +78,8 @@ class Verdicts:
         seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         plural = "seed" if counts == [1] else "seeds"
         points = f"{100 * self.margin:g}"
-        return f"{seeds} {plural}, paired, not adjusted for their number; margin {points} {'point' if points == '1' else 'points'}"
+        margin = f"margin {points} {'point' if points == '1' else 'points'}"
+        return f"{seeds} {plural}, paired, not adjusted for their number; {margin}"
 
 
 def verdicts_of_runs(comparison: Comparison) -> Verdicts | None:
