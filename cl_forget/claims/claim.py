@@ -321,7 +321,7 @@ def load_world(file: Path, name: str, world: World) -> Sweep:
         raise UserError(
             f"{where}: a claim needs `mode: curve` and `report_on`, so that no test data are selected on."
         )
-    tuned, report = (_tasks(at.stream or sweep.stream) for at in (sweep.tune_on, sweep.report_on))
+    tuned, report = (_tasks(at) for at in (sweep.tune_on.stream or sweep.stream, sweep.report_stream))
     if shared := [task for task in tuned if task in report]:
         raise UserError(
             f"{where}: {shared[0]} is tuned on and reported; name another stream in `tune_on`, so that nothing is "
@@ -368,8 +368,7 @@ def _data_of(sweep: Sweep, part: str) -> list[Experience]:
         return load_suites(sweep.suites)
     if part == "probe":
         return load_probes(sweep.probes)
-    assert sweep.report_on is not None
-    return load_stream(sweep.report_on.stream or sweep.stream)
+    return load_stream(sweep.report_stream)
 
 
 def _tasks(stream: Any) -> list[Any]:

@@ -497,6 +497,11 @@ class Sweep(Shared):
         """The seeds that selection reads."""
         return self.tune_on.seeds or self.seeds
 
+    @property
+    def report_stream(self) -> Any:
+        """What the selected settings are run again on; None where they are not."""
+        return None if self.report_on is None else self.report_on.stream or self.stream
+
     def ranges(self, arm: str, acting: Sequence[Mitigation] | None = None) -> dict[str, Range]:
         """Dotted field -> its values in one method: of its own space, of the sweep's, of every knob left open.
 

@@ -168,7 +168,7 @@ def planned_on(
     """The trials of one method at one setting, one for each seed; errors as `planned`."""
     if not seeds:
         return []
-    stream = sweep.report_on.stream if role == "report" and sweep.report_on else None
+    stream = sweep.report_stream if role == "report" else None
     run = sweep.run(arm, {**sweep.own(arm).own(), **config}, seeds[0], stream)
     return _on_seeds(sweep, arm, run, config, seeds, role)
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from cl_forget.config.protocol import Protocol
 from cl_forget.config.sweep import DEFAULT_TRIALS, JUDGED, Budget, Range, Sweep
 from cl_forget.ground.progress import duration
 from cl_forget.run.shared import Setup
@@ -108,12 +109,25 @@ def _at_random(sweep: Sweep) -> list[Planned]:
 
 
 def _chosen(sweep: Sweep, arm: str) -> int:
-    """Settings that a search or a tournament tries of one method."""
-    ranges = sweep.ranges(arm)
-    each = sweep.budget.trials or DEFAULT_TRIALS
-    if sweep.mode in JUDGED and not _drawn(sweep):
-        each = min(each, _size(ranges)) if sweep.budget.trials else _size(ranges)
-    return each if sweep.varies(arm) else 1
+    """Settings that a search or a tournament tries of one method: no more than there are, as none is tried twice."""
+    if not sweep.varies(arm):
+        return 1
+    ranges, each = sweep.ranges(arm), sweep.budget.trials or DEFAULT_TRIALS
+    if sweep.own(arm).compose is not None or any(values.values is None for values in ranges.values()):
+        return each
+    if sweep.mode in JUDGED and not _drawn(sweep) and not sweep.budget.trials:
+        return _size(ranges)
+    return min(each, _size(ranges))
+
+
+def _fewest(sweep: Sweep) -> list[str]:
+    """That the method with the fewest settings limits what the others choose among, where it does."""
+    counts = {arm: _chosen(sweep, arm) for arm in sweep.arms if sweep.varies(arm)}
+    equal = sweep.protocol.equal if sweep.protocol else Protocol().equal
+    if sweep.mode == "curve" or sweep.budget.compute or equal != "trials" or len(set(counts.values())) < 2:
+        return []
+    least = min(counts, key=lambda arm: counts[arm])
+    return [f"every method chooses among {counts[least]} settings, as many as {least} has"]
 
 
 def _size(ranges: dict[str, Range]) -> int:
@@ -151,7 +165,7 @@ def _conclusions(
         supposed += ["none stopped early"] if sweep.mode in JUDGED else []
         found.append(f"{said}, were {' and '.join(supposed)}" if supposed else said)
     memory = max(m["memory"] for m in measured.values())
-    return [*found, f"about {memory:,.0f} MiB per trial"]
+    return [*found, *_fewest(sweep), f"about {memory:,.0f} MiB per trial"]
 
 
 def _open_ended(sweep: Sweep, total: int) -> str:

@@ -23,8 +23,8 @@ Measured = dict[str, dict[str, float]]
 def rehearsed(sweep: Sweep) -> list[Run]:
     """The runs that are tried before any trial: each method at both ends of everything, on each stream."""
     streams: list[Any] = [None]
-    if sweep.report_on is not None and sweep.report_on.stream is not None:
-        streams.append(sweep.report_on.stream)
+    if sweep.report_stream is not None and sweep.report_stream != (sweep.tune_on.stream or sweep.stream):
+        streams.append(sweep.report_stream)
     return [run for stream in streams for run in _at_both_ends(sweep, stream)]
 
 

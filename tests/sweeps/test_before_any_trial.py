@@ -97,6 +97,11 @@ def test_a_dry_run_says_what_a_search_and_a_tournament_will_do() -> None:
     text = shown(Sweep(**{**FIELDS, "space": space}, mode="search", budget={"trials": 4}))
     assert "WiSE-FT wise_ft.alpha: 0 to 1; train.lr: 0.0001 to 0.01 (log) 4 4 –" in text
     assert "mode search · seeds 0 · 12 trials" in text
+    assert "every method chooses among" not in text
+    few = {**space, "wise_ft.alpha": [0.2, 0.5, 0.8], "train.lr": {**space["train.lr"], "methods": ["L2-SP"]}}
+    text = shown(Sweep(**{**FIELDS, "space": few}, mode="search", budget={"trials": 4}))
+    assert "WiSE-FT wise_ft.alpha: 0.2 0.5 0.8 3 3 –" in text, "none is tried twice"
+    assert "every method chooses among 3 settings, as many as WiSE-FT has" in text
     text = shown(Sweep(**{**FIELDS, "space": space}, mode="search", budget={"compute": 9_000}))
     assert "until each method has used 9,000 samples" in text
     every = {"every": 2}

@@ -10,11 +10,12 @@ import torch
 from sweep_samples import FIELDS, plain_numbers
 
 from cl_forget.comparison.trials import Trial, load_trial, load_trials, write_table
-from cl_forget.config.sweep import Sweep
+from cl_forget.config.sweep import Sweep, Where
 from cl_forget.run.shared import Setups
 from cl_forget.run.simulate import simulate
 from cl_forget.run.simulation import Simulation, Watch
 from cl_forget.sweeps.planning import Planned, plan_grid, planned, saved, share
+from cl_forget.sweeps.rehearsal import rehearsed
 from cl_forget.sweeps.work import Stopped, work
 
 
@@ -40,6 +41,18 @@ def test_streams_that_begin_alike_are_one_group_the_longest_first() -> None:
     assert [len(group) for group in groups] == [1, 1]
     assert (report.trial.shared_with, report.trial.shared_stages) == (tune.trial.id, 1)
     assert fresh.trial.shared_with is None
+
+
+def test_a_report_without_a_stream_is_on_the_sweeps_own_and_not_on_what_was_tuned_on() -> None:
+    fields = {**FIELDS, "stream": ["squares"], "tune_on": {"stream": ["other-colours"], "seeds": [9]}}
+    sweep = Sweep(**fields, report_on={"seeds": [0]})
+    config = {"l2_sp.strength": 0.1}
+    tune, report = (planned(sweep, "L2-SP", config, 0, role=role) for role in ("tune", "report"))
+    assert (tune.run.stream, report.run.stream) == (["other-colours"], ["squares"])
+    named = sweep.model_copy(update={"report_on": Where(stream=["squares"], seeds=[0])})
+    assert planned(named, "L2-SP", config, 0, role="report").trial.id == report.trial.id
+    assert [str(run.stream) for run in rehearsed(sweep)].count("['squares']") > 0, "and is looked at first"
+    assert len(rehearsed(Sweep(**FIELDS, report_on={"seeds": [0]}))) == len(rehearsed(Sweep(**FIELDS)))
 
 
 def test_a_group_gives_the_numbers_of_plain_runs(tmp_path: Path) -> None:
