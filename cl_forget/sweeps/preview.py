@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from cl_forget.comparison.arms import control_of
 from cl_forget.config.protocol import Protocol
+from cl_forget.config.run import PLAIN
 from cl_forget.config.sweep import DEFAULT_TRIALS, JUDGED, Budget, Range, Sweep
 from cl_forget.ground.progress import duration
 from cl_forget.run.shared import Setup
@@ -153,6 +155,9 @@ def _conclusions(
     seeds = ", ".join(map(str, sweep.tuning_seeds))
     found = [f"mode {sweep.mode}", f"seeds {seeds}"]
     found.append(str(saved(grid)) if grid else _open_ended(sweep, total))
+    control = control_of(sweep.arms)
+    if control != PLAIN:
+        found.append(f"the control is {control}" if control else "no arm is plain fine-tuning, the control")
     if sweep.report_on is not None:
         again = sweep.report_on.seeds or sweep.seeds
         found.append(
