@@ -111,7 +111,7 @@ class Mirror:
         folder: the local folder.
         records: whether workers copy the folders of their trials themselves: then only the records in them are
             copied, and no checkpoint is brought.
-        dry: whether nothing will be written there; then nobody tries whether it can be.
+        dry: whether nothing will be written there; then it is tried only whether it can be read.
 
     Raises:
         UserError: nobody knows such an address, or it cannot be reached, read or written to.
@@ -125,7 +125,8 @@ class Mirror:
             # What others do there must be seen at once.
             self._files, self._root = fsspec.core.url_to_fs(address, use_listings_cache=False)
             if dry:
-                self._files.exists(self._root)
+                with contextlib.suppress(FileNotFoundError):
+                    self._files.ls(self._root)
             else:
                 self._files.makedirs(self._root, exist_ok=True)
                 self._try()
