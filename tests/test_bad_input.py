@@ -295,6 +295,18 @@ def test_reporting_a_folder_without_results(command: Command, workspace: Path) -
     Path("empty").mkdir()
     refused(command("report", "empty"), "empty")
     refused(command("report", "nowhere"), "nowhere")
+    Path("sweep/trials").mkdir(parents=True)
+    refused(command("report", "sweep", "nowhere"), "no folder nowhere", "cl-forget sweep")
+
+
+def test_a_page_to_drop_results_into_is_a_file(command: Command, workspace: Path) -> None:
+    Path("runs").mkdir()
+    Path("notes.html").write_text("<p>mine</p>")
+    for overwrite in ([], ["--overwrite"]):
+        refused(command("viewer", "runs", *overwrite), "runs is a folder", "`cl-forget report runs`")
+        refused(command("viewer", "notes.html/page.html", *overwrite), "choose another FILE")
+    refused(command("viewer", "notes.html"), "choose another FILE, or replace it with --overwrite")
+    nothing_left(workspace, "notes.html")
 
 
 def test_files_and_folders_of_other_kinds(command: Command) -> None:
@@ -342,6 +354,8 @@ def test_help_shows_its_defaults(command: Command) -> None:
     assert code == 0
     assert "[default: runs/NAME]" in " ".join(out.replace("│", " ").split())
     assert "stream=[digits]" in out
+    _, out, _ = command("sweep", "--help")
+    assert "cl-forget sweep run --help shows its options" in " ".join(out.replace("│", " ").split())
 
 
 @pytest.mark.parametrize(

@@ -75,9 +75,14 @@ def audit(
     """
     conditions = parse_conditions([fail_if] if isinstance(fail_if, str) else fail_if)
     _refuse(decides, quantise)
+    if not conditions and (control, decides) != (BASE_CONTROL, "every"):
+        given = "--control" if control != BASE_CONTROL else "--decides"
+        raise UserError(
+            f"{given} is read by the gate alone: name what it refuses by --fail-if, or leave it out."
+        )
     names = expand_names(tuned)
     short = dict(zip(names, short_names(names), strict=True))
-    if conditions and control not in (BASE_CONTROL, NO_CONTROL):
+    if control not in (BASE_CONTROL, NO_CONTROL):
         require_there(control, "null control", "--control")
     # The data first: a name that is wrong there is found before any model is loaded.
     data = Data(*choose_data(run_behind(base, names[-1]), stream, suites), batch_size, limit)

@@ -26,7 +26,7 @@ from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.verdicts import FEWEST, Rule
 from cl_forget.config.reading import load_file
 from cl_forget.config.run import FolderName
-from cl_forget.config.sweep import Sweep, load_sweep
+from cl_forget.config.sweep import LIMITS, Sweep, load_sweep
 from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
@@ -320,6 +320,11 @@ def load_world(file: Path, name: str, world: World) -> Sweep:
     if sweep.mode != "curve" or sweep.report_on is None:
         raise UserError(
             f"{where}: a claim needs `mode: curve` and `report_on`, so that no test data are selected on."
+        )
+    if limits := [limit for limit in LIMITS if getattr(sweep.budget, limit) is not None]:
+        raise UserError(
+            f"{where}: claims do not keep to `budget.{limits[0]}`; leave it out, there or by "
+            f"`set: [budget.{limits[0]}=null]`, and end what they begin by --minutes."
         )
     tuned, report = (_tasks(at) for at in (sweep.tune_on.stream or sweep.stream, sweep.report_stream))
     if shared := [task for task in tuned if task in report]:

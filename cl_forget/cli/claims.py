@@ -13,6 +13,7 @@ from cl_forget.ground.environment import quiet_libraries
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.outputs import refuse_unwritable
 from cl_forget.ground.progress import begin, say
+from cl_forget.ground.ray_cluster import OTHERWISE, check_answers
 
 
 def claims(
@@ -31,8 +32,12 @@ def claims(
         Path, typer.Option(help="Folder of the runs; whatever it holds is gone on from.")
     ] = Path("runs/claims"),
     ledger: Annotated[
-        Path, typer.Option(help="Where the ledger goes: README.md, claims.csv, claims.html, records.parquet.")
-    ] = Path("experiments"),
+        Path | None,
+        typer.Option(
+            help="Where the ledger goes: README.md, claims.csv, claims.html, records.parquet [default: experiments; "
+            "of FILES none]."
+        ),
+    ] = None,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Processes of this machine side by side; needs no Ray.")
     ] = 1,
@@ -60,25 +65,45 @@ def claims(
     """Settle claims that were written down before: run what they need, judge it, write the ledger.
 
     What several claims need is run once. Killed at any instant, the same command goes on. A ledger of some claims
-    only (`--only`, `--world`, or some of the files) is shown and not written.
+    only (`--only`, `--world`) is shown and not written; one of some files only where `--ledger` says where.
     """
     found = files or sorted(Path("experiments").glob("*/claims.yaml"))
     if not found:
         raise UserError("there is no experiments/*/claims.yaml here; name the files of claims.")
     if minutes is not None and address is not None:
         raise UserError("--minutes ends what processes of this machine begin; leave it out with --address.")
-    refuse_unwritable(output, ledger)
+    place = ledger or Path("experiments")
+    refuse_unwritable(output)
+    refuse_unwritable(place, option="--ledger")
     quiet_libraries()
+    bills = None
     with begin(f"planning the claims of {len(found)} file{'s' if len(found) > 1 else ''}"):
         from cl_forget.claims.planning import plan
 
         made = plan(found, only or [], world or [], priced=dry_run)
-        bills = _bills(made) if dry_run else None
+        if dry_run:
+            if address is not None:
+                check_answers(address, OTHERWISE)
+            _known(made, output, place, reuse or [])
+            bills = _bills(made)
     if bills is not None:
         print_table(bills)
         return
-    whole = not (files or only or world)
-    settled(made, output, ledger, jobs, address, minutes, run, whole, reuse or [])
+    unwritten = _unwritten(files, only, world, ledger)
+    settled(made, output, place, jobs, address, minutes, run, unwritten, reuse or [])
+
+
+def _unwritten(
+    files: list[Path] | None, only: list[str] | None, world: list[str] | None, ledger: Path | None
+) -> str | None:
+    """Why the ledger is not written, and how to get it; None where it is."""
+    if given := [option for option, value in (("--only", only), ("--world", world)) if value]:
+        cure = f"leave {' and '.join(given)} out"
+    elif files and ledger is None:
+        cure = "name a folder for the ledger of these files alone by --ledger"
+    else:
+        return None
+    return f"the ledger is not written, because p values are adjusted over all claims: {cure}"
 
 
 def settled(
@@ -89,15 +114,14 @@ def settled(
     address: str | None,
     minutes: float | None,
     run: bool,
-    whole: bool,
+    unwritten: str | None,
     reuse: list[Path],
 ) -> None:
-    """Run what is missing, then show the verdicts, and write the ledger if it is a whole one."""
+    """Run what is missing, then show the verdicts, and write the ledger, or say why it is not written."""
     from cl_forget.claims.choices import choices, sentences
     from cl_forget.claims.items import KEPT, gather
     from cl_forget.claims.ledger import compared, laws, ledger, write_ledger
-    from cl_forget.claims.records import RECORDS, load_records
-    from cl_forget.claims.reuse import Reuse
+    from cl_forget.claims.records import RECORDS
     from cl_forget.claims.running import run as work
 
     kept = [place / RECORDS]
@@ -107,18 +131,29 @@ def settled(
             if not work(made, output, kept, jobs, address, until, say, reuse):
                 say("time is over before everything was begun; the same command goes on")
     with begin("judging the claims"):
-        trials = load_records(output, kept)
-        folders = {name: output / "trials" / name for name in trials}
-        for name, (trial, folder) in Reuse(made, reuse, say).look(trials).items():
-            trials[name], folders[name] = trial, folder
+        trials, folders = _known(made, output, place, reuse)
         items = gather(compared(made, trials), folders, place / KEPT)
         lines = ledger(made, trials, items)
     print_table(_verdicts(lines))
-    if whole:
-        chosen = sentences(choices(made, trials))
-        written = write_ledger(lines, list(trials.values()), place, laws(made, trials), items, chosen)
-        for path in written:
-            typer.echo(f"  {path}")
+    if unwritten is not None:
+        typer.echo(unwritten)
+        return
+    chosen = sentences(choices(made, trials))
+    written = write_ledger(lines, list(trials.values()), place, laws(made, trials), items, chosen)
+    for path in written:
+        typer.echo(f"  {path}")
+
+
+def _known(made: Any, output: Path, place: Path, reuse: list[Path]) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The records of all that is over, here, in the ledger or where it is reused, and the folders of these runs."""
+    from cl_forget.claims.records import RECORDS, load_records
+    from cl_forget.claims.reuse import Reuse
+
+    trials = load_records(output, [place / RECORDS])
+    folders = {name: output / "trials" / name for name in trials}
+    for name, (trial, folder) in Reuse(made, reuse, say).look(trials).items():
+        trials[name], folders[name] = trial, folder
+    return trials, folders
 
 
 def _bills(made: Any) -> Any:

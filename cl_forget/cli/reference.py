@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,11 +59,13 @@ def sweep_page() -> str:
     """Every field of a sweep file."""
     from cl_forget.config.sweep import Sweep
 
+    trial = Sweep(model="any", stream="any", methods={"any": []}).run("any", {}, seed=0)
     return file_page(
         Sweep,
         "The sweep file",
         "What `cl-forget sweep FILE` and `cl_forget.load_sweep` read: an [experiment](experiment.md), and what to "
         "vary in it. [Sweeps](../sweeps.md) explains the modes and the protocol.",
+        {type(trial.evaluate): trial.evaluate},
     )
 
 
@@ -86,8 +88,19 @@ def data_page() -> str:
 
 
 # -- files ---------------------------------------------------------------------------------------------
-def file_page(model: type[BaseModel], title: str, about: str) -> str:
-    """The fields of a file, then those of every section in it."""
+def file_page(
+    model: type[BaseModel],
+    title: str,
+    about: str,
+    unset: Mapping[type[BaseModel], BaseModel] | None = None,
+) -> str:
+    """The fields of a file, then those of every section in it.
+
+    Args:
+        model: the file.
+        title, about: of the page.
+        unset: sections whose fields have other defaults in this file, with these.
+    """
     definitions = model.model_json_schema().get("$defs", {})
     sections = {name: cls for cls in _sections(model) if (name := cls.__name__) in definitions}
     parts = [
@@ -100,7 +113,7 @@ def file_page(model: type[BaseModel], title: str, about: str) -> str:
     ]
     for name, cls in sections.items():
         parts += [f"## {name}\n", f"{_idea(cls)} Stands under {_holders(cls, model, sections)}.\n"]
-        parts += [_table(cls, sections), ""]
+        parts += [_table(cls, sections, (unset or {}).get(cls)), ""]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -142,14 +155,17 @@ def _idea(cls: type[BaseModel]) -> str:
     return inspect.cleandoc(cls.__doc__ or "").split("\n\nAttributes:")[0]
 
 
-def _table(cls: type[BaseModel], sections: dict[str, type[BaseModel]]) -> str:
-    """The table of a model's fields.
+def _table(cls: type[BaseModel], sections: dict[str, type[BaseModel]], unset: BaseModel | None = None) -> str:
+    """The table of a model's fields; `unset` has its defaults, where they are others.
 
     Raises:
         LookupError: a field that no docstring describes.
     """
     rows = ["| field | what it takes | default | meaning |", "|---|---|---|---|"]
-    rows += [_row(f"`{name}`", *cells) for name, *cells in field_rows(cls, sections)]
+    for name, takes, default, meaning in field_rows(cls, sections):
+        rows.append(
+            _row(f"`{name}`", takes, default if unset is None else _default(getattr(unset, name)), meaning)
+        )
     return "\n".join(rows)
 
 

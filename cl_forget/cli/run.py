@@ -49,8 +49,11 @@ def run(
     quiet_libraries()
     if dry_run:
         with begin(f"{experiment.name}: two steps of each method"):
+            from cl_forget.ground.outputs import mode
             from cl_forget.run.dry_run import plan
+            from cl_forget.run.experiment import check_folders
 
+            check_folders(experiment, folder, mode(resume, overwrite))
             found = plan(experiment, folder, typer.echo)
         print_table(found)
         return

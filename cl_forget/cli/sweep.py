@@ -80,32 +80,35 @@ def sweep_run(
     allow_code: AllowCode = None,
     imports: Imports = None,
 ) -> None:
-    """Run a sweep, then show its table.
+    """Run a sweep, then show its table; `cl-forget sweep FILE` is the same.
 
     Methods share what they can: one fine-tune serves every strength of a post-hoc method, and streams that begin
     alike fork from one checkpoint. Killed at any instant, it goes on with --resume.
     """
     from cl_forget.config.sweep import load_sweep
+    from cl_forget.sweeps.cluster import Resources, custom_resources
 
     asked = load_sweep(file, overrides or [])
+    folder = output or str(below(Path("runs"), asked.name, file))
+    custom = custom_resources(resource or [])
+    resources = Resources(
+        address, cpus_per_trial, gpus_per_trial, memory_per_trial, max_concurrent, share_gpus, custom
+    )
     quiet_libraries()
     if dry_run:
         with begin(f"{asked.name}: rehearsing one trial of each method"):
             from cl_forget.sweeps.preview import preview
+            from cl_forget.sweeps.starting import check_runtime, checked
 
-            found = preview(asked, typer.echo)
+            start = checked(asked, folder, resume, resources, typer.echo, overwrite, jobs, dry=True)
+            check_runtime(start, jobs, typer.echo)
+            found = preview(start.asked, typer.echo)
         print_table(found)
         return
     with begin(f"{asked.name}: {asked.mode} of {len(asked.arms)} methods on {asked.model}"):
-        from cl_forget.sweeps.cluster import Resources, custom_resources
         from cl_forget.sweeps.runner import sweep
         from cl_forget.sweeps.storage import is_local
 
-        folder = output or str(below(Path("runs"), asked.name, file))
-        custom = custom_resources(resource or [])
-        resources = Resources(
-            address, cpus_per_trial, gpus_per_trial, memory_per_trial, max_concurrent, share_gpus, custom
-        )
         live = watched()
         trials = sweep(asked, folder, resume, resources, tell=say, live=live, overwrite=overwrite, jobs=jobs)
     with begin(f"{asked.name}: report"):
@@ -165,7 +168,8 @@ def sweep_status(
 
 sweeps = typer.Typer(
     cls=_RunByDefault,
-    help="Run many settings as Ray Tune trials: `cl-forget sweep FILE`, `cl-forget sweep status FOLDER`.",
+    help="Run many settings as Ray Tune trials.\n\n`cl-forget sweep FILE` is short for `cl-forget sweep run FILE`: "
+    "`cl-forget sweep run --help` shows its options.",
     no_args_is_help=True,
 )
 

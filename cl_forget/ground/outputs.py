@@ -62,13 +62,14 @@ def refuse_taken(folder: Path, how: Mode) -> None:
         )
 
 
-def refuse_replacing(folder: Path, names: Iterable[str], overwrite: bool) -> None:
-    """Refuse to write files over those of an earlier command.
+def refuse_replacing(folder: Path, names: Iterable[str], overwrite: bool, option: str = "--output") -> None:
+    """Refuse to write files over those of an earlier command, or over folders.
 
     Args:
         folder: where to write.
-        names: of the files and folders that would be written.
+        names: of the files that would be written.
         overwrite: whether the user wants just that.
+        option: what names the place on the command line.
 
     Raises:
         UserError: one of them is there.
@@ -76,12 +77,19 @@ def refuse_replacing(folder: Path, names: Iterable[str], overwrite: bool) -> Non
     there = [name for name in names if (folder / name).exists()]
     if there and not overwrite:
         raise UserError(
-            f"{folder} holds {there[0]} already: choose another --output, or replace it with --overwrite."
+            f"{folder} holds {there[0]} already: choose another {option}, or replace it with --overwrite."
         )
+    for name in there:
+        if (folder / name).is_dir():
+            raise UserError(f"{folder / name} is a folder, and would be a file: choose another {option}.")
 
 
-def refuse_unwritable(*folders: Path) -> None:
+def refuse_unwritable(*folders: Path, option: str = "--output") -> None:
     """Refuse folders for results that nothing can be written to, before there are any; nothing is made.
+
+    Args:
+        folders: where to write.
+        option: what names them on the command line.
 
     Raises:
         UserError: one cannot be made or written to.
@@ -97,7 +105,7 @@ def refuse_unwritable(*folders: Path) -> None:
         else:
             continue
         where = "" if place == folder.absolute() else f" ({place})"
-        raise UserError(f"cannot write to {folder}: {reason}{where}; choose another --output.")
+        raise UserError(f"cannot write to {folder}: {reason}{where}; choose another {option}.")
 
 
 def make_way(folder: Path, names: Iterable[str], overwrite: bool, delete: bool = False) -> None:

@@ -7,6 +7,9 @@ from typing import Any
 
 from cl_forget.ground.errors import UserError
 
+OTHERWISE = "leave --address out"
+"""What a command of ours says to do where no cluster is wanted."""
+
 
 def join(address: str, otherwise: str, **options: Any) -> None:
     """Connect this process to a cluster.
@@ -21,7 +24,7 @@ def join(address: str, otherwise: str, **options: Any) -> None:
     """
     import ray
 
-    _check_answers(address, otherwise)
+    check_answers(address, otherwise)
     try:
         ray.init(address=address, **options)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError) as error:
@@ -32,8 +35,15 @@ def join(address: str, otherwise: str, **options: Any) -> None:
         ) from None
 
 
-def _check_answers(address: str, otherwise: str) -> None:
-    """A quick look at the port, before Ray takes a minute and more to find nobody."""
+def check_answers(address: str, otherwise: str) -> None:
+    """A quick look at the port, before Ray takes a minute and more to find nobody.
+
+    Args:
+        address, otherwise: as for `join`.
+
+    Raises:
+        UserError: nobody is there.
+    """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdigit():
         return

@@ -53,8 +53,7 @@ def load_runs(paths: StrPath | Sequence[StrPath]) -> Loaded:
     unfinished: list[Path] = []
     old: list[Path] = []
     for path in as_paths(paths):
-        if not path.exists():
-            raise UserError(f"no folder {path}: give the folder that `cl-forget run` wrote.")
+        refuse_missing(path)
         files = sorted(path.rglob("result.json")) if path.is_dir() else [path]
         begun = [file.parent for file in sorted(path.rglob("state.json"))] if path.is_dir() else []
         open_ = [folder for folder in begun if folder / "result.json" not in files]
@@ -69,6 +68,16 @@ def load_runs(paths: StrPath | Sequence[StrPath]) -> Loaded:
     arms = separate([result for _, result in found.values()])
     named = {file: (path, arm) for (file, (path, _)), arm in zip(found.items(), arms, strict=True)}
     return replace(_named(named), unfinished=unfinished, left_over=old)
+
+
+def refuse_missing(path: Path) -> None:
+    """Refuse a folder that is not there.
+
+    Raises:
+        UserError: says what to give.
+    """
+    if not path.exists():
+        raise UserError(f"no folder {path}: give one that `cl-forget run` or `cl-forget sweep` wrote.")
 
 
 def _nothing(path: Path, unfinished: list[Path]) -> str:

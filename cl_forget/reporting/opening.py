@@ -14,7 +14,7 @@ from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath, as_paths
 from cl_forget.reporting._understood import find_understood
 from cl_forget.reporting.build import specify
-from cl_forget.reporting.loading import load_runs
+from cl_forget.reporting.loading import load_runs, refuse_missing
 from cl_forget.reporting.numbers import listed
 from cl_forget.reporting.specification import Specification
 from cl_forget.reporting.sweep import specify_sweep
@@ -47,6 +47,7 @@ def specify_folders(paths: StrPath | Sequence[StrPath], title: str | None = None
         return replace(specification, findings=findings, understood=find_understood(paths))
     if len(sweeps) < len(paths):
         other = next(path for path in paths if path not in sweeps)
+        refuse_missing(other)
         raise UserError(f"{sweeps[0]} is a sweep and {other} is not: report them separately.")
     trials = load_sweeps(sweeps)
     summary = sweep_summary(trials, _protocol(sweeps)) if trials else None

@@ -16,6 +16,7 @@ from cl_forget.ground.progress import duration
 from cl_forget.mitigations.chain import Chain
 from cl_forget.models import load_model
 from cl_forget.run.needs import needs
+from cl_forget.run.sharded import refuse
 from cl_forget.run.shared import check_kinds, check_model, check_names, check_suites, understood
 from cl_forget.streams import load_probes, load_stream, load_suites
 from cl_forget.streams.base import Experience
@@ -52,6 +53,7 @@ def plan(
     for task in tasks:
         model.add_task(task)
     for run in runs:
+        refuse(run, run.chain())
         check_model(run, model, tasks)
     check_kinds(model, tasks, suites, probes)
     check_suites(model, suites)

@@ -68,7 +68,7 @@ def run_experiment(
     runs = experiment.runs()
     folders = [output / run_folder(run) for run in runs]
     how = mode(resume, overwrite)
-    refuse_taken(output, how)
+    check_folders(experiment, output, how)
     _say_cores(experiment.train.threads, jobs)
     naming = _naming(runs, folders)
     note = partial(write_index, output, [folder.name for folder in folders])
@@ -92,6 +92,22 @@ def run_experiment(
         place = partial(_place, runs)
         _one_by_one(runs, folders, how, setups, partial(_numbered, on_run, runs), note, place)
         return [Result.load(folder) for folder in folders]
+
+
+def check_folders(experiment: Experiment, output: Path, how: Mode) -> None:
+    """Refuse what the folder of an experiment and those of its runs hold; changes nothing.
+
+    Raises:
+        UserError: it is not to be replaced, or not to be gone on with.
+    """
+    from cl_forget.run.saved import saved_state
+    from cl_forget.training.checkpoints import RunFolder
+
+    refuse_taken(output, how)
+    for run in experiment.runs():
+        folder = output / run_folder(run)
+        if any((folder / name).exists() for name in ("state.json", "result.json", "checkpoints")):
+            saved_state(run, RunFolder(folder), "resume" in how, "overwrite" in how)
 
 
 @contextlib.contextmanager

@@ -6,13 +6,13 @@ import contextlib
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from cl_forget.config.sweep import ANY_NODE
 from cl_forget.ground.errors import UserError
-from cl_forget.ground.ray_cluster import join
+from cl_forget.ground.ray_cluster import OTHERWISE, join
 
 ROOM = 1.2
 """What a trial is given of memory, over what one was measured to need."""
@@ -96,12 +96,7 @@ class Resources:
     @property
     def side_by_side(self) -> int:
         """Trials that run at the same time on the cluster as it is now; needs the runtime."""
-        import ray
-
-        fit = 0
-        for node in ray.nodes():
-            if node["Alive"]:
-                fit += _fitting(node["Resources"], self.per_trial)
+        fit = sum(_fitting(node, self.per_trial) for node in nodes_there())
         return max(1, min(fit, self.max_concurrent or fit))
 
 
@@ -136,7 +131,7 @@ def node_types() -> list[str]:
     return [found.get("ray.io/node-group") or found.get("node-type") or ANY_NODE for found in labels]
 
 
-def _fitting(has: dict[str, float], wanted: dict[str, float]) -> int:
+def _fitting(has: Mapping[str, float], wanted: Mapping[str, float]) -> int:
     return min((int(has.get(name, 0) / amount) for name, amount in wanted.items()), default=1)
 
 
@@ -165,7 +160,7 @@ def ray_runtime(resources: Resources) -> Iterator[Resources]:
     if ours:
         _start(ray, resources)
     try:
-        check_fits(resources)
+        check_fits(resources, nodes_there())
         yield resources
     finally:
         if ours:
@@ -183,7 +178,7 @@ def _start(ray: Any, resources: Resources) -> None:
     if resources.address is None:
         ray.init("local", include_dashboard=False, num_cpus=os.cpu_count(), **options)
         return
-    join(resources.address, "leave --address out", **options)
+    join(resources.address, OTHERWISE, **options)
 
 
 def _environment() -> dict[str, str]:
@@ -192,11 +187,20 @@ def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
-def check_fits(resources: Resources) -> None:
-    """Raise `UserError` unless some node of the runtime is large enough for one trial."""
+def nodes_there() -> list[dict[str, float]]:
+    """What each node of the runtime has."""
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def check_fits(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> None:
+    """Raise `UserError` unless some node is large enough for one trial.
+
+    Args:
+        resources: what a trial wants.
+        nodes: what each of them has.
+    """
     if any(_fitting(node, resources.per_trial) >= 1 for node in nodes):
         return
     flags = {"CPU": "--cpus-per-trial", "GPU": "--gpus-per-trial", "memory": "--memory-per-trial"}
@@ -210,6 +214,22 @@ def check_fits(resources: Resources) -> None:
                 f"{flags.get(name, '--resource')}."
             )
     raise UserError("no node has everything one trial wants at once; lower what each trial gets.")
+
+
+def idle_devices(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> str | None:
+    """A line where nodes have devices and trials, which have to ask for them, take none; None where all is well.
+
+    Args:
+        resources: of the sweep.
+        nodes: what each of them has.
+    """
+    count = sum(node.get("GPU", 0) for node in nodes)
+    if not count or resources.gpus_per_trial:
+        return None
+    are = "1 GPU is" if count == 1 else f"{count:g} GPUs are"
+    return (
+        f"{are} there and trials take none, they train on processors: give each its share by --gpus-per-trial"
+    )
 
 
 def with_memory(resources: Resources, peak_mb: float) -> Resources:

@@ -10,6 +10,7 @@ from cl_forget.comparison.arms import control_of
 from cl_forget.config.protocol import Protocol
 from cl_forget.config.run import PLAIN
 from cl_forget.config.sweep import DEFAULT_TRIALS, JUDGED, Budget, Range, Sweep
+from cl_forget.ground.errors import UserError
 from cl_forget.ground.progress import duration
 from cl_forget.run.shared import Setup
 from cl_forget.sweeps.budget import NAMES, Forecast, passes_over
@@ -40,6 +41,7 @@ def preview(sweep: Sweep, say: Callable[[str], object] = lambda line: None) -> T
     forecast = Forecast(measured)
     priced = _priced(sweep, forecast)
     grid = [one for one in priced if one.trial.role == "tune"] if sweep.mode == "curve" else []
+    _check_room(sweep.budget, grid, forecast)
     seeds = len(sweep.tuning_seeds)
     table = Table(title=f"{sweep.name} (dry run)", box=box.SIMPLE_HEAD, title_style="bold")
     prices = sweep.budget.prices
@@ -67,6 +69,16 @@ def preview(sweep: Sweep, say: Callable[[str], object] = lambda line: None) -> T
     ]
     table.caption = " · ".join([*said, "nothing was trained or written"])
     return table
+
+
+def _check_room(budget: Budget, grid: Sequence[Planned], forecast: Forecast) -> None:
+    """Refuse passes that have no room for any group of trials; a search finds out as it goes."""
+    least = min((sum(forecast.passes(one) for one in group) for group in share(grid)), default=0)
+    if budget.passes is not None and budget.passes < least:
+        raise UserError(
+            f"`budget.passes: {budget.passes:,}` has no room for any trial, which takes about {least:,.0f} at least; "
+            "raise it."
+        )
 
 
 def _priced(sweep: Sweep, forecast: Forecast) -> list[Planned]:

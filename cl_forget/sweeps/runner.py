@@ -13,7 +13,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,22 +23,28 @@ from cl_forget.config.sweep import ANY_NODE, DEFAULT_TRIALS, JUDGED, Sweep, load
 from cl_forget.ground import clock
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import below, remove_leftovers
-from cl_forget.ground.outputs import refuse_unwritable
 from cl_forget.ground.progress import begin, say
 from cl_forget.sweeps.budget import (
     Forecast,
     Meter,
     OutOfBudget,
     affordable,
-    check_left,
     check_prices,
     missing,
     own_passes,
     redone,
 )
-from cl_forget.sweeps.cluster import FLAGS, Resources, check_fits, node_types, ray_runtime, with_memory
-from cl_forget.sweeps.devices import check_sharing, device_memory, packed
-from cl_forget.sweeps.folder import SweepState, clear, known_state, new_folder, note_budget, only_driver
+from cl_forget.sweeps.cluster import (
+    Resources,
+    check_fits,
+    idle_devices,
+    node_types,
+    nodes_there,
+    ray_runtime,
+    with_memory,
+)
+from cl_forget.sweeps.devices import device_memory, packed
+from cl_forget.sweeps.folder import SweepState, clear, new_folder, note_budget, only_driver
 from cl_forget.sweeps.planning import (
     Group,
     Planned,
@@ -51,9 +57,10 @@ from cl_forget.sweeps.planning import (
     share,
 )
 from cl_forget.sweeps.pool import Queue, ended_well, is_over, work_through
-from cl_forget.sweeps.rehearsal import Measured, check_judged, fitting, measurements, peak, rehearsed
+from cl_forget.sweeps.rehearsal import Measured, check_judged, measurements, peak, rehearsed
 from cl_forget.sweeps.rungs import units
-from cl_forget.sweeps.storage import Mirror, is_local, is_remote, local_folder
+from cl_forget.sweeps.starting import checked
+from cl_forget.sweeps.storage import Mirror, is_remote
 
 if TYPE_CHECKING:
     from cl_forget.sweeps.trainable import Source
@@ -95,20 +102,9 @@ def sweep(
     """
     asked = what if isinstance(what, Sweep) else load_sweep(Path(what))
     address = str(output or below(Path("runs"), asked.name, "the sweep"))
-    folder = local_folder(address)
-    asked, resources = _threads(asked, resources or Resources())
-    if jobs is not None:
-        _check_jobs(asked, address, resources, tuner)
-    _check_scheduler(asked, resources, tuner)
-    if overwrite and not is_local(address):
-        raise UserError(f"a sweep at {address} cannot be overwritten; choose another --output.")
-    mirror = None if is_local(address) else Mirror(address, folder, records=is_remote(address))
-    if mirror:
-        mirror.pull(theirs=True)
-    refuse_unwritable(folder)
-    asked = fitting(asked, tell)
-    state = known_state(folder, asked, resume, overwrite)
-    meter = _meter(asked, folder, state, resources)
+    start = checked(asked, address, resume, resources or Resources(), tell, overwrite, jobs, tuner)
+    asked, resources, folder = start.asked, start.resources, start.folder
+    mirror, state, meter = start.mirror, start.state, start.meter
     rehearsing = state is None or not state.finished
     with contextlib.ExitStack() as stack:
         here = resources.address is None and not resources.gpus_per_trial
@@ -119,6 +115,8 @@ def sweep(
         if jobs is None:
             say("starting Ray …" if resources.address is None else f"joining Ray at {resources.address} …")
         runtime = resources if jobs is not None else stack.enter_context(ray_runtime(resources))
+        if jobs is None and (line := idle_devices(runtime, nodes_there())):
+            tell(line)
         if rehearsing and not here:
             with begin("rehearsing one trial of each method, where trials will run"):
                 measured = _rehearse_there(asked, runtime)
@@ -127,7 +125,7 @@ def sweep(
         to_fit = jobs is None and runtime.memory_per_trial is None and not runtime.gpus_per_trial
         if measured and to_fit:
             runtime = with_memory(runtime, peak(measured))
-            check_fits(runtime)
+            check_fits(runtime, nodes_there())
         if measured and runtime.share_gpus:
             runtime = packed(runtime, peak(measured), device_memory())
         if meter:
@@ -145,74 +143,10 @@ def sweep(
             mirror.follow_clock()
             stack.enter_context(mirror.following())
         driver = Driver(asked, folder, state, runtime, tell, tuner, address, mirror, jobs=jobs)
-        driver.meter, driver.forecast = meter, _forecast(measured) if meter else None
+        driver.meter, driver.forecast = meter, Forecast(measured) if meter else None
         stack.enter_context(driver.view(live))
         driver.run()
     return driver.trials()
-
-
-def _check_jobs(asked: Sweep, address: str, resources: Resources, tuner: dict[str, Any]) -> None:
-    """Refuse what only Ray can do where processes of this machine do the work."""
-    if asked.mode != "curve" or not is_local(address):
-        raise UserError(
-            "jobs work without Ray, on `mode: curve` and in a folder of this machine; leave --jobs out."
-        )
-    rays = [flag for name, flag in FLAGS.items() if getattr(resources, name) != getattr(Resources(), name)]
-    if rays or tuner:
-        raise UserError(
-            "--jobs works on the processors of this machine, without Ray: leave "
-            f"{[*rays, *tuner][0]} out, or --jobs."
-        )
-
-
-def _check_scheduler(asked: Sweep, resources: Resources, tuner: dict[str, Any]) -> None:
-    """Refuse what no trial could follow, before anything is loaded."""
-    check_sharing(resources, asked.train.strategy)
-    if "scheduler" in tuner:
-        from cl_forget.sweeps.stopping import check_own
-
-        check_own(tuner["scheduler"])
-    if asked.mode == "hyperband" and resources.max_concurrent is not None:
-        raise UserError(
-            "`mode: hyperband` has every trial under way at once and pauses most of them, so it knows no limit of "
-            "trials side by side: leave --max-concurrent out, and set --cpus-per-trial or --memory-per-trial higher."
-        )
-
-
-def _threads(asked: Sweep, resources: Resources) -> tuple[Sweep, Resources]:
-    """The sweep and its resources with one count of threads: the one that is named, or the larger one.
-
-    The count is part of every trial's run, because sums split among threads round differently.
-    """
-    if "threads" not in asked.train.model_fields_set and resources.threads > asked.train.threads:
-        train = asked.train.model_copy(update={"threads": resources.threads})
-        asked = asked.model_copy(update={"train": train})
-    if asked.train.threads > resources.threads:
-        resources = replace(resources, cpus_per_trial=asked.train.threads)
-    return asked, resources
-
-
-def _meter(asked: Sweep, folder: Path, state: SweepState | None, resources: Resources) -> Meter | None:
-    """What counts the spending of a sweep that has a budget; its clock begins now.
-
-    Raises:
-        UserError: nothing is left, or devices are counted and trials get none.
-    """
-    if not asked.budget.limited:
-        return None
-    if asked.budget.gpu_hours is not None and not resources.gpus_per_trial:
-        raise UserError(
-            "`budget.gpu_hours` counts devices and trials get none; give them --gpus-per-trial, or `hours`."
-        )
-    trials, worked = (Records(folder).load(), state.seconds) if state else ((), 0.0)
-    meter = Meter(asked.budget, folder, trials, fresh=state is None, worked=worked)
-    if state is None or not state.finished:
-        check_left(meter)
-    return meter
-
-
-def _forecast(measured: Measured) -> Forecast:
-    return Forecast(measured)
 
 
 def _rehearse_there(asked: Sweep, runtime: Resources) -> Measured:

@@ -111,20 +111,25 @@ class Mirror:
         folder: the local folder.
         records: whether workers copy the folders of their trials themselves: then only the records in them are
             copied, and no checkpoint is brought.
+        dry: whether nothing will be written there; then it is tried only whether it can be read.
 
     Raises:
         UserError: nobody knows such an address, or it cannot be reached, read or written to.
     """
 
-    def __init__(self, address: str, folder: Path, records: bool = False) -> None:
+    def __init__(self, address: str, folder: Path, records: bool = False, dry: bool = False) -> None:
         import fsspec
 
         self.address, self.folder, self._records = address, folder, records
         try:
             # What others do there must be seen at once.
             self._files, self._root = fsspec.core.url_to_fs(address, use_listings_cache=False)
-            self._files.makedirs(self._root, exist_ok=True)
-            self._try()
+            if dry:
+                with contextlib.suppress(FileNotFoundError):
+                    self._files.ls(self._root)
+            else:
+                self._files.makedirs(self._root, exist_ok=True)
+                self._try()
         except Exception as error:  # every file system has its own
             said = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
             package = _package_of(address) if isinstance(error, ImportError) else None

@@ -183,6 +183,11 @@ def open_checkpoint(path: Path, base: TensorSource | None = None) -> Checkpoint:
             return _sharded(path, name)
         source = open_file(path / name)
         return Checkpoint(path, "folder", source, {name: source.infos}, companions=path)
+    if (path / "result.json").is_file():
+        raise UserError(
+            f"{path} holds no weights: its run wrote no model, as trials of a sweep do not unless told; make it by "
+            f"`cl-forget run {path / 'config.yaml'} evaluate.export=true`, and give the folder of that run."
+        )
     raise UserError(
         f"{path} holds no weights; a model's folder has one of {', '.join((*SINGLE, INDEXES[0]))}, an adapter's "
         "adapter_config.json."

@@ -131,6 +131,8 @@ def test_mistakes_are_one_line_with_the_cure(
     (workspace / "full").mkdir()
     (workspace / "full" / "model").mkdir()
     (workspace / "empty").mkdir()
+    (workspace / "trial").mkdir()
+    (workspace / "trial" / "result.json").write_bytes((clip_run.folder / "result.json").read_bytes())
     before = sorted(path.name for path in workspace.iterdir())
     emoji = ("--base", "emoji-clip", "--tuned")
     data = ("--stream", "digits", "--suite", "emoji")
@@ -141,6 +143,7 @@ def test_mistakes_are_one_line_with_the_cure(
         (("audit", "--base", "empty", "--tuned", file), ("config.json",)),
         (("audit", "--base", file, "--tuned", file), ("open_clip:<architecture>/",)),
         (("audit", *emoji, "empty"), ("holds no weights",)),
+        (("audit", "--tuned", "trial"), ("cl-forget run trial/config.yaml evaluate.export=true",)),
         (("audit", *emoji, "short.safetensors"), ("cut short", "again")),
         (("audit", *emoji, "missing.safetensors"), ("lacks 1 tensors", name)),
         (("audit", *emoji, "shape.safetensors"), ("two sizes of one architecture", name)),
@@ -157,6 +160,8 @@ def test_mistakes_are_one_line_with_the_cure(
         (("audit", *emoji, file, "--fail-if", "generality < -2 points"), ("--suite",)),
         (("audit", *emoji, file, *data, "--fail-if", "emoji < 2 %", "--control", "gone"), ("--control",)),
         (("audit", *emoji, file, *data, "--decides", "first"), ("every or last",)),
+        (("audit", *emoji, file, *data, "--control", "gone"), ("--control is read by the gate", "--fail-if")),
+        (("audit", *emoji, file, *data, "--decides", "last"), ("--decides is read by the gate", "--fail-if")),
         (("audit", *emoji, file, *data, "--quantise", "16"), ("2 to 8",)),
         (("audit", *emoji, file, "--tuned", file), ("named twice",)),
         (("audit", *emoji, "gone/*"), ("nothing matches gone/*",)),

@@ -157,11 +157,26 @@ def test_what_only_looks_like_a_mistake(tmp_path, change):
         ({"tune_on": {"stream": ["other-colours"], "seeds": [9, 3]}}, "seed 3 is tuned on and reported"),
         ({"tune_on": {"stream": ["other-colours"]}}, "seed 0 is tuned on and reported"),
         ({"suites": []}, "has no suites to measure 'generality' on"),
+        *(
+            ({"budget": {limit: 1, **more}}, f"do not keep to `budget.{limit}`; leave it out.* --minutes")
+            for limit, more in (
+                ("hours", {}),
+                ("usd", {"prices": {"any": 1}}),
+                ("gpu_hours", {}),
+                ("passes", {"trials": 2}),
+            )
+        ),
     ],
 )
 def test_worlds_in_which_a_claim_cannot_be_tried(tmp_path, change, said):
     with pytest.raises(UserError, match=said):
         plan([small.write(tmp_path, small.FORGETS, world={**small.WORLD, **change})])
+
+
+def test_a_limit_of_a_sweep_is_left_out_by_its_world(tmp_path):
+    world = {**small.WORLD, "budget": {"hours": 8, "trials": 2}}
+    worlds = {"tiny": {"sweep": "embedded.yaml", "set": ["budget.hours=null"]}}
+    assert plan([small.write(tmp_path, small.FORGETS, world=world, worlds=worlds)]).asked
 
 
 def test_the_names_of_data_that_are_elsewhere_are_not_known(tmp_path):

@@ -58,6 +58,12 @@ def test_files_of_an_earlier_command_stay(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds log\.jsonl already: .*--output.*--overwrite"):
         make_way(tmp_path, ["audit.json", "log.jsonl"], overwrite=False)
     make_way(tmp_path, ["audit.json", "log.jsonl"], overwrite=True)
+    (tmp_path / "page.html").mkdir()
+    with pytest.raises(
+        UserError, match=r"page\.html is a folder, and would be a file: choose another --output"
+    ):
+        make_way(tmp_path, ["page.html"], overwrite=True)
+    (tmp_path / "page.html").rmdir()
     assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
     make_way(tmp_path, ["audit.json", "log.jsonl"], overwrite=True, delete=True)
     assert list(tmp_path.iterdir()) == []

@@ -137,6 +137,10 @@ def test_a_dry_run_counts_the_trials_of_the_report() -> None:
     }
     alone = "about 832 passes here: the budget of 1,000 is enough"  # 208 of the control, 208 and 416 of L2-SP
     assert alone in shown(Sweep(**fields, budget=budget))
+    with pytest.raises(
+        UserError, match=r"`budget\.passes: 207` has no room for any trial, .* about 208 at least"
+    ):
+        preview(Sweep(**fields, budget={"passes": 207}))
     more = "about 2,080 passes here: the budget of 1,000 covers about 48 % of it"
     assert more in shown(Sweep(**fields, budget=budget, report_on={"seeds": [7, 8]})), (
         "at the dearest setting"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cl_forget.ground.errors import UserError
-from cl_forget.sweeps.cluster import Resources, custom_resources
+from cl_forget.sweeps.cluster import Resources, custom_resources, idle_devices
 from cl_forget.sweeps.devices import CONTEXT, allowed, check_sharing, packed
 
 ONE = Resources(gpus_per_trial=1, share_gpus=True)
@@ -32,6 +32,15 @@ def test_as_many_share_a_device_as_fit_with_their_contexts(
         part = allowed(found.gpus_per_trial, device) * device
         assert count * (part + CONTEXT) <= device * (1 + 1e-9)
         assert part >= 1.2 * peak - 1e-4 * device
+
+
+def test_devices_that_no_trial_takes_are_told() -> None:
+    nodes = [{"CPU": 8.0}, {"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0, "GPU": 4.0}]
+    said = idle_devices(Resources(), nodes)
+    assert said and said.startswith("8 GPUs are there and trials take none") and "--gpus-per-trial" in said
+    assert (idle_devices(Resources(), [{"GPU": 1.0}]) or "").startswith("1 GPU is there")
+    assert idle_devices(Resources(gpus_per_trial=0.25), nodes) is None
+    assert idle_devices(Resources(), nodes[:1]) is None
 
 
 def test_a_trial_too_large_for_a_device_is_refused() -> None:

@@ -15,7 +15,7 @@ from cl_forget.run.shared import Setups
 from cl_forget.sweeps.cluster import Resources
 from cl_forget.sweeps.folder import clear, known_state, new_folder
 from cl_forget.sweeps.planning import plan_grid, share
-from cl_forget.sweeps.runner import _threads
+from cl_forget.sweeps.starting import with_threads
 from cl_forget.sweeps.work import work
 from cl_forget.testing import worlds
 
@@ -50,12 +50,12 @@ def test_equal_compute_selects_the_same_with_a_cold_and_a_warm_cache(
 
 
 def test_threads_per_trial_are_part_of_every_trials_run() -> None:
-    asked, resources = _threads(Sweep(**FIELDS), Resources())
+    asked, resources = with_threads(Sweep(**FIELDS), Resources())
     assert (asked.train.threads, resources.threads) == (1, 1)
-    asked, resources = _threads(Sweep(**FIELDS), Resources(cpus_per_trial=2))
+    asked, resources = with_threads(Sweep(**FIELDS), Resources(cpus_per_trial=2))
     assert (asked.train.threads, resources.threads) == (2, 2)
     named = Sweep(**{**FIELDS, "train": {**FIELDS["train"], "threads": 4}})
-    asked, resources = _threads(named, Resources(cpus_per_trial=2))
+    asked, resources = with_threads(named, Resources(cpus_per_trial=2))
     assert (asked.train.threads, resources.threads) == (4, 4)
     assert {one.run.train.threads for one in plan_grid(asked)} == {4}
 

@@ -147,6 +147,14 @@ def test_storage_that_cannot_be_written_is_known_at_once(tmp_path: Path, address
     assert "\n" not in str(refused.value)
 
 
+def test_a_dry_run_reads_storage_and_writes_nothing_there(tmp_path: Path) -> None:
+    Mirror("memory://dry/run", tmp_path, dry=True)
+    assert not MemoryFileSystem().exists("/dry")
+    for address, said in (("nowhere://a", "Protocol not known"), ("http://127.0.0.1:9/x", "Cannot connect")):
+        with pytest.raises(UserError, match=f"the storage at {address} cannot be used .*{said}"):
+            Mirror(address, tmp_path, dry=True)
+
+
 @pytest.mark.parametrize("refusing", ["pipe_file", "find", "rm_file"])
 def test_storage_that_may_not_be_used_in_one_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusing: str
