@@ -118,8 +118,15 @@ def kill(driver: subprocess.Popen[bytes]) -> bool:
 
 
 def results(folder: Path) -> dict[str, int]:
-    """Finished trial -> when its result was written."""
-    return {file.parent.name: file.stat().st_mtime_ns for file in folder.glob("trials/*/result.json")}
+    """Finished trial, as the sweep calls it, -> when its result was written.
+
+    A result alone is none yet: killed before its run is noted as finished, it is written again, and nothing trained.
+    """
+    records = [json.loads(file.read_text()) for file in folder.glob("trials/*/trial.json")]
+    finished = [
+        folder / "trials" / one["id"] / "result.json" for one in records if one["status"] == "finished"
+    ]
+    return {file.parent.name: file.stat().st_mtime_ns for file in finished}
 
 
 def table(folder: Path) -> list[dict[str, Any]]:

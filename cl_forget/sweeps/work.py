@@ -116,6 +116,11 @@ def _one(one: Planned, sweep: Path, setups: Setups, done: dict[str, Trial], watc
         only_writer(folder, wait=LOCK_SECONDS),
         stretch(0, "loading model and data", **about),
     ):
+        known = load_trial(
+            sweep, one.trial.id
+        )  # who had the folder before may have ended the trial meanwhile
+        if known is not None and known.status in FOR_GOOD:
+            return known
         attempts = [*(known.attempts if known else ()), Attempt(worker=worker(), started=clock.now())]
         redone = 0 if known is None else known.redone_steps
         begun = {"attempts": attempts, "redone_steps": redone, "folder": f"trials/{one.trial.id}"}

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from sweep_samples import FIELDS
+from sweep_samples import FIELDS, plain_numbers
 
+from cl_forget.comparison.trials import Trial, load_trial
 from cl_forget.config.sweep import Sweep
+from cl_forget.ground.files import only_writer
 from cl_forget.models.clip import ClipModel
 from cl_forget.run import shared
 from cl_forget.run.shared import Setups
-from cl_forget.sweeps.planning import planned
+from cl_forget.sweeps.planning import Planned, planned
 from cl_forget.sweeps.work import work
+from cl_forget.training.checkpoints import RunFolder, State
 from cl_forget.training.frozen import FrozenModel
 
 PAID_ONCE: list[tuple[Any, str]] = [
@@ -93,3 +98,48 @@ def test_another_process_finds_the_zero_shot_heads_of_the_first(
     kept = sorted((tmp_path / "cache").rglob("tensor-*"))
     assert not torch.equal(second.zero_shot_head(labels).weight, made.weight) and len(embedded) == count + 1
     assert sorted((tmp_path / "cache").rglob("tensor-*")) == kept
+
+
+def one_trial() -> list[Planned]:
+    asked = Sweep(**{**FIELDS, "methods": {"L2-SP": ["l2_sp"]}, "space": {}, "control": False})
+    return [planned(asked, "L2-SP", {"l2_sp.strength": 0.1}, seed=0)]
+
+
+def test_who_waits_for_a_trial_finds_it_finished_and_leaves_it_alone(tmp_path: Path) -> None:
+    """A worker whose node was given up for dead ends its trial while another one waits for the folder."""
+    group, told = one_trial(), list[Trial]()
+    folder = tmp_path / "trials" / group[0].trial.id
+    with only_writer(folder):
+        waiting = threading.Thread(
+            target=lambda: told.extend(work(group, tmp_path, Setups(), lambda t: None))
+        )
+        waiting.start()
+        time.sleep(0.5)
+        (first,) = work(group, tmp_path, Setups(), lambda trial: None)
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*.json")}
+    waiting.join()
+    assert [trial.attempts for trial in told] == [first.attempts] and len(first.attempts) == 1
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*.json")} == before
+
+
+def test_a_result_that_no_state_calls_finished_is_written_again_and_nothing_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = one_trial()
+    real = RunFolder.commit
+
+    def dies(self: RunFolder, state: State) -> None:
+        if state.finished:
+            raise KeyboardInterrupt
+        real(self, state)
+
+    monkeypatch.setattr(RunFolder, "commit", dies)
+    with pytest.raises(KeyboardInterrupt):
+        work(group, tmp_path, Setups(), lambda trial: None)
+    folder = tmp_path / "trials" / group[0].trial.id
+    first, record = plain_numbers(folder), load_trial(tmp_path, group[0].trial.id)
+    assert record is not None and record.status == "running"
+    monkeypatch.setattr(RunFolder, "commit", real)
+    (trial,) = work(group, tmp_path, Setups(), lambda trial: None)
+    assert (trial.status, trial.redone_steps) == ("finished", 0)
+    assert plain_numbers(folder) == first
