@@ -100,7 +100,54 @@ def test_what_is_saved_of_a_sweep_reads_back_as_the_same_sweep() -> None:
         ({"mode": "search", "objectives": ["delta_lp"]}, "'delta_lp' is never reported on validation data"),
         ({"mode": "search", "suites": []}, "'generality' is never reported without suites"),
         ({"mode": "asha", "suites": []}, "set `score.generality: kl_to_base`"),
-        ({"budget": {"compute": 1000}}, "`mode: curve` has a budget of trials"),
+        (
+            {"budget": {"compute": 1000}},
+            "line 16: budget.compute: `mode: curve` has a budget of trials; give `trials`, or",
+        ),
+        (
+            {"mode": "search", "space": {"train.batch_size": {"log_uniform": [8, 64]}}},
+            "'train.batch_size' is a whole number, and a range draws fractions; write a list of whole numbers from 8 "
+            "to 64.",
+        ),
+        (
+            {
+                "mode": "search",
+                "methods": {"LoRA": {"mitigations": ["lora"], "space": {"lora.rank": {"uniform": [2, 8]}}}},
+            },
+            "methods.LoRA.space.lora.rank: 'lora.rank' is a whole number",
+        ),
+        (
+            {"mode": "search", "space": {"train.warmup": [0.1], "train.steps": {"uniform": [2.5, 9]}}},
+            "'train.steps' is a whole number",
+        ),
+        (
+            {"asha": {"grace": 20}},
+            "line 15: asha: `mode: curve` does not read `asha`; set `mode: asha`, or leave it out.",
+        ),
+        (
+            {"objectives": ["speciality"]},
+            "objectives: `mode: curve` does not read `objectives`; set `mode: search`",
+        ),
+        (
+            {"search_seed": 1, "mode": "curve"},
+            "`mode: curve` does not read `search_seed`; set `mode: search`",
+        ),
+        ({"score": {"every": 5}}, "`mode: curve` does not read `score`; set `mode: asha`"),
+        (
+            {"mode": "hyperband", "asha": {"grace": 5}},
+            "`mode: hyperband` does not read `asha.grace`; set `mode: asha`",
+        ),
+        (
+            {"mode": "mo-asha", "score": {"speciality": 0.3}},
+            "`mode: mo-asha` does not read `score.speciality`",
+        ),
+        (
+            {"mode": "asha", "objectives": ["score"]},
+            "`mode: asha` does not read `objectives`; set `mode: search`",
+        ),
+        ({"mode": "search", "score": {"every": 5}}, "`mode: search` does not read `score.every`"),
+        ({"mode": "search", "score": {"speciality": 0.3}}, "add `score` to `objectives`, or leave it out"),
+        ({"budget": {"prices": {"any": 1}}}, "budget.prices: `prices` are for a limit in USD; give `usd`"),
         ({"budget": {"compute": 1000, "trials": 3}}, "choose one of trials and compute"),
         ({"seeds": [1, 1]}, "seeds: names a seed twice; list each once"),
         ({"seeds": [1, 1], "tune_on": {"seeds": [0]}}, "seeds: names a seed twice"),
@@ -120,6 +167,14 @@ def test_a_mistake_is_one_line_that_names_the_cure(
         load_sweep(written(tmp_path, **fields))
     assert message in str(error.value)
     assert str(tmp_path / "a sweep.yaml") in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_every_mode_leaves_in_its_file_reads_back() -> None:
+    for mode in ("curve", "search", "asha", "mo-asha", "hyperband", "median"):
+        asked = Sweep(**FIELDS, mode=mode)
+        assert Sweep(**asked.model_dump(mode="json")) == asked
+    scored = {"objectives": ["score"], "score": {"speciality": 0.3}}
+    assert Sweep(**FIELDS, mode="search", **scored).score.speciality == 0.3
 
 
 def test_a_grid_over_budget_is_thinned_evenly() -> None:
