@@ -40,7 +40,7 @@ from cl_forget.config.arms import (
     settings_of,
     written_as,
 )
-from cl_forget.config.explaining import Misplaced
+from cl_forget.config.explaining import Misplaced, shortened
 from cl_forget.config.protocol import Protocol
 from cl_forget.config.reading import load_file
 from cl_forget.config.run import (
@@ -115,11 +115,22 @@ NEVER_POPULATIONS = (
 )
 
 NEEDS_SUITES = ("generality", "retention", "generality_drop", "delta_zs")
-TEST_ONLY = ("delta_lp", "ood_accuracy")
+TEST_ONLY = ("delta_lp", "delta_lp_before_tuning", "ood_accuracy", "ood_accuracy_pretrained")
+OF_SEVERAL = (
+    "effective_robustness", "pareto_front", "hypervolume", "target_at_equal_retention", "retention_at_equal_target",
+    "mean_interval", "paired_difference",
+)  # fmt: skip
+"""What is defined and is no number of one trial."""
 
 
 def _one_of(value: Any) -> Any:
-    return {"grid": value} if isinstance(value, list) else value
+    if isinstance(value, list):
+        return {"grid": value}
+    if not isinstance(value, dict | Range):
+        raise ValueError(
+            f"is written as a list, [a, b], or as a range, {{uniform: [low, high]}} (got {shortened(value)})"
+        )
+    return value
 
 
 class Range(Section):
@@ -208,6 +219,13 @@ class Compose(Section):
         Discriminator(lambda of: "literal[all]" if isinstance(of, str) else "list[mitigation]"),
     ]
     most: int = Field(default=3, ge=1)
+
+    @field_validator("of", mode="before")
+    @classmethod
+    def _all_or_a_list(cls, of: Any) -> Any:
+        if isinstance(of, str) and of != "all":
+            raise ValueError(f"should be `all`, or a list of two methods at least, [a, b] (got {of!r})")
+        return of
 
     @field_validator("of", mode="after")
     @classmethod
@@ -461,10 +479,14 @@ class Sweep(Shared):
     @field_validator("objectives", mode="after")
     @classmethod
     def _objectives_are_reported(cls, objectives: list[str]) -> list[str]:
-        known = ["score", *(name for name in DEFINITIONS if "_by_" not in name and name not in TEST_ONLY)]
+        never = (*TEST_ONLY, *OF_SEVERAL)
+        known = ["score", *(name for name in DEFINITIONS if "_by_" not in name and name not in never)]
         for name in objectives:
             if name not in known:
-                raise ValueError(f"'{name}' is never reported on validation data.{closest(name, known)}")
+                changing = ", ".join(one for one in known if not one.endswith("_pretrained"))
+                raise ValueError(
+                    f"'{name}' is never reported on validation data.{closest(name, known)} Known: {changing}"
+                )
         return objectives
 
     @model_validator(mode="after")
