@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cl_forget.ground.documents import read_text
 from cl_forget.ground.registry import closest
 
 _OTHER_WORDS = {
@@ -134,3 +135,42 @@ def _torchvision(name: str) -> str | None:
     from torchvision import datasets
 
     return next((known for known in datasets.__all__ if _plain(known) == _plain(name)), None)
+
+
+# -- models --------------------------------------------------------------------------------------------------
+def own_model(name: str) -> str:
+    """How a model is written that is a file or folder here, or has the form of a name on the Hugging Face Hub.
+
+    Args:
+        name: as it was written, without a source before it; of every other name nothing is said.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        if path.suffix.lower() == ".gguf":
+            return f" Did you mean `gguf:{name}`?"
+        return f" Weights need their architecture: write `open_clip:<architecture>/{name}`, or the same of `timm:`."
+    if path.is_dir():
+        if source := _source_of(path):
+            return f" Did you mean `{source}{name}`?"
+        if found := sorted(path.glob("*.gguf")):
+            return f" Did you mean `gguf:{Path(name) / found[0].name}`?"
+        return (
+            " The folder has no config.json or open_clip_config.json: give the one that a model was saved to."
+        )
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name):
+        return (
+            f" Of the Hugging Face Hub it is written `hf:{name}`, or `hf-image:{name}` where it reads images."
+        )
+    return ""
+
+
+def _source_of(folder: Path) -> str:
+    """The source that reads a folder, by the configuration that lies in it; empty where none does."""
+    if (folder / "open_clip_config.json").is_file():
+        return "open_clip:local-dir:"
+    if not (folder / "config.json").is_file():
+        return ""
+    if (folder / "preprocessor_config.json").is_file():
+        return "hf-image:"
+    of_timm = '"architecture"' in read_text(folder / "config.json", "give the one that belongs to the model.")
+    return "timm:local-dir:" if of_timm else "hf:"

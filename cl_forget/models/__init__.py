@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.hints import own_model
 from cl_forget.ground.registry import Registry
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def load_model(spec: str, text: TextOptions | None = None) -> FoundationModel:
         UserError: unknown name, missing file, a hub that cannot be reached, or options that do not fit.
     """
     source, colon, rest = spec.partition(":")
+    if source not in MODELS and (written := own_model(spec)):
+        raise UserError(f"unknown model '{spec}'.{written}")
     load = MODELS.get(source)
     takes = inspect.signature(load).parameters
     if colon and not takes:
