@@ -170,7 +170,7 @@ FILES = {
     "a list": ("- model\n", ["an experiment is a mapping"]),
     "unknown model": (
         GOOD.replace("tiny-clip", "emoji-clop"),
-        ["unknown model", "Did you mean 'emoji-clip'?"],
+        ["line 1: model: unknown model", "Did you mean 'emoji-clip'?"],
     ),
     "unknown architecture": (
         GOOD.replace("tiny-clip", "open_clip:ViT-B-33/none"),
@@ -188,11 +188,26 @@ FILES = {
         GOOD.replace("tiny-clip", "open_clip:local-dir:nowhere"),
         ["no open_clip model in nowhere", "open_clip_config.json"],
     ),
-    "unknown stream": (GOOD.replace("squares", "digts"), ["digts", "Did you mean 'digits'?"]),
-    "unknown suite": (GOOD.replace("[colours]", "[colors]"), ["colors", "Did you mean 'colours'?"]),
+    "unknown stream": (
+        GOOD.replace("squares", "digts"),
+        ["line 2: stream: unknown stream 'digts'. Did you mean 'digits'?"],
+    ),
+    "unknown suite": (
+        GOOD.replace("[colours]", "[spelling, colors]"),
+        ["line 3: suites.1: unknown suite 'colors'. Did you mean 'colours'?"],
+    ),
+    "unknown probe": (GOOD + "probes: [digts]\n", ["line 9: probes.0: unknown stream 'digts'"]),
+    "a limit of nothing": (
+        GOOD.replace("squares", "\n- squares\n- digits: {limit: 0}"),
+        ["line 4: stream.1: stream 'digits': limit is a number of samples, at least 1, not 0"],
+    ),
+    "a limit that is no number": (
+        GOOD.replace("squares", "{digits: {limit: many}}"),
+        ["line 2: stream: stream 'digits', option 'limit' should be a valid integer", "'many'"],
+    ),
     "unknown option of a stream": (
         GOOD.replace("stream: squares", "stream: {squares: {task: 2}}"),
-        ["task", "Did you mean 'tasks'?"],
+        ["line 2: stream: ", "'task'", "Did you mean 'tasks'?"],
     ),
     "the same task twice": (
         GOOD.replace("stream: squares", "stream: [squares, squares]"),
@@ -250,6 +265,10 @@ def test_a_mistake_in_the_file(command: Command, workspace: Path, case: str) -> 
 
 
 OVERRIDES = {
+    "an unknown suite": (
+        ["suites=[colors]"],
+        ["override 'suites=[colors]': suites.0: unknown suite 'colors'"],
+    ),
     "an unknown field": (["train.epoch=2"], ["train.epoch", "Did you mean 'epochs'?"]),
     "no equals sign": (["train.epochs"], ["is not an override"]),
     "a value out of range": (["train.lr=0"], ["train.lr", "greater than 0"]),

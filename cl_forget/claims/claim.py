@@ -312,7 +312,7 @@ def load_world(file: Path, name: str, world: World) -> Sweep:
     Raises:
         UserError: it cannot be read, or it is none on which a claim can be tried.
     """
-    sweep = load_sweep(file.parent / world.sweep, world.set)
+    sweep = load_sweep(file.parent / world.sweep, world.set, named=world.price is None)
     where = f"{file}: world '{name}'"
     if sweep.mode != "curve" or sweep.report_on is None:
         raise UserError(

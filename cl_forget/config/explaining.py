@@ -19,8 +19,8 @@ class Misplaced(ValueError):
         location: the parts of the path from that section to it.
     """
 
-    def __init__(self, message: str, *location: str) -> None:
-        super().__init__(f"{'.'.join(location)}: {message}" if location else message)
+    def __init__(self, message: str, *location: str | int) -> None:
+        super().__init__(f"{'.'.join(map(str, location))}: {message}" if location else message)
         self.message, self.location = message, location
 
 

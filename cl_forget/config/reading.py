@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from cl_forget.config.arms import Arm
-from cl_forget.config.explaining import explain, foremost, location_of
+from cl_forget.config.explaining import Misplaced, explain, foremost, location_of
+from cl_forget.config.names import check_names
 from cl_forget.config.recorded import check_recorded, is_recorded
-from cl_forget.config.run import PLAIN
+from cl_forget.config.run import PLAIN, Shared
 from cl_forget.ground.documents import MAX_YAML_CHARACTERS, parse_yaml, read_text
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
@@ -53,8 +54,15 @@ KINDS = {
 """The kinds of files that are read here, by the names of their records."""
 
 
-def load_file(path: StrPath, kind: type[Named], overrides: Sequence[str] = ()) -> Named:
-    """Read a YAML file as `kind`, named after the file where it gives no name; errors as `load_experiment`."""
+def load_file(path: StrPath, kind: type[Named], overrides: Sequence[str] = (), named: bool = True) -> Named:
+    """Read a YAML file as `kind`, named after the file where it gives no name; errors as `load_experiment`.
+
+    Args:
+        path: the file.
+        kind: its record, one of `KINDS`.
+        overrides: as for `load_experiment`.
+        named: whether the model and the data that it names have to be known here.
+    """
     path, own = Path(path), KINDS[kind.__name__]
     start = f"experiments/{own.example} is one to start from."
     if not os.path.exists(path):  # unlike Path.exists, this is False for a name that is too long for any file
@@ -75,15 +83,21 @@ def load_file(path: StrPath, kind: type[Named], overrides: Sequence[str] = ()) -
     fields = _with_imports(fields, path)
     changed = {tuple(override.partition("=")[0].split(".")): override for override in overrides}
     try:
-        return kind(**{"name": re.sub(r"[^\w.-]+", "-", path.stem), **fields})
+        asked = kind(**{"name": re.sub(r"[^\w.-]+", "-", path.stem), **fields})
+        if isinstance(asked, Shared) and named:
+            check_names(asked)
+        return asked
     except ValidationError as error:
         first = foremost(error)
         location = location_of(first)
-        where, message = explain(error, kind)
+        message = explain(error, kind)[1]
         if first["type"] == "extra_forbidden" and (other := _kind_with(location, kind.__name__)):
             message = f"is no field of {own.words} but of {other.words}: `cl-forget {other.command} {path}`."
-        said = _said_by(changed, location, message) or f"{path}, line {_line(lines, location)}"
-        raise UserError(f"{said}: {where + ': ' if where else ''}{message}") from None
+    except Misplaced as error:
+        location, message = [*error.location], error.message
+    said = _said_by(changed, location, message) or f"{path}, line {_line(lines, location)}"
+    where = ".".join(map(str, location))
+    raise UserError(f"{said}: {where + ': ' if where else ''}{message}")
 
 
 def _with_imports(fields: dict[str, Any], path: Path) -> dict[str, Any]:

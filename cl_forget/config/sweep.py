@@ -696,17 +696,18 @@ class Sweep(Shared):
         return Run.parse({**fields, "method": arm, "mitigations": mitigations, "seed": seed})
 
 
-def load_sweep(path: StrPath, overrides: tuple[str, ...] | list[str] = ()) -> Sweep:
+def load_sweep(path: StrPath, overrides: tuple[str, ...] | list[str] = (), named: bool = True) -> Sweep:
     """Read a sweep file and apply `key=value` overrides.
 
     Args:
         path: YAML file.
         overrides: as for `load_experiment`, and "space.train.lr=[1e-4,1e-3]"; values are YAML.
+        named: whether its model and data have to be known here; false for a sweep that runs elsewhere.
 
     Raises:
         UserError: one line with file, line, field, what is wrong and the nearest valid name.
     """
-    return load_file(path, Sweep, overrides)
+    return load_file(path, Sweep, overrides, named)
 
 
 def _fields_of(mitigations: Iterable[Mitigation]) -> dict[str, Any]:

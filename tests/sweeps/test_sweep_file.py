@@ -165,6 +165,14 @@ def test_what_is_saved_of_a_sweep_reads_back_as_the_same_sweep() -> None:
             {"mitigations": ["ldifs"]},
             "mitigations: is no field of a sweep but of an experiment: `cl-forget run ",
         ),
+        (
+            {"report_on": {"stream": ["digts"]}},
+            "line 17: report_on.stream.0: unknown stream 'digts'. Did you mean",
+        ),
+        (
+            {"tune_on": {"stream": {"squares": {"task": 2}}}},
+            "tune_on.stream: stream 'squares' has no option 'task'",
+        ),
         ({"paper": "one"}, "paper: is no field of a sweep but of a claims file: `cl-forget claims "),
         (
             {"methods": {"a": {"mitigations": ["l2_sp"], "train": {"lr": [1e-3, 1e-2]}}}},
