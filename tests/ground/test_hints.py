@@ -155,3 +155,10 @@ def test_a_model_of_ones_own_is_told_how_it_is_written(
         (tmp_path / file).write_text(text)
     with pytest.raises(UserError, match=f"unknown model '{name}'.*{re.escape(said)}"):
         load_model(name)
+
+
+@pytest.mark.parametrize("name", ["~nobody-has-this-home/a", "a" * 5000, "x\0y", ".", "/", "..", ""])
+def test_names_that_no_file_has_are_one_line_too(name: str) -> None:
+    for load in (load_model, load_stream, load_suite):
+        with pytest.raises(UserError, match="unknown"):
+            load(name)
