@@ -75,7 +75,38 @@ FILES = {
         GOOD.replace("epochs: 1", "epoch: 1"),
         ["line 7", "train.epoch", "Did you mean 'epochs'?"],
     ),
-    "missing model": (GOOD.replace("model: tiny-clip\n", ""), ["model", "is required"]),
+    "a misspelt required field": (
+        GOOD.replace("stream:", "streams:"),
+        ["line 2", "streams: unknown field. Did you mean 'stream'?"],
+    ),
+    "a sweep": (
+        GOOD + "space: {train.lr: [1e-3]}\n",
+        ["line 9", "space: is no field of an experiment but of a sweep: `cl-forget sweep bad.yaml`"],
+    ),
+    "a method of a sweep": (
+        GOOD.replace("[l2_sp]", "{mitigations: [l2_sp], space: {train.lr: [1e-3]}}"),
+        ["line 6", "methods.regularised.space", "of a sweep: `cl-forget sweep bad.yaml`"],
+    ),
+    "several values of a setting": (
+        GOOD.replace("epochs: 1", "epochs: 1, lr: [1e-3, 1e-2]"),
+        ["line 7", "train.lr: takes one value; a sweep tries several: `space: {train.lr: [0.001, 0.01]}`"],
+    ),
+    "several values of a mitigation": (
+        GOOD.replace("[l2_sp]", "[{wise_ft: [0.2, 0.5]}]"),
+        [
+            "line 6",
+            "wise_ft: alpha: takes one value; a sweep tries several: `space: {wise_ft.alpha: [0.2, 0.5]}`",
+        ],
+    ),
+    "one of a pair": (
+        GOOD.replace("epochs: 1", "epochs: 1, betas: [0.9]"),
+        ["line 7", "train.betas: takes 2 values, not 1 (got [0.9])"],
+    ),
+    "a project that W&B does not take": (
+        GOOD + "track: {project: a/b}\n",
+        ["line 9", "track.project", "none of them /"],
+    ),
+    "missing model": (GOOD.replace("model: tiny-clip\n", ""), ["model: is required; add it."]),
     "missing stream": (GOOD.replace("stream: squares\n", ""), ["stream", "is required"]),
     "wrong type": (GOOD.replace("epochs: 1", "epochs: many"), ["train.epochs", "integer", "many"]),
     "negative learning rate": (
@@ -132,11 +163,14 @@ FILES = {
     "negative seed": (GOOD.replace("[0]", "[-1]"), ["seeds", "greater than or equal to 0"]),
     "not YAML": (GOOD + "  : [", ["not YAML", "line"]),
     "a key twice": (GOOD + "model: other\n", ["'model' is given twice", "line 9"]),
-    "an empty file": ("", ["an experiment is a mapping"]),
+    "an empty file": (
+        "",
+        ["an experiment is a mapping with `model:`, `stream:`", "experiments/quickstart.yaml"],
+    ),
     "a list": ("- model\n", ["an experiment is a mapping"]),
     "unknown model": (
         GOOD.replace("tiny-clip", "emoji-clop"),
-        ["unknown model", "Did you mean 'emoji-clip'?"],
+        ["line 1: model: unknown model", "Did you mean 'emoji-clip'?"],
     ),
     "unknown architecture": (
         GOOD.replace("tiny-clip", "open_clip:ViT-B-33/none"),
@@ -154,11 +188,26 @@ FILES = {
         GOOD.replace("tiny-clip", "open_clip:local-dir:nowhere"),
         ["no open_clip model in nowhere", "open_clip_config.json"],
     ),
-    "unknown stream": (GOOD.replace("squares", "digts"), ["digts", "Did you mean 'digits'?"]),
-    "unknown suite": (GOOD.replace("[colours]", "[colors]"), ["colors", "Did you mean 'colours'?"]),
+    "unknown stream": (
+        GOOD.replace("squares", "digts"),
+        ["line 2: stream: unknown stream 'digts'. Did you mean 'digits'?"],
+    ),
+    "unknown suite": (
+        GOOD.replace("[colours]", "[spelling, colors]"),
+        ["line 3: suites.1: unknown suite 'colors'. Did you mean 'colours'?"],
+    ),
+    "unknown probe": (GOOD + "probes: [digts]\n", ["line 9: probes.0: unknown stream 'digts'"]),
+    "a limit of nothing": (
+        GOOD.replace("squares", "\n- squares\n- digits: {limit: 0}"),
+        ["line 4: stream.1: stream 'digits': limit is a number of samples, at least 1, not 0"],
+    ),
+    "a limit that is no number": (
+        GOOD.replace("squares", "{digits: {limit: many}}"),
+        ["line 2: stream: stream 'digits', option 'limit' should be a valid integer", "'many'"],
+    ),
     "unknown option of a stream": (
         GOOD.replace("stream: squares", "stream: {squares: {task: 2}}"),
-        ["task", "Did you mean 'tasks'?"],
+        ["line 2: stream: ", "'task'", "Did you mean 'tasks'?"],
     ),
     "the same task twice": (
         GOOD.replace("stream: squares", "stream: [squares, squares]"),
@@ -186,7 +235,7 @@ FILES = {
         ["train.betas.0", "less than 1"],
     ),
     "a seed beyond what generators take": (GOOD.replace("[0]", "[4294967296]"), ["seeds.0", "less than"]),
-    "a name that is no folder": (GOOD + "name: ..\n", ["line 9", "name", "pattern"]),
+    "a name that is no folder": (GOOD + "name: ..\n", ["line 9", "name", "letters, digits"]),
     "a method without a name": (GOOD.replace("regularised:", "'':"), ["should not be empty"]),
     "two methods of one folder": (
         GOOD.replace("regularised:", "plain_:"),
@@ -216,6 +265,10 @@ def test_a_mistake_in_the_file(command: Command, workspace: Path, case: str) -> 
 
 
 OVERRIDES = {
+    "an unknown suite": (
+        ["suites=[colors]"],
+        ["override 'suites=[colors]': suites.0: unknown suite 'colors'"],
+    ),
     "an unknown field": (["train.epoch=2"], ["train.epoch", "Did you mean 'epochs'?"]),
     "no equals sign": (["train.epochs"], ["is not an override"]),
     "a value out of range": (["train.lr=0"], ["train.lr", "greater than 0"]),

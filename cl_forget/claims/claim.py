@@ -303,9 +303,6 @@ def load_claims(path: StrPath) -> Claims:
     Raises:
         UserError: one line with file, line, field and what is wrong.
     """
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"no claims at {path}; experiments/ldifs/claims.yaml is a file to start from.")
     return load_file(path, Claims)
 
 
@@ -315,7 +312,7 @@ def load_world(file: Path, name: str, world: World) -> Sweep:
     Raises:
         UserError: it cannot be read, or it is none on which a claim can be tried.
     """
-    sweep = load_sweep(file.parent / world.sweep, world.set)
+    sweep = load_sweep(file.parent / world.sweep, world.set, named=world.price is None)
     where = f"{file}: world '{name}'"
     if sweep.mode != "curve" or sweep.report_on is None:
         raise UserError(

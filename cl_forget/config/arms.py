@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, ValidationError
 
-from cl_forget.config.explaining import Misplaced, explain
+from cl_forget.config.explaining import SPACED, Misplaced, explain
 from cl_forget.config.run import MitigationInput, MitigationItem, Shared
 from cl_forget.ground.section import Section
 from cl_forget.mitigations import Mitigation
 
-OWN_SECTIONS = ("train", "text")
+OWN_SECTIONS = SPACED
 """The sections of which a method may have fields of its own."""
 
 COMPOSE = "compose"
@@ -69,7 +69,7 @@ def settings_of(shared: Shared, name: str, arm: Arm) -> dict[str, Any]:
         try:
             found[section] = type(common)(**{**common.model_dump(), **own}) if own else common
         except ValidationError as error:
-            field, message = explain(error, type(common))
+            field, message = explain(error, type(common), section)
             parts = field.split(".") if field else []
             raise Misplaced(message, "methods", name, section, *parts) from None
     return found

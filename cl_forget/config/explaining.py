@@ -19,36 +19,72 @@ class Misplaced(ValueError):
         location: the parts of the path from that section to it.
     """
 
-    def __init__(self, message: str, *location: str) -> None:
-        super().__init__(f"{'.'.join(location)}: {message}" if location else message)
+    def __init__(self, message: str, *location: str | int) -> None:
+        super().__init__(f"{'.'.join(map(str, location))}: {message}" if location else message)
         self.message, self.location = message, location
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
-    """The first mistake as (dotted field, one plain line that names the cure)."""
-    first = error.errors()[0]
+SPACED = ("train", "text")
+"""The sections of a file whose fields a sweep's space may vary."""
+
+
+def explain(error: ValidationError, model: type[BaseModel], owner: str = "") -> tuple[str, str]:
+    """The foremost mistake as (dotted field, one plain line that names the cure).
+
+    Args:
+        error: what pydantic found.
+        model: the record that was to be made.
+        owner: what a sweep's space calls it, where it is a section or a mitigation and no whole file.
+    """
+    first = foremost(error)
     location = location_of(first)
     dotted = ".".join(str(part) for part in location)
-    given = first.get("input")
     if first["type"] == "extra_forbidden":
         known = list(_fields_of(_kinds_at(model, location[:-1])))
         hint = nearest(dotted, known, _everywhere(model))
         listed = f" Known: {', '.join(known)}." if known else ""
         return dotted, f"unknown field.{hint}{listed}"
     if first["type"] == "missing":
-        return dotted, "is required; add it to the experiment."
-    cause = first.get("ctx", {}).get("error")
+        return dotted, _ended(_missing(first, error))
+    given, more = first.get("input"), first.get("ctx", {})
+    cause = more.get("error")
     if isinstance(cause, Misplaced):
         return dotted, _ended(cause.message)
-    message = _CURES.get(first["type"]) or first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    place = [owner, *location] if owner else location
+    varied = len(place) == 2 and place[0] in (owner, *SPACED)
+    if varied and first["type"] in _OF_ONE_VALUE and isinstance(given, list | dict):
+        written = f"{'.'.join(map(str, place))}: {shortened(given)}"
+        return dotted, f"takes one value; a sweep tries several: `space: {{{written}}}`."
+    if cure := _CURES.get(first["type"]):
+        message = cure.format(**more)
+    else:
+        message = first["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
     shown = "" if first["type"] == "value_error" else f" (got {shortened(given)})"
     return dotted, _ended(f"{message}{shown}")
+
+
+def foremost(error: ValidationError) -> Any:
+    """The first mistake of pydantic's list; a field that is not known before one beside it that is missing."""
+    mistakes = error.errors()
+    first = mistakes[0]
+    beside = [m for m in mistakes if m["type"] == "extra_forbidden" and m["loc"][:-1] == first["loc"][:-1]]
+    return beside[0] if first["type"] == "missing" and beside else first
 
 
 def location_of(first: Any) -> list[Any]:
     """Where a mistake of pydantic's list is, as the file has it."""
     written = [part for part in first["loc"] if not _is_type_tag(part)]
+    if first["type"] == "missing" and isinstance(written[-1], int):  # a value of a pair
+        written.pop()
     return [*written, *getattr(first.get("ctx", {}).get("error"), "location", ())]
+
+
+def _missing(first: Any, error: ValidationError) -> str:
+    if not isinstance(first["loc"][-1], int):
+        return "is required; add it"
+    given, place = first["input"], first["loc"][:-1]
+    lacking = sum(one["type"] == "missing" and one["loc"][:-1] == place for one in error.errors())
+    return f"takes {len(given) + lacking} values, not {len(given)} (got {shortened(given)})"
 
 
 def _ended(sentence: str) -> str:
@@ -66,14 +102,19 @@ _CURES = {
     "string_too_short": "should not be empty",
     "list_type": "should be a list, written [a, b]",
     "tuple_type": "should be a list, written [a, b]",
-    "dict_type": "should be a mapping, written {name: value}",
-    "model_type": "should be a mapping, written {field: value}",
-    "model_attributes_type": "should be a mapping, written {field: value}",
+    "too_short": "should name at least {min_length}, not {actual_length}",
+    "too_long": "takes {max_length} values, not {actual_length}",
+    "dict_type": "should be a mapping, written {{name: value}}",
+    "model_type": "should be a mapping, written {{field: value}}",
+    "model_attributes_type": "should be a mapping, written {{field: value}}",
 }
 """Types of mistakes for which pydantic speaks to programmers, in the words of YAML."""
 
 
-_TYPE_TAG = re.compile(r"str|int|float|(list|dict|union|function|nullable|tagged)[\w-]*\[.*\]")
+_OF_ONE_VALUE = frozenset({"float_type", "int_type", "bool_type", "string_type", "literal_error"})
+"""Types of mistakes that a list makes where one value belongs."""
+
+_TYPE_TAG = re.compile(r"str|int|float|(list|dict|literal|union|function|nullable|tagged)[\w-]*\[.*\]")
 
 
 def _is_type_tag(part: Any) -> bool:

@@ -6,14 +6,15 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from cl_forget.config.arms import Arm
-from cl_forget.config.explaining import explain, location_of
+from cl_forget.config.explaining import Misplaced, explain, foremost, location_of
+from cl_forget.config.names import check_names
 from cl_forget.config.recorded import check_recorded, is_recorded
-from cl_forget.config.run import PLAIN
+from cl_forget.config.run import PLAIN, Shared
 from cl_forget.ground.documents import MAX_YAML_CHARACTERS, parse_yaml, read_text
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath
@@ -23,16 +24,56 @@ from cl_forget.ground.registry import closest
 Named = TypeVar("Named", bound=BaseModel)
 
 
-def load_file(path: StrPath, kind: type[Named], overrides: Sequence[str] = ()) -> Named:
-    """Read a YAML file as `kind`, named after the file where it gives no name; errors as `load_experiment`."""
-    path = Path(path)
+class _Kind(NamedTuple):
+    """A kind of file.
+
+    Attributes:
+        words: what it is called.
+        example: one to start from, in experiments/.
+        command: what reads it.
+        own: fields, of the file or of a method in it, by which one is known that was given to another command.
+    """
+
+    words: str
+    example: str
+    command: str
+    own: frozenset[str]
+
+
+_OF_SWEEPS = (
+    "model", "stream", "methods",  # of an experiment as well: unknown only in claims, whose worlds are sweeps
+    "space", "mode", "budget", "control", "objectives", "score", "asha", "search_seed", "tune_on", "report_on",
+    "protocol", "compose",
+)  # fmt: skip
+
+KINDS = {
+    "Experiment": _Kind("an experiment", "quickstart.yaml", "run", frozenset({"mitigations"})),
+    "Sweep": _Kind("a sweep", "quickstart-sweep.yaml", "sweep", frozenset(_OF_SWEEPS)),
+    "Claims": _Kind("a claims file", "ldifs/claims.yaml", "claims", frozenset({"paper", "worlds", "claims"})),
+}
+"""The kinds of files that are read here, by the names of their records."""
+
+
+def load_file(path: StrPath, kind: type[Named], overrides: Sequence[str] = (), named: bool = True) -> Named:
+    """Read a YAML file as `kind`, named after the file where it gives no name; errors as `load_experiment`.
+
+    Args:
+        path: the file.
+        kind: its record, one of `KINDS`.
+        overrides: as for `load_experiment`.
+        named: whether the model and the data that it names have to be known here.
+    """
+    path, own = Path(path), KINDS[kind.__name__]
+    start = f"experiments/{own.example} is one to start from."
     if not os.path.exists(path):  # unlike Path.exists, this is False for a name that is too long for any file
-        word, example = (
-            ("experiment", "quickstart") if kind.__name__ == "Experiment" else ("sweep", "quickstart-sweep")
-        )
-        raise UserError(f"no {word} file at {path}; experiments/{example}.yaml is one to start from.")
+        raise UserError(f"no {kind.__name__.lower()} file at {path}; {start}")
     text = read_text(path, "give a YAML text file.", limit=4 * MAX_YAML_CHARACTERS)
-    fields, lines = _read_yaml(text, path)
+    fields, lines = parse_yaml(text, str(path), "check indentation and quotes.")
+    if not isinstance(fields, dict):
+        required = [f"`{name}:`" for name, field in kind.model_fields.items() if field.is_required()]
+        raise UserError(
+            f"{path}: {own.words} is a mapping with {', '.join(required)}; the file holds none; {start}"
+        )
     experiment = _of_one_run(fields)
     if experiment is not fields or is_recorded(path):
         check_recorded(fields, str(path))
@@ -42,12 +83,21 @@ def load_file(path: StrPath, kind: type[Named], overrides: Sequence[str] = ()) -
     fields = _with_imports(fields, path)
     changed = {tuple(override.partition("=")[0].split(".")): override for override in overrides}
     try:
-        return kind(**{"name": re.sub(r"[^\w.-]+", "-", path.stem), **fields})
+        asked = kind(**{"name": re.sub(r"[^\w.-]+", "-", path.stem), **fields})
+        if isinstance(asked, Shared) and named:
+            check_names(asked)
+        return asked
     except ValidationError as error:
-        location = location_of(error.errors()[0])
-        where, message = explain(error, kind)
-        said = _said_by(changed, location, message) or f"{path}, line {_line(lines, location)}"
-        raise UserError(f"{said}: {where + ': ' if where else ''}{message}") from None
+        first = foremost(error)
+        location = location_of(first)
+        message = explain(error, kind)[1]
+        if first["type"] == "extra_forbidden" and (other := _kind_with(location, kind.__name__)):
+            message = f"is no field of {own.words} but of {other.words}: `cl-forget {other.command} {path}`."
+    except Misplaced as error:
+        location, message = [*error.location], error.message
+    said = _said_by(changed, location, message) or f"{path}, line {_line(lines, location)}"
+    where = ".".join(map(str, location))
+    raise UserError(f"{said}: {where + ': ' if where else ''}{message}")
 
 
 def _with_imports(fields: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -73,14 +123,11 @@ def _of_one_run(fields: dict[str, Any]) -> dict[str, Any]:
     return {**rest, "methods": {fields.get("method", PLAIN): mitigations}, "seeds": [fields["seed"]]}
 
 
-def _read_yaml(text: str, path: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
-    """The file's values, and for each path into them the line it stands on."""
-    fields, lines = parse_yaml(text, str(path), "check indentation and quotes.")
-    if not isinstance(fields, dict):
-        raise UserError(
-            f"{path}: an experiment is a mapping with `model:` and `stream:`; the file holds none."
-        )
-    return fields, lines
+def _kind_with(location: Sequence[Any], kind: str) -> _Kind | None:
+    """The other kind of file that has a field at this place: of the file itself, or of a method in it."""
+    if len(location) > 1 and location[0] != "methods":
+        return None
+    return next((one for name, one in KINDS.items() if name != kind and location[-1] in one.own), None)
 
 
 def _line(lines: dict[tuple[Any, ...], int], location: Sequence[Any]) -> int:

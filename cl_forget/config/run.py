@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,7 +48,15 @@ Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_each_once)]
 """One run for each: what is run twice on a seed is the same run."""
 
 
-FolderName = Annotated[str, Field(pattern=r"^[\w.-]*\w[\w.-]*$")]
+def _names_a_folder(name: str) -> str:
+    if not re.fullmatch(r"[\w.-]*\w[\w.-]*", name):
+        raise ValueError(
+            f"is written with letters, digits, `_`, `.` and `-`, and not with points alone (got {shortened(name)})"
+        )
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_names_a_folder)]
 """Letters, digits, `_`, `.` and `-`, and not of points alone."""
 
 
@@ -80,7 +89,7 @@ def parse_mitigation(item: Any) -> Mitigation:
     try:
         return cls(**fields)
     except ValidationError as error:
-        field, message = explain(error, cls)
+        field, message = explain(error, cls, str(name))
         raise ValueError(f"{name}: {field}: {message}" if field else f"{name}: {message}") from None
 
 

@@ -17,7 +17,7 @@ Everything is checked before anything is loaded.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
     BeforeValidator,
@@ -40,7 +40,7 @@ from cl_forget.config.arms import (
     settings_of,
     written_as,
 )
-from cl_forget.config.explaining import Misplaced
+from cl_forget.config.explaining import Misplaced, shortened
 from cl_forget.config.protocol import Protocol
 from cl_forget.config.reading import load_file
 from cl_forget.config.run import (
@@ -87,6 +87,24 @@ Mode = Literal["curve", "search", "asha", "mo-asha", "hyperband", "median"]
 JUDGED = frozenset({"asha", "mo-asha", "hyperband", "median"})
 """The modes that stop settings early which fall behind."""
 
+READ_BY: dict[str, dict[str, tuple[Mode, ...]]] = {
+    "": {
+        "objectives": ("search",),
+        "search_seed": ("search", "asha", "mo-asha", "hyperband", "median"),
+    },
+    "asha": {
+        "grace": ("asha", "mo-asha", "median"),
+        "reduction": ("asha", "mo-asha", "hyperband"),
+    },
+    "score": {
+        "speciality": ("asha", "hyperband", "median", "search"),
+        "generality": ("asha", "mo-asha", "hyperband", "median", "search"),
+        "every": ("asha", "mo-asha", "hyperband", "median"),
+        "samples": ("asha", "mo-asha", "hyperband", "median"),
+    },
+}
+"""Section, "" for the sweep itself -> its fields that only some modes read -> these."""
+
 MO_ASHA_GRACE = 9
 """Percent: a setting is judged at its next report, so a little below 10 costs a tenth where reports are rare."""
 
@@ -97,11 +115,22 @@ NEVER_POPULATIONS = (
 )
 
 NEEDS_SUITES = ("generality", "retention", "generality_drop", "delta_zs")
-TEST_ONLY = ("delta_lp", "ood_accuracy")
+TEST_ONLY = ("delta_lp", "delta_lp_before_tuning", "ood_accuracy", "ood_accuracy_pretrained")
+OF_SEVERAL = (
+    "effective_robustness", "pareto_front", "hypervolume", "target_at_equal_retention", "retention_at_equal_target",
+    "mean_interval", "paired_difference",
+)  # fmt: skip
+"""What is defined and is no number of one trial."""
 
 
 def _one_of(value: Any) -> Any:
-    return {"grid": value} if isinstance(value, list) else value
+    if isinstance(value, list):
+        return {"grid": value}
+    if not isinstance(value, dict | Range):
+        raise ValueError(
+            f"is written as a list, [a, b], or as a range, {{uniform: [low, high]}} (got {shortened(value)})"
+        )
+    return value
 
 
 class Range(Section):
@@ -191,6 +220,13 @@ class Compose(Section):
     ]
     most: int = Field(default=3, ge=1)
 
+    @field_validator("of", mode="before")
+    @classmethod
+    def _all_or_a_list(cls, of: Any) -> Any:
+        if isinstance(of, str) and of != "all":
+            raise ValueError(f"should be `all`, or a list of two methods at least, [a, b] (got {of!r})")
+        return of
+
     @field_validator("of", mode="after")
     @classmethod
     def _each_once(cls, of: Any) -> Any:
@@ -272,6 +308,8 @@ class Budget(Section):
     def _one_kind(self) -> Budget:
         if self.trials is not None and self.compute is not None:
             raise ValueError("choose one of trials and compute")
+        if self.prices and self.usd is None:
+            raise Misplaced("`prices` are for a limit in USD; give `usd`, or leave them out", "prices")
         if self.usd is not None and not self.prices:
             raise ValueError(
                 "`usd` needs `prices`, for instance `prices: {any: 1.2}` (USD per node and hour)"
@@ -441,34 +479,43 @@ class Sweep(Shared):
     @field_validator("objectives", mode="after")
     @classmethod
     def _objectives_are_reported(cls, objectives: list[str]) -> list[str]:
-        known = ["score", *(name for name in DEFINITIONS if "_by_" not in name and name not in TEST_ONLY)]
+        never = (*TEST_ONLY, *OF_SEVERAL)
+        known = ["score", *(name for name in DEFINITIONS if "_by_" not in name and name not in never)]
         for name in objectives:
             if name not in known:
-                raise ValueError(f"'{name}' is never reported on validation data.{closest(name, known)}")
+                changing = ", ".join(one for one in known if not one.endswith("_pretrained"))
+                raise ValueError(
+                    f"'{name}' is never reported on validation data.{closest(name, known)} Known: {changing}"
+                )
         return objectives
 
     @model_validator(mode="after")
     def _modes_fit(self) -> Sweep:
+        self._check_read()
         unmeasured = [name for name in self.objectives if name in NEEDS_SUITES]
         if self.mode == "search" and unmeasured and not self.suites:
-            raise ValueError(
-                f"'{unmeasured[0]}' is never reported without suites; name some, or other `objectives`"
+            raise Misplaced(
+                f"'{unmeasured[0]}' is never reported without suites; name some, or other `objectives`",
+                "objectives",
             )
         if self.mode == "curve":
             _need_grids(self.space, "space")
             for name in self.arms:
                 _need_grids(self.own(name).space, "methods", name, "space")
         if self.mode != "search" and self.budget.compute is not None:
-            raise ValueError(
-                f"`mode: {self.mode}` has a budget of trials; give `trials`, or set `mode: search`"
+            raise Misplaced(
+                f"`mode: {self.mode}` has a budget of trials; give `trials`, or set `mode: search`",
+                *("budget", "compute"),
             )
         if self.mode in JUDGED and self.train.strategy == "fsdp":
-            raise ValueError(
-                f"`mode: {self.mode}` cannot watch a run with `train.strategy: fsdp`; use curve or search"
+            raise Misplaced(
+                f"`mode: {self.mode}` cannot watch a run with `train.strategy: fsdp`; use curve or search",
+                "mode",
             )
         if self.mode in JUDGED and self.score.generality == "accuracy" and not self.suites:
-            raise ValueError(
-                "without suites there is no generality; name some, or set `score.generality: kl_to_base`"
+            raise Misplaced(
+                "without suites there is no generality; name some, or set `score.generality: kl_to_base`",
+                "mode",
             )
         for arm in self.arms:
             if self.own(arm).compose is not None and self.mode != "search":
@@ -477,6 +524,30 @@ class Sweep(Shared):
                 )
             self.check_arm(arm)
         return self
+
+    def _check_read(self) -> None:
+        """Refuse what is set and the mode does not read.
+
+        What is at its default may stand beside a mode, as in the file that a sweep leaves, which holds every field.
+        """
+        for section, fields in READ_BY.items():
+            at = getattr(self, section) if section else self
+            unread = section and not any(self.mode in modes for modes in fields.values())
+            for field, modes in fields.items():
+                default = getattr(at, field) == type(at).model_fields[field].default
+                if field not in at.model_fields_set or (default and "mode" in self.model_fields_set):
+                    continue
+                place = [section] if unread else [section, field] if section else [field]
+                if self.mode not in modes:
+                    raise Misplaced(
+                        f"`mode: {self.mode}` does not read `{'.'.join(place)}`; set `mode: {modes[0]}`, or leave "
+                        "it out",
+                        *place,
+                    )
+                if section == "score" and self.mode == "search" and "score" not in self.objectives:
+                    raise Misplaced(
+                        "is of the objective 'score'; add `score` to `objectives`, or leave it out", *place
+                    )
 
     # -- what follows from it --------------------------------------------------------------------------
     @property
@@ -571,6 +642,16 @@ class Sweep(Shared):
             self._check_ends(arm, self.ranges(arm, [m]), {COMPOSE: m.name})
 
     def _check_ends(self, arm: str, ranges: Mapping[str, Range], fixed: Mapping[str, Any]) -> None:
+        kinds = _fields_of(self.arms[arm])
+        for field, values in ranges.items():
+            # Its ends may be whole, so that trying them alone would let it pass.
+            if values.values is None and _is_whole(kinds[field]):
+                low, high = values.ends()
+                raise Misplaced(
+                    f"'{field}' is a whole number, and a range draws fractions; write a list of whole numbers from "
+                    f"{low:g} to {high:g}",
+                    *self._place(arm, field),
+                )
         start = {**fixed, **{field: values.ends()[0] for field, values in ranges.items()}}
         for field, values in ranges.items():
             for value in values.ends():
@@ -620,26 +701,35 @@ class Sweep(Shared):
         return Run.parse({**fields, "method": arm, "mitigations": mitigations, "seed": seed})
 
 
-def load_sweep(path: StrPath, overrides: tuple[str, ...] | list[str] = ()) -> Sweep:
+def load_sweep(path: StrPath, overrides: tuple[str, ...] | list[str] = (), named: bool = True) -> Sweep:
     """Read a sweep file and apply `key=value` overrides.
 
     Args:
         path: YAML file.
         overrides: as for `load_experiment`, and "space.train.lr=[1e-4,1e-3]"; values are YAML.
+        named: whether its model and data have to be known here; false for a sweep that runs elsewhere.
 
     Raises:
         UserError: one line with file, line, field, what is wrong and the nearest valid name.
     """
-    return load_file(path, Sweep, overrides)
+    return load_file(path, Sweep, overrides, named)
 
 
-def _fields_of(mitigations: Iterable[Mitigation]) -> set[str]:
-    """The dotted fields that a space may vary in these."""
-    sections = {name: type(Shared.model_fields[name].default).model_fields for name in SECTIONS}
+def _fields_of(mitigations: Iterable[Mitigation]) -> dict[str, Any]:
+    """The dotted fields that a space may vary in these, and the type of each."""
+    owners = [(name, type(Shared.model_fields[name].default)) for name in SECTIONS]
+    owners += [(m.name, type(m)) for m in mitigations]
     return {
-        *(f"{m.name}.{field}" for m in mitigations for field in type(m).model_fields),
-        *(f"{name}.{field}" for name, fields in sections.items() for field in fields),
+        f"{name}.{field}": info.annotation
+        for name, owner in owners
+        for field, info in owner.model_fields.items()
     }
+
+
+def _is_whole(kind: Any) -> bool:
+    """Whether a type has whole numbers and no fractions."""
+    kinds = (kind, *get_args(kind))
+    return int in kinds and float not in kinds
 
 
 def _check_space(name: str, arm: SweepArm) -> None:

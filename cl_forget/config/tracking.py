@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from cl_forget.ground.section import Section
 
@@ -13,6 +14,14 @@ from cl_forget.ground.section import Section
 def _wandb_mode(value: Any) -> Any:
     # YAML reads a bare `off` as false, and `on` as true.
     return {False: "off", True: "online"}.get(value, value) if isinstance(value, bool) else value
+
+
+def _as_project(name: str) -> str:
+    if not re.fullmatch(r"[^/\\#?%:]{1,128}", name):
+        raise ValueError(
+            f"is written with 1 to 128 characters, none of them / \\ # ? % or : (got {name[:80]!r})"
+        )
+    return name
 
 
 class Tracking(Section):
@@ -32,7 +41,7 @@ class Tracking(Section):
     """
 
     wandb: Annotated[Literal["online", "offline", "off"], BeforeValidator(_wandb_mode)] | None = None
-    project: str = Field(default="cl-forget", pattern=r"^[^/\\#?%:]{1,128}$")
+    project: Annotated[str, AfterValidator(_as_project)] = "cl-forget"
     entity: str | None = Field(default=None, min_length=1)
     group: str | None = Field(default=None, min_length=1, max_length=128)
     job_type: str = Field(default="run", min_length=1, max_length=64)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cl_forget.ground.documents import read_text
 from cl_forget.ground.registry import closest
 
 _OTHER_WORDS = {
@@ -116,13 +118,13 @@ def own_data(name: str, sources: Sequence[str]) -> str:
 
 
 def _written(name: str) -> Iterator[str]:
-    path = Path(name).expanduser()
-    suffix = path.suffix.lower() if path.suffix.lower() in _READERS else path.with_suffix("").suffix.lower()
-    if suffix in _READERS:
+    path = _path(name)
+    suffix = next((end.lower() for end in reversed(path.suffixes[-2:]) if end.lower() in _READERS), None)
+    if suffix:
         yield f"{{{_READERS[suffix]}: {{path: {name}}}}}"
-    if (path / "dataset_dict.json").exists() or (path / "dataset_info.json").exists():
+    if os.path.exists(path / "dataset_dict.json") or os.path.exists(path / "dataset_info.json"):
         yield f"{{datasets: {{path: {name}}}}}"
-    if path.is_dir() or "/" in name or "\\" in name or name[:1] in ".~":
+    if os.path.isdir(path) or "/" in name or "\\" in name or name[:1] in ".~":
         yield f"{{folder: {{path: {name}}}}}"
     if dataset := _torchvision(name):
         yield f"{{torchvision: {{dataset: {dataset}}}}}"
@@ -130,7 +132,51 @@ def _written(name: str) -> Iterator[str]:
         yield f"{{lm-eval: {{task: {name}}}}}"
 
 
+def _path(name: str) -> Path:
+    """A name as a path: with `os.path`, a home that nobody has and a name too long for a file are no failures."""
+    return Path(os.path.expanduser(name))
+
+
 def _torchvision(name: str) -> str | None:
     from torchvision import datasets
 
     return next((known for known in datasets.__all__ if _plain(known) == _plain(name)), None)
+
+
+# -- models --------------------------------------------------------------------------------------------------
+def own_model(name: str) -> str:
+    """How a model is written that is a file or folder here, or has the form of a name on the Hugging Face Hub.
+
+    Args:
+        name: as it was written, without a source before it; of every other name nothing is said.
+    """
+    path = _path(name)
+    if os.path.isfile(path):
+        if path.suffix.lower() == ".gguf":
+            return f" Did you mean `gguf:{name}`?"
+        return f" Weights need their architecture: write `open_clip:<architecture>/{name}`, or the same of `timm:`."
+    if os.path.isdir(path):
+        if source := _source_of(path):
+            return f" Did you mean `{source}{name}`?"
+        if found := sorted(path.glob("*.gguf")):
+            return f" Did you mean `gguf:{Path(name) / found[0].name}`?"
+        return (
+            " The folder has no config.json or open_clip_config.json: give the one that a model was saved to."
+        )
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name):
+        return (
+            f" Of the Hugging Face Hub it is written `hf:{name}`, or `hf-image:{name}` where it reads images."
+        )
+    return ""
+
+
+def _source_of(folder: Path) -> str:
+    """The source that reads a folder, by the configuration that lies in it; empty where none does."""
+    if os.path.isfile(folder / "open_clip_config.json"):
+        return "open_clip:local-dir:"
+    if not os.path.isfile(folder / "config.json"):
+        return ""
+    if os.path.isfile(folder / "preprocessor_config.json"):
+        return "hf-image:"
+    of_timm = '"architecture"' in read_text(folder / "config.json", "give the one that belongs to the model.")
+    return "timm:local-dir:" if of_timm else "hf:"

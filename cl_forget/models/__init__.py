@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.hints import own_model
 from cl_forget.ground.registry import Registry
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def load_model(spec: str, text: TextOptions | None = None) -> FoundationModel:
     Raises:
         UserError: unknown name, missing file, a hub that cannot be reached, or options that do not fit.
     """
+    check_model(spec)
     source, colon, rest = spec.partition(":")
     load = MODELS.get(source)
     takes = inspect.signature(load).parameters
@@ -71,6 +73,23 @@ def load_model(spec: str, text: TextOptions | None = None) -> FoundationModel:
     if text is not None:
         model.read_as(text)
     return model
+
+
+def check_model(spec: str) -> None:
+    """Refuse a model of a source that nobody knows; nothing is imported or loaded.
+
+    Args:
+        spec: as for `load_model`.
+
+    Raises:
+        UserError: unknown name.
+    """
+    source = spec.partition(":")[0]
+    if source in MODELS:
+        return
+    if written := own_model(spec):
+        raise UserError(f"unknown model '{spec}'.{written}")
+    MODELS.get(source)  # says which is near
 
 
 def modules_of(spec: str) -> tuple[str, ...]:

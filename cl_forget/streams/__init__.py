@@ -6,6 +6,7 @@ A *spec* is what an experiment file says: a name (`digits`) or a name with its o
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -225,7 +226,30 @@ def _parse(kind: str, spec: Spec) -> tuple[str, dict[str, Any] | str]:
     return str(name), dict(options or {})
 
 
-def _build(registry: Registry, spec: Spec) -> list[Experience]:
+def check_stream(spec: Spec) -> None:
+    """Refuse an entry of a stream that `load_stream` would refuse by its name or its options; no data are read.
+
+    Raises:
+        UserError: unknown name or option, or an option of the wrong type.
+    """
+    function, what, options = _asked(STREAMS, spec)
+    _call(function, what, options, only_check=True)
+
+
+def check_suite(spec: Spec) -> None:
+    """`check_stream` of a suite, which may be a stream as well."""
+    name, _ = _parse(SUITES.kind, spec)
+    function, what, options = _asked(STREAMS if name in STREAMS and name not in SUITES else SUITES, spec)
+    _call(function, what, options, only_check=True)
+
+
+def check_probe(spec: Spec) -> None:
+    """`check_stream` of a probe, which may be a suite as well."""
+    (check_suite if _parse(SUITES.kind, spec)[0] in SUITES else check_stream)(spec)
+
+
+def _asked(registry: Registry, spec: Spec) -> tuple[Callable[..., Any], str, dict[str, Any]]:
+    """What builds the data that a spec names, what these are called in messages, and the options."""
     name, options = _parse(registry.kind, spec)
     if registry is STREAMS and name not in STREAMS and name in SUITES:
         raise UserError(f"'{name}' is a suite, with nothing to train on: list it under `suites`.")
@@ -238,9 +262,14 @@ def _build(registry: Registry, spec: Spec) -> list[Experience]:
         if not (known := _known(function)):
             raise UserError(f"{registry.kind} '{name}' has no options: write its name alone.")
         options = {known[0]: options}
-    key = repr((registry.kind, name, sorted(options.items())))
+    return function, f"{registry.kind} '{name}'", options
+
+
+def _build(registry: Registry, spec: Spec) -> list[Experience]:
+    function, what, options = _asked(registry, spec)
+    key = repr((what, sorted(options.items())))
     if key not in _in_memory:
-        built = _call(function, f"{registry.kind} '{name}'", options)
+        built = _call(function, what, options)
         experiences = [built] if isinstance(built, Experience) else list(built)
         if not all(_is_in_memory(experience) for experience in experiences):
             return experiences  # files may change between two runs of one process
@@ -252,8 +281,15 @@ def _is_in_memory(experience: Experience) -> bool:
     return all(data.in_memory for data in experience.splits().values())
 
 
-def _call(function: Callable[..., Any], what: str, options: dict[str, Any]) -> Any:
-    """`function(**options)` with names and types checked against its signature, in one line where wrong."""
+def _call(function: Callable[..., Any], what: str, options: dict[str, Any], only_check: bool = False) -> Any:
+    """`function(**options)` with names and types checked against its signature, in one line where wrong.
+
+    Args:
+        function: builds data.
+        what: it is called in messages.
+        options: its arguments.
+        only_check: do not call it.
+    """
     from pydantic import ValidationError, validate_call
 
     source, known = _options_of(function), _known(function)
@@ -268,7 +304,11 @@ def _call(function: Callable[..., Any], what: str, options: dict[str, Any]) -> A
         ):  # else it is the working directory
             raise UserError(f"{what}, option '{option}' is empty: name a file or folder.")
     options = _as_written(_kinds(function, source), what, options)
+    if isinstance(limit := options.get("limit"), int) and limit < 1:
+        raise UserError(f"{what}: limit is a number of samples, at least 1, not {limit}.")
     try:
+        if only_check:
+            function = functools.wraps(function)(lambda *_, **__: None)  # of the same signature
         return function(source(**options)) if source else validate_call(function)(**options)
     except ValidationError as error:
         first = error.errors()[0]

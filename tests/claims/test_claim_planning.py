@@ -233,8 +233,31 @@ def test_two_claims_of_one_name_are_refused(tmp_path):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match="no claims at"):
+    with pytest.raises(UserError, match="no claims file at"):
         load_claims(tmp_path / "claims.yaml")
+    (tmp_path / "claims.yaml").write_text("")
+    with pytest.raises(UserError, match=r"a claims file is a mapping with `paper:`.*ldifs/claims\.yaml"):
+        load_claims(tmp_path / "claims.yaml")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "said"),
+    [
+        ("claim:", "claims:", "claim: unknown field. Did you mean 'claims'"),
+        ("measuer:", "measure:", r"claims\.0\.measuer: unknown field. Did you mean 'measure'"),
+        (
+            "model: x\npaper:",
+            "paper:",
+            "model: is no field of a claims file but of a sweep: `cl-forget sweep ",
+        ),
+        ("worlds: {}\nworld:", "worlds:\n  tiny:", "worlds: should name at least 1, not 0"),
+    ],
+)
+def test_mistakes_in_the_file_itself(tmp_path, wrong, right, said):
+    file = small.write(tmp_path, small.FORGETS)
+    file.write_text(file.read_text().replace(right, wrong))
+    with pytest.raises(UserError, match=said):
+        load_claims(file)
 
 
 def test_a_control_is_left_out_where_a_world_has_none_and_refused_where_none_has(tmp_path):

@@ -134,7 +134,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "a space in an experiment": (
         GOOD.replace(OWN, "    space: {train.lr: [1]}\n"),
-        ["line 7", "space", "unknown field"],
+        ["line 7", "space: is no field of an experiment but of a sweep: `cl-forget sweep "],
     ),
     "does not go with its own settings": (
         GOOD.replace("{lora: {rank: 4}}", "flyp").replace("epochs: 9", "head: probe"),

@@ -118,9 +118,9 @@ def test_only_text_files_are_read(tmp_path: Path) -> None:
 
 def test_an_experiment_that_the_shell_pipes_in() -> None:
     read, write = os.pipe()
-    os.write(write, b"model: m\nstream: s\n")
+    os.write(write, b"model: tiny-clip\nstream: squares\n")
     os.close(write)
     try:
-        assert load_experiment(f"/dev/fd/{read}").model == "m"
+        assert load_experiment(f"/dev/fd/{read}").model == "tiny-clip"
     finally:
         os.close(read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from cl_forget.config.experiment import load_experiment
 from cl_forget.config.sweep import Sweep, load_sweep
 from cl_forget.ground.errors import UserError
+from cl_forget.models import load_model
 from cl_forget.streams import load_stream, load_suite
 from cl_forget.sweeps.planning import plan_grid
 
@@ -128,3 +130,35 @@ def test_equal_values_of_a_grid_are_one_setting() -> None:
     assert len({one.trial.id for one in planned}) == 4
     thinned = sweep.model_copy(update={"budget": type(sweep.budget)(trials=2)})
     assert len(plan_grid(thinned)) == 4, "the budget counts settings, not their spellings"
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "said"),
+    [
+        ({"a/open_clip_config.json": "{}"}, "a", "Did you mean `open_clip:local-dir:a`?"),
+        ({"a/config.json": '{"model_type": "llama"}'}, "a", "Did you mean `hf:a`?"),
+        ({"a/config.json": "{}", "a/preprocessor_config.json": "{}"}, "./a", "Did you mean `hf-image:./a`?"),
+        ({"a/config.json": '{"architecture": "resnet18"}'}, "a", "Did you mean `timm:local-dir:a`?"),
+        ({"a/q4.gguf": ""}, "a", "Did you mean `gguf:a/q4.gguf`?"),
+        ({"a/q4.gguf": ""}, "a/q4.gguf", "Did you mean `gguf:a/q4.gguf`?"),
+        ({"a.safetensors": ""}, "a.safetensors", "write `open_clip:<architecture>/a.safetensors`"),
+        ({"a/readme": ""}, "a", "no config.json or open_clip_config.json"),
+        ({}, "owner/model", "written `hf:owner/model`"),
+    ],
+)
+def test_a_model_of_ones_own_is_told_how_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], name: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file, text in files.items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(text)
+    with pytest.raises(UserError, match=f"unknown model '{name}'.*{re.escape(said)}"):
+        load_model(name)
+
+
+@pytest.mark.parametrize("name", ["~nobody-has-this-home/a", "a" * 5000, "x\0y", ".", "/", "..", ""])
+def test_names_that_no_file_has_are_one_line_too(name: str) -> None:
+    for load in (load_model, load_stream, load_suite):
+        with pytest.raises(UserError, match="unknown"):
+            load(name)

@@ -237,7 +237,9 @@ def test_class_names_that_yaml_reads_as_something_else(tmp_path: Path) -> None:
     plant(tmp_path / "data", "yes", "no", "1", "01", "null", "2024-01-01", "1e3")
     file = tmp_path / "x.yaml"
     keys = "yes: good, no: bad, 1: one, 01: padded, null: nothing, 2024-01-01: a day, 1e3: many"
-    file.write_text(f"model: m\nstream:\n  - folder: {{path: {tmp_path}/data, classes: {{{keys}}}}}\n")
+    file.write_text(
+        f"model: tiny-clip\nstream:\n  - folder: {{path: {tmp_path}/data, classes: {{{keys}}}}}\n"
+    )
     (experience,) = build(load_experiment(file).stream)
     # sorted with numbers as numbers: "01" and "1" first, then 1e3 and the date, then words
     assert classes(experience) == ("padded", "one", "many", "a day", "bad", "nothing", "good")
