@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cl_forget.claims.claim import Claim, Claims, check_measures, load_claims, load_world
-from cl_forget.comparison.selection import default_protocol, spread, within_budget
+from cl_forget.comparison.selection import default_protocol, place, spread, within_budget
 from cl_forget.comparison.settings import settings_of
 from cl_forget.comparison.trials import Trial
 from cl_forget.config.sweep import Sweep
@@ -80,9 +80,9 @@ class Needed:
         return self._report(self.selected(trials))
 
     def supposed(self) -> list[Planned]:
-        """The same before anything is selected, for an estimate: as if the first setting of each arm were."""
+        """The same before anything is selected, for an estimate: as if the first of each arm's grid were."""
         first: dict[str, dict[str, Any]] = {}
-        for one in self.tuning():
+        for one in sorted(self.tuning(), key=lambda one: place(one.trial.config)):
             first.setdefault(one.trial.method, one.trial.config)
         return self._report(first)
 

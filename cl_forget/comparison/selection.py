@@ -157,8 +157,11 @@ def evenly(settings: Sequence[Setting], count: int) -> list[Setting]:
 
 
 def _place(setting: Setting) -> list[tuple[bool, str, float, str]]:
+    return place(next(iter(setting.trials.values())).config)
+
+
+def place(config: Mapping[str, object]) -> list[tuple[bool, str, float, str]]:
     """Where a setting stands in its method's grid: training first, then the fields by name, values in their order."""
-    config = next(iter(setting.trials.values())).config
     return sorted((not name.startswith("train."), name, *_value(value)) for name, value in config.items())
 
 
