@@ -14,6 +14,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from cl_forget.claims.claim import Claims
 from cl_forget.claims.planning import plan as claims_plan
 from cl_forget.cli import reference
 from cl_forget.cli.catalogue import methods_page
@@ -130,7 +131,9 @@ def test_the_experiments_on_the_pages_are_valid() -> None:
     files = [fields for fields in whole if "model" in fields and "stream" in fields]
     assert len(files) >= 4
     for fields in files:
-        (Sweep if "space" in fields or "mode" in fields else Experiment)(**fields)
+        (Sweep if {"space", "mode", "tune_on"} & fields.keys() else Experiment)(**fields)
+    (paper,) = [fields for fields in whole if "claims" in fields]
+    assert Claims(**paper).claims
     (arms,) = blocks(ROOT / "docs" / "composing.md", "yaml")
     Experiment(model="emoji-clip", stream="digits", methods=yaml.safe_load(arms))
 
