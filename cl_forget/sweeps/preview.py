@@ -168,8 +168,8 @@ def _conclusions(
     found = [f"mode {sweep.mode}", f"seeds {seeds}"]
     found.append(str(saved(grid)) if grid else _open_ended(sweep, total))
     control = control_of(sweep.arms)
-    if control != PLAIN:
-        found.append(f"the control is {control}" if control else "no arm is plain fine-tuning, the control")
+    if control not in (None, PLAIN):
+        found.append(f"the control is {control}")
     if sweep.report_on is not None:
         again = sweep.report_on.seeds or sweep.seeds
         found.append(

@@ -94,10 +94,6 @@ def test_a_dry_run_says_what_a_curve_will_do(tmp_path: Path, monkeypatch: pytest
     slow = {"slow": {"mitigations": [], "train": {"lr": 1e-6}}, "L2-SP": ["l2_sp"]}
     plainly = {**FIELDS, "space": {"l2_sp.strength": [0.01, 0.1]}}
     assert "· the control is slow ·" in shown(Sweep(**{**plainly, "methods": slow}))
-    none = {"L2-SP": ["l2_sp"]}
-    assert "· no arm is plain fine-tuning, the control ·" in shown(
-        Sweep(**{**plainly, "methods": none, "control": False})
-    )
 
 
 def test_a_dry_run_says_what_a_search_and_a_tournament_will_do() -> None:

@@ -205,7 +205,7 @@ def test_who_acts_is_a_field_of_what_a_search_varied() -> None:
     [
         ({"mode": "curve"}, "`compose` of 'recipe' is for a search; set `mode: search`"),
         ({"of": ["l2_sp"]}, "at least 2 items"),
-        ({"of": "some"}, "'all'"),
+        ({"of": "some"}, "should be `all`, or a list"),
         ({"of": ["l2_sp", "l2_sp"]}, "'l2_sp' is listed 2 times"),
         ({"of": ["l2_sp", "l2_spp"]}, "Did you mean 'l2_sp'"),
         ({"most": 0}, "greater than or equal to 1"),
