@@ -13,8 +13,7 @@ from cl_forget.claims.items import KEPT, Paired, Right, keep, paired, wanted
 from cl_forget.claims.planning import Asked, Plan
 from cl_forget.claims.records import RECORDS, keep_records
 from cl_forget.claims.values import Records, control, measured, points, settle
-from cl_forget.comparison.law import Point
-from cl_forget.comparison.law import compared as within
+from cl_forget.comparison.law import Point, covered
 from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.trials import Trial
 from cl_forget.comparison.verdicts import HOLDS, Judged, Verdict, holm, overall, per_row
@@ -167,7 +166,7 @@ def _reach(one: Asked, records: Records) -> str:
     if claim.kind != "residual":
         return ""
     arms = list(dict.fromkeys([*(claim.arms or one.sweep.arms), str(claim.more)]))
-    inside, of = within(points(claim, records, arms) or (), str(claim.more))
+    inside, of = covered(points(claim, records, arms) or (), str(claim.more))
     return f", at {inside} of its {of} points" if inside < of else ""
 
 

@@ -73,7 +73,7 @@ def explained(points: Sequence[Point], rising: bool = False) -> Mapping[int, flo
     return found
 
 
-def compared(points: Sequence[Point], arm: str) -> tuple[int, int]:
+def covered(points: Sequence[Point], arm: str) -> tuple[int, int]:
     """How many points of an arm lie within the others' distances of their seed, and how many it has."""
     within = sum(len(_within(here, arm)) for here in _by_seed(points).values())
     return within, sum(p.arm == arm for p in points)

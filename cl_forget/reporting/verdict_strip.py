@@ -79,7 +79,9 @@ class Verdicts:
         plural = "seed" if counts == [1] else "seeds"
         points = f"{100 * self.margin:g}"
         margin = f"margin {points} {'point' if points == '1' else 'points'}"
-        return f"{seeds} {plural}, paired, not adjusted for their number; {margin}"
+        return (
+            f"{seeds} {plural}, paired{'' if counts == [1] else ', not adjusted for their number'}; {margin}"
+        )
 
 
 def verdicts_of_runs(comparison: Comparison) -> Verdicts | None:

@@ -16,7 +16,7 @@ from cl_forget.ground.errors import UserError
 from cl_forget.ground.hints import own_data
 from cl_forget.ground.registry import Registry, closest
 from cl_forget.ground.section import as_written, is_number
-from cl_forget.streams._choose import balanced
+from cl_forget.streams._choose import balanced, check_limit
 from cl_forget.streams.base import (
     DEFAULT_TEMPLATES,
     Data,
@@ -304,8 +304,8 @@ def _call(function: Callable[..., Any], what: str, options: dict[str, Any], only
         ):  # else it is the working directory
             raise UserError(f"{what}, option '{option}' is empty: name a file or folder.")
     options = _as_written(_kinds(function, source), what, options)
-    if isinstance(limit := options.get("limit"), int) and limit < 1:
-        raise UserError(f"{what}: limit is a number of samples, at least 1, not {limit}.")
+    if isinstance(limit := options.get("limit"), int):
+        check_limit(limit, f"{what}: ")
     try:
         if only_check:
             function = functools.wraps(function)(lambda *_, **__: None)  # of the same signature

@@ -57,10 +57,15 @@ def by_class(labels: Sequence[int] | np.ndarray) -> dict[int, list[int]]:
     return dict(sorted(positions.items()))
 
 
+def check_limit(limit: int | None, what: str = "") -> None:
+    """Refuse a limit of no samples; `what` names the data in front of the message."""
+    if limit is not None and limit < 1:
+        raise UserError(f"{what}limit is a number of samples, at least 1, not {limit}.")
+
+
 def balanced(labels: Sequence[int] | np.ndarray, limit: int | None, *key: object) -> list[int]:
     """Positions of at most `limit` samples, ascending, as evenly spread over the classes as can be."""
-    if limit is not None and limit < 1:
-        raise UserError(f"limit is a number of samples, at least 1, not {limit}.")
+    check_limit(limit)
     if limit is None or limit >= len(labels):
         return list(range(len(labels)))
     members = by_class(labels)

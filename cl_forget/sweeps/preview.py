@@ -73,8 +73,10 @@ def preview(sweep: Sweep, say: Callable[[str], object] = lambda line: None) -> T
 
 def _check_room(budget: Budget, grid: Sequence[Planned], forecast: Forecast) -> None:
     """Refuse passes that have no room for any group of trials; a search finds out as it goes."""
+    if budget.passes is None:
+        return
     least = min((sum(forecast.passes(one) for one in group) for group in share(grid)), default=0)
-    if budget.passes is not None and budget.passes < least:
+    if budget.passes < least:
         raise UserError(
             f"`budget.passes: {budget.passes:,}` has no room for any trial, which takes about {least:,.0f} at least; "
             "raise it."

@@ -116,9 +116,8 @@ def _one(one: Planned, sweep: Path, setups: Setups, done: dict[str, Trial], watc
         only_writer(folder, wait=LOCK_SECONDS),
         stretch(0, "loading model and data", **about),
     ):
-        known = load_trial(
-            sweep, one.trial.id
-        )  # who had the folder before may have ended the trial meanwhile
+        # Who had the folder before may have ended the trial meanwhile.
+        known = load_trial(sweep, one.trial.id)
         if known is not None and known.status in FOR_GOOD:
             return known
         attempts = [*(known.attempts if known else ()), Attempt(worker=worker(), started=clock.now())]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,26 +56,32 @@ def place(workspace: Path) -> Path:
     return workspace
 
 
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line with which a command ends that leaves everything as it was."""
-    before = sorted(Path().rglob("*"))
-    monkeypatch.setattr(sys, "argv", ["cl-forget", *arguments])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert end.value.code == 2 and len(lines) == 1
-    assert sorted(Path().rglob("*")) == before
-    return lines[0]
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Given a command, the one line with which it ends and leaves everything as it was."""
+
+    def of(*arguments: str) -> str:
+        before = sorted(Path().rglob("*"))
+        monkeypatch.setattr(sys, "argv", ["cl-forget", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert end.value.code == 2 and len(lines) == 1
+        assert sorted(Path().rglob("*")) == before
+        return lines[0]
+
+    return of
 
 
 @pytest.mark.parametrize("case", BOTH)
-def test_a_sweep(
-    case: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_sweep(case: str, refused: Refused) -> None:
     arguments, said = BOTH[case]
-    dry = refused(monkeypatch, capsys, "sweep", "sweep.yaml", *arguments, "--dry-run")
+    dry = refused("sweep", "sweep.yaml", *arguments, "--dry-run")
     assert said in dry
-    assert refused(monkeypatch, capsys, "sweep", "sweep.yaml", *arguments) == dry
+    assert refused("sweep", "sweep.yaml", *arguments) == dry
 
 
 @pytest.mark.parametrize(
@@ -91,16 +98,12 @@ def test_a_sweep(
     ],
 )
 def test_what_the_runtime_would_refuse_is_known_without_it(
-    arguments: list[str],
-    said: str,
-    place: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], said: str, refused: Refused
 ) -> None:
     with socket.socket() as taken:  # bound and not listening: nobody answers there
         taken.bind(("127.0.0.1", 0))
         arguments = [text.replace("{port}", str(taken.getsockname()[1])) for text in arguments]
-        assert said in refused(monkeypatch, capsys, "sweep", "sweep.yaml", *arguments, "--dry-run")
+        assert said in refused("sweep", "sweep.yaml", *arguments, "--dry-run")
 
 
 @pytest.mark.parametrize(
@@ -113,19 +116,13 @@ def test_what_the_runtime_would_refuse_is_known_without_it(
         (["--output", "ran", "--resume"], "ran/l2-sp-seed0 holds a run with other settings (train.lr was"),
     ],
 )
-def test_an_experiment(
-    arguments: list[str],
-    said: str,
-    place: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_an_experiment(arguments: list[str], said: str, refused: Refused) -> None:
     fields = {name: value for name, value in SWEEP.items() if name != "control"}
     Path("run.yaml").write_text(yaml.safe_dump(fields))
     folder = Path("ran/l2-sp-seed0")
     (folder / "checkpoints").mkdir(parents=True)
     earlier = Sweep(**SWEEP).run("L2-SP", {"train.lr": 0.5}, 0).model_dump(mode="json")
     (folder / "state.json").write_text(json.dumps({"key": "of another run", "run": earlier}))
-    dry = refused(monkeypatch, capsys, "run", "run.yaml", *arguments, "--dry-run")
+    dry = refused("run", "run.yaml", *arguments, "--dry-run")
     assert said in dry
-    assert refused(monkeypatch, capsys, "run", "run.yaml", *arguments) == dry
+    assert refused("run", "run.yaml", *arguments) == dry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cl_forget.comparison.law import Point, compared, curve, explained, residuals
+from cl_forget.comparison.law import Point, covered, curve, explained, residuals
 
 
 def test_the_curve_pools_what_rises():
@@ -49,4 +49,4 @@ def test_each_seed_has_a_curve_of_its_own():
     assert explained(points) == {0: pytest.approx(1.0), 1: pytest.approx(1.0)}
     # What lies beyond the others of its own seed is left out, though another seed's go further: 2 of b's 8.
     points = [*arm("a", 0, xs=(1.0, 2.0)), *arm("b", 0), *arm("a", 1), *arm("b", 1)]
-    assert compared(points, "b") == (6, 8) and compared(points, "a") == (6, 6)
+    assert covered(points, "b") == (6, 8) and covered(points, "a") == (6, 6)
