@@ -211,16 +211,40 @@ FILES = {
     ),
     "the same task twice": (
         GOOD.replace("stream: squares", "stream: [squares, squares]"),
-        ["squares-1", "list it once"],
+        ["line 2: stream.0: two experiences", "squares-1", "list it once"],
     ),
     "a suite in the stream's place": (GOOD.replace("stream: squares", "stream: colours"), ["colours"]),
     "a probe without training data": (
         GOOD.replace("suites: [colours]", "suites: []\nprobes: [colours]"),
-        ["'colours' has no training data"],
+        ["line 4: probes.0: 'colours' has no training data"],
     ),
     "a folder that is not there": (
         GOOD.replace("stream: squares", "stream: {folder: {path: nowhere}}"),
-        ["nowhere"],
+        ["bad.yaml, line 2: stream: folder 'nowhere' does not exist"],
+    ),
+    "a suite that is not there": (
+        GOOD.replace("[colours]", "\n  - colours\n  - folder: {path: nowhere}"),
+        ["line 5: suites.1: folder 'nowhere' does not exist"],
+    ),
+    "a model that is not there": (
+        GOOD.replace("tiny-clip", "open_clip:local-dir:nowhere"),
+        ["line 1: model: no open_clip model in nowhere"],
+    ),
+    "a split of no samples": (
+        GOOD.replace("stream: squares", "stream: {cipher: {train: 0}}"),
+        ["line 2: stream: stream 'cipher': train is a number of samples, at least 1, not 0"],
+    ),
+    "a fraction that is none": (
+        GOOD.replace("stream: squares", "stream: {jsonl: {path: a.jsonl, test: 20}}"),
+        ["line 2: stream: stream 'jsonl': test is the fraction to set aside, between 0 and 1, not 20"],
+    ),
+    "an unknown suite that a method reads": (
+        GOOD.replace("[l2_sp]", "[l2_sp, zscl: {reference: colors}]"),
+        ["line 6: methods.regularised.1: unknown suite 'colors'. Did you mean 'colours'?"],
+    ),
+    "data that a method reads and that are not there": (
+        GOOD.replace("[l2_sp]", "{mitigations: [zscl: {reference: {folder: {path: nowhere}}}]}"),
+        ["line 6: methods.regularised.mitigations.0.zscl.reference: folder 'nowhere' does not exist"],
     ),
     "a list where a mapping belongs": (
         GOOD.replace("train: {epochs: 1, batch_size: 8}", "train: [1]"),
@@ -268,6 +292,10 @@ OVERRIDES = {
     "an unknown suite": (
         ["suites=[colors]"],
         ["override 'suites=[colors]': suites.0: unknown suite 'colors'"],
+    ),
+    "data that are not there": (
+        ["stream=[squares,{folder: {path: nowhere}}]"],
+        ["override 'stream=[squares,{folder: {path: nowhere}}]': stream.1: folder 'nowhere' does not exist"],
     ),
     "an unknown field": (["train.epoch=2"], ["train.epoch", "Did you mean 'epochs'?"]),
     "no equals sign": (["train.epochs"], ["is not an override"]),

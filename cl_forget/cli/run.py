@@ -42,25 +42,28 @@ def run(
     of them, report.html, tradeoff.png and table.csv. A run killed at any instant goes on with --resume; with
     --resume and --overwrite, runs of other settings are replaced.
     """
-    from cl_forget.config.experiment import load_experiment
+    from cl_forget.config.experiment import Experiment, load_experiment
+    from cl_forget.config.reading import placed
 
-    experiment = load_experiment(file, [*(overrides or []), *([f"seeds={seed}"] if seed else [])])
+    overrides = [*(overrides or []), *([f"seeds={seed}"] if seed else [])]
+    experiment = load_experiment(file, overrides)
     folder = output or below(Path("runs"), experiment.name, file)
     quiet_libraries()
-    if dry_run:
-        with begin(f"{experiment.name}: two steps of each method"):
-            from cl_forget.ground.outputs import mode
-            from cl_forget.run.dry_run import plan
-            from cl_forget.run.experiment import check_folders
+    with placed(file, Experiment, overrides):
+        if dry_run:
+            with begin(f"{experiment.name}: two steps of each method"):
+                from cl_forget.ground.outputs import mode
+                from cl_forget.run.dry_run import plan
+                from cl_forget.run.experiment import check_folders
 
-            check_folders(experiment, folder, mode(resume, overwrite))
-            found = plan(experiment, folder, typer.echo)
-        print_table(found)
-        return
-    with begin(f"{experiment.name}: {len(experiment.runs())} runs of {experiment.model}"):
-        from cl_forget.run.experiment import run_experiment, run_folder
+                check_folders(experiment, folder, mode(resume, overwrite))
+                found = plan(experiment, folder, typer.echo)
+            print_table(found)
+            return
+        with begin(f"{experiment.name}: {len(experiment.runs())} runs of {experiment.model}"):
+            from cl_forget.run.experiment import run_experiment, run_folder
 
-        results = run_experiment(experiment, folder, resume, partial(_announce, folder), jobs, overwrite)
+            results = run_experiment(experiment, folder, resume, partial(_announce, folder), jobs, overwrite)
     with begin(f"{experiment.name}: report"):
         from cl_forget.reporting import report as render
 

@@ -85,7 +85,8 @@ def sweep_run(
     Methods share what they can: one fine-tune serves every strength of a post-hoc method, and streams that begin
     alike fork from one checkpoint. Killed at any instant, it goes on with --resume.
     """
-    from cl_forget.config.sweep import load_sweep
+    from cl_forget.config.reading import placed
+    from cl_forget.config.sweep import Sweep, load_sweep
     from cl_forget.sweeps.cluster import Resources, custom_resources
 
     asked = load_sweep(file, overrides or [])
@@ -95,22 +96,25 @@ def sweep_run(
         address, cpus_per_trial, gpus_per_trial, memory_per_trial, max_concurrent, share_gpus, custom
     )
     quiet_libraries()
-    if dry_run:
-        with begin(f"{asked.name}: rehearsing one trial of each method"):
-            from cl_forget.sweeps.preview import preview
-            from cl_forget.sweeps.starting import check_runtime, checked
+    with placed(file, Sweep, overrides or []):
+        if dry_run:
+            with begin(f"{asked.name}: rehearsing one trial of each method"):
+                from cl_forget.sweeps.preview import preview
+                from cl_forget.sweeps.starting import check_runtime, checked
 
-            start = checked(asked, folder, resume, resources, typer.echo, overwrite, jobs, dry=True)
-            check_runtime(start, jobs, typer.echo)
-            found = preview(start.asked, typer.echo)
-        print_table(found)
-        return
-    with begin(f"{asked.name}: {asked.mode} of {len(asked.arms)} methods on {asked.model}"):
-        from cl_forget.sweeps.runner import sweep
-        from cl_forget.sweeps.storage import is_local
+                start = checked(asked, folder, resume, resources, typer.echo, overwrite, jobs, dry=True)
+                check_runtime(start, jobs, typer.echo)
+                found = preview(start.asked, typer.echo)
+            print_table(found)
+            return
+        with begin(f"{asked.name}: {asked.mode} of {len(asked.arms)} methods on {asked.model}"):
+            from cl_forget.sweeps.runner import sweep
+            from cl_forget.sweeps.storage import is_local
 
-        live = watched()
-        trials = sweep(asked, folder, resume, resources, tell=say, live=live, overwrite=overwrite, jobs=jobs)
+            live = watched()
+            trials = sweep(
+                asked, folder, resume, resources, tell=say, live=live, overwrite=overwrite, jobs=jobs
+            )
     with begin(f"{asked.name}: report"):
         from cl_forget.comparison.analysis import sweep_summary
         from cl_forget.reporting import specify_folders, write_report

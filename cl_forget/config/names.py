@@ -8,6 +8,7 @@ from typing import Any
 from cl_forget.config.explaining import Misplaced
 from cl_forget.config.run import Shared
 from cl_forget.ground.errors import UserError
+from cl_forget.mitigations import Mitigation
 from cl_forget.models import check_model
 from cl_forget.streams import check_probe, check_stream, check_suite
 
@@ -36,6 +37,22 @@ def _named(asked: Shared) -> Iterator[Named]:
     for name in ("tune_on", "report_on"):  # of a sweep
         if stream := getattr(getattr(asked, name, None), "stream", None):
             yield from _listed(check_stream, stream, name, "stream")
+    yield from _inside_methods(asked)
+
+
+def _inside_methods(asked: Shared) -> Iterator[Named]:
+    """Data that methods read, a suite or a stream each."""
+    lists: dict[tuple[str | int, ...], list[Mitigation]] = {
+        ("mitigations",): getattr(asked, "mitigations", None) or []
+    }
+    for arm, written in (getattr(asked, "methods", None) or {}).items():
+        if isinstance(written, list):
+            lists["methods", arm] = written
+        else:
+            lists["methods", arm, "mitigations"] = written.mitigations
+    for place, members in lists.items():
+        for number, mitigation in enumerate(members):
+            yield from ((check_suite, spec, (*place, number)) for spec in mitigation.references())
 
 
 def _listed(check: Callable[[Any], None], specs: Any, *place: str | int) -> Iterator[Named]:

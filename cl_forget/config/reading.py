@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,6 +23,9 @@ from cl_forget.ground.imports import bring_in, brought_in
 from cl_forget.ground.registry import closest
 
 Named = TypeVar("Named", bound=BaseModel)
+
+Lines = dict[tuple[Any, ...], int]
+"""The line of each place in a file."""
 
 
 class _Kind(NamedTuple):
@@ -64,6 +68,70 @@ def load_file(path: StrPath, kind: type[Named], overrides: Sequence[str] = (), n
         named: whether the model and the data that it names have to be known here.
     """
     path, own = Path(path), KINDS[kind.__name__]
+    fields, lines = _fields(path, kind, overrides)
+    fields = _with_imports(fields, path)
+    changed = _changed(overrides)
+    try:
+        asked = kind(**{"name": re.sub(r"[^\w.-]+", "-", path.stem), **fields})
+        if isinstance(asked, Shared) and named:
+            check_names(asked)
+        return asked
+    except ValidationError as error:
+        first = foremost(error)
+        location = location_of(first)
+        message = explain(error, kind)[1]
+        if first["type"] == "extra_forbidden" and (other := _kind_with(location, kind.__name__)):
+            message = f"is no field of {own.words} but of {other.words}: `cl-forget {other.command} {path}`."
+    except Misplaced as error:
+        location, message = [*error.location], error.message
+    raise UserError(_placed(path, lines, changed, location, message))
+
+
+@contextmanager
+def placed(path: StrPath, kind: type[BaseModel], overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Mistakes about an entry of a file that was read (`UserError.entry`) begin with its place in the file.
+
+    Args:
+        path, kind, overrides: as it was read by `load_file`.
+    """
+    try:
+        yield
+    except UserError as error:
+        if error.entry is None:
+            raise
+        path = Path(path)
+        fields, lines = _fields(path, kind, overrides)
+        location = next(_places(fields, error.entry), None)
+        if location is None:  # written in another way, or by the package
+            raise
+        raise UserError(_placed(path, lines, _changed(overrides), location, str(error))) from error
+
+
+_ASKING = ("model", "stream", "tune_on", "report_on", "suites", "probes", "mitigations", "methods")
+"""Fields of a file that name models and data, in the order in which they are looked at."""
+
+
+def _places(fields: dict[str, Any], entry: Any) -> Iterator[list[Any]]:
+    """Where an entry stands in a file."""
+
+    def below(value: Any, place: list[Any]) -> Iterator[list[Any]]:
+        if value == entry and type(value) is type(entry):
+            yield place
+        elif isinstance(value, dict):
+            for key, own in value.items():
+                yield from below(own, [*place, key])
+        elif isinstance(value, list):
+            for number, own in enumerate(value):
+                yield from below(own, [*place, number])
+
+    for name in _ASKING:
+        if name in fields:
+            yield from below(fields[name], [name])
+
+
+def _fields(path: Path, kind: type[BaseModel], overrides: Sequence[str]) -> tuple[dict[str, Any], Lines]:
+    """What a file says, the overrides in their places, and the line of each place."""
+    own = KINDS[kind.__name__]
     start = f"experiments/{own.example} is one to start from."
     if not os.path.exists(path):  # unlike Path.exists, this is False for a name that is too long for any file
         raise UserError(f"no {kind.__name__.lower()} file at {path}; {start}")
@@ -80,24 +148,21 @@ def load_file(path: StrPath, kind: type[Named], overrides: Sequence[str] = (), n
     fields = experiment
     for override in overrides:
         _override(fields, override)
-    fields = _with_imports(fields, path)
-    changed = {tuple(override.partition("=")[0].split(".")): override for override in overrides}
-    try:
-        asked = kind(**{"name": re.sub(r"[^\w.-]+", "-", path.stem), **fields})
-        if isinstance(asked, Shared) and named:
-            check_names(asked)
-        return asked
-    except ValidationError as error:
-        first = foremost(error)
-        location = location_of(first)
-        message = explain(error, kind)[1]
-        if first["type"] == "extra_forbidden" and (other := _kind_with(location, kind.__name__)):
-            message = f"is no field of {own.words} but of {other.words}: `cl-forget {other.command} {path}`."
-    except Misplaced as error:
-        location, message = [*error.location], error.message
+    return fields, lines
+
+
+def _changed(overrides: Sequence[str]) -> dict[tuple[str, ...], str]:
+    """The place that each override sets -> the override."""
+    return {tuple(override.partition("=")[0].split(".")): override for override in overrides}
+
+
+def _placed(
+    path: Path, lines: Lines, changed: dict[tuple[str, ...], str], location: Sequence[Any], message: str
+) -> str:
+    """A message behind the place that it is about: an override, or the line of the file and the field."""
     said = _said_by(changed, location, message) or f"{path}, line {_line(lines, location)}"
     where = ".".join(map(str, location))
-    raise UserError(f"{said}: {where + ': ' if where else ''}{message}")
+    return f"{said}: {where + ': ' if where else ''}{message}"
 
 
 def _with_imports(fields: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -130,7 +195,7 @@ def _kind_with(location: Sequence[Any], kind: str) -> _Kind | None:
     return next((one for name, one in KINDS.items() if name != kind and location[-1] in one.own), None)
 
 
-def _line(lines: dict[tuple[Any, ...], int], location: Sequence[Any]) -> int:
+def _line(lines: Lines, location: Sequence[Any]) -> int:
     """The line of the deepest part of `location` that stands in the file."""
     where = tuple(location)
     while where and where not in lines:

@@ -6,7 +6,7 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_forget.ground.errors import UserError
+from cl_forget.ground.errors import UserError, about
 from cl_forget.ground.hints import own_model
 from cl_forget.ground.registry import Registry
 
@@ -62,13 +62,14 @@ def load_model(spec: str, text: TextOptions | None = None) -> FoundationModel:
     Raises:
         UserError: unknown name, missing file, a hub that cannot be reached, or options that do not fit.
     """
-    check_model(spec)
-    source, colon, rest = spec.partition(":")
-    load = MODELS.get(source)
-    takes = inspect.signature(load).parameters
-    if colon and not takes:
-        raise UserError(f"'{source}' takes nothing behind its name: write {source}, not '{spec}'.")
-    model: FoundationModel = load(rest) if takes else load()
+    with about(spec):
+        check_model(spec)
+        source, colon, rest = spec.partition(":")
+        load = MODELS.get(source)
+        takes = inspect.signature(load).parameters
+        if colon and not takes:
+            raise UserError(f"'{source}' takes nothing behind its name: write {source}, not '{spec}'.")
+        model: FoundationModel = load(rest) if takes else load()
     model.spec = spec
     if text is not None:
         model.read_as(text)

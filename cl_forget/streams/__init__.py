@@ -12,11 +12,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_type_hints
 
-from cl_forget.ground.errors import UserError
+from cl_forget.ground.errors import UserError, about
 from cl_forget.ground.hints import own_data
 from cl_forget.ground.registry import Registry, closest
 from cl_forget.ground.section import as_written, is_number
-from cl_forget.streams._choose import balanced, check_limit
+from cl_forget.streams._choose import balanced, check_count, check_limit, check_shares
 from cl_forget.streams.base import (
     DEFAULT_TEMPLATES,
     Data,
@@ -140,17 +140,19 @@ def load_stream(spec: Spec | Sequence[Spec]) -> list[Experience]:
             that cannot be read.
     """
     specs = [spec] if isinstance(spec, (str, Mapping)) else list(spec)
-    experiences = [experience for one in specs for experience in _build(STREAMS, one)]
+    experiences: dict[str, Experience] = {}
+    for one in specs:
+        with about(one):
+            for experience in _build(STREAMS, one):
+                if experience.name in experiences:
+                    raise UserError(
+                        f"two experiences of the stream are called '{experience.name}': list it once, or give one "
+                        "another name with the option `name:`."
+                    )
+                experiences[experience.name] = experience
     if not experiences:
         raise UserError(f"the stream is empty: name at least one of {', '.join(STREAMS)}.")
-    names = [experience.name for experience in experiences]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(
-            f"two experiences of the stream are called '{twice}': list it once, or give one another name with the "
-            "option `name:`."
-        )
-    return experiences
+    return list(experiences.values())
 
 
 def load_suite(spec: Spec) -> Experience:
@@ -162,21 +164,22 @@ def load_suite(spec: Spec) -> Experience:
     Raises:
         UserError: as `load_stream`, or a stream or a set of several experiences.
     """
-    name, _ = _parse(SUITES.kind, spec)
-    if name in SUITES or name not in STREAMS:
-        suites = _build(SUITES, spec)
-        if len(suites) > 1:
+    with about(spec):
+        name, _ = _parse(SUITES.kind, spec)
+        if name in SUITES or name not in STREAMS:
+            suites = _build(SUITES, spec)
+            if len(suites) > 1:
+                raise UserError(
+                    f"'{name}' is a set of {len(suites)} suites, and one is asked for here: name one."
+                )
+            return suites[0]
+        experiences = _build(STREAMS, spec)
+        if len(experiences) > 1:
             raise UserError(
-                f"'{name}' is a set of {len(suites)} suites, and one is asked for here: name one."
+                f"stream '{name}' has {len(experiences)} experiences and a suite is one: "
+                f"choose one of {', '.join(SUITES)}, or a stream of one task."
             )
-        return suites[0]
-    experiences = _build(STREAMS, spec)
-    if len(experiences) > 1:
-        raise UserError(
-            f"stream '{name}' has {len(experiences)} experiences and a suite is one: "
-            f"choose one of {', '.join(SUITES)}, or a stream of one task."
-        )
-    return experiences[0]
+        return experiences[0]
 
 
 def load_suites(specs: Sequence[Spec]) -> list[Experience]:
@@ -187,8 +190,9 @@ def load_suites(specs: Sequence[Spec]) -> list[Experience]:
     """
     suites: list[Experience] = []
     for spec in specs:
-        name, _ = _parse(SUITES.kind, spec)
-        suites += _build(SUITES, spec) if name in SUITES else [load_suite(spec)]
+        with about(spec):
+            name, _ = _parse(SUITES.kind, spec)
+            suites += _build(SUITES, spec) if name in SUITES else [load_suite(spec)]
     return suites
 
 
@@ -200,13 +204,16 @@ def load_probes(specs: Sequence[Spec]) -> list[Experience]:
     """
     probes: list[Experience] = []
     for spec in specs:
-        suite = _parse(SUITES.kind, spec)[0] in SUITES
-        probes += load_suites([spec]) if suite else load_stream(spec)
-    for probe in probes:
-        if probe.train is None:
-            raise UserError(f"'{probe.name}' has no training data to fit a probe on; list it under suites.")
-        if probe.labels is None:
-            raise UserError(f"'{probe.name}' has no classes to fit a probe on; list it under suites.")
+        with about(spec):
+            suite = _parse(SUITES.kind, spec)[0] in SUITES
+            found = load_suites([spec]) if suite else load_stream(spec)
+            for probe in found:
+                lacks = (
+                    "training data" if probe.train is None else "classes" if probe.labels is None else None
+                )
+                if lacks:
+                    raise UserError(f"'{probe.name}' has no {lacks} to fit a probe on; list it under suites.")
+        probes += found
     return probes
 
 
@@ -303,9 +310,9 @@ def _call(function: Callable[..., Any], what: str, options: dict[str, Any], only
             isinstance(options.get(option), str) and not options[option].strip()
         ):  # else it is the working directory
             raise UserError(f"{what}, option '{option}' is empty: name a file or folder.")
-    options = _as_written(_kinds(function, source), what, options)
-    if isinstance(limit := options.get("limit"), int):
-        check_limit(limit, f"{what}: ")
+    kinds = _kinds(function, source)
+    options = _as_written(kinds, what, options)
+    _check_amounts(kinds, what, options)
     try:
         if only_check:
             function = functools.wraps(function)(lambda *_, **__: None)  # of the same signature
@@ -317,6 +324,20 @@ def _call(function: Callable[..., Any], what: str, options: dict[str, Any], only
             raise UserError(f"{what} needs the option '{option}'. Options: {', '.join(known)}.") from None
         message = first["msg"].removeprefix("Input ").replace("valid tuple", "list")  # YAML's word
         raise UserError(f"{what}, option '{option}' {message}, not {first['input']!r}.") from None
+
+
+def _check_amounts(kinds: dict[str, Any], what: str, options: dict[str, Any]) -> None:
+    """Refuse a number of samples that is none, and a fraction that is none: no data are needed to see it."""
+    if isinstance(limit := options.get("limit"), int):
+        check_limit(limit, f"{what}: ")
+    for option in ("train", "held_out", "validation", "test"):
+        amount = options.get(option)
+        if kinds.get(option) is int and isinstance(amount, int):
+            check_count(option, amount, f"{what}: ")
+        elif (
+            kinds.get(option) is float and isinstance(amount, (int, float)) and amount
+        ):  # 0: has a split of its own
+            check_shares(what, {option: amount})
 
 
 def _known(function: Callable[..., Any]) -> list[str]:

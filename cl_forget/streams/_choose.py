@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from cl_forget.ground.errors import UserError
@@ -59,8 +59,23 @@ def by_class(labels: Sequence[int] | np.ndarray) -> dict[int, list[int]]:
 
 def check_limit(limit: int | None, what: str = "") -> None:
     """Refuse a limit of no samples; `what` names the data in front of the message."""
-    if limit is not None and limit < 1:
-        raise UserError(f"{what}limit is a number of samples, at least 1, not {limit}.")
+    if limit is not None:
+        check_count("limit", limit, what)
+
+
+def check_count(option: str, count: int, what: str = "") -> None:
+    """Refuse an option that asks for no samples; `what` names the data in front of the message."""
+    if count < 1:
+        raise UserError(f"{what}{option} is a number of samples, at least 1, not {count}.")
+
+
+def check_shares(what: str, shares: Mapping[str, float]) -> None:
+    """Refuse fractions to set aside for splits that are none, or that leave nothing."""
+    for split, share in shares.items():
+        if not 0 < share < 1:
+            raise UserError(f"{what}: {split} is the fraction to set aside, between 0 and 1, not {share}.")
+    if sum(shares.values()) >= 1:
+        raise UserError(f"{what}: {' + '.join(shares)} leave nothing to train on; make them smaller.")
 
 
 def balanced(labels: Sequence[int] | np.ndarray, limit: int | None, *key: object) -> list[int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cl_forget.ground.errors import UserError
-from cl_forget.streams._choose import balanced, chance, counted
+from cl_forget.streams._choose import balanced, chance, check_shares, counted
 from cl_forget.streams._image_rows import CAPTION_COLUMNS, Rows, caption_of, choose
 from cl_forget.streams._image_source import Source, first_of
 from cl_forget.streams.base import Experience, LabelSpace
@@ -164,11 +164,7 @@ def _set_aside(
 ) -> dict[str, tuple[str, list[int]]]:
     """Split -> (the table's split, its rows); what is missing is drawn by the hash of the caption."""
     source = "train" if "train" in texts else "test"
-    for split, share in shares.items():
-        if not 0 < share < 1:
-            raise UserError(f"{what}: {split} is the fraction to set aside, between 0 and 1, not {share}.")
-    if sum(shares.values()) >= 1:
-        raise UserError(f"{what}: {' + '.join(shares)} leave nothing; make them smaller.")
+    check_shares(what, shares)
     chosen = {split: (split, list(own)) for split, own in texts.items() if split != source}
     rest: dict[str, list[int]] = {source: [], **{split: [] for split in shares}}
     for row, text in texts[source].items():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.registry import closest
-from cl_forget.streams._choose import by_class, chance
+from cl_forget.streams._choose import by_class, chance, check_shares
 from cl_forget.streams.base import LabelSpace
 from cl_forget.streams.images import printable
 
@@ -151,11 +151,7 @@ def carve(
         UserError: a share outside (0, 1), shares that leave nothing to train on, or a class with too few
             samples.
     """
-    for split, share in shares.items():
-        if not 0 < share < 1:
-            raise UserError(f"{what}: {split} is the fraction to set aside, between 0 and 1, not {share}.")
-    if sum(shares.values()) >= 1:
-        raise UserError(f"{what}: {' + '.join(shares)} leave nothing to train on; make them smaller.")
+    check_shares(what, shares)
     splits: dict[str, list[int]] = {split: [] for split in ("train", *shares)}
     for label, positions in by_class(labels).items():
         counts = {split: max(1, round(share * len(positions))) for split, share in shares.items()}

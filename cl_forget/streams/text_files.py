@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.registry import closest
-from cl_forget.streams._choose import balanced, chance, counted
+from cl_forget.streams._choose import balanced, chance, check_shares, counted
 from cl_forget.streams._formats import Columns, Read, Sample
 from cl_forget.streams._hub import is_saved, load_datasets
 from cl_forget.streams._rows import (
@@ -221,11 +221,7 @@ def _carve(
 ) -> dict[str, list[Sample]]:
     """Set the missing splits aside, by the hash of each sample; the same text is never in two of them."""
     source = "train" if "train" in samples else "test"
-    for split, share in shares.items():
-        if not 0 < share < 1:
-            raise UserError(f"{what}: {split} is the fraction to set aside, between 0 and 1, not {share}.")
-    if sum(shares.values()) >= 1:
-        raise UserError(f"{what}: {' + '.join(shares)} leave nothing to train on; make them smaller.")
+    check_shares(what, shares)
     if source == "test":  # a suite: no training data, and half of the rest for validation
         shares = {"validation": 0.5} if "validation" in shares else {}
     kept: dict[str, list[Sample]] = {split: list(own) for split, own in samples.items() if split != source}

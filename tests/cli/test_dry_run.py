@@ -28,6 +28,10 @@ SWEEP: dict[str, Any] = {
 PRICED = "budget={usd: 40, prices: {gpu-large: 2.4}}"
 
 BOTH = {
+    "data to tune on that are not there": (
+        ["tune_on={stream: [squares, {folder: {path: gone}}]}"],
+        "]}': tune_on.stream.1: folder 'gone' does not exist",
+    ),
     "a resource without an amount": (["--resource", "fpga"], "--resource fpga: write NAME=AMOUNT"),
     "less than nothing of one": (["--resource", "fpga=-1"], "an amount above 0, such as fpga=1"),
     "a search without Ray": (["--jobs", "2", "mode=search"], "leave --jobs out"),

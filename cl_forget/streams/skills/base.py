@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
-from cl_forget.ground.errors import UserError
-from cl_forget.streams._choose import chance
+from cl_forget.streams._choose import chance, check_count
 from cl_forget.streams.base import Experience
 from cl_forget.streams.text import TextData, text_experience
 
@@ -86,8 +85,7 @@ def split_of(name: str, key: str) -> str:
 
 def distinct(draw: Callable[[Random], tuple[str, str]], random: Random, count: int) -> list[tuple[str, str]]:
     """`count` pairs with different prompts, or fewer where drawing finds no new ones."""
-    if count < 1:
-        raise UserError(f"the number of samples must be at least 1, not {count}.")
+    check_count("count", count)
     found: dict[str, str] = {}
     for _ in range(20 * count):
         prompt, answer = draw(random)
