@@ -8,8 +8,8 @@ HERE = Path(__file__).parent
 WHOLE = (
     "auditing/test_classifier_pairs.py", "auditing/test_command.py", "auditing/test_merges.py",
     "auditing/test_repair.py", "avalanche_bridge/", "claims/test_ledger.py",
-    "claims/test_running.py", "config/test_arms.py", "config/test_named_imports.py", "experiments/",
-    "fuzzing/", "ground/test_processes.py", "mitigations/test_classifiers.py", "mitigations/test_derpp.py",
+    "claims/test_on_a_cluster.py", "claims/test_running.py", "config/test_arms.py",
+    "config/test_named_imports.py", "experiments/", "fuzzing/", "ground/test_processes.py", "mitigations/test_classifiers.py", "mitigations/test_derpp.py",
     "mitigations/test_early_stopping.py", "mitigations/test_entry_point.py", "mitigations/test_er.py",
     "mitigations/test_flyp.py", "mitigations/test_hma.py", "mitigations/test_kd.py",
     "mitigations/test_language_shapes.py", "mitigations/test_lines.py", "mitigations/test_merging.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cl_forget.claims.flatness import measure, planes, wanted
 from cl_forget.claims.order import slices
@@ -19,6 +20,9 @@ from cl_forget.sweeps.live import LogView
 from cl_forget.sweeps.planning import Group, Planned, share
 from cl_forget.sweeps.pool import Queue, Wave, work_through
 
+if TYPE_CHECKING:
+    from cl_forget.sweeps.cluster import Resources
+
 NAME = "claims"
 
 
@@ -27,7 +31,7 @@ def run(
     folder: Path,
     kept: list[Path],
     jobs: int = 1,
-    address: str | None = None,
+    cluster: Resources | None = None,
     until: float = float("inf"),
     tell: Callable[[str], None] = lambda line: None,
     reuse: Sequence[Path] = (),
@@ -42,7 +46,7 @@ def run(
         folder: of the runs; whatever it holds stays.
         kept: files of kept records.
         jobs: processes of this machine side by side, each with one thread; no Ray is needed.
-        address: a Ray cluster to run on instead.
+        cluster: a Ray cluster to run on instead, and what a trial takes of it.
         until: `time.time()` from which on nothing more is begun, without Ray.
         tell: given a line now and then.
         reuse: places whose runs count (`Reuse`); they are looked at again before every claim.
@@ -70,8 +74,8 @@ def run(
                 trial.save(folder)
         source = Reuse(plan, reuse, tell)
         trials = _taken_over(source, folder)
-        if address is not None:
-            _with_ray(plan, folder, address, tell)
+        if cluster is not None:
+            _with_ray(plan, folder, cluster, tell)
             flatten(load_trials(folder))
             return True
         flatten(list(trials.values()))
@@ -124,12 +128,12 @@ def _waves(plan: Plan, folder: Path, trials: dict[str, Trial], source: Reuse, re
         yield reporting(piece.needed)
 
 
-def _with_ray(plan: Plan, folder: Path, address: str, tell: Callable[[str], None]) -> None:
-    from cl_forget.sweeps.cluster import Resources, ray_runtime
+def _with_ray(plan: Plan, folder: Path, cluster: Resources, tell: Callable[[str], None]) -> None:
+    from cl_forget.sweeps.cluster import ray_runtime
     from cl_forget.sweeps.runner import Driver
 
     sweep = next(iter(plan.needed.values())).sweep
-    with ray_runtime(Resources(address)) as runtime:
+    with ray_runtime(cluster) as runtime:
         driver = Driver(
             sweep, folder, SweepState(name=NAME, mode="curve"), runtime, tell, address=str(folder)
         )

@@ -44,6 +44,9 @@ def claims(
     address: Annotated[
         str | None, typer.Option(help="Run on a Ray cluster instead: auto, host:port or ray://host:port.")
     ] = None,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(help="Devices of the cluster per trial; 0.25 shares one.", min=0)
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Begin nothing more after so long; the same command goes on.", min=0)
     ] = None,
@@ -67,11 +70,18 @@ def claims(
     What several claims need is run once. Killed at any instant, the same command goes on. A ledger of some claims
     only (`--only`, `--world`) is shown and not written; one of some files only where `--ledger` says where.
     """
+    from cl_forget.sweeps.cluster import Resources
+
     found = files or sorted(Path("experiments").glob("*/claims.yaml"))
     if not found:
         raise UserError("there is no experiments/*/claims.yaml here; name the files of claims.")
     if minutes is not None and address is not None:
         raise UserError("--minutes ends what processes of this machine begin; leave it out with --address.")
+    if gpus_per_trial is not None and address is None:
+        raise UserError(
+            "--gpus-per-trial is of a Ray cluster's trials; name one by --address, or leave it out."
+        )
+    cluster = None if address is None else Resources(address, gpus_per_trial=gpus_per_trial or 0)
     place = ledger or Path("experiments")
     refuse_unwritable(output)
     refuse_unwritable(place, option="--ledger")
@@ -90,7 +100,7 @@ def claims(
         print_table(bills)
         return
     unwritten = _unwritten(files, only, world, ledger)
-    settled(made, output, place, jobs, address, minutes, run, unwritten, reuse or [])
+    settled(made, output, place, jobs, cluster, minutes, run, unwritten, reuse or [])
 
 
 def _unwritten(
@@ -111,7 +121,7 @@ def settled(
     output: Path,
     place: Path,
     jobs: int,
-    address: str | None,
+    cluster: Any,
     minutes: float | None,
     run: bool,
     unwritten: str | None,
@@ -128,7 +138,7 @@ def settled(
     if run:
         until = float("inf") if minutes is None else time.time() + 60 * minutes
         with begin(f"running what claims need and {output} lacks"):
-            if not work(made, output, kept, jobs, address, until, say, reuse):
+            if not work(made, output, kept, jobs, cluster, until, say, reuse):
                 say("time is over before everything was begun; the same command goes on")
     with begin("judging the claims"):
         trials, folders = _known(made, output, place, reuse)

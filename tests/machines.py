@@ -14,8 +14,8 @@ from unittest.mock import patch
 
 import psutil
 
-TESTS = Path(__file__).parents[1]
-SKEWED = Path(__file__).parent / "skewed"
+TESTS = Path(__file__).parent
+SKEWED = TESTS / "sweeps" / "skewed"
 
 
 ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -94,7 +94,7 @@ class Drive:
     def __init__(self, place: Any, address: str, options: dict[str, Any], home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self._out, self._errors = home / "out.txt", home / "errors.txt"
-        script = str(Path(__file__).with_name("on_a_cluster.py"))
+        script = str(TESTS / "sweeps" / "on_a_cluster.py")
         path = [SKEWED, TESTS.parent, TESTS, TESTS / "sweeps"]
         env = {
             **os.environ,
