@@ -1,7 +1,8 @@
 """What a sweep found out: pure functions from trial records to the comparison that is reported.
 
     trials ─► settings per method ─► selection (validation) ─► reported numbers (test, over seeds)
-                       └─► one-knob curves ─► hypervolume, target at equal retention, retention at equal target
+                       ├─► hypervolume
+                       └─► the curve of the chosen setting ─► target at equal retention, retention at equal target
 
 Missing is None: a number over seeds is missing unless every seed has it, and nothing is extrapolated.
 """
@@ -16,7 +17,14 @@ from pydantic import BaseModel, Field
 from cl_forget.comparison.arms import control_of
 from cl_forget.comparison.observations import Values, trial_values
 from cl_forget.comparison.selection import Choice, Spent, default_protocol, select, spent, within_budget
-from cl_forget.comparison.settings import Setting, setting_key, setting_label, settings_of, written_setting
+from cl_forget.comparison.settings import (
+    Setting,
+    setting_key,
+    setting_label,
+    settings_of,
+    varied,
+    written_setting,
+)
 from cl_forget.comparison.statistics import Estimate, differences, estimate, estimates
 from cl_forget.comparison.trials import Trial
 from cl_forget.config.protocol import Protocol
@@ -62,8 +70,8 @@ class MethodSummary(BaseModel):
         against_plain: test metric -> difference from plain fine-tuning, paired by seed.
         on_front: whether the selected setting is on the Pareto front of the methods' selected settings.
         hypervolume: area its settings dominate, as a share of the ideal (`SweepSummary.reference`).
-        target_at_retention: speciality where its curve crosses the stated retention.
-        retention_at_target: retention where its curve crosses the stated speciality.
+        target_at_retention: speciality where the curve through the chosen setting crosses the stated retention.
+        retention_at_target: retention where that curve crosses the stated speciality.
         curve: all settings that were finished, in the order of the knob.
     """
 
@@ -153,8 +161,10 @@ def sweep_summary(trials: Sequence[Trial], protocol: Protocol | None = None) -> 
     reported = {method: _reported(trials, tuned[method], choice) for method, choice in chosen.items()}
     control = control_of({trial.method: trial.mitigations for trial in trials})
     corners = _corners([trial for found in tuned.values() for s in found for trial in s.trials.values()])
-    target = _target_level(protocol, tuned.get(control or "", []), corners)
-    curves = {method: _with_absent_end(found, tuned.get(control or "")) for method, found in tuned.items()}
+    plain = tuned.get(control or "", [])
+    target = _target_level(protocol, plain, chosen.get(control or ""), corners)
+    whole = {method: [setting for setting in found if setting.finished] for method, found in tuned.items()}
+    curves = {method: _line(found, chosen.get(method), plain) for method, found in whole.items()}
     values = _reported_values(reported, control)
     methods = [
         MethodSummary(
@@ -167,12 +177,12 @@ def sweep_summary(trials: Sequence[Trial], protocol: Protocol | None = None) -> 
             values={name: Estimate() for name in COMPARED} | estimates(values.get(method, {})),
             errors=_errors(reported.get(method, {})),
             against_plain=_differences(values, method, control),
-            hypervolume=_over_seeds(curves[method], hypervolume_share),
+            hypervolume=_over_seeds(whole[method], hypervolume_share),
             target_at_retention=_crossing(
                 curves[method], protocol.retention, metrics.target_at_equal_retention
             ),
             retention_at_target=_crossing(curves[method], target, metrics.retention_at_equal_target),
-            curve=_points(curves[method], method),
+            curve=_points(_with_absent_ends(whole[method], plain), method),
         )
         for method, found in tuned.items()
     ]
@@ -256,26 +266,42 @@ def _named(reported: Mapping[str, dict[int, Trial]], metric: str) -> list[str]:
 # Curves
 
 
-def _with_absent_end(settings: Sequence[Setting], plain: Sequence[Setting] | None) -> list[Setting]:
-    """The finished settings and, where a method alone equals plain fine-tuning at some knob, that point too."""
-    found = [setting for setting in settings if setting.finished]
-    absent = _absent_value(found[0]) if found else None
-    if absent is None or any(s.value == absent for s in found):
-        return found
-    for point in plain or ():
-        seeds = set(point.trials)
-        if point.finished and all(seeds >= set(s.trials) for s in found):
-            trials = {seed: point.trials[seed] for seed in found[0].trials}
-            end = point.model_copy(
-                update={
-                    "knob": found[0].knob,
-                    "value": absent,
-                    "label": f"{written_setting({str(found[0].knob): absent})} (absent)",
-                    "trials": trials,
-                }
-            )
-            return sorted([*found, end], key=lambda s: s.value or 0.0)
-    return found
+def _line(settings: Sequence[Setting], choice: Choice | None, plain: Sequence[Setting]) -> list[Setting]:
+    """The settings that differ from the chosen one by the knob alone, with their absent end; none without a choice.
+
+    Settings that differ in more lie on no line: between two learning rates nothing says what is.
+    """
+    if choice is None:
+        return []
+    others = next(_others(setting) for setting in settings if setting.key == choice.key)
+    return _with_absent_ends([s for s in settings if _others(s) == others], plain)
+
+
+def _others(setting: Setting) -> dict[str, Any]:
+    """The fields of a setting without its knob."""
+    first = next(iter(setting.trials.values()))
+    return {name: value for name, value in varied(first) if name != setting.knob}
+
+
+def _with_absent_ends(settings: Sequence[Setting], plain: Sequence[Setting]) -> list[Setting]:
+    """Finished settings and, where a method alone equals plain fine-tuning at some knob, those points too.
+
+    It does so where everything else is the same: at another learning rate plain fine-tuning is the end of nothing.
+    """
+    absent = _absent_value(settings[0]) if settings else None
+    if absent is None or any(s.value == absent for s in settings):
+        return list(settings)
+    knob, wanted = str(settings[0].knob), [_others(setting) for setting in settings]
+    seeds = list(settings[0].trials)
+    ends = []
+    for point in plain:
+        fields = dict(varied(next(iter(point.trials.values()))))
+        if point.finished and fields in wanted and all(set(point.trials) >= set(s.trials) for s in settings):
+            label = f"{written_setting({knob: absent, **fields})} (absent)"
+            trials = {seed: point.trials[seed] for seed in seeds}
+            end = {"knob": knob, "value": absent, "label": label, "trials": trials}
+            ends.append(point.model_copy(update=end))
+    return sorted([*settings, *ends], key=lambda s: s.value or 0.0)
 
 
 def _absent_value(setting: Setting) -> float | None:
@@ -317,7 +343,7 @@ def _over_seeds(settings: Sequence[Setting], number: Callable[[Sequence[Trial]],
 def _crossing(
     settings: Sequence[Setting], level: float | None, crossing: Callable[[Any, float], float | None]
 ) -> Estimate:
-    """Where each seed's one-knob curve crosses a level; nothing for methods without one knob."""
+    """Where each seed's curve crosses a level; nothing for methods without a knob."""
     if level is None or any(setting.value is None for setting in settings):
         return Estimate()
 
@@ -352,14 +378,17 @@ def _corners(trials: Sequence[Trial]) -> tuple[float, float] | None:
 
 
 def _target_level(
-    protocol: Protocol, plain: Sequence[Setting], corners: tuple[float, float] | None
+    protocol: Protocol,
+    plain: Sequence[Setting],
+    choice: Choice | None,
+    corners: tuple[float, float] | None,
 ) -> float | None:
-    if protocol.target is not None or corners is None:
+    """The protocol's own level, or what nine tenths of the gain of plain fine-tuning, as it was chosen, reach."""
+    if protocol.target is not None or corners is None or choice is None:
         return protocol.target
-    reached = [estimate(_values(s.trials, "speciality")).mean for s in plain if s.finished]
-    if not reached or reached[0] is None:
-        return None
-    return corners[0] + 0.9 * (reached[0] - corners[0])
+    best = next(setting for setting in plain if setting.key == choice.key)
+    reached = estimate(_values(best.trials, "speciality")).mean
+    return None if reached is None else corners[0] + 0.9 * (reached - corners[0])
 
 
 def _mark_fronts(methods: Sequence[MethodSummary]) -> None:
@@ -411,7 +440,7 @@ def _statements(
         ),
         f"Curves are compared at {protocol.retention:.0%} retention"
         + (f" and at speciality {target:.1%}" if target is not None else "")
-        + ", linear between their points and never beyond them.",
+        + ": along the knob, all else as it was chosen, linear between their points and never beyond them.",
         "Hypervolume: area above (pre-trained speciality, 0), as a share of that up to "
         "(1, pre-trained generality); it grows with the number of settings.",
     ]

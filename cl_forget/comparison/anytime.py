@@ -59,11 +59,6 @@ def best_so_far(steps: Sequence[Step], values: Sequence[float | None]) -> list[f
     return found
 
 
-def own_passes(trial: Trial) -> int:
-    """The passes that were made for this trial: those of its fine-tuning without what it took over."""
-    return trial.passes - (0 if trial.taken_over is None else trial.taken_over.passes)
-
-
 def _front(trials: Sequence[Trial]) -> list[Trial]:
     """Those that no other one beats on test data: what the others dominate, these do, too."""
     points = [(t.test.get("speciality"), t.test.get("generality")) for t in trials]
@@ -118,7 +113,7 @@ def anytime(steps: Sequence[Step]) -> list[Reached]:
         passes, seconds, mean = 0, 0.0, _mean(shares.values())
         for step in own:
             trial = step.trial
-            passes += own_passes(trial)
+            passes += trial.own_passes
             seconds += trial.seconds or 0.0
             if trial.status == "finished" and not _beaten(trial, seeds[trial.seed]):
                 front = _front([*seeds[trial.seed], trial])

@@ -101,7 +101,7 @@ def _fine_tunes(trials: Sequence[Trial]) -> list[Trial]:
     """One trial for each training that the trials need between them, as if no other method were there."""
     distinct: dict[str, Trial] = {}
     for trial in trials:
-        if trial.cost is None:
+        if not trial.passes:
             continue
         whole = trial.shared_with is not None and trial.shared_stages >= _stages(trial)
         distinct.setdefault(str(trial.shared_with) if whole else trial.id, trial)

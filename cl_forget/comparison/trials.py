@@ -161,8 +161,25 @@ class Trial(BaseModel):
 
     @property
     def passes(self) -> int:
-        """What its whole fine-tuning cost in passes (`Cost.passes`); 0 before anything was trained."""
-        return 0 if self.cost is None else self.cost.passes
+        """What its whole fine-tuning cost in passes (`Cost.passes`), in samples; 0 before anything was trained.
+
+        A trial that was stopped early cost what it had last reported.
+        """
+        if self.cost is None:
+            return int(self.history[-1].get("passes_so_far", 0)) if self.history else 0
+        return self.cost.passes
+
+    @property
+    def own_passes(self) -> int:
+        """The passes that were made for it: without those of the stages that it took over from another one."""
+        if self.cost is None or self.attempts:  # then the record says what was taken over
+            return self.passes - (0 if self.taken_over is None else self.taken_over.passes)
+        return round(self.passes * (1 - self.share_taken))
+
+    @property
+    def share_taken(self) -> float:
+        """The share of its training that it was to take over."""
+        return min(1.0, self.shared_stages / self.stages) if self.shared_with and self.stages else 0.0
 
     def save(self, sweep: Path) -> None:
         """Write the record below the sweep's folder, whole or not at all, without secrets."""

@@ -156,16 +156,23 @@ class SweepView:
 
     @cached_property
     def reported(self) -> dict[str, list[Trial]]:
-        """Method -> the trials whose test numbers stand in the table."""
+        """Method -> the trials whose test numbers stand in the table, as `sweep_summary` takes them.
+
+        Once one method has runs to report, one whose own are still to come has none: those that it was tuned by
+        may be of another stream.
+        """
+        role = "report" if any(trial.role == "report" for trial in self.trials) else "tune"
         found = {}
         for method in self.summary.methods:
             if method.choice is None:
                 continue
-            own = [
-                t for t in self.trials if t.method == method.method and self.keys[t.id] == method.choice.key
+            found[method.method] = [
+                trial
+                for trial in self.trials
+                if trial.method == method.method
+                and trial.role == role
+                and self.keys[trial.id] == method.choice.key
             ]
-            report = [trial for trial in own if trial.role == "report"]
-            found[method.method] = report or own
         return found
 
     @cached_property

@@ -29,23 +29,6 @@ SAVED = 5.0
 """Seconds between two writings of the file."""
 
 
-def own_passes(trial: Trial) -> int:
-    """Passes that a trial has made itself, in samples: without the stages that it took over from another one.
-
-    A trial that was stopped early counts with what it last reported; one that says nothing with 0.
-    """
-    if trial.cost is None:
-        return int(trial.history[-1].get("passes_so_far", 0)) if trial.history else 0
-    if trial.attempts:  # the record says what was taken over
-        return trial.passes - (0 if trial.taken_over is None else trial.taken_over.passes)
-    return round(trial.passes * (1 - _taken(trial)))
-
-
-def _taken(trial: Trial) -> float:
-    """The share of its training that a trial was to take over."""
-    return min(1.0, trial.shared_stages / trial.stages) if trial.shared_with and trial.stages else 0.0
-
-
 class Meter:
     """Counts what a sweep spends.
 
@@ -70,7 +53,7 @@ class Meter:
         self.budget, self.folder = budget, folder
         self.spent = Spending() if fresh else load_spending(folder)
         self.spent.hours = max(self.spent.hours, worked / 3600)
-        self._passes = {trial.id: own_passes(trial) for trial in trials}
+        self._passes = {trial.id: trial.own_passes for trial in trials}
         self._last = self._saved = time.monotonic() if clock is None else clock
         self._rate = 0.0  # USD per second at the last look
         self.spent.passes = sum(self._passes.values())
@@ -281,7 +264,7 @@ class Forecast:
             one = of.get(trial.id)
             above = self._from_above(one) if one is not None and trial.status == "finished" else 0.0
             if above > 0:
-                found[trial.method] = max(found.get(trial.method, 0.0), own_passes(trial) / above)
+                found[trial.method] = max(found.get(trial.method, 0.0), trial.own_passes / above)
         self._ratio.update(found)
 
     def _from_above(self, one: Planned) -> float:
@@ -305,6 +288,6 @@ def redone(trials: Sequence[Trial]) -> str | None:
     again = [trial.redone_steps for trial in trials if trial.redone_steps]
     if not again:
         return None
-    own = sum(round(t.cost.steps * (1 - _taken(t))) for t in trials if t.cost is not None)
+    own = sum(round(t.cost.steps * (1 - t.share_taken)) for t in trials if t.cost is not None)
     share = f" ({100 * sum(again) / own:.1f} % of {own:,})" if own else ""
     return f"{sum(again):,} training steps were done again{share}: {len(again)} trials were interrupted"

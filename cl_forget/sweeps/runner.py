@@ -31,7 +31,6 @@ from cl_forget.sweeps.budget import (
     affordable,
     check_prices,
     missing,
-    own_passes,
     redone,
 )
 from cl_forget.sweeps.cluster import (
@@ -322,7 +321,7 @@ class Driver:
         assert self.meter is not None
         self.meter.advance([ANY_NODE])
         for trial in self.trials():
-            self.meter.count(trial.id, own_passes(trial))
+            self.meter.count(trial.id, trial.own_passes)
         if line:
             self.tell(line)
 

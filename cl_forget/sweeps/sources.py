@@ -14,7 +14,6 @@ from cl_forget.evaluation.definitions import DEFINITIONS
 from cl_forget.evaluation.metrics import mean
 from cl_forget.ground.errors import UserError
 from cl_forget.run.simulation import Watch
-from cl_forget.sweeps.budget import own_passes
 from cl_forget.sweeps.planning import Group, planned_on, share
 from cl_forget.sweeps.signal import SignalWatch
 from cl_forget.sweeps.trainable import Report
@@ -123,7 +122,7 @@ class Space:
         found = {name: mean(trial.validation.get(name) for trial in trials) for name in names}
         found["score"] = mean(score_of(trial, self.sweep.score) for trial in trials)
         found["passes"] = float(sum(trial.passes for trial in trials))
-        found["passes_made"] = float(sum(map(own_passes, trials)))
+        found["passes_made"] = float(sum(trial.own_passes for trial in trials))
         known = {name: value for name, value in found.items() if value is not None}
         return {"progress": 100.0, **missing, **known}
 

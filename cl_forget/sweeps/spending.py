@@ -19,7 +19,7 @@ class Spending(BaseModel):
         hours: that it was worked on, by the clock.
         usd: what its nodes have cost meanwhile, by the prices of the budget.
         gpu_hours: devices that trials held, times the hours they held them.
-        passes: own passes of every trial, in samples (`own_passes`).
+        passes: own passes of every trial, in samples (`Trial.own_passes`).
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -28,7 +28,6 @@ from cl_forget.ground.progress import into
 from cl_forget.run.additions import register, registered
 from cl_forget.run.shared import Setups
 from cl_forget.run.simulation import Watch
-from cl_forget.sweeps.budget import own_passes
 from cl_forget.sweeps.devices import hold
 from cl_forget.sweeps.planning import Group
 from cl_forget.sweeps.storage import Mirror, is_local, local_folder, workers_folder
@@ -175,7 +174,7 @@ class GroupTrainable(tune.Trainable):
             summary = self.source.summary(done)
             if not last:
                 summary.pop("progress", None)  # schedulers end what is at 100 %
-            said = {"trial": trial.id, "status": trial.status, "own_passes": own_passes(trial), "done": last}
+            said = {"trial": trial.id, "status": trial.status, "own_passes": trial.own_passes, "done": last}
             if tell({**summary, **said}):
                 raise Stopped
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from cl_forget.comparison.item_errors import item_errors
-from cl_forget.comparison.records import Result
 from cl_forget.comparison.trials import FOR_GOOD, Attempt, Trial, load_trial
 from cl_forget.config.run import Run
 from cl_forget.ground import clock
@@ -64,6 +63,34 @@ class Deadline(Watch):
     def _check(self) -> None:
         if time.time() >= self._until:
             raise Stopped
+
+
+class Bill(Watch):
+    """What a run had cost by its last step or row, for a trial that does not come to its end.
+
+    Args:
+        inner: what else follows the run.
+    """
+
+    def __init__(self, inner: Watch | None = None) -> None:
+        self._inner = inner or Watch()
+        self._cost, self._rows = Cost(), list[Row]()
+
+    def step(self, simulation: Simulation, record: dict[str, Any]) -> bool | None:
+        """Look at the cost, which the step has raised."""
+        self._cost = simulation.cost
+        return self._inner.step(simulation, record)
+
+    def row(self, simulation: Simulation, row: Row) -> None:
+        """Look at the cost, which may have come from a giver."""
+        self._cost, self._rows = simulation.cost, simulation.rows
+        self._inner.row(simulation, row)
+
+    def charged(self, stages: int) -> dict[str, Any]:
+        """Fields of a record: the cost, and the part of it that came with the stages taken over."""
+        if not self._cost.passes:
+            return {}
+        return {"cost": self._cost.model_copy(), "taken_over": _taken_over(self._rows, stages)}
 
 
 def work(
@@ -124,27 +151,31 @@ def _one(one: Planned, sweep: Path, setups: Setups, done: dict[str, Trial], watc
         redone = 0 if known is None else known.redone_steps
         begun = {"attempts": attempts, "redone_steps": redone, "folder": f"trials/{one.trial.id}"}
         trial = one.trial.model_copy(update=begun)
-        started = time.monotonic()
+        started, bill, stages = time.monotonic(), Bill(watch), 0
+
+        def end(status: str, reason: str) -> Trial:
+            return _end(trial, sweep, status, reason, started, **bill.charged(stages))
+
         try:
             trial.redone_steps += lost_steps(folder)
             trial = _record(trial, sweep, status="running")
             setup = setups.get(one.run)
             _check_world(sweep, setup, one.run)
             donor = _donor(one, sweep)
-            path = None if donor is None else donor.folder.path
-            result = simulate(one.run, folder, resume=True, donor=path, setup=setup, watch=watch)
+            path, stages = (None, 0) if donor is None else (donor.folder.path, donor.stages)
+            result = simulate(one.run, folder, resume=True, donor=path, setup=setup, watch=bill)
         except TrainingDiverged as error:
-            return _end(trial, sweep, "diverged", str(error), started)
+            return end("diverged", str(error))
         except Stopped:
             _leave(trial, sweep)
             raise
         except Exception as error:
             if out_of_memory(error):
                 setups.clear()
-                return _end(trial, sweep, "out_of_memory", _line(error), started)
+                return end("out_of_memory", _line(error))
             if not isinstance(error, UserError):
                 write_text(folder / "error.txt", redact(traceback.format_exc()))
-            return _end(trial, sweep, "failed", _line(error), started)
+            return end("failed", _line(error))
         return _record(
             trial,
             sweep,
@@ -153,7 +184,7 @@ def _one(one: Planned, sweep: Path, setups: Setups, done: dict[str, Trial], watc
             test=result.metrics["test"],
             errors=item_errors(result),
             cost=result.rows[-1].cost,
-            taken_over=None if donor is None else _taken_over(result, donor.stages),
+            taken_over=_taken_over(result.rows, stages),
             fingerprints=result.fingerprints,
             seconds=time.monotonic() - started,
             attempts=ended(trial.attempts),
@@ -204,12 +235,12 @@ def _leave(trial: Trial, sweep: Path) -> None:
         _record(known, sweep, attempts=ended(known.attempts))
 
 
-def _taken_over(result: Result, stages: int) -> Cost | None:
+def _taken_over(rows: Sequence[Row], stages: int) -> Cost | None:
     """What the stages that came from another run have cost there; None where there is no row of them."""
-    if not 0 < stages < len(result.rows):
+    if not 0 < stages < len(rows):
         return None
     # Every run evaluates for itself.
-    return result.rows[stages].cost.model_copy(update={"evaluation_seconds": 0.0, "peak_memory_mb": None})
+    return rows[stages].cost.model_copy(update={"evaluation_seconds": 0.0, "peak_memory_mb": None})
 
 
 def _donor(one: Planned, sweep: Path) -> Donor | None:
@@ -228,10 +259,12 @@ def _record(trial: Trial, sweep: Path, **changes: Any) -> Trial:
     return trial
 
 
-def _end(trial: Trial, sweep: Path, status: str, reason: str, started: float | None = None) -> Trial:
+def _end(
+    trial: Trial, sweep: Path, status: str, reason: str, started: float | None = None, **changes: Any
+) -> Trial:
     seconds = None if started is None else time.monotonic() - started
     attempts = trial.attempts if started is None else ended(trial.attempts)
-    return _record(trial, sweep, status=status, reason=reason, seconds=seconds, attempts=attempts)
+    return _record(trial, sweep, status=status, reason=reason, seconds=seconds, attempts=attempts, **changes)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -18,8 +18,10 @@ from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.selection import select, spent, spread, within_budget
 from cl_forget.comparison.settings import settings_of
 from cl_forget.comparison.trials import Trial
+from cl_forget.comparison.trials_view import SweepView
 from cl_forget.config.protocol import Protocol
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.records import Cost
 from cl_forget.reporting.final import sweep_table
 from cl_forget.reporting.tables import table_records
 from cl_forget.sweeps.tables import final_table, markdown, write_summary
@@ -173,6 +175,20 @@ def test_equal_compute_counts_a_shared_fine_tune_once() -> None:
     assert [s.value for s in allowed["L2-SP"]] == [1.0]
 
 
+def test_what_did_not_come_to_its_end_has_cost_what_it_had_by_then() -> None:
+    whole, pruned, diverged, silent = l2_sp()[:4]
+    stopped = {"status": "pruned", "cost": None, "history": [{"passes_so_far": 40}, {"passes_so_far": 60}]}
+    half = {"status": "diverged", "cost": Cost(forward_samples=30, backward_samples=30)}
+    nothing = {"status": "failed", "cost": None}
+    trials = [
+        whole,
+        *(t.model_copy(update=u) for t, u in ((pruned, stopped), (diverged, half), (silent, nothing))),
+    ]
+    assert [t.passes for t in trials] == [200, 60, 60, 0]
+    found = spent(settings_of(trials)["L2-SP"])
+    assert (found.passes, found.fine_tunes, found.finished) == (320, 3, 1)
+
+
 def test_spread_keeps_both_ends() -> None:
     items = settings_of(wise_ft((0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)))["WiSE-FT"]
     assert [s.value for s in spread(items, 3)] == [0.0, 0.3, 0.6]
@@ -214,11 +230,8 @@ def test_hypervolume_is_the_share_of_the_ideal() -> None:
     made = summary([*plain(), *l2_sp()])
     assert (made.reference, made.ideal) == ((0.2, 0.0), (1.0, 0.5))
     of = {m.method: m for m in made.methods}
-    # L2-SP with plain fine-tuning as its absent end, seed 0 (.78, .18), seed 1 (.82, .22). Slices from the left:
-    # (.55-.2)·.5 + (.6-.55)·.4 + (.7-.6)·.3 + (.78-.7)·.18, over the ideal .8·.5.
-    first = (0.35 * 0.5 + 0.05 * 0.4 + 0.1 * 0.3 + 0.08 * 0.18) / 0.4
-    second = (0.35 * 0.5 + 0.05 * 0.4 + 0.1 * 0.3 + 0.12 * 0.22) / 0.4
-    assert of["L2-SP"].hypervolume.mean == pytest.approx((first + second) / 2)
+    # L2-SP's own three settings. Slices from the left: (.55-.2)·.5 + (.6-.55)·.4 + (.7-.6)·.3, over the ideal .8·.5.
+    assert of["L2-SP"].hypervolume.mean == pytest.approx((0.35 * 0.5 + 0.05 * 0.4 + 0.1 * 0.3) / 0.4)
     # Plain is one point: (.78-.2)·.18 and (.82-.2)·.22.
     assert of["full fine-tuning"].hypervolume.mean == pytest.approx((0.58 * 0.18 + 0.62 * 0.22) / 2 / 0.4)
 
@@ -230,6 +243,42 @@ def test_the_curve_starts_at_plain_fine_tuning_where_the_method_alone_equals_it(
         t.model_copy(update={"mitigations": [*t.mitigations, {"sam": {"rho": 0.05}}]}) for t in l2_sp()
     ]
     assert [p.value for p in summary([*plain(), *combined]).methods[1].curve] == [0.1, 1.0, 10.0]
+
+
+def of_two_rates() -> list[Trial]:
+    """Plain fine-tuning and L2-SP at two rates, the higher one better on validation data and worse on test data."""
+    of = {1e-4: (0.1, 0.0), 1e-3: (0.0, 0.1)}  # what a rate adds to speciality: validation, test
+    return [
+        t.model_copy(
+            update={
+                "id": f"{t.id} {rate}",
+                "config": {"train.lr": rate, **({} if t.value is None else {"l2_sp.strength": t.value})},
+                "validation": {**t.validation, "speciality": t.validation["speciality"] - less},
+                "test": {**t.test, "speciality": t.test["speciality"] - lower},
+            }
+        )
+        for rate, (less, lower) in of.items()
+        for t in [*plain(), *l2_sp()]
+    ]
+
+
+def test_a_curve_is_that_of_the_chosen_setting_all_else_the_same() -> None:
+    """Joined in the order of the strengths alone, settings of two learning rates would make a zigzag."""
+    made = summary(of_two_rates(), retention=0.7, target=0.55)
+    method = made.methods[1]
+    assert method.choice is not None and "train.lr = 0.001" in method.choice.label
+    # On test data the curve at 1e-3 is that of one rate, a tenth of speciality lower.
+    assert method.target_at_retention.mean == pytest.approx(0.55)
+    assert method.retention_at_target.mean == pytest.approx(0.7)
+    ends = [point.label for point in method.curve if point.at_absent]
+    assert ends == [f"l2_sp.strength = 0, train.lr = {rate} (absent)" for rate in ("0.0001", "0.001")]
+    assert len(method.curve) == 2 + 6
+
+
+def test_plain_fine_tuning_at_another_rate_is_the_end_of_no_curve() -> None:
+    other = [t.model_copy(update={"config": {"train.lr": 3e-3}}) for t in plain()]
+    made = summary([*other, *l2_sp()], target=0.75).methods[1]
+    assert not any(point.at_absent for point in made.curve) and made.retention_at_target.mean is None
 
 
 def test_curves_are_interpolated_and_never_extended() -> None:
@@ -252,6 +301,8 @@ def test_a_crossing_that_one_seed_does_not_reach_is_missing() -> None:
 
 def test_default_target_is_nine_tenths_of_what_plain_fine_tuning_gains() -> None:
     assert summary([*plain(), *l2_sp()]).target_level == pytest.approx(0.2 + 0.9 * 0.6)
+    # Of two rates, of the one that was chosen: .7 on test data.
+    assert summary(of_two_rates()).target_level == pytest.approx(0.2 + 0.9 * 0.5)
 
 
 def test_reported_numbers_come_from_the_report_trials_where_there_are_any() -> None:
@@ -265,6 +316,15 @@ def test_reported_numbers_come_from_the_report_trials_where_there_are_any() -> N
     assert method.values["speciality"].mean == pytest.approx(0.9)
     assert method.against_plain["speciality"].mean == pytest.approx(0.05)
     assert any("made after the selection" in line for line in made.statements)
+
+
+def test_while_reports_are_made_a_method_without_its_own_has_no_number_anywhere() -> None:
+    """What it was tuned by may be of another stream, and would stand beside reports as if it were one."""
+    reports = [trial("L2-SP", 1.0, seed, (0.5, 0.5), (0.9, 0.45), role="report") for seed in (0, 1)]
+    trials = [*plain(), *l2_sp(), *reports]
+    made = summary(trials)
+    assert {m.method: sorted(m.runs) for m in made.methods} == {"full fine-tuning": [], "L2-SP": [0, 1]}
+    assert SweepView(trials, made).reported == {"full fine-tuning": [], "L2-SP": reports}
 
 
 def test_a_method_without_a_finished_setting_is_listed_with_its_reason() -> None:

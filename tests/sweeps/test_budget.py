@@ -26,7 +26,6 @@ from cl_forget.sweeps.budget import (
     check_left,
     check_prices,
     missing,
-    own_passes,
     redone,
     used,
 )
@@ -89,7 +88,7 @@ def test_passes_are_those_that_a_trial_makes_itself(tmp_path: Path) -> None:
     stopped = Trial(
         sweep="s", id="t", method="m", status="pruned", history=[{"passes_so_far": 30}, {"passes_so_far": 60}]
     )
-    assert [own_passes(t) for t in (whole, taker, half, stopped)] == [200, 0, 100, 60]
+    assert [t.own_passes for t in (whole, taker, half, stopped)] == [200, 0, 100, 60]
     one = Meter(Budget(passes=360), tmp_path, [whole, half], clock=0.0)
     assert one.spent.passes == 300
     one.count("running", 40)
@@ -192,7 +191,7 @@ def test_a_sweep_without_ray_stops_within_its_passes_and_goes_on(tmp_path: Path)
 
     fields = {**FIELDS, "methods": {"L2-SP": ["l2_sp"]}, "space": {"l2_sp.strength": [0.01, 0.1, 1.0]}}
     whole = sweep(Sweep(**fields), tmp_path / "whole", jobs=1)
-    each = max(own_passes(one) for one in whole)
+    each = max(one.own_passes for one in whole)
     said: list[str] = []
     asked = Sweep(**fields, budget={"passes": int(2.5 * each)})
     trials = sweep(asked, tmp_path / "cut", jobs=1, tell=said.append)

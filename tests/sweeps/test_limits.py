@@ -14,7 +14,7 @@ from cl_forget.comparison.trials import load_trials
 from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
 from cl_forget.sweeps import runner, tuning
-from cl_forget.sweeps.budget import Meter, own_passes
+from cl_forget.sweeps.budget import Meter
 from cl_forget.sweeps.cluster import Resources
 from cl_forget.sweeps.folder import known_state, load_state
 from cl_forget.sweeps.runner import sweep
@@ -39,7 +39,9 @@ def test_passes_end_a_curve_between_two_trials(tmp_path: Path) -> None:
     asked = Sweep(**fields, budget={"passes": int(4.5 * each)})
     trials = sweep(asked, tmp_path, resources=ONE, tell=said.append)
     finished = [trial for trial in trials if trial.status == "finished"]
-    assert len(finished) == 4 and sum(map(own_passes, finished)) == load_spending(tmp_path).passes
+    assert (
+        len(finished) == 4 and sum(trial.own_passes for trial in finished) == load_spending(tmp_path).passes
+    )
     assert load_spending(tmp_path).passes <= asked.budget.passes  # type: ignore[operator]
     assert [trial.seed for trial in finished].count(0) == 3, "a seed is finished before the next one is begun"
     assert any("missing of L2-SP: 2 of 6 trials" in line for line in said), said

@@ -17,6 +17,7 @@ from cl_forget.run.simulation import Simulation, Watch
 from cl_forget.sweeps.planning import Planned, plan_grid, planned, saved, share
 from cl_forget.sweeps.rehearsal import rehearsed
 from cl_forget.sweeps.work import Stopped, work
+from cl_forget.training.loop import FineTune
 
 
 def test_post_hoc_methods_share_one_fine_tune_per_seed() -> None:
@@ -96,6 +97,21 @@ def test_a_trial_that_diverges_is_recorded_and_so_are_those_that_share_it(tmp_pa
     assert [trial.status for trial in trials] == ["diverged", "diverged"]
     assert "not finite" in (trials[0].reason or "") and trials[0].id in (trials[1].reason or "")
     assert trials[0].validation == {} and load_trial(tmp_path, trials[0].id) == trials[0]
+
+
+def test_a_trial_that_diverges_has_cost_what_it_had_trained(tmp_path: Path) -> None:
+    step = FineTune.step
+
+    def later(fine_tune: Any, number: int, batch: Any) -> Any:
+        return step(fine_tune, number, batch) if number < 2 else _diverge(fine_tune, number, batch)
+
+    group = share([planned(Sweep(**FIELDS), "L2-SP", {"l2_sp.strength": 0.1}, seed=0)])[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cl_forget.training.loop.FineTune.step", later)
+        (trial,) = work(group, tmp_path, Setups(), lambda trial: None)
+    size = Sweep(**FIELDS).train.batch_size
+    assert trial.cost is not None and (trial.status, trial.cost.steps) == ("diverged", 2)
+    assert trial.passes == trial.own_passes == 2 * 2 * size
 
 
 def _diverge(fine_tune: Any, number: int, batch: Any) -> float:
