@@ -69,6 +69,25 @@ class FinalTable:
     rows: dict[str, dict[str, Cell]]
     sources: dict[str, Source]
 
+    @property
+    def uneven(self) -> dict[str, tuple[int, ...]]:
+        """Arm -> its seeds, where not all arms that have runs have the same; else empty."""
+        return uneven({name: source.runs for name, source in self.sources.items() if source.role in OURS})
+
+
+OURS = ("control", "method")
+"""Roles of lines that were run here, and are compared."""
+
+
+def uneven(runs: Mapping[str, Iterable[int]]) -> dict[str, tuple[int, ...]]:
+    """Arm -> its seeds, where not all arms that have any have the same; else empty.
+
+    Means over other seeds are another comparison: of such arms none is the best, and none on the front.
+    """
+    seeds = {arm: tuple(sorted(of)) for arm, of in runs.items()}
+    seeds = {arm: of for arm, of in seeds.items() if of}
+    return seeds if len(set(seeds.values())) > 1 else {}
+
 
 def table_of_runs(comparison: Comparison) -> FinalTable:
     """The table of runs: every arm over its seeds."""
@@ -81,7 +100,7 @@ def table_of_runs(comparison: Comparison) -> FinalTable:
     for name, by_seed in by_arm.items():
         if comparison.control not in (None, name):
             lines[name] |= _against(differences(by_seed, by_arm[str(comparison.control)], AGAINST))
-    front = _front(lines)
+    front = set() if uneven(runs) else _front(lines)
     sources = {
         name: Source(
             "control" if name == comparison.control else "method", runs[name], on_front=name in front
@@ -99,8 +118,11 @@ def table_of_runs(comparison: Comparison) -> FinalTable:
 def table_of_sweep(summary: SweepSummary) -> FinalTable:
     """The table of a sweep: every method at the setting chosen on validation data, and what its curve is worth."""
     lines = {method.method: _line(method) for method in summary.methods}
+    alike = not uneven({method.method: method.runs for method in summary.methods})
     sources = {
-        method.method: Source(method.role, method.runs, _setting(method), method.on_front, _facts(method))
+        method.method: Source(
+            method.role, method.runs, _setting(method), method.on_front and alike, _facts(method)
+        )
         for method in summary.methods
     }
     known = dict(zip(("speciality", "generality"), summary.pretrained or (), strict=False))

@@ -175,14 +175,29 @@ def left_over(run: Path) -> bool:
     Raises:
         UserError: the index of that folder is not whole.
     """
-    index = run.parent / INDEX
+    known = _indexed(run.parent)
+    return known is not None and run.name not in known
+
+
+def missing_runs(folder: Path) -> list[Path]:
+    """The runs of the experiment that was last run into a folder which are not there, not even begun.
+
+    Raises:
+        UserError: the index of the folder is not whole.
+    """
+    return [folder / name for name in _indexed(folder) or () if not (folder / name).is_dir()]
+
+
+def _indexed(folder: Path) -> list[str] | None:
+    """The names of the runs that belong together in a folder; None where it says nothing of them."""
+    index = folder / INDEX
     if not index.exists():
-        return False
+        return None
     cure = "delete it to read every run in the folder."
     known: Any = read_object(index, cure).get("runs")
-    if not isinstance(known, list):
+    if not isinstance(known, list) or not all(isinstance(name, str) for name in known):
         raise UserError(f"{index} names no runs; {cure}")
-    return run.name not in known
+    return known
 
 
 def drop_empty(*folders: Path) -> None:

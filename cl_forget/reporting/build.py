@@ -10,10 +10,11 @@ from cl_forget.comparison.comparison import Comparison, compare
 from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.observations import check_comparable, run_name
 from cl_forget.comparison.records import Result
+from cl_forget.comparison.table import uneven
 from cl_forget.ground.redact import redact
 from cl_forget.reporting import run_figures as _figures
 from cl_forget.reporting._titles import comparison_title
-from cl_forget.reporting.final import run_protocol, run_table
+from cl_forget.reporting.final import other_seeds, run_protocol, run_table
 from cl_forget.reporting.items import items_of
 from cl_forget.reporting.notes import read_note
 from cl_forget.reporting.numbers import listed, number
@@ -129,6 +130,8 @@ def _findings(comparison: Comparison, table: Table, verdicts: Verdicts | None) -
         return table.rows[method][name].mean
 
     control, both = comparison.control, ("speciality", "generality")
+    if other := uneven({name: comparison.seeds(name) for name in comparison.names}):
+        yield other_seeds(other)
     rated = [name for name in comparison.names if None not in [mean(name, key) for key in both]]
     if control in rated and mean(PRETRAINED, "generality") is not None:
         moves = [(key, shown(PRETRAINED, key), shown(control, key)) for key in both]
@@ -140,6 +143,7 @@ def _findings(comparison: Comparison, table: Table, verdicts: Verdicts | None) -
             else listed([*moved, *left])
         )
         yield f"Plain fine-tuning {told}."
+    if control in rated and mean(PRETRAINED, "generality") is not None and not other:
         floor = (mean(control, "speciality") or 0) - 0.01
         equal = [name for name in rated if name != control and (mean(name, "speciality") or 0) >= floor]
         # A model that was not changed forgets nothing: that is worth saying, but it compares no two cures.

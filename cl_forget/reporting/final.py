@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from cl_forget.comparison.analysis import SweepSummary
@@ -10,10 +10,12 @@ from cl_forget.comparison.comparison import Comparison
 from cl_forget.comparison.measures import PRETRAINED, Cell, Measure
 from cl_forget.comparison.protocols import protocol_table, untouched
 from cl_forget.comparison.statistics import estimates
-from cl_forget.comparison.table import FinalTable, table_of_runs, table_of_sweep
+from cl_forget.comparison.table import OURS, FinalTable, table_of_runs, table_of_sweep
 from cl_forget.reporting._notes import table_notes
-from cl_forget.reporting.numbers import FEW, number
+from cl_forget.reporting.numbers import FEW, listed, number
 from cl_forget.reporting.specification import Table
+
+BOLD = "Bold is the best of a column."
 
 
 def run_table(comparison: Comparison) -> Table:
@@ -29,7 +31,7 @@ def run_table(comparison: Comparison) -> Table:
         control,
     ]
     if len(comparison.names) > 1:
-        sentences.append("Bold is the best of a column.")
+        sentences.append(BOLD)
     sentences += how_sure(cell for row in found.rows.values() for cell in row.values())
     return _worded(
         found,
@@ -42,7 +44,7 @@ def run_table(comparison: Comparison) -> Table:
 def sweep_table(summary: SweepSummary) -> Table:
     """Per method the chosen setting, its paired differences, and what its whole curve is worth."""
     found = table_of_sweep(summary)
-    sentences = ["Test data, mean over seeds.", "Bold is the best of a column."]
+    sentences = ["Test data, mean over seeds.", BOLD]
     sentences += how_sure(cell for row in found.rows.values() for cell in row.values())
     if any((cell.count or 0) > FEW for row in found.rows.values() for cell in row.values()):
         sentences.append(
@@ -96,11 +98,32 @@ def how_sure(cells: Iterable[Cell]) -> list[str]:
 def _worded(
     found: FinalTable, title: str, how_to_read: str, notes: tuple[str, ...], name: str = "results"
 ) -> Table:
-    ours = ("control", "method")
-    arms = {arm: row for arm, row in found.rows.items() if found.sources[arm].role in ours}
-    for measure in found.measures:
-        _mark_best(measure, arms)
+    arms = {arm: row for arm, row in found.rows.items() if found.sources[arm].role in OURS}
+    if found.uneven:
+        how_to_read = how_to_read.replace(f"{BOLD} ", "").replace(f" {BOLD}", "")
+        notes = (other_seeds(found.uneven), *notes)
+    else:
+        for measure in found.measures:
+            _mark_best(measure, arms)
     return Table(name, title, how_to_read, found.measures, found.rows, notes, found.sources)
+
+
+def other_seeds(uneven: Mapping[str, Sequence[int]]) -> str:
+    """That not all arms have the same seeds, and what is not said for it."""
+    arms: dict[tuple[int, ...], list[str]] = {}
+    for arm, seeds in uneven.items():
+        arms.setdefault(tuple(seeds), []).append(arm)
+    told = [f"{listed(names)} {_seeds(seeds)}" for seeds, names in list(arms.items())[:3]]
+    more = " and others" if len(arms) > 3 else ""
+    return (
+        f"Not all methods have the same seeds: {'; '.join(told)}{more}. Means over other seeds are another "
+        "comparison, so nothing is marked as best or on the front; differences from plain fine-tuning are of the "
+        "seeds that both have."
+    )
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {listed([str(seed) for seed in seeds])}"
 
 
 def _mark_best(measure: Measure, rows: dict[str, dict[str, Cell]]) -> None:

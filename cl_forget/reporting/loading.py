@@ -10,7 +10,7 @@ from cl_forget.comparison.arms import separate
 from cl_forget.comparison.records import Result
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath, as_paths
-from cl_forget.ground.outputs import left_over
+from cl_forget.ground.outputs import left_over, missing_runs
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,14 @@ class Loaded:
         unfinished: folders of runs that have begun and hold no result yet.
         left_over: folders of finished runs that are not of the experiment which was last run into the folder
             above them; their results are not read.
+        missing: folders of runs of that experiment that are not there.
     """
 
     results: list[Result]
     folders: dict[tuple[str, int], Path]
     unfinished: list[Path]
     left_over: list[Path] = field(default_factory=list)
+    missing: list[Path] = field(default_factory=list)
 
 
 def load_results(paths: StrPath | Sequence[StrPath]) -> list[Result]:
@@ -67,7 +69,9 @@ def load_runs(paths: StrPath | Sequence[StrPath]) -> Loaded:
                 found[file] = path, Result.load(file)
     arms = separate([result for _, result in found.values()])
     named = {file: (path, arm) for (file, (path, _)), arm in zip(found.items(), arms, strict=True)}
-    return replace(_named(named), unfinished=unfinished, left_over=old)
+    places = {file.parent.parent for file, (path, _) in found.items() if file.parent != path}
+    missing = [run for place in sorted(places) for run in missing_runs(place)]
+    return replace(_named(named), unfinished=unfinished, left_over=old, missing=missing)
 
 
 def refuse_missing(path: Path) -> None:

@@ -16,7 +16,7 @@ from cl_forget.reporting._understood import find_understood
 from cl_forget.reporting.build import specify
 from cl_forget.reporting.loading import load_runs, refuse_missing
 from cl_forget.reporting.numbers import listed
-from cl_forget.reporting.specification import Specification
+from cl_forget.reporting.specification import Section, Specification, Table
 from cl_forget.reporting.sweep import specify_sweep
 
 if TYPE_CHECKING:
@@ -42,9 +42,11 @@ def specify_folders(paths: StrPath | Sequence[StrPath], title: str | None = None
     if not sweeps:
         loaded = load_runs(paths)
         specification = specify(loaded.results, title, loaded.folders)
-        left_out = (*_left_out(loaded.unfinished), *_left_over(loaded.left_over))
+        left_out = (*_left_out(loaded.unfinished), *_left_over(loaded.left_over), *_missing(loaded.missing))
         findings = (*specification.findings, *left_out)
-        return replace(specification, findings=findings, understood=find_understood(paths))
+        sections = tuple(_noted(section, left_out) for section in specification.sections)
+        understood = find_understood(paths)
+        return replace(specification, findings=findings, sections=sections, understood=understood)
     if len(sweeps) < len(paths):
         other = next(path for path in paths if path not in sweeps)
         refuse_missing(other)
@@ -53,6 +55,17 @@ def specify_folders(paths: StrPath | Sequence[StrPath], title: str | None = None
     summary = sweep_summary(trials, _protocol(sweeps)) if trials else None
     specification = specify_sweep(trials, summary, title, sweep_folders(sweeps))
     return replace(specification, understood=find_understood(sweeps))
+
+
+def _noted(section: Section, notes: Sequence[str]) -> Section:
+    """The section with notes below the table of results, which stands on the terminal without the page, too."""
+    items = [
+        replace(item, notes=(*notes, *item.notes))
+        if isinstance(item, Table) and item.name == "results"
+        else item
+        for item in section.items
+    ]
+    return replace(section, items=tuple(items))
 
 
 def _left_out(unfinished: Sequence[Path]) -> Iterable[str]:
@@ -66,7 +79,20 @@ def _left_over(folders: Sequence[Path]) -> Iterable[str]:
     if folders:
         names = [folder.name for folder in folders]
         verb = "is" if len(names) == 1 else "are"
-        yield f"{listed(names)} {verb} left over from an earlier experiment in the same folder and not read."
+        yield (
+            f"{listed(names)} {verb} not of the experiment that was last run into the same folder (experiment.json) "
+            "and not read: left over from an earlier one, or renamed."
+        )
+
+
+def _missing(folders: Sequence[Path]) -> Iterable[str]:
+    if folders:
+        names = [folder.name for folder in folders]
+        verb = "belongs" if len(names) == 1 else "belong"
+        yield (
+            f"{listed(names)} {verb} to the same experiment and cannot be found: the same command with --resume runs "
+            "what is missing."
+        )
 
 
 def _protocol(sweeps: Sequence[Path]) -> Protocol | None:

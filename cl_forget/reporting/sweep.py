@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from cl_forget.comparison.comparison import compare
 from cl_forget.comparison.measures import PRETRAINED
 from cl_forget.comparison.records import Result
+from cl_forget.comparison.table import uneven
 from cl_forget.comparison.trials_view import SweepView, check_trials, trial_folder
 from cl_forget.ground.redact import redact
 from cl_forget.reporting import search_figures as _search_figures
 from cl_forget.reporting import sweep_figures as _sweep_figures
 from cl_forget.reporting._titles import comparison_title
-from cl_forget.reporting.final import run_protocol, sweep_table
+from cl_forget.reporting.final import other_seeds, run_protocol, sweep_table
 from cl_forget.reporting.items import items_of
 from cl_forget.reporting.law_figure import law
 from cl_forget.reporting.ledger import ledger
@@ -156,7 +157,9 @@ def _findings(view: SweepView) -> Iterable[str]:
             f"reaches the highest speciality: {percent(best.target_at_retention.mean)}."
         )
     front = [m.method for m in summary.methods if m.on_front]
-    if front:
+    if other := uneven({m.method: m.runs for m in summary.methods}):
+        yield other_seeds(other)
+    elif front:
         yield (
             f"With the settings chosen on validation data, no method is better on both than {listed(front, 'or')} "
             "(the Pareto front)."
