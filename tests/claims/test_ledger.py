@@ -122,6 +122,18 @@ def test_relative_effects_and_curves(tmp_path):
     assert lines[1].judged.seeds in (0, 5)
 
 
+def test_nothing_is_relative_to_what_is_not_above_0(tmp_path):
+    """Of -.1 an arm with .1 would have -200 %, though it has more."""
+
+    def gaps(trial):
+        ours = {"WiSE-FT": 0.1}.get(trial.method, -0.1 if trial.seed == 3 else 0.2)
+        return small.measured(0.9, 0.4, sam_gap=ours)
+
+    claim = {**small.KEEPS, "measure": "sam_gap", "less": "L2-SP", "relative": True}
+    (line,), _ = settle(tmp_path, claim, numbers=gaps)
+    assert (line.judged.verdict, line.judged.reason) == ("undecided", "no value for seed 3")
+
+
 def test_how_far_it_moved_against_what_is_left(tmp_path):
     arms = ["full fine-tuning", "WiSE-FT", "L2-SP"]
     law = {
