@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from cl_forget.comparison.settings import Setting
+from cl_forget.comparison.settings import Setting, complete
 from cl_forget.comparison.trials import Trial
 from cl_forget.config.protocol import Equal, Protocol
 from cl_forget.evaluation.metrics import hypervolume, mean
@@ -181,9 +181,8 @@ def _affordable(settings: Sequence[Setting], limit: int) -> list[Setting]:
 def select(settings: Mapping[str, list[Setting]], protocol: Protocol) -> dict[str, Choice]:
     """The chosen setting of each method; a method without a finished one is left out.
 
-    Only settings that ran to their end on every seed can be chosen: a mean over other seeds would be another
-    comparison. Ties go to the setting that retains more, then to the first of the grid: the lowest learning rate,
-    then the lowest strength.
+    Only settings that ran to their end on every seed of their method can be chosen (`complete`). Ties go to the
+    setting that retains more, then to the first of the grid: the lowest learning rate, then the lowest strength.
 
     Args:
         settings: the tuning trials by method.
@@ -201,7 +200,8 @@ def select(settings: Mapping[str, list[Setting]], protocol: Protocol) -> dict[st
         )
     choices = {}
     for method, found in candidates.items():
-        scored = [(*_score(s, protocol), s) for s in found if s.finished]
+        whole = {s.key for s in complete(settings[method])}
+        scored = [(*_score(s, protocol), s) for s in found if s.key in whole]
         known = [(meets, score, s) for meets, score, s in scored if score is not None]
         known.sort(key=lambda entry: _place(entry[2]))  # of equals, `max` takes the first
         if not known:

@@ -3,6 +3,7 @@
 // there. Numbers are those that the runs have written: nothing is measured here.
 const MEAN = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
 const there = (value) => typeof value === "number" && Number.isFinite(value);
+const WHOLE = (values) => (values.every(there) ? MEAN(values) : null); // a mean with a missing part is missing
 
 // Mean over seeds with Student's t interval, as `mean_interval(...).shown()`.
 function estimate(values) {
@@ -42,10 +43,9 @@ function rowValues(result, row, first) {
   const perplexities = of("suites", result.suites, (scores) => scores.perplexity);
   const graded = result.suites.filter((name) => !there(first.suites[name].test.perplexity));
   const general_ = (measured) => {
-    const own = graded.map((name) => measured.suites[name].test.accuracy);
-    return own.length && own.every(there) ? MEAN(own) : null;
+    return WHOLE(graded.map((name) => measured.suites[name].test.accuracy));
   };
-  const values = { speciality: Object.values(tasks).every(there) ? MEAN(Object.values(tasks)) : null, generality: general_(row) };
+  const values = { speciality: WHOLE(Object.values(tasks)), generality: general_(row) };
   const before = general_(first);
   if (there(values.generality) && before) Object.assign(values, { retention: values.generality / before, generality_drop: before - values.generality });
   const shifted = result.tasks.map((name) => Object.values(row.tasks[name].shifted ?? {}).map(({ accuracy }) => accuracy));
