@@ -113,11 +113,13 @@ def verdict(values: Array, margin: float, rule: Rule = "more", comparators: int 
     ours, strict = mean_interval(values), mean_interval(values, 1 - ALPHA / comparators)
     effect, low, high = ours.mean, ours.low, strict.high
     assert effect is not None and low is not None and high is not None
+    least = _rounding(values)
     if rule == "keeps":
-        return "supported" if low > -margin else "contradicted" if high < -margin else "undecided"
-    if low > 0 and effect > margin:
+        above, below = low + margin > least, high + margin < -least
+        return "supported" if above else "contradicted" if below else "undecided"
+    if low > least and effect - margin > least:
         return "supported"
-    if high < 0 and effect < -margin:
+    if high < -least and effect + margin < -least:
         return "contradicted"
     if margin > 0 and _within(values, [values], margin, _t_above) < ALPHA / comparators:
         return "equivalent"
@@ -261,8 +263,15 @@ def _within(shown: Array, several: Sequence[Array], margin: float, above: Above)
     return min(1.0, max(all_above, tost))
 
 
+def _rounding(values: Array) -> float:
+    """What rounding may add to values of this size; a difference up to it is none."""
+    return 1e-12 * max(1.0, float(np.abs(values).max()))
+
+
 def _flips_above(values: Array) -> float:
     """By flipping signs: exact up to 13 seeds, else from 9,999 random flips."""
+    if np.abs(values).max() <= _rounding(values):
+        return 1.0
     from scipy.stats import permutation_test
 
     options: dict[str, Any] = {"permutation_type": "samples", "n_resamples": RESAMPLES, "rng": 0}
@@ -270,9 +279,9 @@ def _flips_above(values: Array) -> float:
 
 
 def _t_above(values: Array) -> float:
-    """By Student's t. Values that differ by rounding alone are equal."""
-    if np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())):
-        return 0.0 if values.mean() > 0 else 1.0
+    """By Student's t. Values that differ by rounding alone are equal, and so are a mean and 0."""
+    if np.ptp(values) <= _rounding(values):
+        return 0.0 if values.mean() > _rounding(values) else 1.0
     from scipy.stats import ttest_1samp
 
     return float(ttest_1samp(values, 0.0, alternative="greater").pvalue)

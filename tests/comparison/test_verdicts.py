@@ -56,6 +56,19 @@ def test_keeping_asks_for_no_loss(values, expected):
     assert judge(by_seed(*map(float, values)), 1.0, "keeps").verdict == expected
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_rounding_decides_nothing(sign):
+    """Five values of 1e-16 are five zeros, and .52 - .5 is .02 and 2e-17 more."""
+    for rule in ("more", "keeps"):
+        found = judge(by_seed(*[sign * 1e-16] * 5), 0.0, rule)
+        assert (found.verdict, found.p_t, found.p) == ("undecided", 1.0, 1.0)
+    for one, other in ((0.52, 0.5), (0.27, 0.25), (0.12, 0.1), (0.42, 0.4)):
+        at = by_seed(*[sign * (one - other)] * 5)
+        assert judge(at, 0.02).verdict == "undecided"
+        assert judge(at, 0.02, "keeps").verdict == ("supported" if sign > 0 else "undecided")
+    assert judge(by_seed(*[sign * 1e-9] * 5), 0.0).verdict == ("supported" if sign > 0 else "contradicted")
+
+
 def test_missing_is_missing():
     found = judge(by_seed(5.0, None, 5.0, 5.0, 5.0, 5.0), 1.0)
     assert (found.verdict, found.effect, found.reason) == ("undecided", None, "no value for seed 1")
