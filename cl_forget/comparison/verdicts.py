@@ -199,14 +199,18 @@ def holm(judged: Sequence[Judged]) -> list[Judged]:
 
 
 def per_row(judged: Sequence[Judged]) -> str:
-    """What reading many verdicts at once has to know, in a sentence; after `holm`."""
+    """What reading many verdicts at once has to know, in a sentence or two; after `holm`."""
     rows = [one for one in judged if one.p_t_holm is not None]
     decided = sum(one.verdict != "undecided" for one in rows)
     holding = sum(one.holds for one in rows)
-    return (
+    said = (
         f"Verdicts are per row: {holding} of {decided} decided rows, marked {HOLDS}, also hold after Holm over all "
-        f"{len(rows)} rows."
+        f"{len(rows)} rows"
     )
+    if without := len(judged) - len(rows):
+        more = "1 row more has none and is" if without == 1 else f"{without} rows more have none and are"
+        return f"{said} that have a p value. {more} undecided."
+    return f"{said}."
 
 
 def overall(verdicts: Sequence[Verdict]) -> Verdict:

@@ -8,7 +8,16 @@ import verdicts as benchmark
 from scipy.special import stdtr
 from statsmodels.stats.weightstats import ttost_paired
 
-from cl_forget.comparison.verdicts import Judged, against_each, holm, judge, overall, together, verdict
+from cl_forget.comparison.verdicts import (
+    Judged,
+    against_each,
+    holm,
+    judge,
+    overall,
+    per_row,
+    together,
+    verdict,
+)
 
 
 def by_seed(*values):
@@ -150,6 +159,16 @@ def test_holding_after_holm():
     ]
     assert [one.holds for one in holm(judged)] == [True, False, False]
     assert not judged[0].holds  # nothing was adjusted
+
+
+def test_rows_without_a_p_value_are_counted_beside_those_with_one():
+    judged = [Judged(verdict="supported", p_t=0.01), Judged(verdict="undecided", p_t=0.5)]
+    said = "Verdicts are per row: 1 of 1 decided rows, marked ✓, also hold after Holm over all 2 rows"
+    unknown = Judged(verdict="undecided", reason="no value for seed 1")
+    assert per_row(holm(judged)) == f"{said}."
+    one, two = (per_row(holm([*judged, *[unknown] * count])) for count in (1, 2))
+    assert one == f"{said} that have a p value. 1 row more has none and is undecided."
+    assert two == f"{said} that have a p value. 2 rows more have none and are undecided."
 
 
 def student(t):
