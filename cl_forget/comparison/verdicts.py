@@ -55,8 +55,8 @@ class Judged(BaseModel):
         effect: mean over seeds; None where a seed has no value.
         low, high: 95 % interval, Student's t.
         bootstrap_low, bootstrap_high: 95 % interval, seeds drawn with replacement (percentiles).
-        p: exact sign-flip permutation test of what the verdict says; two-sided, with n seeds it cannot be below
-            2^(1 - n).
+        p: exact sign-flip permutation test of what the verdict says, as for `p_t`. With n seeds it cannot be below
+            2^(1 - n), or for "equivalent", whose tests are one-sided, 2^(-n).
         p_t: t test of what the verdict says: "equivalent" by TOST, else two-sided against 0, for "keeps" against
             -margin. With several comparators it is the largest p that one is above, or that the one shown is below
             or within, times their number.
