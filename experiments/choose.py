@@ -19,15 +19,17 @@ without these two, the one that was found and the next lower one of the search (
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cl_forget.comparison.selection import default_protocol, dominating, select
-from cl_forget.comparison.settings import settings_of
+from cl_forget.comparison.selection import default_protocol, select
+from cl_forget.comparison.settings import Setting, complete, settings_of
 from cl_forget.comparison.trials import load_trials
 from cl_forget.config.sweep import Sweep, load_sweep
+from cl_forget.evaluation.metrics import hypervolume
 
 CURVE = 4
 """Values that a strength needs for a curve."""
@@ -107,6 +109,41 @@ def recipes_from(
         )
         for setting, area in best
     ]
+
+
+def dominating(settings: Sequence[Setting], count: int) -> list[tuple[Setting, float]]:
+    """The compositions of a search that dominate the largest areas, each by its best setting, on validation data.
+
+    A composition has two methods or more, and counts once whatever its strengths. The area is measured from
+    (speciality of the pre-trained model, generality 0), as the page's hypervolume is.
+
+    Args:
+        settings: of one arm; those that were not finished on every seed are left out.
+        count: how many; fewer where no more learn anything.
+
+    Returns:
+        Each setting and its area, as a share of that up to (1, pre-trained generality); the largest first.
+    """
+    areas = {s.key: area_of(s) for s in complete(settings) if len(methods_of(s)) > 1}
+    found: list[tuple[Setting, float]] = []
+    for setting in sorted((s for s in settings if s.key in areas), key=lambda s: -areas[s.key]):
+        if areas[setting.key] > 0 and all(methods_of(setting) != methods_of(other) for other, _ in found):
+            found.append((setting, areas[setting.key]))
+    return found[:count]
+
+
+def area_of(setting: Setting) -> float:
+    """The share of the ideal area that a setting dominates; 0 where it learns nothing, or a number is missing."""
+    x, y = setting.mean("speciality"), setting.mean("generality")
+    start, ceiling = setting.mean("speciality_pretrained"), setting.mean("generality_pretrained")
+    if x is None or y is None or start is None or not ceiling or start >= 1:
+        return 0.0
+    return (hypervolume([(x, y)], (start, 0.0)) or 0.0) / ((1 - start) * ceiling)
+
+
+def methods_of(setting: Setting) -> set[str]:
+    """The names of the methods that it composes."""
+    return {name for item in next(iter(setting.trials.values())).mitigations for name in item}
 
 
 def recipe(

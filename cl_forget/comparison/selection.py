@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from cl_forget.comparison.settings import Setting, complete
 from cl_forget.comparison.trials import Trial
 from cl_forget.config.protocol import Equal, Protocol
-from cl_forget.evaluation.metrics import hypervolume, mean
+from cl_forget.evaluation.metrics import mean
 from cl_forget.ground.errors import UserError
 
 Item = TypeVar("Item")
@@ -223,39 +223,6 @@ def select(settings: Mapping[str, list[Setting]], protocol: Protocol) -> dict[st
             left_out=len(settings[method]) - len(known),
         )
     return choices
-
-
-def dominating(settings: Sequence[Setting], count: int) -> list[tuple[Setting, float]]:
-    """The compositions of a search that dominate the largest areas, each by its best setting, on validation data.
-
-    A composition has two methods or more, and counts once whatever its strengths. The area is measured from
-    (speciality of the pre-trained model, generality 0), as the page's hypervolume is.
-
-    Args:
-        settings: of one arm; those that were not finished on every seed are left out.
-        count: how many; fewer where no more learn anything.
-
-    Returns:
-        Each setting and its area, as a share of that up to (1, pre-trained generality); the largest first.
-    """
-    areas = {s.key: _area(s) for s in settings if s.finished and len(_methods(s)) > 1}
-    found: list[tuple[Setting, float]] = []
-    for setting in sorted((s for s in settings if s.key in areas), key=lambda s: -areas[s.key]):
-        if areas[setting.key] > 0 and all(_methods(setting) != _methods(other) for other, _ in found):
-            found.append((setting, areas[setting.key]))
-    return found[:count]
-
-
-def _area(setting: Setting) -> float:
-    x, y = setting.mean("speciality"), setting.mean("generality")
-    start, ceiling = setting.mean("speciality_pretrained"), setting.mean("generality_pretrained")
-    if x is None or y is None or start is None or not ceiling or start >= 1:
-        return 0.0
-    return (hypervolume([(x, y)], (start, 0.0)) or 0.0) / ((1 - start) * ceiling)
-
-
-def _methods(setting: Setting) -> set[str]:
-    return {name for item in next(iter(setting.trials.values())).mitigations for name in item}
 
 
 def _learns(setting: Setting) -> bool:
