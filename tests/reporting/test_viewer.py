@@ -358,7 +358,9 @@ def searched(case):
     if case in ("speciality", "retention"):
         trials[1] = trials[1].model_copy(update={"validation": {**trials[1].validation, case: None}})
     if case == "twice":  # of two records of a setting and seed the later one counts
-        worse = trials[0].model_copy(update={"id": "again", "validation": {"speciality": 0.65, "retention": 0.65}})
+        worse = trials[0].model_copy(
+            update={"id": "again", "validation": {"speciality": 0.65, "retention": 0.65}}
+        )
         trials.append(worse)
     return trials
 
@@ -371,7 +373,13 @@ def searched(case):
         ("tie in the mean", "strength = 1, train.lr = 0.001"),
         *(
             (case, "strength = 1, train.lr = 0.001")
-            for case in ("a seed without a record", "a seed that diverged", "speciality", "retention", "twice")
+            for case in (
+                "a seed without a record",
+                "a seed that diverged",
+                "speciality",
+                "retention",
+                "twice",
+            )
         ),
     ],
 )
