@@ -5,8 +5,8 @@
         --rates 3e-5 1e-4 3e-4 1e-3 3e-3
 
 The choice reads validation data of the sweep's tuning stream and seeds alone. An experiment has every arm with the
-learning rate and the strengths that were chosen, and the sweep's `stream` and `seeds`; comments at the top of an
-existing file are kept.
+learning rate and the strengths that were chosen, the sweep's `stream` and `seeds`, and all else that a sweep and an
+experiment have in common; comments at the top of an existing file are kept.
 
 With `--best`, a sweep file that is there gets so many arms more, "recipe vision-1" and so on, in the place of earlier
 ones of that name: the compositions of two methods or more, no two of the same methods, that dominate the largest
@@ -28,8 +28,12 @@ import yaml
 from cl_forget.comparison.selection import default_protocol, select
 from cl_forget.comparison.settings import Setting, complete, settings_of
 from cl_forget.comparison.trials import load_trials
+from cl_forget.config.arms import OWN_SECTIONS
+from cl_forget.config.recorded import allow_code
+from cl_forget.config.run import Shared
 from cl_forget.config.sweep import Sweep, load_sweep
 from cl_forget.evaluation.metrics import hypervolume
+from cl_forget.ground.errors import UserError
 
 CURVE = 4
 """Values that a strength needs for a curve."""
@@ -39,13 +43,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("sweep", type=Path)
     parser.add_argument("experiment", type=Path)
-    parser.add_argument("--probes", nargs="*", default=[])
+    parser.add_argument("--probes", nargs="*", default=[], help="in the place of the sweep's")
     parser.add_argument("--best", type=int, help="compositions of a search, instead of every arm")
     parser.add_argument("--arm", default="recipe", help="what their arms are called, before the number")
     parser.add_argument(
         "--rates", type=float, nargs="+", help="learning rates of these arms, as the world's others have"
     )
+    parser.add_argument(
+        "--allow-code", action="append", default=[], metavar="PLACE",
+        help="code that the sweep names and that you trust, such as a file of its `imports`",
+    )  # fmt: skip
     given = parser.parse_args()
+    allow_code(*given.allow_code)
     if given.best:
         arms = recipes_from(given.sweep, given.best, given.rates)
         given.experiment.write_text(with_arms(given.experiment.read_text(), given.arm, arms))
@@ -76,16 +85,10 @@ def experiment_from(folder: Path) -> dict[str, Any]:
             raise SystemExit(f"no setting of '{arm}' was finished: the sweep is not over.")
         setting = next(s for s in settings[arm] if s.key == choices[arm].key)
         trial = next(iter(setting.trials.values()))
-        train = {name.partition(".")[2]: v for name, v in trial.config.items() if name.startswith("train.")}
-        methods[arm] = {"mitigations": trial.mitigations, "train": train}
-    return {
-        "model": asked.model,
-        "stream": asked.stream,
-        "suites": asked.suites,
-        "methods": methods,
-        "train": asked.train.model_dump(mode="json", exclude_defaults=True),
-        "seeds": asked.seeds,
-    }
+        methods[arm] = {"mitigations": trial.mitigations, **own_sections(trial.config)}
+    given = asked.model_dump(mode="json", exclude_defaults=True)
+    shared = {name: given[name] for name in Shared.model_fields if name in given}
+    return {**shared, "methods": methods, "seeds": asked.seeds}
 
 
 def recipes_from(
@@ -168,8 +171,12 @@ def recipe(
     for m in members:
         fields = m.model_dump(mode="json", include=m.model_fields_set) | below(fixed, m.name)
         mitigations.append({m.name: fields} if fields else m.name)
-    train = below(fixed, "train")
-    return {"mitigations": mitigations, **({"train": train} if train else {}), "space": space}
+    return {"mitigations": mitigations, **own_sections(fixed), "space": space}
+
+
+def own_sections(fields: dict[str, Any]) -> dict[str, Any]:
+    """The sections that an arm has fields of its own in, each with these."""
+    return {section: own for section in OWN_SECTIONS if (own := below(fields, section))}
 
 
 def values_of(ranges: dict[str, Any], field: str) -> list[Any]:
@@ -204,4 +211,7 @@ def with_arms(text: str, name: str, arms: list[tuple[str, dict[str, Any]]]) -> s
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
