@@ -11,7 +11,7 @@ function estimate(values) {
   if (count < 2) return { mean, low: null, high: null, count };
   const spread = Math.sqrt(own.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (count - 1));
   const half = ((RULE.student[count - 2] ?? RULE.student.at(-1)) * spread) / Math.sqrt(count);
-  // Of two values an interval says nothing: they are shown themselves, found as Python finds them.
+  // Of two values the interval is 12.7 times their distance: they are shown themselves, found as Python finds them.
   const reach = count === 2 ? (mean + half - mean) / RULE.student[0] : half;
   return { mean, low: mean - reach, high: mean + reach, count };
 }
