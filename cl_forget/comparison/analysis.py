@@ -3,8 +3,8 @@
     trials ─► settings per method ─► selection (validation) ─► reported numbers (test, over seeds)
                        └─► one-knob curves ─► hypervolume, target at equal retention, retention at equal target
 
-Missing is None, and nothing is extrapolated. A number of the table is the mean over the seeds that have it, with their
-count; a number of a whole curve is missing unless every seed has it.
+Missing is None, and nothing is extrapolated. A number of the table is the mean over the seeds that have it, and says
+how many these are; a number of a whole curve is missing unless every seed has it.
 """
 
 from __future__ import annotations

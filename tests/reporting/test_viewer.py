@@ -22,8 +22,8 @@ from cl_forget.ground.records import Fingerprints
 from cl_forget.reporting import method_styles, specify, specify_folders
 from cl_forget.reporting.html.viewer import viewer_page
 from cl_forget.reporting.numbers import spread
-from cl_forget.reporting.sweep import specify_sweep
 from cl_forget.reporting.styles import REGISTERED
+from cl_forget.reporting.sweep import specify_sweep
 
 READY = "document.documentElement.dataset.ready === 'true'"
 SHOWN = "document.querySelectorAll('#results tbody tr').length"
