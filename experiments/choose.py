@@ -5,8 +5,8 @@
         --rates 3e-5 1e-4 3e-4 1e-3 3e-3
 
 The choice reads validation data of the sweep's tuning stream and seeds alone. An experiment has every arm with the
-learning rate and the strengths that were chosen, and the sweep's `stream` and `seeds`; comments at the top of an
-existing file are kept.
+learning rate and the strengths that were chosen, the sweep's `stream` and `seeds`, and all else that a sweep and an
+experiment have in common; comments at the top of an existing file are kept.
 
 With `--best`, a sweep file that is there gets so many arms more, "recipe vision-1" and so on, in the place of earlier
 ones of that name: the compositions of two methods or more, no two of the same methods, that dominate the largest
@@ -19,15 +19,21 @@ without these two, the one that was found and the next lower one of the search (
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cl_forget.comparison.selection import default_protocol, dominating, select
-from cl_forget.comparison.settings import settings_of
+from cl_forget.comparison.selection import default_protocol, select
+from cl_forget.comparison.settings import Setting, complete, settings_of
 from cl_forget.comparison.trials import load_trials
+from cl_forget.config.arms import OWN_SECTIONS
+from cl_forget.config.recorded import allow_code
+from cl_forget.config.run import Shared
 from cl_forget.config.sweep import Sweep, load_sweep
+from cl_forget.evaluation.metrics import hypervolume
+from cl_forget.ground.errors import UserError
 
 CURVE = 4
 """Values that a strength needs for a curve."""
@@ -37,13 +43,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("sweep", type=Path)
     parser.add_argument("experiment", type=Path)
-    parser.add_argument("--probes", nargs="*", default=[])
+    parser.add_argument("--probes", nargs="*", default=[], help="in the place of the sweep's")
     parser.add_argument("--best", type=int, help="compositions of a search, instead of every arm")
     parser.add_argument("--arm", default="recipe", help="what their arms are called, before the number")
     parser.add_argument(
         "--rates", type=float, nargs="+", help="learning rates of these arms, as the world's others have"
     )
+    parser.add_argument(
+        "--allow-code", action="append", default=[], metavar="PLACE",
+        help="code that the sweep names and that you trust, such as a file of its `imports`",
+    )  # fmt: skip
     given = parser.parse_args()
+    allow_code(*given.allow_code)
     if given.best:
         arms = recipes_from(given.sweep, given.best, given.rates)
         given.experiment.write_text(with_arms(given.experiment.read_text(), given.arm, arms))
@@ -74,16 +85,10 @@ def experiment_from(folder: Path) -> dict[str, Any]:
             raise SystemExit(f"no setting of '{arm}' was finished: the sweep is not over.")
         setting = next(s for s in settings[arm] if s.key == choices[arm].key)
         trial = next(iter(setting.trials.values()))
-        train = {name.partition(".")[2]: v for name, v in trial.config.items() if name.startswith("train.")}
-        methods[arm] = {"mitigations": trial.mitigations, "train": train}
-    return {
-        "model": asked.model,
-        "stream": asked.stream,
-        "suites": asked.suites,
-        "methods": methods,
-        "train": asked.train.model_dump(mode="json", exclude_defaults=True),
-        "seeds": asked.seeds,
-    }
+        methods[arm] = {"mitigations": trial.mitigations, **own_sections(trial.config)}
+    given = asked.model_dump(mode="json", exclude_defaults=True)
+    shared = {name: given[name] for name in Shared.model_fields if name in given}
+    return {**shared, "methods": methods, "seeds": asked.seeds}
 
 
 def recipes_from(
@@ -109,6 +114,41 @@ def recipes_from(
     ]
 
 
+def dominating(settings: Sequence[Setting], count: int) -> list[tuple[Setting, float]]:
+    """The compositions of a search that dominate the largest areas, each by its best setting, on validation data.
+
+    A composition has two methods or more, and counts once whatever its strengths. The area is measured from
+    (speciality of the pre-trained model, generality 0), as the page's hypervolume is.
+
+    Args:
+        settings: of one arm; those that were not finished on every seed are left out.
+        count: how many; fewer where no more learn anything.
+
+    Returns:
+        Each setting and its area, as a share of that up to (1, pre-trained generality); the largest first.
+    """
+    areas = {s.key: area_of(s) for s in complete(settings) if len(methods_of(s)) > 1}
+    found: list[tuple[Setting, float]] = []
+    for setting in sorted((s for s in settings if s.key in areas), key=lambda s: -areas[s.key]):
+        if areas[setting.key] > 0 and all(methods_of(setting) != methods_of(other) for other, _ in found):
+            found.append((setting, areas[setting.key]))
+    return found[:count]
+
+
+def area_of(setting: Setting) -> float:
+    """The share of the ideal area that a setting dominates; 0 where it learns nothing, or a number is missing."""
+    x, y = setting.mean("speciality"), setting.mean("generality")
+    start, ceiling = setting.mean("speciality_pretrained"), setting.mean("generality_pretrained")
+    if x is None or y is None or start is None or not ceiling or start >= 1:
+        return 0.0
+    return (hypervolume([(x, y)], (start, 0.0)) or 0.0) / ((1 - start) * ceiling)
+
+
+def methods_of(setting: Setting) -> set[str]:
+    """The names of the methods that it composes."""
+    return {name for item in next(iter(setting.trials.values())).mitigations for name in item}
+
+
 def recipe(
     asked: Sweep, arm: str, config: dict[str, Any], given: list[float] | None = None
 ) -> dict[str, Any]:
@@ -131,8 +171,12 @@ def recipe(
     for m in members:
         fields = m.model_dump(mode="json", include=m.model_fields_set) | below(fixed, m.name)
         mitigations.append({m.name: fields} if fields else m.name)
-    train = below(fixed, "train")
-    return {"mitigations": mitigations, **({"train": train} if train else {}), "space": space}
+    return {"mitigations": mitigations, **own_sections(fixed), "space": space}
+
+
+def own_sections(fields: dict[str, Any]) -> dict[str, Any]:
+    """The sections that an arm has fields of its own in, each with these."""
+    return {section: own for section in OWN_SECTIONS if (own := below(fields, section))}
 
 
 def values_of(ranges: dict[str, Any], field: str) -> list[Any]:
@@ -167,4 +211,7 @@ def with_arms(text: str, name: str, arms: list[tuple[str, dict[str, Any]]]) -> s
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -66,6 +66,14 @@ UNBOUNDED = (
 )  # fmt: skip
 """Measures that are no share of anything; of all others a difference of 1 is 100 percentage points."""
 
+SIGNED = (
+    "generality_drop", "generality_drop_by_suite", "delta_zs", "delta_zs_by_suite", "general_ability_delta",
+    "perplexity_rise", "perplexity_rise_by_suite", "delta_lp", "delta_lp_by_probe", "delta_lp_before_tuning",
+    "delta_lp_before_tuning_by_task", "forgetting_last", "forgetting_last_by_task", "bwt", "fwt", "fwt_by_task",
+    "statistics_share",
+)  # fmt: skip
+"""Measures that lie on both sides of 0, so that a percentage of one says nothing."""
+
 PARTS = {"_by_suite": "suite", "_by_task": "task", "_by_probe": "probe"}
 """Ends of the names of measures with several numbers -> what each of these is of."""
 
@@ -138,7 +146,8 @@ class Claim(Section):
         than: a number in the place of `less`; of other kinds, what the correlation, the share or the residual is
             claimed to be above, 0 unless given.
         margin: the smallest effect that matters, in the measure's own unit (fractions, not percent).
-        relative: whether the effect is divided by the value of `less`.
+        relative: whether the effect is divided by the value of `less`. Measures that can be negative are refused; a
+            seed on which that value is not above 0 has no effect.
         rule: "more" asks for a gain, "keeps" for no loss beyond the margin.
         arms: for kinds other than "difference": the arms whose settings count; none is all of them.
         controls: arms that are run and shown beside a difference: each in the place of `less`, with `than` in that
@@ -224,6 +233,10 @@ class Claim(Section):
         if self.relative and self.than is not None:
             raise ValueError(
                 "`relative` divides by the value of an arm in `less`; leave it out beside `than`"
+            )
+        if self.relative and _plain(self.measure) in SIGNED:
+            raise ValueError(
+                f"'{self.measure}' can be negative or 0, and a percentage of that says nothing; leave `relative` out"
             )
         of_measure = self.kind in ("difference", "residual")
         if self.relative or (of_measure and _plain(self.measure) in UNBOUNDED):

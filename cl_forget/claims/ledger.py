@@ -213,7 +213,7 @@ def _line(one: Asked, judged: Judged, hardest: str | None) -> Line:
         sentence=claim.sentence,
         world=one.world,
         model=one.sweep.model,
-        contrast=_contrast(one, hardest),
+        contrast=_contrast(one, hardest, judged),
         scale=100.0 if percent or not raw else 1.0,
         unit=" %" if percent else "" if raw else " points",
         judged=judged,
@@ -221,7 +221,8 @@ def _line(one: Asked, judged: Judged, hardest: str | None) -> Line:
     )
 
 
-def _contrast(one: Asked, hardest: str | None) -> str:
+def _contrast(one: Asked, shown: str | None, judged: Judged) -> str:
+    """What was compared; `shown` is the comparator that the verdict rests on, where there are several."""
     claim = one.claim
     than = "" if claim.than is None else f" − {claim.than:g}"
     if claim.kind == "correlation":
@@ -232,9 +233,13 @@ def _contrast(one: Asked, hardest: str | None) -> str:
         return f"{claim.measure} of {claim.more} beyond the others' curve over {claim.against}{than}"
     if than:
         return f"{claim.measure}: {claim.more}{than}"
-    others = hardest or claim.less[0]
-    more = f", the hardest of {len(claim.less)}" if hardest else ""
-    return f"{claim.measure}: {claim.more} − {others}{more}"
+    if shown is None:
+        return f"{claim.measure}: {claim.more} − {claim.less[0]}"
+    if judged.reason is None:
+        said = f"the hardest of {len(claim.less)}"
+    else:  # nothing could be compared, so none is the hardest
+        said = f"one of {len(claim.less)}" + ", which lacks a value" * (judged.effect is None)
+    return f"{claim.measure}: {claim.more} − {shown}, {said}"
 
 
 def markdown(lines: Sequence[Line]) -> str:

@@ -133,7 +133,7 @@ def _beyond(values: BySeed, than: float | None) -> BySeed:
 
 
 def difference(claim: Claim, records: Records, less: str) -> BySeed:
-    """Seed -> what `more` has beyond `less`."""
+    """Seed -> what `more` has beyond `less`; a share of nothing or less, where it is relative, is no value."""
     assert claim.more is not None
     ours, theirs = (_of_arm(claim.measure, records, arm) for arm in (claim.more, less))
     if claim.more == PRETRAINED:
@@ -143,11 +143,12 @@ def difference(claim: Claim, records: Records, less: str) -> BySeed:
     found: BySeed = {}
     for seed in records.seeds:
         a, b = ours.get(seed), theirs.get(seed)
-        known = a is not None and b is not None
-        change = None if a is None or b is None else a - b
-        found[seed] = change / b if known and claim.relative and b and change is not None else change
-        if claim.relative and known and not b:
+        if a is None or b is None:
             found[seed] = None
+        elif claim.relative:
+            found[seed] = (a - b) / b if b > 0 else None
+        else:
+            found[seed] = a - b
     return found
 
 

@@ -4,7 +4,8 @@
                        ├─► hypervolume
                        └─► the curve of the chosen setting ─► target at equal retention, retention at equal target
 
-Missing is None: a number over seeds is missing unless every seed has it, and nothing is extrapolated.
+Missing is None, and nothing is extrapolated. A number of the table is the mean over the seeds that have it, and says
+how many these are; a number of a whole curve is missing unless every seed has it.
 """
 
 from __future__ import annotations

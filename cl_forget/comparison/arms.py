@@ -63,8 +63,8 @@ def conditions(results: Sequence[Result]) -> Iterable[str]:
     odd = [f"{name} {' and '.join(values)}" for name, values in known.items() if len(values) > 1]
     if odd:
         yield (
-            f"Not all runs were made under the same conditions: {'; '.join(odd)}. Numbers are rounded otherwise, and "
-            "training multiplies what is."
+            f"Not all runs were made under the same conditions: {'; '.join(odd)}. Floating-point rounding differs "
+            "between these, and training amplifies it; compare means over seeds."
         )
     changed = sorted(
         {run_name(result) for result in results if result.environment.get("changed_while_resumed")}

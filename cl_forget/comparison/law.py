@@ -49,7 +49,7 @@ def residuals(points: Sequence[Point], rising: bool = False) -> Mapping[str, Map
     found: dict[str, dict[int, float | None]] = {arm: {} for arm in dict.fromkeys(p.arm for p in points)}
     for seed, here in _by_seed(points).items():
         for arm, by_arm in found.items():
-            own = [p.y - y for p, y in _expected(here, arm, rising).items()]
+            own = [p.y - y for p, y in _expected(here, arm, rising)]
             by_arm[seed] = float(np.mean(own)) if own else None
     return found
 
@@ -61,14 +61,12 @@ def explained(points: Sequence[Point], rising: bool = False) -> Mapping[int, flo
     """
     found: dict[int, float | None] = {}
     for seed, here in _by_seed(points).items():
-        expected = {
-            p: y
-            for arm in dict.fromkeys(p.arm for p in here)
-            for p, y in _expected(here, arm, rising).items()
-        }
-        y = np.array([p.y for p in expected])
+        expected = [
+            pair for arm in dict.fromkeys(p.arm for p in here) for pair in _expected(here, arm, rising)
+        ]
+        y = np.array([p.y for p, _ in expected])
         spread = float(((y - y.mean()) ** 2).sum()) if len(y) else 0.0
-        missed = float(sum((p.y - known) ** 2 for p, known in expected.items()))
+        missed = float(sum((p.y - known) ** 2 for p, known in expected))
         found[seed] = 1 - missed / spread if spread > 0 else None
     return found
 
@@ -91,11 +89,14 @@ def _within(points: Sequence[Point], arm: str) -> list[Point]:
     return [p for p in points if p.arm == arm and min(xs) <= p.x <= max(xs)] if xs else []
 
 
-def _expected(points: Sequence[Point], arm: str, rising: bool) -> dict[Point, float]:
-    """The points of an arm within the others' distances -> what the others' curve says there."""
+def _expected(points: Sequence[Point], arm: str, rising: bool) -> list[tuple[Point, float]]:
+    """The points of an arm within the others' distances, each with what the others' curve says there.
+
+    Two settings may have the same numbers, as where one stops before it differs from the other; both count.
+    """
     own = _within(points, arm)
     if not own:
-        return {}
+        return []
     others = [p for p in points if p.arm != arm]
     x, y = np.array([p.x for p in others]), np.array([p.y for p in others])
-    return dict(zip(own, curve(x, y, np.array([p.x for p in own]), rising).tolist(), strict=True))
+    return list(zip(own, curve(x, y, np.array([p.x for p in own]), rising).tolist(), strict=True))

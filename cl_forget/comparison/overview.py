@@ -83,7 +83,7 @@ def overview(trials: Sequence[Standing]) -> Overview:
     )
 
 
-def together(one: Overview, other: Overview) -> Overview:
+def combined(one: Overview, other: Overview) -> Overview:
     """What the trials of both come to."""
     return Overview(
         Counter(one.counts) + Counter(other.counts),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
@@ -54,10 +52,3 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Mcnemar:
         difference=(a - b) / len(first),
         p=float(found.pvalue),
     )
-
-
-def by_data(
-    first: Mapping[str, NDArray[np.bool_]], second: Mapping[str, NDArray[np.bool_]]
-) -> dict[str, Mcnemar]:
-    """Data set -> the test, for those that both models were measured on."""
-    return {name: mcnemar(right, second[name]) for name, right in first.items() if name in second}

@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from cl_forget.comparison.settings import Setting
+from cl_forget.comparison.settings import Setting, complete
 from cl_forget.comparison.trials import Trial
 from cl_forget.config.protocol import Equal, Protocol
-from cl_forget.evaluation.metrics import hypervolume, mean
+from cl_forget.evaluation.metrics import mean
 from cl_forget.ground.errors import UserError
 
 Item = TypeVar("Item")
@@ -181,9 +181,8 @@ def _affordable(settings: Sequence[Setting], limit: int) -> list[Setting]:
 def select(settings: Mapping[str, list[Setting]], protocol: Protocol) -> dict[str, Choice]:
     """The chosen setting of each method; a method without a finished one is left out.
 
-    Only settings that ran to their end on every seed can be chosen: a mean over other seeds would be another
-    comparison. Ties go to the setting that retains more, then to the first of the grid: the lowest learning rate,
-    then the lowest strength.
+    Only settings that ran to their end on every seed of their method can be chosen (`complete`). Ties go to the
+    setting that retains more, then to the first of the grid: the lowest learning rate, then the lowest strength.
 
     Args:
         settings: the tuning trials by method.
@@ -201,7 +200,8 @@ def select(settings: Mapping[str, list[Setting]], protocol: Protocol) -> dict[st
         )
     choices = {}
     for method, found in candidates.items():
-        scored = [(*_score(s, protocol), s) for s in found if s.finished]
+        whole = {s.key for s in complete(settings[method])}
+        scored = [(*_score(s, protocol), s) for s in found if s.key in whole]
         known = [(meets, score, s) for meets, score, s in scored if score is not None]
         known.sort(key=lambda entry: _place(entry[2]))  # of equals, `max` takes the first
         if not known:
@@ -223,39 +223,6 @@ def select(settings: Mapping[str, list[Setting]], protocol: Protocol) -> dict[st
             left_out=len(settings[method]) - len(known),
         )
     return choices
-
-
-def dominating(settings: Sequence[Setting], count: int) -> list[tuple[Setting, float]]:
-    """The compositions of a search that dominate the largest areas, each by its best setting, on validation data.
-
-    A composition has two methods or more, and counts once whatever its strengths. The area is measured from
-    (speciality of the pre-trained model, generality 0), as the page's hypervolume is.
-
-    Args:
-        settings: of one arm; those that were not finished on every seed are left out.
-        count: how many; fewer where no more learn anything.
-
-    Returns:
-        Each setting and its area, as a share of that up to (1, pre-trained generality); the largest first.
-    """
-    areas = {s.key: _area(s) for s in settings if s.finished and len(_methods(s)) > 1}
-    found: list[tuple[Setting, float]] = []
-    for setting in sorted((s for s in settings if s.key in areas), key=lambda s: -areas[s.key]):
-        if areas[setting.key] > 0 and all(_methods(setting) != _methods(other) for other, _ in found):
-            found.append((setting, areas[setting.key]))
-    return found[:count]
-
-
-def _area(setting: Setting) -> float:
-    x, y = setting.mean("speciality"), setting.mean("generality")
-    start, ceiling = setting.mean("speciality_pretrained"), setting.mean("generality_pretrained")
-    if x is None or y is None or start is None or not ceiling or start >= 1:
-        return 0.0
-    return (hypervolume([(x, y)], (start, 0.0)) or 0.0) / ((1 - start) * ceiling)
-
-
-def _methods(setting: Setting) -> set[str]:
-    return {name for item in next(iter(setting.trials.values())).mitigations for name in item}
 
 
 def _learns(setting: Setting) -> bool:

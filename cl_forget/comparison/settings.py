@@ -46,12 +46,22 @@ class Setting(BaseModel):
 
     @property
     def finished(self) -> bool:
-        """Whether every seed has been run to its end."""
+        """Whether every seed that it has was run to its end."""
         return all(trial.status == "finished" for trial in self.trials.values())
 
     def mean(self, metric: str) -> float | None:
         """Mean over seeds of a validation metric; None if a seed lacks it."""
         return mean(trial.validation.get(metric) for trial in self.trials.values())
+
+
+def complete(settings: Sequence[Setting]) -> list[Setting]:
+    """Those of one method that ran to their end on every seed that any of them has.
+
+    A mean over fewer seeds would be another comparison. Seeds are lacking where a search is under way, records were
+    removed, or sweeps with different seeds are read together.
+    """
+    seeds = {seed for setting in settings for seed in setting.trials}
+    return [setting for setting in settings if setting.finished and setting.trials.keys() == seeds]
 
 
 _IN_ORDER = json.JSONEncoder(sort_keys=True)

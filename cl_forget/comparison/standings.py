@@ -22,7 +22,7 @@ _WORDS: dict[Verdict, Word] = {
 
 
 @dataclass(frozen=True)
-class Standing:
+class AgainstControl:
     """One arm against the control.
 
     Attributes:
@@ -52,7 +52,7 @@ def standings(
     values: Mapping[str, Mapping[int, Mapping[str, float | None]]],
     control: str | None,
     margin: float = MARGIN,
-) -> tuple[Standing, ...]:
+) -> tuple[AgainstControl, ...]:
     """Every arm but the control, in the order given.
 
     Args:
@@ -70,7 +70,7 @@ def standings(
                 _judged(by_seed, values[control], shared, name, margin)
                 for name in ("speciality", "generality")
             ]
-            found.append(Standing(method, len(shared), *verdicts))
+            found.append(AgainstControl(method, len(shared), *verdicts))
     return tuple(found)
 
 

@@ -30,7 +30,7 @@ class Estimate(BaseModel):
     def shown(self) -> Estimate:
         """What is shown of it: the interval, or, of two values, these themselves.
 
-        Student's t with one degree of freedom is 12.7 times as wide as they lie apart, which says nothing.
+        With two seeds the 95 % interval is 12.7 times the distance between them; the two values are shown instead.
         """
         if self.count != 2 or self.mean is None or self.high is None:
             return self

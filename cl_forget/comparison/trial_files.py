@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
-from cl_forget.comparison.overview import Overview, Standing, overview, standing, together
+from cl_forget.comparison.overview import Overview, Standing, combined, overview, standing
 from cl_forget.comparison.trials import FOR_GOOD, Status, Trial, load_trial
 from cl_forget.ground.collection import uncollected
 from cl_forget.ground.documents import MAX_BYTES
@@ -97,7 +97,7 @@ class Records:
         found = self._look(stamps)
         if self._worth_writing(self._for_good(now, stamps)):
             return overview(self.standings())
-        return together(self._total, overview(found))
+        return combined(self._total, overview(found))
 
     @uncollected()
     def standings(self) -> list[Standing]:

@@ -55,8 +55,8 @@ class Judged(BaseModel):
         effect: mean over seeds; None where a seed has no value.
         low, high: 95 % interval, Student's t.
         bootstrap_low, bootstrap_high: 95 % interval, seeds drawn with replacement (percentiles).
-        p: exact sign-flip permutation test of what the verdict says; two-sided, with n seeds it cannot be below
-            2^(1 - n).
+        p: exact sign-flip permutation test of what the verdict says, as for `p_t`. With n seeds it cannot be below
+            2^(1 - n), or for "equivalent", whose tests are one-sided, 2^(-n).
         p_t: t test of what the verdict says: "equivalent" by TOST, else two-sided against 0, for "keeps" against
             -margin. With several comparators it is the largest p that one is above, or that the one shown is below
             or within, times their number.
@@ -113,11 +113,13 @@ def verdict(values: Array, margin: float, rule: Rule = "more", comparators: int 
     ours, strict = mean_interval(values), mean_interval(values, 1 - ALPHA / comparators)
     effect, low, high = ours.mean, ours.low, strict.high
     assert effect is not None and low is not None and high is not None
+    least = _rounding(values)
     if rule == "keeps":
-        return "supported" if low > -margin else "contradicted" if high < -margin else "undecided"
-    if low > 0 and effect > margin:
+        above, below = low + margin > least, high + margin < -least
+        return "supported" if above else "contradicted" if below else "undecided"
+    if low > least and effect - margin > least:
         return "supported"
-    if high < 0 and effect < -margin:
+    if high < -least and effect + margin < -least:
         return "contradicted"
     if margin > 0 and _within(values, [values], margin, _t_above) < ALPHA / comparators:
         return "equivalent"
@@ -197,14 +199,18 @@ def holm(judged: Sequence[Judged]) -> list[Judged]:
 
 
 def per_row(judged: Sequence[Judged]) -> str:
-    """What reading many verdicts at once has to know, in a sentence; after `holm`."""
+    """What reading many verdicts at once has to know, in a sentence or two; after `holm`."""
     rows = [one for one in judged if one.p_t_holm is not None]
     decided = sum(one.verdict != "undecided" for one in rows)
     holding = sum(one.holds for one in rows)
-    return (
+    said = (
         f"Verdicts are per row: {holding} of {decided} decided rows, marked {HOLDS}, also hold after Holm over all "
-        f"{len(rows)} rows."
+        f"{len(rows)} rows"
     )
+    if without := len(judged) - len(rows):
+        more = "1 row more has none and is" if without == 1 else f"{without} rows more have none and are"
+        return f"{said} that have a p value. {more} undecided."
+    return f"{said}."
 
 
 def overall(verdicts: Sequence[Verdict]) -> Verdict:
@@ -261,8 +267,15 @@ def _within(shown: Array, several: Sequence[Array], margin: float, above: Above)
     return min(1.0, max(all_above, tost))
 
 
+def _rounding(values: Array) -> float:
+    """What rounding may add to values of this size; a difference up to it is none."""
+    return 1e-12 * max(1.0, float(np.abs(values).max()))
+
+
 def _flips_above(values: Array) -> float:
     """By flipping signs: exact up to 13 seeds, else from 9,999 random flips."""
+    if np.abs(values).max() <= _rounding(values):
+        return 1.0
     from scipy.stats import permutation_test
 
     options: dict[str, Any] = {"permutation_type": "samples", "n_resamples": RESAMPLES, "rng": 0}
@@ -270,9 +283,9 @@ def _flips_above(values: Array) -> float:
 
 
 def _t_above(values: Array) -> float:
-    """By Student's t. Values that differ by rounding alone are equal."""
-    if np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())):
-        return 0.0 if values.mean() > 0 else 1.0
+    """By Student's t. Values that differ by rounding alone are equal, and so are a mean and 0."""
+    if np.ptp(values) <= _rounding(values):
+        return 0.0 if values.mean() > _rounding(values) else 1.0
     from scipy.stats import ttest_1samp
 
     return float(ttest_1samp(values, 0.0, alternative="greater").pvalue)

@@ -329,7 +329,8 @@ class Score(Section):
         speciality: w.
         generality: what stands for generality: the suites' accuracy, or exp(-KL to the pre-trained model),
             which is cheaper.
-        every: optimiser steps between two measurements inside a task (`asha`, `mo-asha`, `median`).
+        every: optimiser steps between two measurements inside a task (`asha`, `mo-asha`, `hyperband`,
+            `median`).
         samples: validation samples per task and suite that such a measurement reads.
     """
 

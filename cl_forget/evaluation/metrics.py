@@ -416,7 +416,7 @@ def summary(
     }
     for field in ("ece", "hardest_decile_accuracy", "kl_to_base"):
         result[field] = mean(matrix(rows, tasks, split, field)[-1])
-    result |= _item_metrics(rows, tasks, suites, split, R, G)
+    result |= _item_metrics(rows, tasks, suites, split, R, G, P)
     result |= _restored_metrics(final, tasks, G, P, suites, split)
     result["weight_distance"] = None if final is None else final.drift.weight_distance.get("all")
     return cast(Metrics, result)
@@ -442,8 +442,8 @@ def _stream_metrics(R: Array, tasks: Sequence[str]) -> dict[str, Any]:
 
 
 def _generality_metrics(G: Array, P: Array, suites: Sequence[str]) -> dict[str, Any]:
-    """P: perplexities in the places of G; a suite that has any was not measured by accuracy."""
-    fluent: NDArray[np.bool_] = np.asarray(np.isfinite(P).any(axis=0))
+    """P: perplexities in the places of G."""
+    fluent = _fluent(P)
     answered = [name for k, name in enumerate(suites) if not fluent[k]]
     read = [name for k, name in enumerate(suites) if fluent[k]]
     G, drop, gained = G[:, ~fluent], generality_drop(G)[-1, ~fluent], delta(G)[-1, ~fluent]
@@ -465,27 +465,37 @@ def _generality_metrics(G: Array, P: Array, suites: Sequence[str]) -> dict[str, 
     }
 
 
+def _fluent(P: Array) -> NDArray[np.bool_]:
+    """(suites,) whether a suite has a perplexity anywhere, so was not measured by accuracy."""
+    return np.asarray(np.isfinite(P).any(axis=0))
+
+
 def _item_metrics(
-    rows: Sequence[Row], tasks: Sequence[str], suites: Sequence[str], split: Split, R: Array, G: Array
+    rows: Sequence[Row],
+    tasks: Sequence[str],
+    suites: Sequence[str],
+    split: Split,
+    R: Array,
+    G: Array,
+    P: Array,
 ) -> dict[str, Any]:
     """What single samples lost and gained, and accuracies without the share of guessing."""
 
-    def last(field: str, names: Sequence[str], kind: Callable[..., Array]) -> dict[str, float | None]:
-        table = kind(rows, tasks, *((suites,) if names is suites else ()), split, field)
-        return _named(names, table[-1])
+    def of_suites(field: str) -> dict[str, float | None]:
+        return _named(suites, suite_matrix(rows, tasks, suites, split, field)[-1])
 
-    lost, gained, choices = (last(f, suites, suite_matrix) for f in ("lost", "gained", "choices"))
-    classes = last("choices", tasks, matrix)
-    known = [name for name, value in _named(suites, G[-1]).items() if value is not None]
+    lost, gained, choices = (of_suites(field) for field in ("lost", "gained", "choices"))
+    classes = _named(tasks, matrix(rows, tasks, split, "choices")[-1])
+    answered = [name for name, fluent in zip(suites, _fluent(P), strict=True) if not fluent]
     start, end = _named(suites, G[0]), _named(suites, G[-1])
-    forgot = {name: true_change(lost[name], start[name], end[name], choices[name]) for name in known}
-    won = {name: true_change(gained[name], start[name], end[name], choices[name]) for name in known}
+    forgot = {name: true_change(lost[name], start[name], end[name], choices[name]) for name in answered}
+    won = {name: true_change(gained[name], start[name], end[name], choices[name]) for name in answered}
     return {
         "f_true": mean(forgot.values()),
         "f_true_by_suite": forgot,
         "bt_true": mean(won.values()),
         "bt_true_by_suite": won,
-        "generality_adjusted": mean(chance_adjusted(end[name], choices[name]) for name in known),
+        "generality_adjusted": mean(chance_adjusted(end[name], choices[name]) for name in answered),
         "speciality_adjusted": mean(
             chance_adjusted(value, classes[name]) for name, value in _named(tasks, R[-1]).items()
         ),
@@ -497,7 +507,7 @@ def _restored_metrics(
 ) -> dict[str, Any]:
     """With BatchNorm's statistics put back; P as in `_generality_metrics`."""
     again = None if final is None else final.restored
-    answered = [k for k in range(len(suites)) if not np.isfinite(P[:, k]).any()]
+    answered = np.flatnonzero(~_fluent(P)).tolist()
     if again is None:
         return dict.fromkeys(("generality_restored", "speciality_restored", "statistics_share"))
     general = mean(_field(again.suites.get(suites[k]), split, "accuracy") for k in answered)

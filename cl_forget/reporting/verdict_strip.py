@@ -8,7 +8,7 @@ from typing import Any
 
 from cl_forget.comparison.comparison import Comparison
 from cl_forget.comparison.measures import Cell
-from cl_forget.comparison.standings import MARGIN, Standing, Word, standings, word
+from cl_forget.comparison.standings import MARGIN, AgainstControl, Word, standings, word
 from cl_forget.comparison.statistics import Estimate
 from cl_forget.comparison.trials_view import SweepView
 from cl_forget.comparison.verdicts import FEWEST, Judged
@@ -36,7 +36,7 @@ class Verdicts:
 
     control: str
     margin: float
-    standings: tuple[Standing, ...]
+    standings: tuple[AgainstControl, ...]
 
     @property
     def seeds(self) -> int:

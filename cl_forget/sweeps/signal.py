@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cl_forget.config.sweep import Score
+from cl_forget.evaluation.metrics import mean
 from cl_forget.ground.records import Row
 from cl_forget.run.simulation import Simulation, Watch
 from cl_forget.sweeps.work import Stopped
@@ -15,10 +16,10 @@ from cl_forget.sweeps.work import Stopped
 class SignalWatch(Watch):
     """Reports `score` and `progress` (percent of the training).
 
-    The score is w·speciality + (1-w)·generality on validation data. Inside a task both are taken on a few
-    samples: speciality over the tasks reached so far and the generality of the sweep's choice; after a task the
-    row just measured gives them. Speciality counts a task that is not reached yet with what the model makes of
-    it, so that a score at one progress compares with another's at the same.
+    The score is w·speciality + (1-w)·generality on validation data, generality as the sweep chooses. Inside a task
+    both are taken on a few samples; after a task the row just measured gives them. Speciality is over all tasks of
+    the stream, those that are not reached yet included, so that a score at one progress compares with another's at
+    the same. For the same reason nothing is reported where one of them has no value.
 
     Args:
         score: the weights, and how often.
@@ -53,9 +54,9 @@ class SignalWatch(Watch):
             return
         tasks = [scores.validation for scores in row.tasks.values()]
         suites = [scores.validation for scores in row.suites.values()]
-        speciality = _mean([scores.accuracy for scores in tasks])
+        speciality = mean(scores.accuracy for scores in tasks)
         if self._score.generality == "accuracy":
-            generality = _mean([scores.accuracy for scores in suites])
+            generality = mean(scores.accuracy for scores in suites if scores.perplexity is None)
         else:
             divergence = (suites or tasks)[0].kl_to_base
             generality = None if divergence is None else math.exp(-divergence)
@@ -76,8 +77,3 @@ class SignalWatch(Watch):
                 "passes_so_far": simulation.cost.passes,
             }
         )
-
-
-def _mean(values: list[float | None]) -> float | None:
-    found = [value for value in values if value is not None]
-    return sum(found) / len(found) if found else None

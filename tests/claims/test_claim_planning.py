@@ -116,8 +116,13 @@ def test_a_world_whose_data_are_elsewhere_is_only_priced(tmp_path):
         ({"measure": "hypervolume"}, "'hypervolume' has no value before training; name an arm"),
         ({"measure": "ece"}, "'ece' has no value before training"),
         (
-            {"more": "L2-SP", "less": "pre-trained", "measure": "bwt", "relative": True},
+            {"more": "L2-SP", "less": "pre-trained", "measure": "kl_to_base", "relative": True},
             "is 0 before training",
+        ),
+        ({"measure": "bwt", "relative": True}, "'bwt' can be negative or 0.*leave `relative` out"),
+        (
+            {"measure": "delta_zs_by_suite.colours", "relative": True},
+            r"'delta_zs_by_suite\.colours' can be negative",
         ),
         ({"less": [], "than": 0.5}, "'pre-trained' is no arm"),
         ({"kind": "correlation", "against": "kl_to_base"}, "does not read `less`; leave it out"),
@@ -135,7 +140,7 @@ def test_mistakes_are_named(tmp_path, change, said):
     [
         {"more": "L2-SP", "measure": "kl_to_base", "margin": 2},  # nats, no share
         {"more": "L2-SP", "relative": True, "margin": 1.5},  # one and a half times as much
-        {"measure": "bwt", "relative": True},  # relative to the arm's own
+        {"measure": "kl_to_base", "relative": True},  # relative to the arm's own
         {"more": "L2-SP", "measure": "generality_by_suite.colours"},
         {"measure": "retention"},
         {"kind": "explained", "against": "kl_to_base", "more": None, "less": [], "than": 0.5},

@@ -63,6 +63,21 @@ def test_differences(tmp_path):
     assert lines[0].effect.startswith("+29.9") and lines[0].effect.endswith("points")
 
 
+def test_of_comparators_none_is_the_hardest_where_one_cannot_be_compared(tmp_path):
+    """L2-SP comes second and has no value; on two seeds each has values, and none is judged."""
+
+    def lacking(trial):
+        return {**numbers(trial), "generality": None} if trial.method == "L2-SP" else numbers(trial)
+
+    (line,), _ = settle(tmp_path / "one", small.KEEPS, numbers=lacking)
+    assert line.contrast == "generality: WiSE-FT − L2-SP, one of 2, which lacks a value"
+    assert line.effect == "– (no value for seed 0, 1, 2, 3, 4)"
+    assert line.contrast in markdown([line])
+    (few,), _ = settle(tmp_path / "few", {**small.KEEPS, "fewest": 6}, numbers=numbers)
+    assert few.contrast == "generality: WiSE-FT − full fine-tuning, one of 2"
+    assert few.effect.endswith("points (5 of at least 6 seeds)")
+
+
 def test_controls_stand_beside_a_claim_and_hide_no_verdict(tmp_path):
     """WiSE-FT keeps .40 and full fine-tuning .20, each with the same noise: their difference is .20 on every seed."""
     claim = {**small.KEEPS, "less": "L2-SP", "controls": ["full fine-tuning"]}
@@ -120,6 +135,18 @@ def test_relative_effects_and_curves(tmp_path):
     assert summary(lines)["area"] == "supported"
     assert lines[0].judged.effect == pytest.approx(0.4 / 0.3 - 1, rel=0.05)
     assert lines[1].judged.seeds in (0, 5)
+
+
+def test_nothing_is_relative_to_what_is_not_above_0(tmp_path):
+    """Of -.1 an arm with .1 would have -200 %, though it has more."""
+
+    def gaps(trial):
+        ours = {"WiSE-FT": 0.1}.get(trial.method, -0.1 if trial.seed == 3 else 0.2)
+        return small.measured(0.9, 0.4, sam_gap=ours)
+
+    claim = {**small.KEEPS, "measure": "sam_gap", "less": "L2-SP", "relative": True}
+    (line,), _ = settle(tmp_path, claim, numbers=gaps)
+    assert (line.judged.verdict, line.judged.reason) == ("undecided", "no value for seed 3")
 
 
 def test_how_far_it_moved_against_what_is_left(tmp_path):

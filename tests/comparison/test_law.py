@@ -40,6 +40,15 @@ def test_nothing_is_said_beyond_the_others():
     assert explained([Point("a", 0, 1.0, 0.5), Point("b", 0, 1.0, 0.5)]) == {0: None}
 
 
+def test_settings_with_equal_numbers_count_each():
+    """b lies on a's curve (1, .8), (3, .4) at 1, .1 above it at 3, where it has two settings: (0 + .1 + .1) / 3."""
+    points = [*arm("a", 0, xs=(1.0, 3.0)), Point("b", 0, 1.0, 0.8), *[Point("b", 0, 3.0, 0.5)] * 2]
+    assert residuals(points)["b"] == {0: pytest.approx(0.2 / 3)}
+    assert covered(points, "b") == (3, 3)
+    # a at 3 misses by .1, as b does twice: .03 of the spread of .8, .4, .8, .5, .5 about .6, which is .14.
+    assert explained(points) == {0: pytest.approx(1 - 0.03 / 0.14)}
+
+
 def test_each_seed_has_a_curve_of_its_own():
     """Seed 1 keeps .3 less at every distance, whatever the arm: no arm adds anything, and all is explained."""
     points = [p for seed, shift in ((0, 0.0), (1, -0.3)) for name in "abc" for p in arm(name, seed, shift)]

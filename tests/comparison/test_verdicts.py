@@ -8,7 +8,16 @@ import verdicts as benchmark
 from scipy.special import stdtr
 from statsmodels.stats.weightstats import ttost_paired
 
-from cl_forget.comparison.verdicts import Judged, against_each, holm, judge, overall, together, verdict
+from cl_forget.comparison.verdicts import (
+    Judged,
+    against_each,
+    holm,
+    judge,
+    overall,
+    per_row,
+    together,
+    verdict,
+)
 
 
 def by_seed(*values):
@@ -54,6 +63,19 @@ def test_each_verdict(values, margin, expected):
 )
 def test_keeping_asks_for_no_loss(values, expected):
     assert judge(by_seed(*map(float, values)), 1.0, "keeps").verdict == expected
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_rounding_decides_nothing(sign):
+    """Five values of 1e-16 are five zeros, and .52 - .5 is .02 and 2e-17 more."""
+    for rule in ("more", "keeps"):
+        found = judge(by_seed(*[sign * 1e-16] * 5), 0.0, rule)
+        assert (found.verdict, found.p_t, found.p) == ("undecided", 1.0, 1.0)
+    for one, other in ((0.52, 0.5), (0.27, 0.25), (0.12, 0.1), (0.42, 0.4)):
+        at = by_seed(*[sign * (one - other)] * 5)
+        assert judge(at, 0.02).verdict == "undecided"
+        assert judge(at, 0.02, "keeps").verdict == ("supported" if sign > 0 else "undecided")
+    assert judge(by_seed(*[sign * 1e-9] * 5), 0.0).verdict == ("supported" if sign > 0 else "contradicted")
 
 
 def test_missing_is_missing():
@@ -137,6 +159,16 @@ def test_holding_after_holm():
     ]
     assert [one.holds for one in holm(judged)] == [True, False, False]
     assert not judged[0].holds  # nothing was adjusted
+
+
+def test_rows_without_a_p_value_are_counted_beside_those_with_one():
+    judged = [Judged(verdict="supported", p_t=0.01), Judged(verdict="undecided", p_t=0.5)]
+    said = "Verdicts are per row: 1 of 1 decided rows, marked ✓, also hold after Holm over all 2 rows"
+    unknown = Judged(verdict="undecided", reason="no value for seed 1")
+    assert per_row(holm(judged)) == f"{said}."
+    one, two = (per_row(holm([*judged, *[unknown] * count])) for count in (1, 2))
+    assert one == f"{said} that have a p value. 1 row more has none and is undecided."
+    assert two == f"{said} that have a p value. 2 rows more have none and are undecided."
 
 
 def student(t):

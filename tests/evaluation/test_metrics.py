@@ -54,6 +54,29 @@ def test_mtil():
     assert m.mtil_last(R) == pytest.approx(2.2 / 3)
 
 
+def test_a_suite_that_was_not_measured_at_the_end_leaves_means_over_suites_missing():
+    def measured(*accuracies):
+        scores = [Scores(accuracy=a, lost=0.1, gained=0.1, choices=2) for a in accuracies]
+        return {name: TaskScores(validation=s, test=s) for name, s in zip("ab", scores, strict=False)}
+
+    rows = [
+        Row(after=None, tasks=measured(0.5), suites=measured(0.8, 0.8)),
+        Row(after="a", tasks=measured(0.9), suites=measured(0.7)),
+    ]
+    found = m.summary(rows, ["a"], ["a", "b"])
+    for name in ("f_true", "bt_true", "generality", "generality_adjusted", "retention"):
+        assert found[name] is None, name
+    # .1 - .2 · .3 / 1 of what is known
+    assert found["f_true_by_suite"] == {"a": pytest.approx(0.04), "b": None}
+
+
+def test_tasks_and_suites_may_be_named_by_one_list():
+    names = ["a"]
+    scores = {"a": TaskScores(validation=Scores(), test=Scores(accuracy=0.75, choices=2))}
+    rows = [Row(after=after, tasks=scores, suites=scores) for after in (None, "a")]
+    assert m.summary(rows, names, names)["speciality_adjusted"] == pytest.approx(0.5)
+
+
 def test_joint_training_has_no_forgetting_but_a_last_row():
     assert m.mtil_last(JOINT) == pytest.approx(0.8)
     assert np.isnan(m.forgetting_last(JOINT)).all()

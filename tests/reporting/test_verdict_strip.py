@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from samples import CONTROL, make_results
 
-from cl_forget.comparison.standings import Standing
+from cl_forget.comparison.standings import AgainstControl
 from cl_forget.comparison.verdicts import Judged, Verdict
 from cl_forget.reporting import report, specify
 from cl_forget.reporting.terminal.table import render_table
@@ -17,12 +17,14 @@ from cl_forget.reporting.verdict_strip import Verdicts, verdicts_markdown
 ARMS = [CONTROL, "LDIFS", "WiSE-FT", "SAM"]
 
 
-def standing(name: str, speciality: Verdict | None, generality: Verdict | None, seeds: int = 5) -> Standing:
+def standing(
+    name: str, speciality: Verdict | None, generality: Verdict | None, seeds: int = 5
+) -> AgainstControl:
     made = [None if verdict is None else Judged(verdict=verdict) for verdict in (speciality, generality)]
-    return Standing(name, seeds, *made)
+    return AgainstControl(name, seeds, *made)
 
 
-def sentence(*standings: Standing) -> str:
+def sentence(*standings: AgainstControl) -> str:
     return Verdicts("plain", 0.01, standings).sentence
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from cl_forget.cli.app import app
 from cl_forget.comparison.arms import separate
 from cl_forget.comparison.observations import check_comparable
-from cl_forget.comparison.trials import load_trials
+from cl_forget.comparison.trials import Trial, load_trials
 from cl_forget.comparison.trials_view import check_trials
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.records import Fingerprints
@@ -23,6 +23,7 @@ from cl_forget.reporting import method_styles, specify, specify_folders
 from cl_forget.reporting.html.viewer import viewer_page
 from cl_forget.reporting.numbers import spread
 from cl_forget.reporting.styles import REGISTERED
+from cl_forget.reporting.sweep import specify_sweep
 
 READY = "document.documentElement.dataset.ready === 'true'"
 SHOWN = "document.querySelectorAll('#results tbody tr').length"
@@ -330,6 +331,65 @@ def test_a_sweep_stands_there_with_the_settings_that_python_chooses(browser, pag
     browser.choose("#folder", folder)
     browser.wait("document.querySelectorAll('.group').length === 2")
     assert "is a sweep and" in browser.evaluate("document.querySelector('.group small').textContent")
+
+
+def searched(case):
+    """L2-SP at (rate, strength) on two seeds each, named in no order; the first would win by the largest mean."""
+    numbers = {(3e-3, 0.1): (0.9, 0.9), (1e-3, 1.0): (0.8, 0.8), (1e-4, 10.0): (0.7, 0.7)}
+    if case == "tie":  # the lowest strength has the highest rate
+        numbers = dict.fromkeys(numbers, (0.8, 0.8))
+    if case == "tie in the mean":
+        numbers[3e-3, 0.1], numbers[1e-3, 1.0] = (0.875, 0.875), (0.8125, 0.9375)
+    trials = []
+    for (rate, strength), (speciality, retention) in numbers.items():
+        for seed in (0, 1):
+            validation = {"speciality": speciality, "retention": retention}
+            test = {"speciality": speciality, "generality": retention / 2, "generality_pretrained": 0.5}
+            trial = Trial(
+                sweep="made up", id=f"{rate}-{seed}", method="L2-SP", mitigations=[{"l2_sp": {"strength": strength}}],
+                knob="l2_sp.strength", value=strength, seed=seed, status="finished",
+                config={"l2_sp.strength": strength, "train.lr": rate}, validation=validation, test=test,
+            )  # fmt: skip
+            trials.append(trial)
+    if case == "a seed without a record":
+        del trials[1]
+    if case == "a seed that diverged":
+        trials[1] = trials[1].model_copy(update={"status": "diverged"})
+    if case in ("speciality", "retention"):
+        trials[1] = trials[1].model_copy(update={"validation": {**trials[1].validation, case: None}})
+    if case == "twice":  # of two records of a setting and seed the later one counts
+        worse = trials[0].model_copy(
+            update={"id": "again", "validation": {"speciality": 0.65, "retention": 0.65}}
+        )
+        trials.append(worse)
+    return trials
+
+
+@pytest.mark.parametrize(
+    ("case", "label"),
+    [
+        ("plain", "strength = 0.1, train.lr = 0.003"),
+        ("tie", "strength = 10, train.lr = 0.0001"),
+        ("tie in the mean", "strength = 1, train.lr = 0.001"),
+        *(
+            (case, "strength = 1, train.lr = 0.001")
+            for case in (
+                "a seed without a record",
+                "a seed that diverged",
+                "speciality",
+                "retention",
+                "twice",
+            )
+        ),
+    ],
+)
+def test_the_page_and_python_choose_the_same_setting(browser, page, case, label):
+    trials = searched(case)
+    assert specify_sweep(trials).item("results").setting("L2-SP") == label
+    browser.open(page)
+    given = json.dumps([json.loads(trial.model_dump_json()) for trial in trials])
+    found = browser.evaluate(f"clForgetRule.specificationOfSweep({given}).table.settings")
+    assert found == {"L2-SP": label}
 
 
 @pytest.mark.parametrize("case", ["alike", "suites", "base", "weights", "none"])

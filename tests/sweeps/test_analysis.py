@@ -65,6 +65,15 @@ def test_of_equals_the_first_of_the_grid_is_chosen_however_they_are_listed() -> 
         assert select(settings_of(listed), Protocol())["L2-SP"].value == 0.1
 
 
+def test_a_setting_that_lacks_a_seed_is_not_chosen_over_one_with_all() -> None:
+    """.1 is the best by far on seed 0, of which alone there is a record."""
+    trials = [t for t in l2_sp() if t.value != 0.1] + [trial("L2-SP", 0.1, 0, (0.9, 0.5))]
+    assert select(settings_of(trials), Protocol())["L2-SP"].value == 1.0
+    # Another method may have fewer seeds, as where sweeps are read together.
+    other = [trial("WiSE-FT", 0.5, 0, (0.5, 0.4))]
+    assert select(settings_of([*trials, *other]), Protocol())["WiSE-FT"].value == 0.5
+
+
 def still_or_learning() -> list[Trial]:
     """A setting that stays what it was (speciality 0), and one that learns and forgets; generality was .5."""
     return [trial("L2-SP", v, 0, of, of) for v, of in {0.1: (0.4, 0.25), 10.0: (0.0, 0.5)}.items()]

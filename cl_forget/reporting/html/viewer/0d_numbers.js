@@ -3,6 +3,7 @@
 // there. Numbers are those that the runs have written: nothing is measured here.
 const MEAN = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
 const there = (value) => typeof value === "number" && Number.isFinite(value);
+const WHOLE = (values) => (values.every(there) ? MEAN(values) : null); // a mean with a missing part is missing
 
 // Mean over seeds with Student's t interval, as `mean_interval(...).shown()`.
 function estimate(values) {
@@ -10,7 +11,7 @@ function estimate(values) {
   if (count < 2) return { mean, low: null, high: null, count };
   const spread = Math.sqrt(own.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (count - 1));
   const half = ((RULE.student[count - 2] ?? RULE.student.at(-1)) * spread) / Math.sqrt(count);
-  // Of two values an interval says nothing: they are shown themselves, found as Python finds them.
+  // Of two values the interval is 12.7 times their distance: they are shown themselves, found as Python finds them.
   const reach = count === 2 ? (mean + half - mean) / RULE.student[0] : half;
   return { mean, low: mean - reach, high: mean + reach, count };
 }
@@ -42,10 +43,9 @@ function rowValues(result, row, first) {
   const perplexities = of("suites", result.suites, (scores) => scores.perplexity);
   const graded = result.suites.filter((name) => !there(first.suites[name].test.perplexity));
   const general_ = (measured) => {
-    const own = graded.map((name) => measured.suites[name].test.accuracy);
-    return own.length && own.every(there) ? MEAN(own) : null;
+    return WHOLE(graded.map((name) => measured.suites[name].test.accuracy));
   };
-  const values = { speciality: Object.values(tasks).every(there) ? MEAN(Object.values(tasks)) : null, generality: general_(row) };
+  const values = { speciality: WHOLE(Object.values(tasks)), generality: general_(row) };
   const before = general_(first);
   if (there(values.generality) && before) Object.assign(values, { retention: values.generality / before, generality_drop: before - values.generality });
   const shifted = result.tasks.map((name) => Object.values(row.tasks[name].shifted ?? {}).map(({ accuracy }) => accuracy));

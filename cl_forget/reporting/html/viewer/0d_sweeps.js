@@ -1,6 +1,7 @@
 // -- sweeps: every trial, each method at the setting that validation data choose -----------------------------
 // As comparison/selection.py chooses where a sweep names no rule of its own: from an equal number of settings the one
-// with the largest mean of speciality and retention, all seeds finished. Nothing that chooses reads a test number.
+// with the largest mean of speciality and retention, all seeds of its method finished; of equals the one that retains
+// more, then the first of the grid. Nothing that chooses reads a test number.
 const NOT_OF_A_TRIAL = new Set(RULE.not_of_a_trial);
 
 // The trials of a sweep that was dropped; throws where a record is none.
@@ -50,7 +51,9 @@ function settingsByMethod(trials) {
     if (!found.has(trial.method)) found.set(trial.method, new Map());
     const own = found.get(trial.method), key = settingKey(trial);
     if (!own.has(key)) own.set(key, { key, label: settingLabel(trial), knob: trial.knob, value: trial.value, trials: [] });
-    own.get(key).trials.push(trial);
+    const { trials: kept } = own.get(key), again = kept.findIndex(({ seed }) => seed === trial.seed);
+    if (again < 0) kept.push(trial);
+    else kept[again] = trial;
   }
   return new Map([...found].map(([method, own]) => [method, [...own.values()].sort((a, b) => (a.value === null) - (b.value === null) || (a.value ?? 0) - (b.value ?? 0))]));
 }
@@ -73,13 +76,18 @@ function ordered(one, other) {
   return one.length - other.length;
 }
 
-// As `evenly`: a spread over the method's grid, the learning rates outermost, in the order that the settings have.
-function evenly(settings, count) {
+// As `place`: settings in the order of their grid, the learning rates outermost.
+function byPlace(settings) {
   const number = (value) => typeof value === "number" || typeof value === "boolean";
   const place = ({ trials }) => Object.entries(trials[0].config ?? {}).map(([name, value]) =>
     [Number(!name.startsWith("train.")), name, ...(number(value) ? [Number(value), ""] : [0, jsonOf(value)])]).sort(ordered);
   const places = new Map(settings.map((setting) => [setting, place(setting)]));
-  const chosen = new Set(spread([...settings].sort((a, b) => ordered(places.get(a), places.get(b))), count));
+  return [...settings].sort((a, b) => ordered(places.get(a), places.get(b)));
+}
+
+// As `evenly`: a spread over the method's grid, in the order that the settings have.
+function evenly(settings, count) {
+  const chosen = new Set(spread(byPlace(settings), count));
   return settings.filter((setting) => chosen.has(setting));
 }
 
@@ -87,11 +95,12 @@ function chosenSettings(settings, trials) {
   const several = [...settings.values()].filter((own) => own.length > 1).map((own) => own.length), fewest = several.length ? Math.min(...several) : Infinity;
   const balanced = trials.some(({ validation }) => there(validation.retention)), choices = new Map();
   for (const [method, own] of settings) {
+    const seeds = new Set(own.flatMap(({ trials: several }) => several.map(({ seed }) => seed)));
     let best = null;
-    for (const setting of evenly(own, fewest)) {
-      if (setting.trials.some(({ status }) => status !== "finished")) continue;
-      const mean = (name) => MEAN(setting.trials.map(({ validation }) => validation[name]).filter(there));
-      const score = balanced ? MEAN([mean("speciality"), mean("retention")].filter(there)) : mean("speciality"), retention = mean("retention") ?? 0;
+    for (const setting of byPlace(evenly(own, fewest))) {
+      if (setting.trials.length < seeds.size || setting.trials.some(({ status }) => status !== "finished")) continue;
+      const mean = (name) => WHOLE(setting.trials.map(({ validation }) => validation[name]));
+      const score = balanced ? WHOLE([mean("speciality"), mean("retention")]) : mean("speciality"), retention = mean("retention") ?? 0;
       if (there(score) && (!best || score > best.score || (score === best.score && retention > best.retention))) best = { setting, score, retention };
     }
     if (best) choices.set(method, best.setting);

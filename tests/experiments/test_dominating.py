@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cl_forget.comparison.selection import dominating
 from cl_forget.comparison.settings import Setting, settings_of
 from cl_forget.comparison.trials import Trial
+
+dominating = runpy.run_path(str(Path(__file__).parents[2] / "experiments" / "choose.py"))["dominating"]
 
 START = {"speciality_pretrained": 0.2, "generality_pretrained": 0.5}
 """The ideal area is .8 wide and .5 high: .4."""
