@@ -20,6 +20,7 @@ from cl_forget.comparison.observations import Values, trial_values
 from cl_forget.comparison.selection import Choice, Spent, default_protocol, select, spent, within_budget
 from cl_forget.comparison.settings import (
     Setting,
+    complete,
     setting_key,
     setting_label,
     settings_of,
@@ -164,7 +165,7 @@ def sweep_summary(trials: Sequence[Trial], protocol: Protocol | None = None) -> 
     corners = _corners([trial for found in tuned.values() for s in found for trial in s.trials.values()])
     plain = tuned.get(control or "", [])
     target = _target_level(protocol, plain, chosen.get(control or ""), corners)
-    whole = {method: [setting for setting in found if setting.finished] for method, found in tuned.items()}
+    whole = {method: complete(found) for method, found in tuned.items()}
     curves = {method: _line(found, chosen.get(method), plain) for method, found in whole.items()}
     values = _reported_values(reported, control)
     methods = [

@@ -114,10 +114,10 @@ function specificationOfSweep(trials) {
   const control = plain.includes(RULE.plain) ? RULE.plain : plain[0] ?? null;
   const measured = trials.filter(({ test }) => Object.keys(test).length);
   const [tasks, suites] = ["speciality_by_task", "generality_by_suite"].map((name) => [...new Set(measured.flatMap(({ test }) => Object.keys(test[name] ?? {})))]);
-  const reported = new Map([...choices].map(([method, setting]) => {
-    const report = trials.filter((trial) => trial.method === method && trial.role === "report" && settingKey(trial) === setting.key);
-    return [method, report.length ? report : setting.trials];
-  }));
+  // Once one method has runs to report, one without its own has no number: it may be tuned on another stream.
+  const reports = trials.filter(({ role }) => role === "report");
+  const reported = new Map([...choices].map(([method, setting]) => [method, reports.length
+    ? reports.filter((trial) => trial.method === method && settingKey(trial) === setting.key) : setting.trials]));
   const seconds = new Map((reported.get(control) ?? []).map(({ seed, cost }) => [seed, cost?.train_seconds]));
   const values = new Map(measured.map((trial) => [trial.id, trialValues(trial, seconds.get(trial.seed))]));
   const chosen = [...reported].flatMap(([method, own]) => own.filter(({ id }) => values.has(id)).map((trial) => ({ result: { method, seed: trial.seed, run: trial }, values: values.get(trial.id), folder: trial.folder })));
