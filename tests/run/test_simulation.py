@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,10 +24,12 @@ from cl_forget.config.run import Run
 from cl_forget.ground.errors import TrainingDiverged, UserError
 from cl_forget.ground.records import Row
 from cl_forget.models import load_model
+from cl_forget.run import simulation
 from cl_forget.run.shared import Setup
 from cl_forget.run.simulate import simulate
 from cl_forget.run.simulation import Beginning, Simulation, Watch
 from cl_forget.testing import worlds
+from cl_forget.training import loop
 from cl_forget.training.checkpoints import RunFolder, State
 
 MakeRun = Callable[..., Run]
@@ -97,6 +100,23 @@ def test_the_distance_to_the_base_is_logged_without_wandb_and_changes_nothing(
 
     assert len(logged("often")) == often.rows[-1].cost.steps // 2 and not logged("seldom")
     assert all(value >= 0 for value in logged("often")) and logged("often")[-1] > 0
+
+
+def test_what_is_measured_between_steps_is_no_training(
+    tiny_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    for module in (simulation, loop):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now, monotonic=lambda: 0.0))
+
+    class Measures(Watch):
+        def step(self, simulation: Simulation, record: dict[str, Any]) -> None:
+            nonlocal now
+            now += 1000.0
+
+    cost = simulate(tiny_run(), watch=Measures()).rows[-1].cost
+    assert cost.train_seconds == 0
+    assert cost.evaluation_seconds == pytest.approx(1000 * cost.steps, abs=999)  # and the rows, in real time
 
 
 def test_listing_order_does_not_matter(tiny_run: MakeRun) -> None:
