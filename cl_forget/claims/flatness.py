@@ -66,13 +66,16 @@ def measure(
         futures = {pool.submit(_one, folder, name, whole): name for name in names}
         for future in as_completed(futures):
             try:
-                tell(f"flatness of {futures[future]}: {future.result():.4g}")
+                tell(f"flatness of {futures[future]}: {future.result()}")
             except UserError as error:
                 tell(f"flatness of {futures[future]}: {error}")
 
 
-def _one(folder: Path, name: str, whole: bool) -> float:
-    """Measure one trial and note it in its record; returns the SAM gap."""
+def _one(folder: Path, name: str, whole: bool) -> str:
+    """Measure one trial and note it in its record; what was found, in words.
+
+    A measure that has no number is noted as None, so that it is not measured again.
+    """
     from cl_forget.run.flatness import gap, landscape
 
     place = folder / "trials" / name
@@ -81,10 +84,12 @@ def _one(folder: Path, name: str, whole: bool) -> float:
         found: dict[str, Any] = (
             landscape(place, points=POINTS)["tuned"] if whole else {FLATNESS[0]: gap(place)}
         )
-    if found[FLATNESS[0]] is None:
-        raise UserError("its gradient gives no direction.")
     trial = load_trial(folder, name)
     assert trial is not None
-    numbers = {measure: float(found[measure]) for measure in FLATNESS if measure in found}
+    numbers = {measure: found[measure] for measure in FLATNESS if measure in found}
     trial.model_copy(update={"test": {**trial.test, **numbers}}).save(folder)
-    return numbers[FLATNESS[0]]
+    return ", ".join(f"{measure} {_said(value)}" for measure, value in numbers.items())
+
+
+def _said(value: float | None) -> str:
+    return "has no number, as the loss is not finite or has no slope" if value is None else f"{value:.4g}"
