@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -20,50 +20,40 @@ POINTS = 5
 """Points per side of the plane of losses."""
 
 
-def wanted(plan: Plan, trials: Sequence[Trial], folder: Path) -> list[str]:
-    """The trials that a claim about flatness reads, that are finished, and whose flatness is not known yet."""
-    arms: dict[str, set[str]] = {}
+def wanted(plan: Plan, trials: Sequence[Trial], folder: Path) -> dict[str, set[str]]:
+    """Id of a finished trial -> the measures of flatness that a claim reads of it and its record does not hold."""
+    read: dict[str, dict[str, set[str]]] = {}  # of a world, by arm
     for one in plan.asked:
-        if one.claim.flatness:
-            arms.setdefault(one.key, set()).update(one.arms)
+        for arm in one.arms if one.claim.flatness else ():
+            read.setdefault(one.key, {}).setdefault(arm, set()).update(one.claim.flatness)
     known = {trial.id: trial for trial in trials}
-    names = [
-        report.trial.id
-        for key, of_world in arms.items()
-        for report in plan.needed[key].reporting(trials)
-        if report.trial.method in of_world
-    ]
-    return [
-        name
-        for name in dict.fromkeys(names)
-        if name in known and known[name].status == "finished" and FLATNESS[0] not in known[name].test
-        and (folder / "trials" / name / "result.json").exists()
-    ]  # fmt: skip
+    found: dict[str, set[str]] = {}
+    for key, of_arms in read.items():
+        for report in plan.needed[key].reporting(trials):
+            name, trial = report.trial.id, known.get(report.trial.id)
+            if trial is not None and trial.status == "finished":
+                found.setdefault(name, set()).update(of_arms.get(trial.method, set()) - set(trial.test))
+    return {
+        name: lacking
+        for name, lacking in found.items()
+        if lacking and (folder / "trials" / name / "result.json").exists()
+    }
 
 
-def planes(plan: Plan) -> bool:
-    """Whether a claim reads more than the SAM gap, which is had for a twentieth of the work."""
-    measures = {name for one in plan.asked for name in (one.claim.measure, one.claim.against)}
-    return bool(measures & set(FLATNESS[1:]))
-
-
-def measure(
-    names: Sequence[str], folder: Path, jobs: int, tell: Callable[[str], None], whole: bool = True
-) -> None:
-    """Measure these trials in processes side by side; one that cannot be measured is told of and left.
+def measure(lacking: Mapping[str, set[str]], folder: Path, jobs: int, tell: Callable[[str], None]) -> None:
+    """Measure trials in processes side by side; one that cannot be measured is told of and left.
 
     Args:
-        names: ids of the trials.
+        lacking: id of a trial -> what is to be measured of it.
         folder: that holds their runs.
         jobs: processes.
         tell: given a line for each.
-        whole: whether all of `FLATNESS` is measured, or the SAM gap alone.
     """
-    if not names:
+    if not lacking:
         return
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, spawn, initializer=begin, initargs=(registered(),)) as pool:
-        futures = {pool.submit(_one, folder, name, whole): name for name in names}
+        futures = {pool.submit(_one, folder, name, of): name for name, of in lacking.items()}
         for future in as_completed(futures):
             try:
                 tell(f"flatness of {futures[future]}: {future.result()}")
@@ -71,10 +61,11 @@ def measure(
                 tell(f"flatness of {futures[future]}: {error}")
 
 
-def _one(folder: Path, name: str, whole: bool) -> str:
+def _one(folder: Path, name: str, lacking: set[str]) -> str:
     """Measure one trial and note it in its record; what was found, in words.
 
-    A measure that has no number is noted as None, so that it is not measured again.
+    The SAM gap alone is had for a twentieth of the work. A measure that has no number is noted as None, so that it
+    is not measured again, and what the record holds already stays.
     """
     from cl_forget.run.flatness import gap, landscape
 
@@ -82,11 +73,15 @@ def _one(folder: Path, name: str, whole: bool) -> str:
     into(folder)
     with stretch(0, f"measuring the flatness of {name}"):
         found: dict[str, Any] = (
-            landscape(place, points=POINTS)["tuned"] if whole else {FLATNESS[0]: gap(place)}
+            {FLATNESS[0]: gap(place)}
+            if lacking == {FLATNESS[0]}
+            else landscape(place, points=POINTS)["tuned"]
         )
     trial = load_trial(folder, name)
     assert trial is not None
-    numbers = {measure: found[measure] for measure in FLATNESS if measure in found}
+    numbers = {
+        measure: found[measure] for measure in FLATNESS if measure in found and measure not in trial.test
+    }
     trial.model_copy(update={"test": {**trial.test, **numbers}}).save(folder)
     return ", ".join(f"{measure} {_said(value)}" for measure, value in numbers.items())
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_forget.claims.flatness import measure, planes, wanted
+from cl_forget.claims.flatness import measure, wanted
 from cl_forget.claims.order import slices
 from cl_forget.claims.planning import Needed, Plan
 from cl_forget.claims.records import load_records
@@ -65,7 +65,7 @@ def run(
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another --output.") from None
 
     def flatten(trials: Sequence[Trial]) -> None:
-        measure(wanted(plan, trials, folder), folder, jobs, tell, planes(plan))
+        measure(wanted(plan, trials, folder), folder, jobs, tell)
 
     with only_driver(folder), LogView(folder):
         remove_leftovers(folder)
