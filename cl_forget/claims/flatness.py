@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,7 @@ from cl_forget.claims.planning import Plan
 from cl_forget.comparison.trials import Trial, load_trial
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.progress import into, stretch
-from cl_forget.run.additions import registered
-from cl_forget.sweeps.pool import begin
+from cl_forget.sweeps.pool import crew
 
 POINTS = 5
 """Points per side of the plane of losses."""
@@ -51,14 +48,14 @@ def measure(lacking: Mapping[str, set[str]], folder: Path, jobs: int, tell: Call
     """
     if not lacking:
         return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, spawn, initializer=begin, initargs=(registered(),)) as pool:
-        futures = {pool.submit(_one, folder, name, of): name for name, of in lacking.items()}
-        for future in as_completed(futures):
+    names = list(lacking)
+    with crew(jobs) as workers:
+        for number, future in workers.each(_one, [(folder, name, lacking[name]) for name in names]):
             try:
-                tell(f"flatness of {futures[future]}: {future.result()}")
+                said = workers.result(future)
             except UserError as error:
-                tell(f"flatness of {futures[future]}: {error}")
+                said = str(error)
+            tell(f"flatness of {names[number]}: {said}")
 
 
 def _one(folder: Path, name: str, lacking: set[str]) -> str:
