@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import random
+import re
 import time
 import weakref
 from collections.abc import Callable
@@ -296,11 +297,19 @@ def test_diverging_run_names_step_and_cure_and_keeps_its_state(tiny_run: MakeRun
     run = tiny_run(
         train={"epochs": 3, "batch_size": 8, "lr": 10.0, "clip": None}, mitigations=[{"l2_sp": 1e30}]
     )
-    with pytest.raises(TrainingDiverged, match=r"step \d+ of 9 on 'squares-1'.*lower l2_sp's strength"):
+    cure = r"step \d+ of 9 on 'squares-1'.*lower l2_sp's strength .*, and begin anew with --overwrite"
+    with pytest.raises(TrainingDiverged, match=cure) as first:
         simulate(run, tmp_path)
     state = json.loads((tmp_path / "state.json").read_text())
     assert len(state["rows"]) == 1
     assert not (tmp_path / "result.json").exists()
+    # What the line says of --resume and --overwrite is so.
+    with pytest.raises(TrainingDiverged, match=re.escape(str(first.value))):
+        simulate(run, tmp_path, resume=True)
+    mended = run.model_copy(update={"mitigations": tiny_run(mitigations=[{"l2_sp": 1e-3}]).mitigations})
+    with pytest.raises(UserError, match="other settings"):
+        simulate(mended, tmp_path, resume=True)
+    assert len(simulate(mended, tmp_path, overwrite=True).rows) == 4
 
 
 # -- durability ----------------------------------------------------------------------------------------
