@@ -58,7 +58,7 @@ def end_with_parent() -> None:
 
 
 #: The system does not say why it killed a process; a lack of memory is the usual reason.
-KILLED = "its process was killed, probably because memory ran out; use fewer --jobs, or begin anew with smaller batches."
+KILLED = "its process was killed, probably because memory ran out; use fewer --jobs, or begin anew with small batches"
 
 
 class WorkerDied(UserError):
@@ -154,8 +154,8 @@ class Crew:
             if worker.began:
                 raise WorkerDied(KILLED) from None
             raise UserError(
-                "a process of --jobs ended before it could begin; what it said stands above. In a script of your own, "
-                "call this below `if __name__ == '__main__':`."
+                "a process of --jobs ended before it could begin; what it said stands above. In a script of your "
+                "own, call this below `if __name__ == '__main__':`."
             ) from None
         except BaseException:
             self._idle.append(worker)

@@ -125,9 +125,9 @@ def begin(additions: dict[str, dict[str, str]]) -> None:
 
 
 def cost(group: Group) -> float:
-    """Fine-tunes of a group, those with two passes per step twice, and a little for each evaluation."""
+    """Fine-tunes of a group, in plain ones, and a little for each evaluation."""
     tunes = {one.training_keys[-1]: one for one in group}.values()
-    return sum(2.0 if one.facts.chain.using("around_gradient") else 1.0 for one in tunes) + 0.1 * len(group)
+    return sum(one.plain_steps for one in tunes) + 0.1 * len(group)
 
 
 def ended_well(records: Records) -> set[str]:

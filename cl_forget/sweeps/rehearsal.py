@@ -132,8 +132,9 @@ def measurements(
     What was understood of the data is told to `say`, or printed as the first lines of a sweep.
 
     Returns:
-        Key of a setup -> what `dry_run.measure` gives, its memory that of this process or of the device, "samples"
-        that one pass over the stream trains on, its "tasks", those of the "first" one, and samples that a "row" reads.
+        Key of a setup -> what `dry_run.measure` gives, its memory that of this process or of the device,
+        "samples" that one pass over the stream trains on, its "tasks", those of the "first" one, and samples that a
+        "row" reads.
 
     Raises:
         UserError: whatever would stop every trial.

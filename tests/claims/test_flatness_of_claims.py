@@ -66,7 +66,7 @@ def test_a_process_that_is_killed_leaves_its_trial_unmeasured_and_the_others_go_
     world |= {"stream": ["deadly-squares"], "report_on": {"stream": ["deadly-squares"]}, "seeds": [0, 1]}
     made = plan([small.write(tmp_path / "paper", {**CURVED, "measure": "sam_gap"}, world=world)])
     trials = small.finished(made, lambda trial: small.measured(0.9, 0.4))
-    (one, *_), (other, *_) = share([p for p in made.reporting(list(trials.values()))])[:2]
+    (one, *_), (other, *_) = share(made.reporting(list(trials.values())))[:2]
     names = [p.trial.id for p in (one, other)]
     for p in (one, other):
         simulate(p.run, tmp_path / "trials" / p.trial.id)

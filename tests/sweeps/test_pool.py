@@ -9,6 +9,7 @@ import deadly
 import pytest
 from sweep_samples import FIELDS
 
+from cl_forget.claims.order import EVALUATION, price
 from cl_forget.comparison.trials import load_trial, load_trials
 from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
@@ -17,6 +18,7 @@ from cl_forget.run.shared import Setups
 from cl_forget.run.simulation import Watch
 from cl_forget.sweeps.cluster import Resources
 from cl_forget.sweeps.folder import load_state
+from cl_forget.sweeps.pieces import weight
 from cl_forget.sweeps.planning import plan_grid, share
 from cl_forget.sweeps.pool import Queue, cost, work_through
 from cl_forget.sweeps.runner import sweep
@@ -142,8 +144,17 @@ def test_what_a_killed_process_had_done_is_over_and_what_it_had_not_come_to_is_q
     assert queue.next() is None and load_trial(tmp_path, group[0].trial.id).status == "finished"
 
 
-def test_two_passes_cost_twice():
-    methods = {"SAM": [{"sam": 0.1}], "full fine-tuning": []}
+def test_further_passes_cost_what_they_are():
+    """In the order of groups with and without Ray, and of claims."""
+    methods = {
+        "SAM": [{"sam": 0.1}],
+        "LookSAM": [{"looksam": {"rho": 0.1, "every": 4}}],
+        "STAR": [{"star": {"share": 0.5}}],
+        "full fine-tuning": [],
+    }
     groups = share(plan_grid(Sweep(**{**SMALL, "methods": methods, "space": {}})))
-    by_arm = {group[0].trial.method: cost(group) for group in groups}
-    assert by_arm["SAM"] - by_arm["full fine-tuning"] == pytest.approx(1.0)
+    further = {"SAM": 1.0, "LookSAM": 0.25, "STAR": 1.25}
+    for of, tune in ((cost, 1.0), (lambda group: weight(group[0]), 1.0), (price, 1 - EVALUATION)):
+        by_arm = {group[0].trial.method: of(group) for group in groups}
+        plain = by_arm.pop("full fine-tuning")
+        assert {arm: (took - plain) / tune for arm, took in by_arm.items()} == pytest.approx(further)
