@@ -248,7 +248,7 @@ def _side_by_side(
                 at = next((i for i in groups[number] if not (folders[i] / "result.json").exists()), None)
                 run = runs[groups[number][0] if at is None else at]
                 raise UserError(
-                    f"{run.method}, seed {run.seed}: {error} What is done is kept: add --resume to go on."
+                    f"{run.method}, seed {run.seed}: {error}. What is done is kept: add --resume to go on."
                 ) from None
             after()
             for index in groups[number]:

@@ -129,7 +129,7 @@ def test_a_run_whose_process_is_killed_is_named_and_goes_on(
         evaluate={"curves": False},
     )
     deadly.arm(tmp_path, monkeypatch)
-    said = rf"full fine-tuning, seed 3: {re.escape(KILLED)} .* add --resume to go on"
+    said = rf"full fine-tuning, seed 3: {re.escape(KILLED)}. .* add --resume to go on"
     with pytest.raises(UserError, match=said):
         run_experiment(asked, tmp_path / "runs", jobs=2)
     assert len(run_experiment(asked, tmp_path / "runs", resume=True, jobs=2)) == 2
