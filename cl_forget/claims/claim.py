@@ -272,9 +272,9 @@ class Claim(Section):
         return self.kind != "difference" or self.measure in OF_CURVES
 
     @property
-    def flatness(self) -> bool:
-        """Whether it needs the loss around the tuned models."""
-        return bool({self.measure, self.against} & set(FLATNESS))
+    def flatness(self) -> set[str]:
+        """What it reads of the loss around the tuned models, of `FLATNESS`."""
+        return {name for name in (self.measure, self.against) if name in FLATNESS}
 
     def arms_in(self, known: list[str]) -> list[str]:
         """The arms that it needs of those of a world, its controls among them."""

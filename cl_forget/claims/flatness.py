@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,78 +11,77 @@ from cl_forget.claims.planning import Plan
 from cl_forget.comparison.trials import Trial, load_trial
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.progress import into, stretch
-from cl_forget.run.additions import registered
-from cl_forget.sweeps.pool import begin
+from cl_forget.sweeps.pool import crew
 
 POINTS = 5
 """Points per side of the plane of losses."""
 
 
-def wanted(plan: Plan, trials: Sequence[Trial], folder: Path) -> list[str]:
-    """The trials that a claim about flatness reads, that are finished, and whose flatness is not known yet."""
-    arms: dict[str, set[str]] = {}
+def wanted(plan: Plan, trials: Sequence[Trial], folder: Path) -> dict[str, set[str]]:
+    """Id of a finished trial -> the measures of flatness that a claim reads of it and its record does not hold."""
+    read: dict[str, dict[str, set[str]]] = {}  # of a world, by arm
     for one in plan.asked:
-        if one.claim.flatness:
-            arms.setdefault(one.key, set()).update(one.arms)
+        for arm in one.arms if one.claim.flatness else ():
+            read.setdefault(one.key, {}).setdefault(arm, set()).update(one.claim.flatness)
     known = {trial.id: trial for trial in trials}
-    names = [
-        report.trial.id
-        for key, of_world in arms.items()
-        for report in plan.needed[key].reporting(trials)
-        if report.trial.method in of_world
-    ]
-    return [
-        name
-        for name in dict.fromkeys(names)
-        if name in known and known[name].status == "finished" and FLATNESS[0] not in known[name].test
-        and (folder / "trials" / name / "result.json").exists()
-    ]  # fmt: skip
+    found: dict[str, set[str]] = {}
+    for key, of_arms in read.items():
+        for report in plan.needed[key].reporting(trials):
+            name, trial = report.trial.id, known.get(report.trial.id)
+            if trial is not None and trial.status == "finished":
+                found.setdefault(name, set()).update(of_arms.get(trial.method, set()) - set(trial.test))
+    return {
+        name: lacking
+        for name, lacking in found.items()
+        if lacking and (folder / "trials" / name / "result.json").exists()
+    }
 
 
-def planes(plan: Plan) -> bool:
-    """Whether a claim reads more than the SAM gap, which is had for a twentieth of the work."""
-    measures = {name for one in plan.asked for name in (one.claim.measure, one.claim.against)}
-    return bool(measures & set(FLATNESS[1:]))
-
-
-def measure(
-    names: Sequence[str], folder: Path, jobs: int, tell: Callable[[str], None], whole: bool = True
-) -> None:
-    """Measure these trials in processes side by side; one that cannot be measured is told of and left.
+def measure(lacking: Mapping[str, set[str]], folder: Path, jobs: int, tell: Callable[[str], None]) -> None:
+    """Measure trials in processes side by side; one that cannot be measured is told of and left.
 
     Args:
-        names: ids of the trials.
+        lacking: id of a trial -> what is to be measured of it.
         folder: that holds their runs.
         jobs: processes.
         tell: given a line for each.
-        whole: whether all of `FLATNESS` is measured, or the SAM gap alone.
     """
-    if not names:
+    if not lacking:
         return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, spawn, initializer=begin, initargs=(registered(),)) as pool:
-        futures = {pool.submit(_one, folder, name, whole): name for name in names}
-        for future in as_completed(futures):
+    names = list(lacking)
+    with crew(jobs) as workers:
+        for number, future in workers.each(_one, [(folder, name, lacking[name]) for name in names]):
             try:
-                tell(f"flatness of {futures[future]}: {future.result():.4g}")
+                said = workers.result(future)
             except UserError as error:
-                tell(f"flatness of {futures[future]}: {error}")
+                said = str(error)
+            tell(f"flatness of {names[number]}: {said}")
 
 
-def _one(folder: Path, name: str, whole: bool) -> float:
-    """Measure one trial and note it in its record; returns the SAM gap."""
+def _one(folder: Path, name: str, lacking: set[str]) -> str:
+    """Measure one trial and note it in its record; what was found, in words.
+
+    The SAM gap alone is had for a twentieth of the work. A measure that has no number is noted as None, so that it
+    is not measured again, and what the record holds already stays.
+    """
     from cl_forget.run.flatness import gap, landscape
 
     place = folder / "trials" / name
     into(folder)
     with stretch(0, f"measuring the flatness of {name}"):
         found: dict[str, Any] = (
-            landscape(place, points=POINTS)["tuned"] if whole else {FLATNESS[0]: gap(place)}
+            {FLATNESS[0]: gap(place)}
+            if lacking == {FLATNESS[0]}
+            else landscape(place, points=POINTS)["tuned"]
         )
-    if found[FLATNESS[0]] is None:
-        raise UserError("its gradient gives no direction.")
     trial = load_trial(folder, name)
     assert trial is not None
-    numbers = {measure: float(found[measure]) for measure in FLATNESS if measure in found}
+    numbers = {
+        measure: found[measure] for measure in FLATNESS if measure in found and measure not in trial.test
+    }
     trial.model_copy(update={"test": {**trial.test, **numbers}}).save(folder)
-    return numbers[FLATNESS[0]]
+    return ", ".join(f"{measure} {_said(value)}" for measure, value in numbers.items())
+
+
+def _said(value: float | None) -> str:
+    return "has no number, as the loss is not finite or has no slope" if value is None else f"{value:.4g}"

@@ -87,10 +87,9 @@ def slices(plan: Plan, known: Mapping[str, Trial], elsewhere: Collection[str] = 
 
 
 def price(group: Group) -> float:
-    """Of the trials of a group, in plain fine-tunes with their evaluations; a step of two passes counts twice."""
+    """Of the trials of a group, in plain fine-tunes with their evaluations."""
     tunes = {one.training_keys[-1]: one for one in group}.values()
-    passes = sum(2 if one.facts.chain.using("around_gradient") else 1 for one in tunes)
-    return (1 - EVALUATION) * passes + EVALUATION * len(group)
+    return (1 - EVALUATION) * sum(one.plain_steps for one in tunes) + EVALUATION * len(group)
 
 
 def alone(plan: Plan, one: Asked) -> Needed:

@@ -54,16 +54,11 @@ def bills(plan: Plan) -> list[Bill]:
 
 def _here(trials: list[Planned]) -> float:
     measured = measurements((one.run for one in trials), say=lambda line: None)
-    return sum(_passes(one) * seconds(one, measured) for one in trials) / 3600
+    return sum(seconds(one, measured) for one in trials) / 3600
 
 
 def _elsewhere(asked: Asked, trained: list[Planned]) -> tuple[float, str]:
     price = asked.claims.worlds[asked.world].price
     assert price is not None
     each = price.samples / price.samples_per_second / 3600
-    return sum(_passes(one) for one in trained) * each, price.device
-
-
-def _passes(one: Planned) -> float:
-    """Steps of a method that takes two passes for each count twice."""
-    return 2.0 if one.facts.chain.using("around_gradient") else 1.0
+    return sum(one.plain_steps for one in trained) * each, price.device

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_forget.claims.flatness import measure, planes, wanted
+from cl_forget.claims.flatness import measure, wanted
 from cl_forget.claims.order import slices
 from cl_forget.claims.planning import Needed, Plan
 from cl_forget.claims.records import load_records
@@ -49,7 +49,8 @@ def run(
         cluster: a Ray cluster to run on instead, and what a trial takes of it.
         until: `time.time()` from which on nothing more is begun, without Ray.
         tell: given a line now and then.
-        reuse: places whose runs count (`Reuse`); they are looked at again before every claim.
+        reuse: places whose runs count (`Reuse`); they are looked at again before every claim, and with Ray before
+            the report.
         report: whether what tuning has chosen is run, too, without Ray. What is averaged should come from one
             machine; tuning may come from another, as nothing is averaged over it.
 
@@ -65,7 +66,7 @@ def run(
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another --output.") from None
 
     def flatten(trials: Sequence[Trial]) -> None:
-        measure(wanted(plan, trials, folder), folder, jobs, tell, planes(plan))
+        measure(wanted(plan, trials, folder), folder, jobs, tell)
 
     with only_driver(folder), LogView(folder):
         remove_leftovers(folder)
@@ -75,8 +76,8 @@ def run(
         source = Reuse(plan, reuse, tell)
         trials = _taken_over(source, folder)
         if cluster is not None:
-            _with_ray(plan, folder, cluster, tell)
-            flatten(load_trials(folder))
+            _with_ray(plan, folder, cluster, source, tell)
+            flatten(list(_taken_over(source, folder).values()))
             return True
         flatten(list(trials.values()))
         waves = _waves(plan, folder, trials, source, report)
@@ -97,6 +98,12 @@ def _taken_over(source: Reuse, folder: Path) -> dict[str, Trial]:
     return known
 
 
+def _made_here(several: Iterable[Planned], folder: Path, source: Reuse) -> list[Planned]:
+    """Without the trials that somebody else makes and that are not over in the folder."""
+    known = {trial.id for trial in load_trials(folder) if trial.over}
+    return [one for one in several if one.trial.id in known or one.trial.id not in source.coming]
+
+
 def _waves(plan: Plan, folder: Path, trials: dict[str, Trial], source: Reuse, report: bool) -> Iterable[Wave]:
     """Claim after claim: the settings to choose among, then, once these are over, the chosen ones.
 
@@ -105,8 +112,7 @@ def _waves(plan: Plan, folder: Path, trials: dict[str, Trial], source: Reuse, re
     before: dict[str, dict[str, Planned]] = {}
 
     def groups(several: Iterable[Planned]) -> list[Group]:
-        known = {trial.id for trial in load_trials(folder) if trial.over}
-        here = [one for one in several if one.trial.id in known or one.trial.id not in source.coming]
+        here = _made_here(several, folder, source)
         firsts = {one.training_keys[0] for one in here}
         givers = [one for first in firsts for one in before.get(first, {}).values()]
         found = share(here, before=givers)
@@ -128,7 +134,9 @@ def _waves(plan: Plan, folder: Path, trials: dict[str, Trial], source: Reuse, re
         yield reporting(piece.needed)
 
 
-def _with_ray(plan: Plan, folder: Path, cluster: Resources, tell: Callable[[str], None]) -> None:
+def _with_ray(
+    plan: Plan, folder: Path, cluster: Resources, source: Reuse, tell: Callable[[str], None]
+) -> None:
     from cl_forget.sweeps.cluster import ray_runtime
     from cl_forget.sweeps.runner import Driver
 
@@ -137,5 +145,6 @@ def _with_ray(plan: Plan, folder: Path, cluster: Resources, tell: Callable[[str]
         driver = Driver(
             sweep, folder, SweepState(name=NAME, mode="curve"), runtime, tell, address=str(folder)
         )
-        driver.work_through(plan.tuning())
-        driver.work_through(plan.reporting(load_trials(folder)))
+        driver.work_through(_made_here(plan.tuning(), folder, source))
+        reporting = plan.reporting(list(_taken_over(source, folder).values()))
+        driver.work_through(_made_here(reporting, folder, source))

@@ -73,9 +73,12 @@ class Records:
         return found
 
     def value(self, trial: Trial, measure: str) -> float | None:
-        """A number of a trial on test data; flatness is measured after the run, and may still be missing."""
+        """A number of a trial on test data; flatness is measured after the run, and may still be missing.
+
+        What was measured and has no number, as a loss was not finite, is not missing.
+        """
         value = measured(trial, measure)
-        if value is None and measure in FLATNESS:
+        if measure in FLATNESS and measure not in trial.test:
             self.missing.add(f"{measure} of {trial.id}")
         return value
 

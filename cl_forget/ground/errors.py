@@ -20,7 +20,10 @@ class UserError(Exception):
 
 
 class TrainingDiverged(UserError):
-    """A loss or gradient became NaN or infinite; the last good state is kept on disk."""
+    """A loss or gradient became NaN or infinite; what was saved before stays on disk.
+
+    As all randomness is seeded, the same settings come to the same step again.
+    """
 
 
 @contextmanager

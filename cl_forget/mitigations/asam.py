@@ -46,6 +46,10 @@ class ASAM(Mitigation):
     rho: float = Field(default=0.5, ge=0, le=1000, description="ρ, the relative distance")
     eta: float = Field(default=0.01, ge=0, le=10, description="η, added to |θ|")
 
+    def passes_per_step(self, steps: float) -> float:
+        """One for the direction, one for the step."""
+        return 2.0
+
     def around_gradient(self, update: Update, gradient: Callable[[], Tensor], state: State) -> Tensor:
         """The gradient at θ for the direction, then the one to step with; returns the loss at θ."""
         loss = gradient()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -196,6 +197,18 @@ class Chain:
         for m in self.using("step_share"):
             planned = max(1, round(planned * m.step_share()))
         return planned
+
+    def passes(self, batch_size: int, times: float, steps: float = math.inf) -> float:
+        """Passes for each sample of the task's own, at most, forward and backward one each; two each time when plain.
+
+        Args:
+            batch_size: of the task's own samples.
+            times: how often the steps go through the data.
+            steps: that a task takes; infinite where nobody knows.
+        """
+        gradients = math.prod(m.passes_per_step(steps) for m in self.mitigations)
+        samples = 1 + sum(m.extra_samples(batch_size) for m in self.mitigations) / batch_size
+        return 2 * times * gradients * samples + sum(m.further_passes(times) for m in self.mitigations)
 
     def edit_weights(self, edit: Edit, weights: Weights, feed_back: bool | None = None) -> Weights:
         """The weights after every member's edit, in canonical order.

@@ -80,6 +80,14 @@ class DarkExperienceReplayPlus(Mitigation):
         """Old heads are trained with the trunk."""
         _memory.train_past_heads(task)
 
+    def extra_samples(self, batch_size: int) -> float:
+        """Its share of them in each of its draws."""
+        return max(1.0, self.share * batch_size) * (bool(self.alpha) + bool(self.beta))
+
+    def further_passes(self, times: float) -> float:
+        """What the model says of the samples that are kept, once."""
+        return 1.0
+
     def extra_batches(self, task: Task, number: int, state: Answers) -> list[Extra]:
         """A draw for the logits and one for the labels, in batches of one experience each."""
         from cl_forget.training.context import Extra

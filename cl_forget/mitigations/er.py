@@ -71,6 +71,10 @@ class ExperienceReplay(Mitigation):
         share = self._count(task, state) / task.batch_size
         return torch.full((len(step.batch),), 1 / (1 + share), device=task.model.device)
 
+    def extra_samples(self, batch_size: int) -> float:
+        """Its share of them."""
+        return max(1.0, self.share * batch_size)
+
     def extra_batches(self, task: Task, number: int, state: _memory.Memory) -> list[Extra]:
         """Batches of one experience each, every one with its part of the M/(B + M)."""
         from cl_forget.training.context import Extra

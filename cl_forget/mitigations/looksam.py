@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,10 @@ class LookSAM(Mitigation):
     rho: float = Field(default=0.05, ge=0, le=100, description="ρ, the distance in weight space")
     every: int = Field(default=5, ge=1, le=1000, description="k, steps from one SAM step to the next")
     alpha: float = Field(default=0.7, ge=0, le=10, description="α, weight of the re-used part")
+
+    def passes_per_step(self, steps: float) -> float:
+        """SAM's two in the first step of a task and in every k-th after it."""
+        return 1 + (1 / self.every if math.isinf(steps) else math.ceil(steps / self.every) / steps)
 
     def around_gradient(self, update: Update, gradient: Callable[[], Tensor], state: Across) -> Tensor:
         """SAM's gradient every k-th step, else the plain one plus the scaled kept part."""

@@ -151,8 +151,27 @@ class Mitigation(Exact, metaclass=Definition):
         """Whether a task ends with an average of the weights along its way; buffers stay the last step's."""
         return False
 
+    def passes_per_step(self, steps: float) -> float:
+        """How often a step takes the gradient of the whole objective, on average; forecasts read it.
+
+        More than 1 where `around_gradient` calls its `gradient` more than once in a step.
+
+        Args:
+            steps: that a task takes; infinite where nobody knows.
+        """
+        return 1.0
+
+    def extra_samples(self, batch_size: int) -> float:
+        """How many samples its `extra_batches` add to a batch of the task's own, at most; forecasts read it.
+
+        As many as the batch has, where a method says nothing.
+        """
+        return 0.0 if type(self).extra_batches is Mitigation.extra_batches else float(batch_size)
+
     def further_passes(self, times: float) -> float:
-        """Passes per sample that its data cost at most, beside those of the steps; forecasts of a sweep read it.
+        """Passes per sample that it makes by itself, at most, beside those of the objective; forecasts read it.
+
+        Forward and backward count one each.
 
         Args:
             times: how often the steps go through the data.

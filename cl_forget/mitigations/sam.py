@@ -45,6 +45,10 @@ class SAM(Mitigation):
 
     rho: float = Field(default=0.05, ge=0, le=100, description="ρ, the distance in weight space")
 
+    def passes_per_step(self, steps: float) -> float:
+        """One for the direction, one for the step."""
+        return 2.0
+
     def around_gradient(self, update: Update, gradient: Callable[[], Tensor], state: State) -> Tensor:
         """The gradient at θ for the direction, then the one to step with; returns the loss at θ."""
         loss = gradient()

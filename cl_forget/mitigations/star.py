@@ -66,6 +66,10 @@ class STAR(Mitigation):
         """The memory is empty."""
         return True
 
+    def further_passes(self, times: float) -> float:
+        """Over old samples: one forward, and two forward and backward."""
+        return 5.0 * self.share * times
+
     def shape_parameters(self, task: Task, state: _memory.Memory) -> None:
         """Old heads are trained with the trunk."""
         _memory.train_past_heads(task)

@@ -108,6 +108,10 @@ class ZSCL(Mitigation):
         """Ask for the pre-trained embeddings."""
         task.frozen.request("pretrained", ["embedding"])
 
+    def extra_samples(self, batch_size: int) -> float:
+        """A batch of reference data."""
+        return float(self.batch_size or batch_size)
+
     def extra_batches(self, task: Task, number: int, state: Averaging) -> list[Extra]:
         """A random reference batch with its distillation term."""
         from cl_forget.training.context import Extra

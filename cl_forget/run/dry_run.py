@@ -38,7 +38,7 @@ def plan(
         say: told, line by line, what was understood of the data.
 
     Loads the model and all data, times two training steps and one evaluation batch on this machine, and
-    multiplies. Time is for one step of plain fine-tuning per step; methods that add passes cost more.
+    multiplies. Whatever makes further passes takes as much longer; what else methods cost is left out.
 
     Raises:
         UserError: whatever would stop the experiment.
@@ -128,9 +128,12 @@ def _table(
         trained.add(mine[0].training_key())
         planned = _steps(mine[0], tasks)
         steps = 0 if shares else chain.steps(planned)
-        seen = 0 if shares else round(samples * mine[0].train.passes(samples, len(tasks)) * steps / planned)
+        times = mine[0].train.passes(samples, len(tasks))
+        seen = 0 if shares else round(samples * times * steps / planned)
         rows = 1 + len(chain.arrange(tasks)) + _curve_points(chain, mine[0])
-        seconds = len(mine) * (seen * measured["train"] + rows * per_row * measured["evaluate"])
+        passes = chain.passes(mine[0].train.batch_size, times, chain.steps(planned) / len(tasks))
+        each = measured["train"] * passes / (2 * times)  # what was measured is one pass forward and backward
+        seconds = len(mine) * (seen * each + rows * per_row * measured["evaluate"])
         total += seconds
         cells = (str(len(mine)), str(steps) if steps else "shared" if shares else "0", str(seen), str(rows))
         table.add_row(method, *cells, duration(seconds))

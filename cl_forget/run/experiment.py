@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING
 from cl_forget.config.experiment import Experiment, folder_name
 from cl_forget.config.run import Run
 from cl_forget.ground.environment import quiet_libraries
+from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath, only_writer, remove_leftovers
 from cl_forget.ground.outputs import Mode, drop_empty, mode, refuse_taken, write_index
-from cl_forget.ground.processes import context, end_with_parent
+from cl_forget.ground.processes import Crew, WorkerDied, context, end_with_parent
 from cl_forget.ground.progress import bar, silence, stretch
 from cl_forget.models import modules_of
 from cl_forget.run.additions import register, registered
@@ -31,7 +31,7 @@ logger = logging.getLogger("cl_forget")
 #: What every run imports, beside the libraries of its model.
 PRELOADED = ("cl_forget.run.simulation", "cl_forget.run.simulate")
 
-_setups: Setups | None = None  # of a process of the pool, which keeps it from group to group
+_setups: Setups | None = None  # of a process of `--jobs`, which keeps it from group to group
 
 
 def run_experiment(
@@ -73,16 +73,11 @@ def run_experiment(
     naming = _naming(runs, folders)
     note = partial(write_index, output, [folder.name for folder in folders])
     if jobs > 1:
-        pool = ProcessPoolExecutor(
-            jobs,
-            context([*PRELOADED, *modules_of(experiment.model)]),
-            initializer=_start_worker,
-            initargs=(dict(os.environ), registered()),
-        )
-        with pool:
-            _check_side_by_side(pool, jobs, runs[0], naming)
+        started = context([*PRELOADED, *modules_of(experiment.model)])
+        with Crew(jobs, started, _start_worker, (dict(os.environ), registered())) as crew:
+            _check_side_by_side(crew, jobs, runs[0], naming)
             with _folder(output):
-                _side_by_side(pool, runs, folders, how, on_run, note)
+                _side_by_side(crew, runs, folders, how, on_run, note)
                 return [Result.load(folder) for folder in folders]
     from cl_forget.run.shared import Setups
 
@@ -144,11 +139,11 @@ def _check(first: Run, naming: list[Run], setups: Setups) -> None:
             setup.check(run)
 
 
-def _check_side_by_side(pool: ProcessPoolExecutor, jobs: int, first: Run, naming: list[Run]) -> None:
-    """`_check` in each process of the pool: what they load for it they work with afterwards."""
+def _check_side_by_side(crew: Crew, jobs: int, first: Run, naming: list[Run]) -> None:
+    """`_check` in each process: what they load for it they work with afterwards."""
     if naming:
-        for check in [pool.submit(_check_in_worker, first, naming) for _ in range(jobs)]:
-            check.result()
+        for _, check in crew.each(_check_in_worker, [(first, naming)] * jobs):
+            crew.result(check)
 
 
 def _check_in_worker(first: Run, naming: list[Run]) -> None:
@@ -156,7 +151,7 @@ def _check_in_worker(first: Run, naming: list[Run]) -> None:
 
 
 def _own_setups() -> Setups:
-    """Those of this process of the pool."""
+    """Those of this process of `--jobs`."""
     global _setups
     from cl_forget.run.shared import Setups
 
@@ -227,37 +222,39 @@ def _finished_fingerprints(folders: list[Path]) -> Fingerprints | None:
 
 
 def _side_by_side(
-    pool: ProcessPoolExecutor,
+    crew: Crew,
     runs: list[Run],
     folders: list[Path],
     how: Mode,
     on_run: Callable[[Run, int, int], None],
     after: Callable[[], None],
 ) -> None:
-    """Simulate in several processes; runs that share a fine-tuning stay together."""
-    groups: dict[str, list[int]] = {}
+    """Simulate in several processes; runs that share a fine-tuning stay together.
+
+    Raises:
+        UserError: a run cannot be done as asked, or its process was killed.
+    """
+    found: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
-        groups.setdefault(run.training_key(), []).append(index)
+        found.setdefault(run.training_key(), []).append(index)
+    groups = sorted(found.values(), key=len, reverse=True)  # nobody waits long for the last one
+    calls = [([runs[i] for i in group], [folders[i] for i in group], how, 0 not in group) for group in groups]
     with bar("runs", len(runs)) as advance:
-        # The largest groups first: nobody waits long for the last one.
-        pending = {
-            pool.submit(
-                _work, [runs[i] for i in group], [folders[i] for i in group], how, 0 not in group
-            ): group
-            for group in sorted(groups.values(), key=len, reverse=True)
-        }
         done = 0
-        try:
-            for future in as_completed(pending):
-                future.result()
-                after()
-                for index in pending[future]:
-                    done += 1
-                    on_run(runs[index], done, len(runs))
-                    advance(1, runs[index].method)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for number, future in crew.each(_work, calls):
+            try:
+                crew.result(future)
+            except WorkerDied as error:
+                at = next((i for i in groups[number] if not (folders[i] / "result.json").exists()), None)
+                run = runs[groups[number][0] if at is None else at]
+                raise UserError(
+                    f"{run.method}, seed {run.seed}: {error}. What is done is kept: add --resume to go on."
+                ) from None
+            after()
+            for index in groups[number]:
+                done += 1
+                on_run(runs[index], done, len(runs))
+                advance(1, runs[index].method)
 
 
 def _start_worker(environment: dict[str, str], additions: dict[str, dict[str, str]]) -> None:

@@ -254,14 +254,21 @@ class Simulation:
 
     def _log_step(self, stage: str | None, record: dict[str, Any]) -> bool | None:
         if self.workers.count == 1 and self.cost.steps % self.run.track.kl_every == 0:
-            started = time.perf_counter()
-            record["kl_to_base"] = self.evaluator.sampled_kl()
-            spent = time.perf_counter() - started
-            self.cost.train_seconds -= spent  # the training loop's clock is running
-            self.cost.evaluation_seconds += spent
+            with self._no_training():
+                record["kl_to_base"] = self.evaluator.sampled_kl()
         self.log.write({"stage": stage, "run_step": self.cost.steps, **record})
         self.tracker.step(self.log.written, self.cost.steps, record)
-        return self.watch.step(self, record)
+        with self._no_training():
+            return self.watch.step(self, record)
+
+    @contextlib.contextmanager
+    def _no_training(self) -> Iterator[None]:
+        """What is measured between two steps is evaluation, although the training loop's clock is running."""
+        started = time.perf_counter()
+        yield
+        spent = time.perf_counter() - started
+        self.cost.train_seconds -= spent
+        self.cost.evaluation_seconds += spent
 
     def _adopt(self, donor: Donor, task: Task) -> None:
         """Take over a stage of another run."""

@@ -6,6 +6,7 @@ counted all but the last seconds, and a resumed sweep counts on.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -270,17 +271,23 @@ class Forecast:
     def _from_above(self, one: Planned) -> float:
         chain, stages = one.facts.chain, one.trial.stages
         own = (stages - one.trial.shared_stages) / stages
-        each = 2.0 * (2 if chain.using("around_gradient") else 1) + (2 if chain.using("extra_batches") else 0)
         frozen = 1 if chain.using("request_outputs") else 0
         known = self._measured[Setup.key(one.run)]
         times = passes_over(one.run, known)
-        further = sum(m.further_passes(times) for m in chain)
-        return own * known["samples"] * (each * times + frozen + further)
+        passes = chain.passes(one.run.train.batch_size, times, steps_over(one, known))
+        return own * known["samples"] * (passes + frozen)
 
 
 def passes_over(run: Run, known: Mapping[str, float]) -> float:
     """How often a run goes through the training data of its stream, "samples" of them in so many "tasks"."""
     return run.train.passes(known["samples"], known.get("tasks", 1))
+
+
+def steps_over(one: Planned, known: Mapping[str, float]) -> int:
+    """The steps that a trial takes on one task of its stream, as if all had as many samples."""
+    train = one.run.train
+    each = math.ceil(known["samples"] / known.get("tasks", 1) / train.batch_size)
+    return one.facts.chain.steps(train.steps or train.epochs * each)
 
 
 def redone(trials: Sequence[Trial]) -> str | None:

@@ -144,11 +144,10 @@ def members(group: Group) -> list[Member]:
 
 
 def weight(one: Planned) -> float:
-    """What a trial takes itself, in trainings of one stream; a method with two passes a step takes twice as long."""
+    """What a trial takes itself, in plain trainings of one stream."""
     stages = one.trial.stages
     own = (stages - one.trial.shared_stages) / stages
-    passes = 2.0 if own and one.facts.chain.using("around_gradient") else 1.0
-    return passes * own + EVALUATION * (1 + own * (stages - 1))
+    return one.plain_steps * own + EVALUATION * (1 + own * (stages - 1))
 
 
 def trials_of(piece: Piece, groups: Sequence[Group]) -> Group:

@@ -64,6 +64,12 @@ class Planned:
         self.facts = self.facts or Facts(self.run)
 
     @property
+    def plain_steps(self) -> float:
+        """What one of its steps takes, in steps of plain fine-tuning, about: nothing is known of its data."""
+        train = self.run.train
+        return self.facts.chain.passes(train.batch_size, train.epochs) / (2 * train.epochs)
+
+    @property
     def training_keys(self) -> list[str]:
         """As `Run.training_keys`."""
         return [key.at(self.run.seed) for key in self.facts.training_keys]

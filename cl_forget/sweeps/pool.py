@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from cl_forget.comparison.trial_files import Records
-from cl_forget.comparison.trials import FOR_GOOD
+from cl_forget.comparison.trials import FOR_GOOD, load_trial
 from cl_forget.ground.environment import quiet_libraries
-from cl_forget.ground.processes import end_with_parent
+from cl_forget.ground.processes import Crew, WorkerDied, end_with_parent
 from cl_forget.ground.progress import into, silence
 from cl_forget.run.additions import register, registered
 from cl_forget.sweeps.planning import Group
@@ -54,6 +53,17 @@ class Queue:
             self.left = sorted((g for g in groups if not is_over(g, done)), key=self._order, reverse=True)
         return self.left.pop(0) if self.left else None
 
+    def lost(self, group: Group, error: WorkerDied) -> str:
+        """Record the trial that a process was at when it was ended, and queue those after it; a line about it."""
+        known = [load_trial(self.folder, one.trial.id) or one.trial for one in group]
+        at = next((position for position, trial in enumerate(known) if not trial.over), None)
+        if at is None:
+            return f"its trials are over: {error}"
+        known[at].model_copy(update={"status": "failed", "reason": str(error)}).save(self.folder)
+        if at + 1 < len(group):
+            self.left.insert(0, group[at + 1 :])
+        return f"{known[at].id}:failed ({error})"
+
 
 def work_through(
     queues: Sequence[Queue],
@@ -64,6 +74,8 @@ def work_through(
 ) -> bool:
     """Every group of every queue, of the first queue first.
 
+    A trial whose process is killed, as by a system that lacks memory, is recorded with the reason; the others go on.
+
     Args:
         queues: several folders are worked through side by side.
         jobs: processes.
@@ -73,31 +85,35 @@ def work_through(
 
     Returns:
         Whether everything was begun.
+
+    Raises:
+        UserError: the processes cannot begin.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the processes when they load torch
-    started, running = time.time(), dict[Future[str], Queue]()
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, spawn, initializer=begin, initargs=(registered(),)) as pool:
-        try:
-            while True:
-                for queue in queues:
-                    while (
-                        len(running) < jobs
-                        and time.time() < min(until, end)
-                        and (group := queue.next()) is not None
-                    ):
-                        queue.running += 1
-                        running[pool.submit(work_on, group, queue.folder, end)] = queue
-                if not running:
-                    break
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    running.pop(future).running -= 1
-                    left = ", ".join(str(len(queue.left)) for queue in queues)
-                    tell(f"{time.time() - started:6.0f} s  {left} left  {future.result()}")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    started, running = time.time(), dict[Future[str], tuple[Queue, Group]]()
+    with crew(jobs) as workers:
+        while True:
+            for queue in queues:
+                while workers.idle and time.time() < min(until, end) and (group := queue.next()) is not None:
+                    queue.running += 1
+                    running[workers.submit(work_on, group, queue.folder, end)] = queue, group
+            if not running:
+                break
+            for future in workers.over():
+                queue, group = running.pop(future)
+                queue.running -= 1
+                try:
+                    line = workers.result(future)
+                except WorkerDied as error:
+                    line = queue.lost(group, error)
+                left = ", ".join(str(len(queue.left)) for queue in queues)
+                tell(f"{time.time() - started:6.0f} s  {left} left  {line}")
     return not any(queue.left or queue._waves for queue in queues)
+
+
+def crew(jobs: int) -> Crew:
+    """Fresh processes of one thread each; torch reads its number as it is loaded."""
+    spawn = multiprocessing.get_context("spawn")
+    return Crew(jobs, spawn, begin, (registered(),), {"OMP_NUM_THREADS": "1"})
 
 
 def begin(additions: dict[str, dict[str, str]]) -> None:
@@ -109,9 +125,9 @@ def begin(additions: dict[str, dict[str, str]]) -> None:
 
 
 def cost(group: Group) -> float:
-    """Fine-tunes of a group, those with two passes per step twice, and a little for each evaluation."""
+    """Fine-tunes of a group, in plain ones, and a little for each evaluation."""
     tunes = {one.training_keys[-1]: one for one in group}.values()
-    return sum(2.0 if one.facts.chain.using("around_gradient") else 1.0 for one in tunes) + 0.1 * len(group)
+    return sum(one.plain_steps for one in tunes) + 0.1 * len(group)
 
 
 def ended_well(records: Records) -> set[str]:

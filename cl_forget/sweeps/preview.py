@@ -13,7 +13,7 @@ from cl_forget.config.sweep import DEFAULT_TRIALS, JUDGED, Budget, Range, Sweep
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.progress import duration
 from cl_forget.run.shared import Setup
-from cl_forget.sweeps.budget import NAMES, Forecast, passes_over
+from cl_forget.sweeps.budget import NAMES, Forecast, passes_over, steps_over
 from cl_forget.sweeps.drawing import drawn
 from cl_forget.sweeps.planning import Planned, by_seed, plan_grid, planned_on, saved, share
 from cl_forget.sweeps.rehearsal import Measured, check_judged, fitting, measurements, rehearsed
@@ -179,7 +179,7 @@ def _conclusions(
             f"{', '.join(map(str, again))}{', which is counted, too' if priced else ''}"
         )
     if priced:
-        said = f"about {duration(sum(whole_seconds(one, measured) for one in priced))} of one processor"
+        said = f"about {duration(sum(seconds(one, measured) for one in priced))} of one processor"
         supposed = ["settings drawn at random"] if sweep.mode == "search" or _drawn(sweep) else []
         supposed += ["none stopped early"] if sweep.mode in JUDGED else []
         found.append(f"{said}, were {' and '.join(supposed)}" if supposed else said)
@@ -195,7 +195,7 @@ def _open_ended(sweep: Sweep, total: int) -> str:
 
 
 def seconds(one: Planned, measured: Measured) -> float:
-    """Of plain fine-tuning on the entries that this trial trains itself, and of its evaluations.
+    """Of the steps on the entries that this trial trains itself, and of its evaluations.
 
     Args:
         one: a trial, with what it takes over from others.
@@ -204,15 +204,10 @@ def seconds(one: Planned, measured: Measured) -> float:
     known = measured[Setup.key(one.run)]
     own = 1 - one.trial.shared_stages / one.trial.stages
     rows = 1 + own * one.trial.stages
-    return (
-        own * known["samples"] * passes_over(one.run, known) * known["train"]
-        + rows * known["row"] * known["evaluate"]
-    )
-
-
-def whole_seconds(one: Planned, measured: Measured) -> float:
-    """The same, with the steps of a method that takes two passes for each twice as long."""
-    return (2 if one.facts.chain.using("around_gradient") else 1) * seconds(one, measured)
+    train, times = one.run.train, passes_over(one.run, known)
+    passes = one.facts.chain.passes(train.batch_size, times, steps_over(one, known))
+    # A step was measured that passes a sample forward and backward.
+    return own * known["samples"] * passes / 2 * known["train"] + rows * known["row"] * known["evaluate"]
 
 
 def cost_cells(
@@ -222,7 +217,7 @@ def cost_cells(
 
     A node is taken to hold as many trials side by side as this machine has processors for.
     """
-    taken = sum(whole_seconds(one, measured) for one in trials)
+    taken = sum(seconds(one, measured) for one in trials)
     passes = sum(forecast.passes(one) for one in trials)
     hours = taken / 3600 / _side_by_side(trials)
     return [f"{passes:,.0f}", duration(taken), *(f"{hours * price:.3g}" for price in prices.values())]
@@ -247,7 +242,7 @@ def against_budget(
     if not grid:
         limits = {name: getattr(budget, name) for name in NAMES}
         return [f"at most {_amount(limit)} {NAMES[n]}" for n, limit in limits.items() if limit is not None]
-    hours = sum(whole_seconds(one, measured) for one in grid) / 3600 / _side_by_side(grid)
+    hours = sum(seconds(one, measured) for one in grid) / 3600 / _side_by_side(grid)
     expected: dict[str, float] = {"hours": hours, "passes": sum(forecast.passes(one) for one in grid)}
     if budget.prices:
         expected["usd"] = hours * max(budget.prices.values())

@@ -119,18 +119,6 @@ def check_judged(sweep: Sweep, measured: Measured) -> None:
     )
 
 
-def rehearse(runs: Iterable[Run], device: str = "cpu") -> float:
-    """Load models and data, check what each method needs of them, take two training steps.
-
-    Returns:
-        The peak memory of a trial, MiB: of this process, or of the device.
-
-    Raises:
-        UserError: whatever would stop every trial.
-    """
-    return peak(measurements(runs, device))
-
-
 def peak(measured: Measured) -> float:
     """The largest peak memory that was measured, MiB."""
     return max((found["memory"] for found in measured.values()), default=0.0)
@@ -139,10 +127,17 @@ def peak(measured: Measured) -> float:
 def measurements(
     runs: Iterable[Run], device: str = "cpu", say: Callable[[str], object] | None = None
 ) -> Measured:
-    """The same, with all that was measured: key of a setup -> what `plan.measure` gives, "samples" that one
-    pass over the stream trains on, its "tasks", those of the "first" one, and samples that a "row" reads.
+    """Load models and data, check what each method needs of them, take two training steps.
 
     What was understood of the data is told to `say`, or printed as the first lines of a sweep.
+
+    Returns:
+        Key of a setup -> what `dry_run.measure` gives, its memory that of this process or of the device,
+        "samples" that one pass over the stream trains on, its "tasks", those of the "first" one, and samples that a
+        "row" reads.
+
+    Raises:
+        UserError: whatever would stop every trial.
     """
     forget_peak_memory()
     found: Measured = {}

@@ -299,7 +299,8 @@ class FineTune:
         cure = f"lower {cause}'s strength or train.lr" if cause else "lower train.lr or set train.clip"
         raise TrainingDiverged(
             f"step {number + 1} of {self.task.steps} on '{self.task.stage[0].name}': {what} is not finite; "
-            f"{cure} (lr {self.train.lr:g}). The last good state is kept: mend the setting, or --resume."
+            f"{cure} (lr {self.train.lr:g}), and begin anew with --overwrite. What was saved before is kept, but "
+            "--resume would come to the same numbers again."
         )
 
     # -- checkpoints -----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import yaml
 from cl_forget.claims.order import slices
 from cl_forget.claims.planning import plan
 from cl_forget.claims.reuse import Reuse, trial_of
+from cl_forget.claims.running import run
 from cl_forget.comparison.records import Result
+from cl_forget.comparison.trials import load_trials
 from cl_forget.config.run import Run
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.records import Fingerprints, Row, Scores, TaskScores
+from cl_forget.sweeps.cluster import Resources
 
 TRIED: dict[str, Any] = {
     "model": "tiny-clip",
@@ -118,6 +122,46 @@ def test_what_an_experiment_makes_is_not_made_twice(made, tmp_path):
     coming = Reuse(made, [file]).coming
     sweep = next(iter(made.needed.values())).sweep
     assert coming == {trial_of(sweep, Run(**{**TRIED, **l2(seed=seed)})).trial.id for seed in (0, 1)}
+
+
+def test_a_cluster_leaves_out_what_an_experiment_makes_and_takes_what_is_there_by_then(
+    made, tmp_path, monkeypatch
+):
+    methods = {"L2-SP": {"mitigations": [{"l2_sp": 1.0}], "train": {"lr": 1e-3}}}
+    file = tmp_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump({**TRIED, "methods": methods, "seeds": [0, 1, 2]}))
+    coming = Reuse(made, [file]).coming
+    worked: list[str] = []
+
+    class Works:
+        """In the place of a driver: every trial ends at once."""
+
+        def __init__(self, *given: Any, **named: Any) -> None:
+            """Needs none of it."""
+
+        def work_through(self, trials: list[Any]) -> None:
+            if not worked:  # meanwhile somebody else has made a run
+                result(tmp_path / "runs", "one", **l2())
+            for one in trials:
+                worked.append(one.trial.id)
+                chosen = small.measured(0.9 - abs(one.trial.config.get("l2_sp.strength", 1) - 1), 0.3)
+                state = {"status": "finished", "validation": chosen, "test": chosen}
+                one.trial.model_copy(update=state).save(tmp_path / "out")
+
+    monkeypatch.setattr("cl_forget.sweeps.runner.Driver", Works)
+    monkeypatch.setattr("cl_forget.sweeps.cluster.ray_runtime", nullcontext)
+    (tmp_path / "runs").mkdir()
+    assert run(made, tmp_path / "out", [], cluster=Resources("auto"), reuse=[file, tmp_path / "runs"])
+    assert len(coming) == 3 and not coming & (set(worked) - {found_of(made, tmp_path)})
+    here = {trial.id for trial in load_trials(tmp_path / "out")}
+    assert coming & here == {found_of(made, tmp_path)}
+    assert here - coming == set(worked) - coming and any("-report-" in name for name in here - coming)
+
+
+def found_of(made: Any, folder: Path) -> str:
+    """The id of the trial that the run made meanwhile is."""
+    [name] = Reuse(made, [folder / "runs"]).look({})
+    return name
 
 
 def test_a_sweeps_records_count_as_they_stand(made, tmp_path):

@@ -13,7 +13,7 @@ from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
 from cl_forget.run.dry_run import plan
 from cl_forget.run.experiment import run_experiment
-from cl_forget.sweeps.rehearsal import rehearse, rehearsed
+from cl_forget.sweeps.rehearsal import measurements, rehearsed
 
 FIELDS: dict[str, Any] = {
     "model": "tiny-clip",
@@ -59,7 +59,7 @@ def test_the_last_methods_mistake_is_found_before_the_first_is_run(
 def test_a_sweep_finds_what_only_the_last_value_of_a_grid_gets_wrong() -> None:
     sweep = Sweep(**FIELDS, methods={"frozen": ["freeze"]}, space={"freeze.blocks": [0, 1, 99]})
     with pytest.raises(UserError, match=r"freeze\.blocks is 99"):
-        rehearse(rehearsed(sweep))
+        measurements(rehearsed(sweep))
 
 
 def test_nothing_is_loaded_twice_where_no_later_method_names_anything(

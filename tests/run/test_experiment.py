@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import deadly
 import pytest
 import torch
 import yaml
@@ -14,6 +16,7 @@ from tiny import COLOURS, images
 from cl_forget.comparison.records import Result
 from cl_forget.config.experiment import Experiment, load_experiment
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.processes import KILLED
 from cl_forget.reporting import load_runs
 from cl_forget.run.experiment import run_experiment
 
@@ -112,3 +115,21 @@ def test_a_mistake_in_one_of_several_processes_is_the_users_line(
     lost = experiment.model_copy(update={"stream": [{"folder": {"path": str(tmp_path / "nowhere")}}]})
     with pytest.raises(UserError, match="nowhere"):
         run_experiment(lost, tmp_path / "lost", jobs=2)
+
+
+def test_a_run_whose_process_is_killed_is_named_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Experiment(
+        model="tiny-clip",
+        stream=["deadly-squares"],
+        methods={"full fine-tuning": [], "WiSE-FT": ["wise_ft"]},
+        seeds=[3],
+        train={"epochs": 1, "batch_size": 8},
+        evaluate={"curves": False},
+    )
+    deadly.arm(tmp_path, monkeypatch)
+    said = rf"full fine-tuning, seed 3: {re.escape(KILLED)}. .* add --resume to go on"
+    with pytest.raises(UserError, match=said):
+        run_experiment(asked, tmp_path / "runs", jobs=2)
+    assert len(run_experiment(asked, tmp_path / "runs", resume=True, jobs=2)) == 2

@@ -7,10 +7,12 @@ import gc
 import json
 import os
 import random
+import re
 import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,10 +25,12 @@ from cl_forget.config.run import Run
 from cl_forget.ground.errors import TrainingDiverged, UserError
 from cl_forget.ground.records import Row
 from cl_forget.models import load_model
+from cl_forget.run import simulation
 from cl_forget.run.shared import Setup
 from cl_forget.run.simulate import simulate
 from cl_forget.run.simulation import Beginning, Simulation, Watch
 from cl_forget.testing import worlds
+from cl_forget.training import loop
 from cl_forget.training.checkpoints import RunFolder, State
 
 MakeRun = Callable[..., Run]
@@ -97,6 +101,23 @@ def test_the_distance_to_the_base_is_logged_without_wandb_and_changes_nothing(
 
     assert len(logged("often")) == often.rows[-1].cost.steps // 2 and not logged("seldom")
     assert all(value >= 0 for value in logged("often")) and logged("often")[-1] > 0
+
+
+def test_what_is_measured_between_steps_is_no_training(
+    tiny_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    for module in (simulation, loop):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now, monotonic=lambda: 0.0))
+
+    class Measures(Watch):
+        def step(self, simulation: Simulation, record: dict[str, Any]) -> None:
+            nonlocal now
+            now += 1000.0
+
+    cost = simulate(tiny_run(), watch=Measures()).rows[-1].cost
+    assert cost.train_seconds == 0
+    assert cost.evaluation_seconds == pytest.approx(1000 * cost.steps, abs=999)  # and the rows, in real time
 
 
 def test_listing_order_does_not_matter(tiny_run: MakeRun) -> None:
@@ -276,11 +297,19 @@ def test_diverging_run_names_step_and_cure_and_keeps_its_state(tiny_run: MakeRun
     run = tiny_run(
         train={"epochs": 3, "batch_size": 8, "lr": 10.0, "clip": None}, mitigations=[{"l2_sp": 1e30}]
     )
-    with pytest.raises(TrainingDiverged, match=r"step \d+ of 9 on 'squares-1'.*lower l2_sp's strength"):
+    cure = r"step \d+ of 9 on 'squares-1'.*lower l2_sp's strength .*, and begin anew with --overwrite"
+    with pytest.raises(TrainingDiverged, match=cure) as first:
         simulate(run, tmp_path)
     state = json.loads((tmp_path / "state.json").read_text())
     assert len(state["rows"]) == 1
     assert not (tmp_path / "result.json").exists()
+    # What the line says of --resume and --overwrite is so.
+    with pytest.raises(TrainingDiverged, match=re.escape(str(first.value))):
+        simulate(run, tmp_path, resume=True)
+    mended = run.model_copy(update={"mitigations": tiny_run(mitigations=[{"l2_sp": 1e-3}]).mitigations})
+    with pytest.raises(UserError, match="other settings"):
+        simulate(mended, tmp_path, resume=True)
+    assert len(simulate(mended, tmp_path, overwrite=True).rows) == 4
 
 
 # -- durability ----------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from cl_forget.sweeps.folder import only_driver
 from cl_forget.sweeps.hanging import Hanging
 from cl_forget.sweeps.planning import plan_grid, share
 from cl_forget.sweeps.preview import preview
-from cl_forget.sweeps.rehearsal import rehearse, rehearsed
+from cl_forget.sweeps.rehearsal import measurements, peak, rehearsed
 from cl_forget.sweeps.runner import sweep
 from cl_forget.sweeps.sources import Grid
 from cl_forget.sweeps.tables import failure_lines
@@ -273,4 +273,4 @@ def test_a_round_is_what_tune_is_given(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_rehearsal_measures_the_memory_of_a_trial() -> None:
-    assert 50 < rehearse(rehearsed(Sweep(**FIELDS))) < 20_000
+    assert 50 < peak(measurements(rehearsed(Sweep(**FIELDS)))) < 20_000

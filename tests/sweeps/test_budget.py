@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -300,6 +301,76 @@ def test_a_forecast_counts_answers_that_methods_sample() -> None:
     forecast = Forecast({Setup.key(both[0].run): {"samples": 100.0}})
     # Three epochs forward and backward, with an answer and a teacher in each; or with eight answers before them.
     assert {one.trial.method: forecast.passes(one) for one in both} == {"SDFT": 1200, "Self-SFT": 1400}
+
+
+SEVERAL = {
+    "sam": [{"sam": 0.1}],
+    "asam": [{"asam": 0.5}],
+    "looksam": [{"looksam": {"rho": 0.1, "every": 4}}],
+    "star": [{"star": 0.1}],
+    "er": [{"er": 3.0}],
+    "derpp": [{"derpp": 0.5}],
+    "zscl": [{"zscl": {"strength": 1.0, "reference": "colour-probe", "batch_size": 4}}],
+    "sam-er": [{"sam": 0.1}, {"er": 1.0}],
+}
+"""Arms with methods that take the gradient more than once, other data, or passes of their own."""
+
+
+def test_a_forecast_counts_the_passes_that_a_run_makes() -> None:
+    from cl_forget.mitigations import MITIGATIONS
+    from cl_forget.mitigations.protocol import Mitigation
+    from cl_forget.run.simulate import simulate
+    from cl_forget.sweeps.planning import plan_grid
+    from cl_forget.sweeps.rehearsal import measurements
+
+    for hook in ("around_gradient", "extra_batches"):
+        ours = {name: MITIGATIONS.get(name) for name in MITIGATIONS}
+        several = {name for name, m in ours.items() if getattr(m, hook) is not getattr(Mitigation, hook)}
+        assert several <= set(SEVERAL)
+    more = {"methods": SEVERAL, "space": {}, "stream": ["squares"], "train": {"epochs": 2, "batch_size": 8}}
+    grid = plan_grid(Sweep(**{**FIELDS, **more}))
+    assert len(grid) == 1 + len(SEVERAL)
+    forecast = Forecast(measurements(one.run for one in grid))
+    made = {one.trial.method: simulate(one.run).rows[-1].cost for one in grid}
+    above = {one.trial.method: forecast.passes(one) for one in grid}
+    for arm in ("full fine-tuning", "sam", "asam", "looksam"):
+        assert above[arm] == made[arm].passes
+    plain = made["full fine-tuning"].passes
+    for arm in ("star", "er", "derpp", "zscl", "sam-er"):  # the first task has no old samples
+        tuned = made[arm].forward_samples + made[arm].backward_samples
+        assert plain < tuned <= above[arm] <= 1.75 * tuned, arm
+
+
+def test_further_passes_are_of_training_and_no_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from cl_forget.config.experiment import Experiment
+    from cl_forget.run import dry_run
+    from cl_forget.run.shared import Setup
+    from cl_forget.sweeps.planning import plan_grid
+    from cl_forget.sweeps.preview import seconds
+
+    asked = {**FIELDS, "methods": SEVERAL, "train": {"epochs": 2, "batch_size": 8}}
+    grid = plan_grid(Sweep(**{**asked, "space": {}}))
+    known = {"samples": 64.0, "train": 1.0, "evaluate": 1.0, "row": 10.0, "tasks": 2.0, "memory": 1.0}
+    measured = {Setup.key(grid[0].run): known}
+    rows = 10.0 * (1 + grid[0].trial.stages)
+    took = {one.trial.method: seconds(one, measured) - rows for one in grid}
+    plain = took.pop("full fine-tuning")
+    expected = {"sam": 2.0, "asam": 2.0, "looksam": 1.25, "star": 3.5, "er": 4.0, "derpp": 3.25, "zscl": 1.5}
+    assert plain == 2 * 64
+    assert {arm: spent / plain for arm, spent in took.items()} == {**expected, "sam-er": 4.0}
+
+    hour = {"train": 3600.0, "evaluate": 0.0, "parameters": 1, "memory": 1.0}
+    monkeypatch.setattr(dry_run, "measure", lambda model, run, tasks: hour)
+    del asked["space"], asked["name"]
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(dry_run.plan(Experiment(**{**asked, "methods": {"plain": [], **SEVERAL}})))
+    lines = [line.split() for line in console.export_text().splitlines()]
+    hours = {line[0]: float(line[-2]) for line in lines if len(line) == 7 and line[-1] == "h"}
+    ratios = {arm: hours[arm] / hours["plain"] for arm in SEVERAL}
+    assert 1 < ratios.pop("looksam") < 1.5
+    assert ratios == pytest.approx({arm: {**expected, "sam-er": 4.0}[arm] for arm in ratios}, rel=1e-3)
 
 
 def test_a_forecast_learns_from_what_finished_trials_made() -> None:

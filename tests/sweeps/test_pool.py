@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
+import deadly
 import pytest
 from sweep_samples import FIELDS
 
+from cl_forget.claims.order import EVALUATION, price
 from cl_forget.comparison.trials import load_trial, load_trials
 from cl_forget.config.sweep import Sweep
 from cl_forget.ground.errors import UserError
+from cl_forget.ground.processes import KILLED, WorkerDied
 from cl_forget.run.shared import Setups
 from cl_forget.run.simulation import Watch
 from cl_forget.sweeps.cluster import Resources
 from cl_forget.sweeps.folder import load_state
+from cl_forget.sweeps.pieces import weight
 from cl_forget.sweeps.planning import plan_grid, share
 from cl_forget.sweeps.pool import Queue, cost, work_through
 from cl_forget.sweeps.runner import sweep
@@ -109,8 +114,47 @@ def test_waves_wait_for_each_other_and_time_can_be_over(tmp_path):
     assert not work_through([Queue(tmp_path, [lambda: groups])], jobs=1, until=0.0)
 
 
-def test_two_passes_cost_twice():
-    methods = {"SAM": [{"sam": 0.1}], "full fine-tuning": []}
+def test_who_is_killed_at_a_trial_leaves_its_reason_and_the_others_go_on(tmp_path, monkeypatch):
+    deadly.arm(tmp_path, monkeypatch)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    asked = Sweep(**{**SMALL, "stream": ["deadly-squares"], "report_on": None})
+    said: list[str] = []
+    trials = sweep(asked, tmp_path / "out", jobs=2, tell=said.append)
+    assert sorted(trial.status for trial in trials) == ["failed", "finished", "finished"]
+    (lost,) = (trial for trial in trials if trial.status == "failed")
+    assert lost.reason == KILLED and lost.attempts[-1].ended is None
+    assert any(f"{lost.id}:failed ({KILLED})" in line for line in said)
+    assert "OMP_NUM_THREADS" not in os.environ  # it is the processes' alone
+    before = {trial.id: trial.seconds for trial in trials if trial is not lost}
+    trials = sweep(asked, tmp_path / "out", resume=True, jobs=1)
+    assert {trial.status for trial in trials} == {"finished"}
+    assert before.items() < {trial.id: trial.seconds for trial in trials}.items()
+
+
+def test_what_a_killed_process_had_done_is_over_and_what_it_had_not_come_to_is_queued(tmp_path):
+    (group,) = share(plan_grid(Sweep(**SMALL)))
+    statuses = ("finished", "running", "planned")
+    for one, status in zip(group, statuses, strict=True):
+        one.trial.model_copy(update={"status": status}).save(tmp_path)
+    queue = Queue(tmp_path, [])
+    queue.lost(group, WorkerDied("killed"))
+    assert [load_trial(tmp_path, one.trial.id).status for one in group] == ["finished", "failed", "planned"]
+    assert queue.next() == group[2:] and queue.next() is None
+    queue.lost(group[:1], WorkerDied("killed"))
+    assert queue.next() is None and load_trial(tmp_path, group[0].trial.id).status == "finished"
+
+
+def test_further_passes_cost_what_they_are():
+    """In the order of groups with and without Ray, and of claims."""
+    methods = {
+        "SAM": [{"sam": 0.1}],
+        "LookSAM": [{"looksam": {"rho": 0.1, "every": 4}}],
+        "STAR": [{"star": {"share": 0.5}}],
+        "full fine-tuning": [],
+    }
     groups = share(plan_grid(Sweep(**{**SMALL, "methods": methods, "space": {}})))
-    by_arm = {group[0].trial.method: cost(group) for group in groups}
-    assert by_arm["SAM"] - by_arm["full fine-tuning"] == pytest.approx(1.0)
+    further = {"SAM": 1.0, "LookSAM": 0.25, "STAR": 1.25}
+    for of, tune in ((cost, 1.0), (lambda group: weight(group[0]), 1.0), (price, 1 - EVALUATION)):
+        by_arm = {group[0].trial.method: of(group) for group in groups}
+        plain = by_arm.pop("full fine-tuning")
+        assert {arm: (took - plain) / tune for arm, took in by_arm.items()} == pytest.approx(further)
