@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from cl_forget.ground.errors import UserError
 from cl_forget.streams._cells import as_text, is_list, look_up, parsed
-from cl_forget.streams._rows import ClassName, Row
+from cl_forget.streams._rows import ClassName, Row, Table
 from cl_forget.streams._turns import CannotRead
+from cl_forget.streams.text import Prompt
 
 
 class Listed(NamedTuple):
@@ -28,6 +29,31 @@ class Listed(NamedTuple):
     def unclear(self, value: Any) -> bool:
         """Whether a number may mean the text of a choice as well as its position."""
         return not self.typed or (not self.numbers and isinstance(value, (int, ClassName)))
+
+
+class Part(NamedTuple):
+    """What was read of one split, before it is known how the right choices are given.
+
+    Attributes:
+        what: the split, for messages.
+        table: its rows.
+        positions: of the rows that are used.
+        pairs: their prompts and responses.
+        lists: the choices of each; empty without.
+        found: what was noticed, in words, and how often.
+    """
+
+    what: str
+    table: Table
+    positions: list[int]
+    pairs: list[tuple[Prompt, str]]
+    lists: list[Listed]
+    found: Counter[str]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows that are used."""
+        return [self.table.rows[i] for i in self.positions]
 
 
 @dataclass(frozen=True)
@@ -67,75 +93,67 @@ class Choices:
         numbers = any(isinstance(own, (int, float)) for own in value)
         return Listed(tuple(text for text in texts if text is not None), named, typed, numbers)
 
-    def right(
-        self,
-        what: str,
-        rows: Sequence[Row],
-        responses: Sequence[str],
-        lists: Sequence[Listed],
-        found: Counter[str],
-    ) -> list[str]:
-        """The text of the right choice of every row; all rows are read in the same way.
+    def right(self, what: str, parts: Mapping[str, Part]) -> dict[str, list[str]]:
+        """The text of the right choice of every row of every split; all rows are read in the same way.
 
         Args:
-            what: the table, for messages.
-            rows: the rows.
-            responses: the responses as texts.
-            lists: the choices of each.
-            found: counts what was noticed, in words.
+            what: the data, for messages.
+            parts: split -> its rows; what was noticed is counted there.
 
         Raises:
             UserError: no way of reading fits every row, or two that disagree do.
         """
-        values = [row.get(self.response, text) for row, text in zip(rows, responses, strict=True)]
-        readings: dict[str, list[str | None]] = {}
-        for name, find in _READINGS.items():
-            readings[name] = [
-                find(value, text.strip(), own)
-                for value, text, own in zip(values, responses, lists, strict=True)
-            ]
+        given = [
+            (row.get(self.response, text), text.strip(), own)
+            for part in parts.values()
+            for row, (_, text), own in zip(part.rows, part.pairs, part.lists, strict=True)
+        ]
+        readings = {name: [find(*own) for own in given] for name, find in _READINGS.items()}
         whole = {name: own for name, own in readings.items() if None not in own}
-        unclear = any(own.unclear(value) for own, value in zip(lists, values, strict=True))
+        unclear = any(own.unclear(value) for value, _, own in given)
         if unclear and {"by text", "by position"} <= set(whole) and whole["by text"] != whole["by position"]:
             raise UserError(
                 f"{what}: '{self.response}' may be the text of a choice or its position, and the two disagree; "
                 "write letters (A, B, ...) for positions, or choices that are not numbers."
             )
         if not whole:
-            raise self._nothing_fits(what, values, readings, lists)
+            raise self._nothing_fits(parts, readings)
         name = next(iter(whole))
-        if name == "by position" and len(rows) >= SOME and _from_one(values):
+        if name == "by position" and _from_one([value for value, _, _ in given]):
             raise UserError(
-                f"{what}: '{self.response}' holds positions and none of its {len(rows):,} is 0, so they may be "
+                f"{what}: '{self.response}' holds positions and none of its {len(given):,} is 0, so they may be "
                 "counted from 1; count from 0, or write letters (A, B, ...) or the text of the choice."
             )
-        found[f"right choices are given {name} ('{self.response}')"] += len(rows)
-        return [text for text in whole[name] if text is not None]
+        texts = (text for text in whole[name] if text is not None)
+        right = {}
+        for split, part in parts.items():
+            part.found[f"right choices are given {name} ('{self.response}')"] += len(part.pairs)
+            right[split] = [next(texts) for _ in part.pairs]
+        return right
 
-    def _nothing_fits(
-        self,
-        what: str,
-        values: Sequence[Any],
-        readings: Mapping[str, list[str | None]],
-        lists: Sequence[Listed],
-    ) -> UserError:
+    def _nothing_fits(self, parts: Mapping[str, Part], readings: Mapping[str, list[str | None]]) -> UserError:
         best = max(readings.values(), key=lambda own: sum(text is not None for text in own))
-        first = best.index(None)
-        sizes = f"{len(lists[first].texts)} choices" if lists[first].texts else "no choices"
+        failed, first = best.count(None), best.index(None)
+        part = next(iter(parts.values()))
+        for part in parts.values():
+            if first < len(part.pairs):
+                break
+            first -= len(part.pairs)
+        value = part.rows[first].get(self.response, part.pairs[first][1])
+        count = len(part.lists[first].texts)
+        sizes = f"{count} choices" if count else "no choices"
         return UserError(
-            f"{what}, sample {first + 1}: the response {values[first]!r} is none of its {sizes}, nor the position "
-            f"(from 0), label or letter of one; {best.count(None):,} of {len(values):,} rows are so."
+            f"{part.what}, sample {first + 1}: the response {value!r} is none of its {sizes}, nor the position (from "
+            f"0), label or letter of one (row {part.table.number(part.positions[first])}); {failed:,} of "
+            f"{len(best):,} rows are so."
         )
 
 
 # -- ways of saying which one is right; each gives the text of the choice, or None ----------------------------
 
 
-SOME = 20
-"""Among so many right choices the first one is seen."""
-
-
 def _from_one(values: Sequence[Any]) -> bool:
+    """Whether positions differ and none is 0; one position alone is not counted, it is the same everywhere."""
     positions = [value.position if isinstance(value, ClassName) else value for value in values]
     met = {str(position).strip() for position in positions}
     return len(met) > 1 and not met & {"0", "0.0"}

@@ -173,7 +173,7 @@ def task_of(what: str, name: str, tables: Mapping[str, Table], source: TextSourc
         UserError: rows that are no samples, or splits that leave nothing.
     """
     columns = Columns(source.prompt, source.response, source.choices)
-    read = {split: columns.read(f"{what}, {split}", table) for split, table in tables.items()}
+    read = columns.read(what, tables)
     samples = {split: own.samples for split, own in read.items()}
     shares = {"validation": source.validation, "test": source.test}
     samples = _carve(what, samples, {k: v for k, v in shares.items() if k not in samples})
