@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import ast
+import io
+import tokenize
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
 from typing import Any, NamedTuple
 
 from cl_forget.ground.errors import UserError
-from cl_forget.streams._cells import as_text, is_list, look_up, parsed
+from cl_forget.streams._cells import as_text, is_list, is_missing, look_up, parsed
 from cl_forget.streams._rows import ClassName, Row, Table
 from cl_forget.streams._turns import CannotRead
 from cl_forget.streams.text import Prompt
+
+EXAMPLE = '["one", "two"]'
 
 
 class Listed(NamedTuple):
@@ -61,11 +66,11 @@ class Choices:
     """Where the choices and the right one of them stand.
 
     Attributes:
-        column: the column of the choices.
+        columns: the column of the choices, or one for each of them.
         response: the column of the right one, or a template.
     """
 
-    column: str
+    columns: Sequence[str]
     response: str
 
     def listed(self, row: Row) -> Listed:
@@ -74,8 +79,11 @@ class Choices:
         Raises:
             CannotRead: no such list.
         """
-        value = look_up(row, self.column)
-        typed, value = not isinstance(value, str), _as_list(value)
+        if len(self.columns) > 1:
+            return _one_each(row, self.columns)
+        (column,) = self.columns
+        value = look_up(row, column)
+        typed, value = not isinstance(value, str), _as_list(column, value)
         labels: Sequence[Any] = ()
         if isinstance(value, Mapping) and is_list(value.get("text")):  # {"text": [...], "label": [...]}
             labels, value = value.get("label", ()), value["text"]
@@ -85,10 +93,11 @@ class Choices:
             labels = [own["label"] for own in value if "label" in own]
             value = [own["text"] for own in value]
         if not is_list(value):
-            raise CannotRead(f"column '{self.column}' must hold a list of choices")
+            said = " and no text" if isinstance(value, str) else ""
+            raise CannotRead(f"column '{column}' must hold a list of choices{said}, such as {EXAMPLE}")
         texts = [as_text(own) for own in value]
         if None in texts:
-            raise CannotRead(f"column '{self.column}' holds a choice that is not a text")
+            raise CannotRead(f"column '{column}' holds a choice that is not a text")
         named = tuple(str(label) for label in labels) if len(labels) == len(texts) else ()
         numbers = any(isinstance(own, (int, float)) for own in value)
         return Listed(tuple(text for text in texts if text is not None), named, typed, numbers)
@@ -188,12 +197,60 @@ _READINGS: dict[str, Callable[[Any, str, Listed], str | None]] = {
 """The first of these that fits every row is taken."""
 
 
-def _as_list(value: Any) -> Any:
-    """A list that a cell holds as JSON, or as Python writes it (which pandas does)."""
+def _as_list(column: str, value: Any) -> Any:
+    """A list that a cell holds as JSON, or as Python writes it (which pandas does).
+
+    Raises:
+        CannotRead: texts without commas, as NumPy writes arrays, which Python would join to one.
+    """
     value = parsed(value)
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
-            return ast.literal_eval(value.strip())
+            read = ast.literal_eval(value.strip())
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             return value
+        kinds = [own.type for own in tokenize.generate_tokens(io.StringIO(value.strip()).readline)]
+        kinds = [kind for kind in kinds if kind not in (tokenize.NL, tokenize.NEWLINE)]
+        if (tokenize.STRING, tokenize.STRING) in pairwise(kinds):
+            raise CannotRead(
+                f"column '{column}' holds {value[:60]!r}, which has no commas and is no list; write {EXAMPLE}"
+            )
+        return read
     return value
+
+
+def spread_choices(columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns that hold one choice each: A, B, C; option_a, option_b; choice1, choice2; () where none do."""
+    single = {name: name for name in columns if len(name) == 1}
+    longer = {name.lower().replace("_", "").replace(" ", ""): name for name in columns}
+    letters = _row(single, "ABCDEFGHIJ")
+    rows = [letters] if len(letters) > 2 else []  # two may be the numbers of a sum
+    for stem in ("option", "opt", "op", "choice", "sol", "ending"):
+        rows += [
+            _row(longer, [stem + sign for sign in signs])
+            for signs in ("abcdefghij", "123456789", "0123456789")
+        ]
+    return next((row for row in rows if len(row) > 1), ())
+
+
+def _row(by_name: Mapping[str, str], names: Sequence[str]) -> tuple[str, ...]:
+    """The columns of these names up to the first that is missing."""
+    return tuple(by_name[name] for name in takewhile(by_name.__contains__, names))
+
+
+def _one_each(row: Row, columns: Sequence[str]) -> Listed:
+    """Choices in columns of their own; a row may have fewer than others, the last ones being empty."""
+    values = [look_up(row, column) for column in columns]
+    while values and (is_missing(values[-1]) or not str(values[-1]).strip()):
+        values.pop()
+    texts = [as_text(own) for own in values]
+    for column, own, text in zip(columns, values, texts, strict=False):
+        if is_missing(own) or text is None or not text.strip():
+            raise CannotRead(f"column '{column}' holds no choice, and others after it do; fill it in")
+    typed, numbers = (
+        not all(isinstance(own, str) for own in values),
+        any(isinstance(own, (int, float)) for own in values),
+    )
+    return Listed(
+        tuple(text for text in texts if text is not None), tuple(columns[: len(texts)]), typed, numbers
+    )

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.registry import closest
 from cl_forget.streams._cells import MISSING, as_text, columns_of, fill, is_list, is_missing, look_up, parsed
-from cl_forget.streams._choices import Choices, Listed, Part
+from cl_forget.streams._choices import Choices, Listed, Part, spread_choices
 from cl_forget.streams._rows import Row, Table
 from cl_forget.streams._turns import (
     CannotRead,
@@ -110,6 +110,7 @@ class Format:
         keep: rows that are samples at all.
         optional: columns of `used` that a row may lack.
         response: the column or template of the response, where it is one.
+        choices: the column of the choices, or one for each of them.
     """
 
     words: str
@@ -119,6 +120,7 @@ class Format:
     keep: Callable[[Row], bool] = lambda row: True
     optional: Sequence[str] = ()
     response: str = ""
+    choices: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Columns:
 
     Attributes:
         prompt, response: the name of a column, or a template with names in braces; None leaves it to the format.
-        choices: the name of a column.
+        choices: the name of a column, or those of several with commas between them.
     """
 
     prompt: str | None = None
@@ -152,7 +154,7 @@ class Columns:
             if self.prompt is None:
                 _refuse_media(names[split], table)
         format = self._format(what if len(tables) > 1 else next(iter(names.values())), _together(tables))
-        used = [*format.used, *([self.choices] if self.choices else [])]
+        used = [*format.used, *format.choices]
         for split, table in tables.items():
             required = [name for name in used if name not in format.optional]
             _check_columns(names[split], table, required, {k: v for k, v in tables.items() if k != split})
@@ -177,8 +179,8 @@ class Columns:
         found: Counter[str] = Counter()
         pairs = _each(what, table, rows, lambda row: format.read(row, found))
         lists = []
-        if self.choices is not None:
-            lists = _each(what, table, rows, Choices(self.choices, format.response).listed)
+        if format.choices:
+            lists = _each(what, table, rows, Choices(format.choices, format.response).listed)
         positions = [i for i, _ in rows]
         _refuse_without_prompt(what, table, positions, [prompt for prompt, _ in pairs])
         return Part(what, table, positions, pairs, lists, found)
@@ -188,8 +190,8 @@ class Columns:
         right: Mapping[str, Sequence[str]] = {
             split: [response for _, response in part.pairs] for split, part in parts.items()
         }
-        if self.choices is not None:
-            right = Choices(self.choices, format.response).right(what, parts)
+        if format.choices:
+            right = Choices(format.choices, format.response).right(what, parts)
         samples = {}
         for split, part in parts.items():
             lists: Sequence[Listed | None] = part.lists or [None] * len(part.pairs)
@@ -363,9 +365,16 @@ def _pair(
     prompt, response = _telling(what, table, prompt, response)
     if told and not prompt:
         _refuse_classes(what, table, response)
+    spread = () if named or choices else spread_choices(table.columns)
+    if spread and (not prompt or spread[0][-1].isdigit()):
+        raise UserError(
+            f"{what}: columns {', '.join(spread)} look like choices; say `prompt: {prompt or 'COLUMN'}`, and "
+            f'`choices: "{", ".join(spread)}"` for multiple choice.'
+        )
+    given = _listed(table, choices) if choices else spread
     system = None if named else next((name for name in SYSTEM if name in table.columns), None)
     used = list(dict.fromkeys([*columns_of(prompt), *columns_of(response), *([system] if system else [])]))
-    lost = [name for name in GIVEN if name in table.columns and name not in (*used, choices) and prompt]
+    lost = [name for name in GIVEN if name in table.columns and name not in (*used, *given) and prompt]
     if (
         lost
         and not named
@@ -391,7 +400,15 @@ def _pair(
         return (asked if not prompt or len(turns) == 1 else turns), said
 
     words = f"prompt {prompt!r}, response {response!r}" if prompt else f"plain text: {response!r}"
-    return Format(words, used, read, optional=[system] if system else [], response=response)
+    words += f", choices {', '.join(map(repr, given))}" if len(given) > 1 else ""
+    optional = [system] if system else []
+    return Format(words, used, read, optional=optional, response=response, choices=given)
+
+
+def _listed(table: Table, choices: str) -> tuple[str, ...]:
+    """The columns that the option `choices` names: one, or several with commas between them."""
+    several = tuple(name.strip() for name in choices.split(","))
+    return (choices,) if choices in table.columns or not all(several) else several
 
 
 def _refuse_classes(what: str, table: Table, text: str) -> None:

@@ -129,9 +129,10 @@ def _no_split(path: Path, table: Table, column: str, named: Sequence[str | None]
     first = named.index(None)
     value = table.rows[first].get(column)
     said = "nothing" if is_missing(value) or not str(value).strip() else f"'{value}'"
+    meant = closest(str(value).strip().lower(), list(SPLITS))
     return UserError(
         f"{path}, row {table.number(first)}: column '{column}' holds {said}, which names no split, as others do "
-        f"({named.count(None):,} of {len(named):,} rows so).{closest(str(value).strip().lower(), list(SPLITS))} Known "
+        f"({named.count(None):,} of {len(named):,} rows so).{meant} Known "
         f"are {', '.join(SPLITS)}; correct the rows, or rename the column if it means something else."
     )
 

@@ -49,7 +49,8 @@ class TextSource(BaseModel):
             takes the responses as plain text.
         response: a column, or a template. For multiple choice it may hold the position of the right choice
             (from 0), its label or its letter.
-        choices: a column with the list of choices, the right one among them.
+        choices: a column with the list of choices, the right one among them, or a column for each choice, with
+            commas between their names: "A, B, C, D".
         separator: what stands between prompt and response where no chat template says it; null for a space
             (a new line for Alpaca), unless prompt or response has white space there or the script has no spaces.
         scoring: "exact match", "multiple choice" (the default with choices) or "perplexity" (without prompts).

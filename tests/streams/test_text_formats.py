@@ -488,3 +488,54 @@ def test_an_instruction_that_is_empty(tmp_path: Path) -> None:
     rows = many({"instruction": "i#", "input": "", "output": "o#"})
     rows[3]["instruction"] = rows[8]["instruction"] = " "
     assert "row 4: 'instruction' is empty" in said(tmp_path, rows)
+
+
+# -- choices that are no list ---------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "names", ["ABCD", ["option_a", "option_b", "option_c"], ["opa", "opb"], ["Choice A", "Choice B"]]
+)
+@pytest.mark.parametrize("how", ["letter", "position", "text"])
+def test_choices_in_columns_of_their_own(tmp_path: Path, names: list[str], how: str) -> None:
+    rows = []
+    for i in range(COUNT):
+        right = i % len(names)
+        answer = {"letter": "ABCD"[right], "position": right, "text": f"c{right} of {i}"}[how]
+        rows.append(
+            {"question": f"q{i}", **{name: f"c{k} of {i}" for k, name in enumerate(names)}, "answer": answer}
+        )
+    task = read(tmp_path, rows)
+    assert task.metric == "multiple choice" and f", choices {names[0]!r}, {names[1]!r}" in task.notes[1]
+    assert all(r == f"c{int(p[1:]) % len(names)} of {p[1:]}" for r, p in samples(task).items())
+    assert len(task.test.choices[0]) == len(names)
+    plain = read(tmp_path, rows, prompt="question", response="answer")
+    assert plain.metric == "exact match"
+
+
+def test_columns_of_choices_by_name(tmp_path: Path) -> None:
+    row = {"goal": "q#", "sol1": "x", "sol2": "y", "sol3": " ", "gold": 1}
+    rows = many(row)
+    task = read(tmp_path, rows, prompt="goal", response="gold", choices="sol1, sol2, sol3")
+    assert task.test.choices[0] == ("x", "y") and set(task.test.responses) == {"y"}
+    asked = many({"question": "q#", "sol1": "x", "sol2": "y", "answer": 1})
+    assert 'say `prompt: question`, and `choices: "sol1, sol2"`' in said(tmp_path, asked)
+    assert 'say `prompt: COLUMN`, and `choices: "sol1, sol2, sol3"`' in said(tmp_path, rows, response="gold")
+    rows[2]["sol1"] = None
+    message = said(tmp_path, rows, prompt="goal", response="gold", choices="sol1, sol2, sol3")
+    assert "row 3: column 'sol1' holds no choice" in message
+    sums = many({"question": "A + B?", "A": 1, "B": 2, "answer": 3})
+    assert (
+        read(tmp_path, sums[:4] + many({"question": "q#", "A": 1, "B": 2, "answer": 3})).metric
+        == "exact match"
+    )
+
+
+def test_lists_as_numpy_writes_them(tmp_path: Path) -> None:
+    for cell in ("['x' 'y']", "['x'\n 'y']"):
+        rows = many({"question": "q#", "choices": "", "answer": "x"})
+        for row in rows:
+            row["choices"] = cell
+        message = said(tmp_path, rows, choices="choices")
+        assert (
+            "row 1: column 'choices' holds" in message
+            and 'no commas and is no list; write ["one", "two"]' in message
+        )
