@@ -48,9 +48,9 @@ class TextPrompts(Prompts):
             longest = max(range(len(heads)), key=lambda i: len(heads[i]))
             if shown is not None and len(heads[longest]) > room and form.options.too_long == "refuse":
                 raise UserError(
-                    f"task '{samples.experience.name}': sample {longest} has {len(heads[longest])} tokens where its "
-                    f"response is shown, and with {self._length} for an answer the limit is {form.limit}: shorten "
-                    "it, or set text.too_long=truncate."
+                    f"task '{samples.experience.name}': {data.place(longest)} has {len(heads[longest])} tokens where "
+                    f"its response is shown, and with {self._length} for an answer the limit is {form.limit}: "
+                    "shorten it, or set text.too_long=truncate."
                 )
             heads = [own[-max(1, room) :] for own in heads]
         self._heads: list[list[int]] = heads

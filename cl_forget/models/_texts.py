@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -126,17 +126,23 @@ class TextFormat:
             UserError: as `encode`.
         """
         if data not in self._tables:
-            self._tables[data] = self.encode(data.prompts, data.responses, data.join)
+            self._tables[data] = self.encode(data.prompts, data.responses, data.join, data.place)
         return self._tables[data]
 
-    def encode(self, prompts: Sequence[Prompt], responses: Sequence[str], join: Join = PLAIN) -> TextTable:
-        """The token ids of each prompt and its response.
+    def encode(
+        self,
+        prompts: Sequence[Prompt],
+        responses: Sequence[str],
+        join: Join = PLAIN,
+        place: Callable[[int], str] = "sample {}".format,
+    ) -> TextTable:
+        """The token ids of each prompt and its response; `place` says what a message calls a sample.
 
         Raises:
             UserError: a sequence that is too long or empty, messages without a chat template, or a conversation
                 that the template refuses.
         """
-        heads, tails = self._texts(prompts, responses, join)
+        heads, tails = self._texts(prompts, responses, join, place)
         before = self._ids(heads)
         whole = self._ids([head + tail for head, tail in zip(heads, tails, strict=True)])
         # A prompt's tokens are read as its beginning; where the response runs into the last of them, it is read by
@@ -148,7 +154,7 @@ class TextFormat:
             head = [*([] if self._is_rendered(prompt) else self._opening(not prompt)), *before[i]]
             tail = by_itself.get(i, whole[i][len(before[i]) :])
             tail = tail if isinstance(prompt, str) and not prompt else self._ended(tail)
-            parts.append(self._fitted(head, tail, i))
+            parts.append(self._fitted(head, tail, place(i)))
             cut += sum(map(len, parts[-1])) < len(head) + len(tail)
         return TextTable(parts, cut)
 
@@ -165,7 +171,11 @@ class TextFormat:
         return not isinstance(prompt, str) or (self.chat and prompt != "")
 
     def _texts(
-        self, prompts: Sequence[Prompt], responses: Sequence[str], join: Join
+        self,
+        prompts: Sequence[Prompt],
+        responses: Sequence[str],
+        join: Join,
+        place: Callable[[int], str],
     ) -> tuple[list[str], list[str]]:
         """What stands before each response, and the response with what the template ends it with."""
         pairs, failed = [], []
@@ -177,7 +187,7 @@ class TextFormat:
         if failed:
             number, first = failed[0]
             more = f" ({len(failed):,} of {len(prompts):,} samples are so)" if len(failed) > 1 else ""
-            raise UserError(f"sample {number}: {str(first).rstrip('.')}{more}.") from first
+            raise UserError(f"{place(number)}: {str(first).rstrip('.')}{more}.") from first
         return [head for head, _ in pairs], [tail for _, tail in pairs]
 
     def _pair(self, prompt: Prompt, response: str, join: Join) -> tuple[str, str]:
@@ -226,15 +236,15 @@ class TextFormat:
         """The response with its end token."""
         return ids if ids and ids[-1] in self.ends else [*ids, *self.ends[:1]]
 
-    def _fitted(self, head: list[int], tail: list[int], number: int) -> tuple[list[int], list[int]]:
+    def _fitted(self, head: list[int], tail: list[int], place: str) -> tuple[list[int], list[int]]:
         length, limit = len(head) + len(tail), self.limit
         if not tail or length < 2:
-            raise UserError(f"sample {number} has no token that the model could predict; remove it.")
+            raise UserError(f"{place} has no token that the model could predict; remove it.")
         if limit is None or length <= limit:
             return head, tail
         if self.options.too_long == "refuse":
             raise UserError(
-                f"sample {number} has {length} tokens and the limit is {limit}: shorten it, or set "
+                f"{place} has {length} tokens and the limit is {limit}: shorten it, or set "
                 "text.too_long=truncate."
             )
         kept = max(1, limit - len(tail)) if head else 0
@@ -406,6 +416,6 @@ class PreparedTexts(Prepared):
                 if choice != data.responses[i]
             ]
             prompts, wrong = [data.prompts[i] for i, _ in owned], [choice for _, choice in owned]
-            table = self.form.encode(prompts, wrong, data.join)
+            table = self.form.encode(prompts, wrong, data.join, lambda i: data.place(owned[i][0]))
             self._wrong = table, torch.tensor([i for i, _ in owned])
         return self._wrong

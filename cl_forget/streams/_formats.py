@@ -9,15 +9,15 @@ the error says how many there are and which is the first.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
+from functools import partial
 from typing import Any, NamedTuple
 
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.registry import closest
-from cl_forget.streams._cells import as_text, columns_of, fill, is_list, is_missing, look_up, parsed
-from cl_forget.streams._choices import Choices
+from cl_forget.streams._cells import MISSING, as_text, columns_of, fill, is_list, is_missing, look_up, parsed
+from cl_forget.streams._choices import Choices, Listed, Part, spread_choices
 from cl_forget.streams._rows import Row, Table
 from cl_forget.streams._turns import (
     CannotRead,
@@ -52,6 +52,10 @@ GIVEN = (
 MEDIA = ("image", "images", "video", "videos", "audio", "audios")
 GOOD = ("label", "kto_tag")
 """Columns whose true and false tell good answers from bad ones."""
+TRUTH = {"true": True, "false": False}
+NUMBERED_TRUTH = {"1": True, "0": False, "1.0": True, "0.0": False}
+CLASSES = ("label", "labels")
+"""Columns of classes, which make a table of texts one to classify."""
 
 ALPACA = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
@@ -85,11 +89,13 @@ class Read:
         samples: one for each row that is used.
         notes: what was taken for what, and what was left out.
         separator: what the format puts between prompt and response; None where it says nothing.
+        numbers: what a person calls the row of each sample.
     """
 
     samples: list[Sample]
     notes: list[str]
     separator: str | None = None
+    numbers: Sequence[int] = ()
 
 
 @dataclass
@@ -104,6 +110,7 @@ class Format:
         keep: rows that are samples at all.
         optional: columns of `used` that a row may lack.
         response: the column or template of the response, where it is one.
+        choices: the column of the choices, or one for each of them.
     """
 
     words: str
@@ -113,6 +120,7 @@ class Format:
     keep: Callable[[Row], bool] = lambda row: True
     optional: Sequence[str] = ()
     response: str = ""
+    choices: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -121,60 +129,78 @@ class Columns:
 
     Attributes:
         prompt, response: the name of a column, or a template with names in braces; None leaves it to the format.
-        choices: the name of a column.
+        choices: the name of a column, or those of several with commas between them.
     """
 
     prompt: str | None = None
     response: str | None = None
     choices: str | None = None
 
-    def read(self, what: str, table: Table) -> Read:
-        """The samples of a table.
+    def read(self, what: str, tables: Mapping[str, Table]) -> dict[str, Read]:
+        """The samples of each split, all of them read in one way, whatever one alone would look like.
 
         Args:
-            what: the table, for messages.
-            table: its rows.
+            what: where the rows come from, for messages.
+            tables: split -> its rows.
 
         Raises:
-            UserError: columns that are not there, rows that cannot be read, empty responses.
+            UserError: columns that are not there, a split that is unlike the others, rows that cannot be read,
+                empty responses.
         """
-        if not table.rows:
-            raise UserError(f"{what} holds no rows.")
-        if self.prompt is None:
-            _refuse_media(what, table)
-        format = self._format(what, table)
-        used = [*format.used, *([self.choices] if self.choices else [])]
-        _check_columns(what, table, [name for name in used if name not in format.optional])
-        found: Counter[str] = Counter()
-        rows = [(i, row) for i, row in enumerate(table.rows) if format.keep(row)]
+        names = {split: f"{what}, {split}" for split in tables}
+        for split, table in tables.items():
+            if not table.rows:
+                raise UserError(f"{names[split]} holds no rows.")
+            if self.prompt is None:
+                _refuse_media(names[split], table)
+        format = self._format(what if len(tables) > 1 else next(iter(names.values())), _together(tables))
+        used = [*format.used, *format.choices]
+        for split, table in tables.items():
+            required = [name for name in used if name not in format.optional]
+            _check_columns(names[split], table, required, {k: v for k, v in tables.items() if k != split})
+        _refuse_unlike(names, tables, format.optional)
+        parts = {split: self._part(names[split], table, format) for split, table in tables.items()}
+        samples = self._samples(what if len(tables) > 1 else next(iter(names.values())), parts, format)
+        return {
+            split: Read(
+                own,
+                _notes(parts[split], format, used),
+                format.separator,
+                [parts[split].table.number(i) for i in parts[split].positions],
+            )
+            for split, own in samples.items()
+        }
+
+    def _part(self, what: str, table: Table, format: Format) -> Part:
+        every = list(enumerate(table.rows))
+        rows = [own for own, good in zip(every, _each(what, table, every, format.keep), strict=True) if good]
         if not rows:
             raise UserError(f"{what}: no row is a good answer ({format.words}).")
+        found: Counter[str] = Counter()
         pairs = _each(what, table, rows, lambda row: format.read(row, found))
-        answers = [response for _, response in pairs]
-        choices = self._choices(what, table, rows, answers, found, format.response)
-        _refuse_without_prompt(what, table, [i for i, _ in rows], [prompt for prompt, _ in pairs])
-        samples = [
-            Sample(prompt, response, None) if own is None else Sample(prompt, own[0], own[1])
-            for (prompt, response), own in zip(pairs, choices, strict=True)
-        ]
-        _refuse_empty(what, table, [i for i, _ in rows], samples)
-        return Read(samples, _notes(table, format, used, found, len(rows)), format.separator)
+        lists = []
+        if format.choices:
+            lists = _each(what, table, rows, Choices(format.choices, format.response).listed)
+        positions = [i for i, _ in rows]
+        _refuse_without_prompt(what, table, positions, [prompt for prompt, _ in pairs])
+        return Part(what, table, positions, pairs, lists, found)
 
-    def _choices(
-        self,
-        what: str,
-        table: Table,
-        rows: list[tuple[int, Row]],
-        responses: list[str],
-        found: Counter[str],
-        response: str,
-    ) -> Sequence[tuple[str, tuple[str, ...]] | None]:
-        if self.choices is None:
-            return [None] * len(rows)
-        given = Choices(self.choices, response)
-        lists = _each(what, table, rows, given.listed)
-        right = given.right(what, [row for _, row in rows], responses, lists, found)
-        return list(zip(right, (own.texts for own in lists), strict=True))
+    def _samples(self, what: str, parts: Mapping[str, Part], format: Format) -> dict[str, list[Sample]]:
+        """The samples of each split; how the right choices are given is told by all of them together."""
+        right: Mapping[str, Sequence[str]] = {
+            split: [response for _, response in part.pairs] for split, part in parts.items()
+        }
+        if format.choices:
+            right = Choices(format.choices, format.response).right(what, parts)
+        samples = {}
+        for split, part in parts.items():
+            lists: Sequence[Listed | None] = part.lists or [None] * len(part.pairs)
+            samples[split] = [
+                Sample(prompt, response, None if own is None else own.texts)
+                for (prompt, _), response, own in zip(part.pairs, right[split], lists, strict=True)
+            ]
+            _refuse_empty(part.what, part.table, part.positions, samples[split])
+        return samples
 
     def _format(self, what: str, table: Table) -> Format:
         if self.prompt is None and self.choices is None:
@@ -183,7 +209,9 @@ class Columns:
                 known = _preference(what, table) or _alpaca(table) or _completion(table)
             if known is not None:
                 return _without_bad_answers(table, known)
-        return _pair(what, table, self.prompt, self.response, self.choices)
+        pair = _pair(what, table, self.prompt, self.response, self.choices)
+        told = self.prompt is None and self.response is None and self.choices is None
+        return _without_bad_answers(table, pair) if told else pair
 
 
 # -- formats ---------------------------------------------------------------------------------------------
@@ -206,13 +234,36 @@ def _refuse_media(what: str, table: Table) -> None:
 
 
 def _without_bad_answers(table: Table, format: Format) -> Format:
-    """Of rows whose true and false tell good answers from bad ones, the good ones."""
+    """Of rows whose true and false tell good answers from bad ones, the good ones.
+
+    Beside `prompt` and `completion` a `label` is such a flag whatever it holds (KTO), and so is a `kto_tag`
+    anywhere; elsewhere a `label` may be the name or the number of a class, and is a flag where it says true or false.
+    """
     for name in GOOD:
-        values = [row.get(name) for row in table.rows]
-        if name in table.columns and name not in format.used and all(isinstance(v, bool) for v in values):
+        if name not in table.columns or name in format.used:
+            continue
+        flag = name == "kto_tag" or list(format.used) == ["prompt", "completion"]
+        held = [value for row in table.rows if not is_missing(value := row.get(name))]
+        if flag or (held and all(_word(value) in TRUTH for value in held)):
             words = f"{format.words}; rows whose '{name}' is false are left out"
-            return replace(format, words=words, used=[*format.used, name], keep=itemgetter(name))
+            known = {**TRUTH, **NUMBERED_TRUTH} if flag else TRUTH
+            keep = partial(_is_good, name, known)
+            return replace(format, words=words, used=[*format.used, name], keep=keep)
     return format
+
+
+def _is_good(name: str, known: Mapping[str, bool], row: Row) -> bool:
+    value = row.get(name)
+    if (word := _word(value)) not in known:
+        raise CannotRead(
+            f"'{name}' tells good answers from bad ones and holds {_shown(value)}; write true or false, or name "
+            "`prompt` and `response` to use every row"
+        )
+    return known[word]
+
+
+def _word(value: Any) -> str:
+    return (as_text(value) or "").strip().lower()
 
 
 def _conversation(table: Table, named: str | None) -> Format | None:
@@ -279,6 +330,8 @@ def _alpaca(table: Table) -> Format | None:
 
     def read(row: Row, found: Counter[str]) -> tuple[Prompt, str]:
         texts = {"instruction": _text_of(row, "instruction"), "input": _text_or_empty(row, given)}
+        if not texts["instruction"].strip():
+            raise CannotRead("'instruction' is empty; remove the row or fill it in")
         has_input = texts["input"].strip().lower() not in NO_INPUT
         asked = fill(ALPACA_WITH_INPUT if has_input else ALPACA, texts)
         answered = _text_of(row, answer)
@@ -308,11 +361,20 @@ def _pair(
     what: str, table: Table, prompt: str | None, response: str | None, choices: str | None = None
 ) -> Format:
     """The columns or templates a user names; where one is missing, the first pair of telling names."""
-    named = prompt is not None
+    named, told = prompt is not None, prompt is None and response is None
     prompt, response = _telling(what, table, prompt, response)
+    if told and not prompt:
+        _refuse_classes(what, table, response)
+    spread = () if named or choices else spread_choices(table.columns)
+    if spread and (not prompt or spread[0][-1].isdigit()):
+        raise UserError(
+            f"{what}: columns {', '.join(spread)} look like choices; say `prompt: {prompt or 'COLUMN'}`, and "
+            f'`choices: "{", ".join(spread)}"` for multiple choice.'
+        )
+    given = _listed(table, choices) if choices else spread
     system = None if named else next((name for name in SYSTEM if name in table.columns), None)
     used = list(dict.fromkeys([*columns_of(prompt), *columns_of(response), *([system] if system else [])]))
-    lost = [name for name in GIVEN if name in table.columns and name not in (*used, choices) and prompt]
+    lost = [name for name in GIVEN if name in table.columns and name not in (*used, *given) and prompt]
     if (
         lost
         and not named
@@ -338,7 +400,26 @@ def _pair(
         return (asked if not prompt or len(turns) == 1 else turns), said
 
     words = f"prompt {prompt!r}, response {response!r}" if prompt else f"plain text: {response!r}"
-    return Format(words, used, read, optional=[system] if system else [], response=response)
+    words += f", choices {', '.join(map(repr, given))}" if len(given) > 1 else ""
+    optional = [system] if system else []
+    return Format(words, used, read, optional=optional, response=response, choices=given)
+
+
+def _listed(table: Table, choices: str) -> tuple[str, ...]:
+    """The columns that the option `choices` names: one, or several with commas between them."""
+    several = tuple(name.strip() for name in choices.split(","))
+    return (choices,) if choices in table.columns or not all(several) else several
+
+
+def _refuse_classes(what: str, table: Table, text: str) -> None:
+    """Texts beside numbers of classes are to be classified, and not to be continued."""
+    for name in CLASSES:
+        if any(not is_missing(row.get(name)) for row in table.rows):
+            raise UserError(
+                f"{what}: '{text}' stands beside '{name}', whose values are no words that could be answers; name the "
+                f"classes in '{name}' and say `prompt: {text}` and `response: {name}`, or say `response: {text}` to "
+                "use the texts alone."
+            )
 
 
 def _telling(what: str, table: Table, prompt: str | None, response: str | None) -> tuple[str, str]:
@@ -349,8 +430,7 @@ def _telling(what: str, table: Table, prompt: str | None, response: str | None) 
     for asked, said in PAIRS:
         fits = said in table.columns and (not asked or asked in table.columns)
         if said == "label" and response is None:  # the number of a class is no answer
-            fits = fits and not all(str(row.get(said)).strip("-. ").isdecimal() for row in table.rows)
-            fits = fits and all(isinstance(row.get(said), str) for row in table.rows)
+            fits = fits and _holds_words(table, said)
         if fits and prompt in (None, asked) and response in (None, said):
             return asked, said
     if response is None:
@@ -359,6 +439,13 @@ def _telling(what: str, table: Table, prompt: str | None, response: str | None) 
             f"{what}: say which column is the `response` (and the `prompt`). Its columns: {columns}."
         )
     return "", response
+
+
+def _holds_words(table: Table, column: str) -> bool:
+    """Whether what a column holds are texts, and not all of them numbers; cells may be empty."""
+    held = [value for row in table.rows if not is_missing(value := row.get(column))]
+    texts = bool(held) and all(isinstance(value, str) for value in held)
+    return texts and not all(value.strip("-. ").isdecimal() for value in held)
 
 
 # -- parts of a row --------------------------------------------------------------------------------------
@@ -438,10 +525,15 @@ def _text_of(row: Row, column: str) -> str:
     value = look_up(row, column)
     text = None if is_missing(value) else as_text(value)
     if text is None:
-        said = "None" if is_missing(value) else repr(value)
-        said = said if len(said) < 60 else said[:57] + "..."
-        raise CannotRead(f"column '{column}' holds {said}, not a text; remove the row, or use another column")
+        raise CannotRead(
+            f"column '{column}' holds {_shown(value)}, not a text; remove the row, or use another column"
+        )
     return text
+
+
+def _shown(value: Any) -> str:
+    said = "None" if is_missing(value) else repr(value)
+    return said if len(said) < 60 else said[:57] + "..."
 
 
 # -- rows ------------------------------------------------------------------------------------------------
@@ -462,12 +554,38 @@ def _each(what: str, table: Table, rows: list[tuple[int, Row]], read: Callable[[
     return done
 
 
-def _check_columns(what: str, table: Table, names: Sequence[str]) -> None:
+def _together(tables: Mapping[str, Table]) -> Table:
+    """The rows and columns of all splits, by which their format is told; those of train first."""
+    ordered = sorted(tables.values(), key=lambda table: table is not tables.get("train"))
+    columns = dict.fromkeys(name for table in ordered for name in table.columns)
+    return replace(ordered[0], rows=[row for table in ordered for row in table.rows], columns=tuple(columns))
+
+
+def _refuse_unlike(names: Mapping[str, str], tables: Mapping[str, Table], optional: Sequence[str]) -> None:
+    """A column that one split has in every row and another nowhere would make two tasks of them."""
+    for name in optional:
+        filled = [split for split, table in tables.items() if _is_filled(table, name)]
+        for split, table in tables.items():
+            if filled and name not in table.columns:
+                raise UserError(
+                    f"{names[split]} has no column '{name}', which every row of {filled[0]} has; add it (it may be "
+                    f"empty), or take it out of {filled[0]}. Its columns: {', '.join(table.columns)}."
+                )
+
+
+def _is_filled(table: Table, name: str) -> bool:
+    values = [row.get(name, MISSING) for row in table.rows]
+    return MISSING not in values and not all(is_missing(value) or value in ("", []) for value in values)
+
+
+def _check_columns(what: str, table: Table, names: Sequence[str], others: Mapping[str, Table]) -> None:
     """Every column is there, and every row has it."""
     for name in names:
         if name not in table.columns and name.partition(".")[0] not in table.columns:
+            having = [split for split, other in others.items() if name in other.columns]
+            which = f", which {having[0]} has; all splits are read in one way" if having else ""
             raise UserError(
-                f"{what} has no column '{name}'.{closest(name, list(table.columns))} "
+                f"{what} has no column '{name}'{which}.{closest(name, list(table.columns))} "
                 f"Its columns: {', '.join(table.columns)}."
             )
         key = name if name in table.columns else name.partition(".")[0]
@@ -500,14 +618,17 @@ def _refuse_empty(what: str, table: Table, positions: list[int], samples: list[S
         )
 
 
-def _notes(table: Table, format: Format, used: Sequence[str], found: Counter[str], rows: int) -> list[str]:
+def _notes(part: Part, format: Format, used: Sequence[str]) -> list[str]:
+    table, rows = part.table, len(part.positions)
     size = f"{len(table.rows):,} row{'' if len(table.rows) == 1 else 's'}"
     notes = [f"{table.format}, {size}", format.words]
     notes += [f"{len(table.rows) - rows:,} rows are left out"] if rows < len(table.rows) else []
     heads = {name.partition(".")[0] for name in used} | set(used)
     unused = [name for name in table.columns if name not in heads]
     notes += [f"columns not used: {_few(unused)}"] if unused else []
-    return notes + [f"{count:,} {words}" for words, count in found.items()]
+    absent = [name for name in format.optional if name not in table.columns]
+    notes += [f"no column '{name}', which is read as empty" for name in absent]
+    return notes + [f"{count:,} {words}" for words, count in part.found.items()]
 
 
 def _few(names: Sequence[str]) -> str:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from cl_forget.ground.errors import UserError, first_line
+from cl_forget.ground.registry import closest
+from cl_forget.streams._cells import is_missing
 
 Row = Mapping[str, Any]
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation"}
@@ -84,7 +86,7 @@ def read_file(path: Path, prefer: str) -> dict[str, Table]:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); check the path.") from None
     if data[:4] == b"PAR1" or data[:6] == b"ARROW1" or data[:4] == b"\xff\xff\xff\xff":
-        return _by_column({"train": _arrow(path, data)})
+        return _by_column(path, {"train": _arrow(path, data)})
     if data[:4] == b"PK\x03\x04":
         raise UserError(f"{path} is a zip or an Excel file; unpack it, or save its sheet as CSV.")
     text = _decoded(path, data)
@@ -97,24 +99,42 @@ def read_file(path: Path, prefer: str) -> dict[str, Table]:
         raise UserError(f"{path} is a web page and not the data; download the file itself.")
     suffix = next((s.lower() for s in reversed(path.suffixes) if s.lower() not in COMPRESSED_NAMES), "")
     named = "json" if suffix in JSON_NAMES else "csv" if suffix in CSV_NAMES[:3] else prefer
-    return _by_column(_json(path, text) if named == "json" else {"train": _csv(path, text)})
+    return _by_column(path, _json(path, text) if named == "json" else {"train": _csv(path, text)})
 
 
 SPLIT_COLUMNS = ("split", "subset", "set", "partition")
 
 
-def _by_column(tables: dict[str, Table]) -> dict[str, Table]:
-    """The rows by the split that a column names, where one does so in every row."""
+def _by_column(path: Path, tables: dict[str, Table]) -> dict[str, Table]:
+    """The rows by the split that a column names; a column that names none in any row means something else.
+
+    Raises:
+        UserError: a column that names splits in some rows only: the others might be those to test on.
+    """
     table = tables.get("train")
     if table is None or len(tables) > 1 or not table.rows:
         return tables
     by_name = {name.lower(): name for name in table.columns}
     for column in (by_name[name] for name in SPLIT_COLUMNS if name in by_name):
         named = [SPLITS.get(str(row.get(column)).strip().lower()) for row in table.rows]
-        if None in named:
+        if not any(named):
             continue
+        if None in named:
+            raise _no_split(path, table, column, named)
         return {split: _part(table, column, split, named) for split in dict.fromkeys(filter(None, named))}
     return tables
+
+
+def _no_split(path: Path, table: Table, column: str, named: Sequence[str | None]) -> UserError:
+    first = named.index(None)
+    value = table.rows[first].get(column)
+    said = "nothing" if is_missing(value) or not str(value).strip() else f"'{value}'"
+    meant = closest(str(value).strip().lower(), list(SPLITS))
+    return UserError(
+        f"{path}, row {table.number(first)}: column '{column}' holds {said}, which names no split, as others do "
+        f"({named.count(None):,} of {len(named):,} rows so).{meant} Known "
+        f"are {', '.join(SPLITS)}; correct the rows, or rename the column if it means something else."
+    )
 
 
 def _part(table: Table, column: str, split: str, named: Sequence[str | None]) -> Table:
@@ -295,13 +315,32 @@ def _json(path: Path, text: str) -> dict[str, Table]:
 def _json_document(path: Path, whole: dict[str, Any]) -> dict[str, Table]:
     """One object is a row, unless it holds the rows: by split, or under a single name."""
     lists = {key: own for key, own in whole.items() if _is_rows(own)}
-    if lists and set(whole) <= set(SPLITS):
-        return {SPLITS[key]: _objects(path, own, f"JSON, '{key}'") for key, own in lists.items()}
+    others = [own for key, own in whole.items() if key not in lists]
+    if lists and set(lists) <= set(SPLITS) and not any(isinstance(own, dict) for own in others):
+        return _json_splits(path, lists)
     conversation = {"messages", "conversations", "conversation", "prompt", "chosen"} & set(lists)
     if len(lists) == 1 and not conversation:
         ((key, own),) = lists.items()
         return {"train": _objects(path, own, f"the JSON array '{key}'")}
+    if len(lists) > 1 and set(lists) & set(SPLITS):
+        raise UserError(
+            f"{path} holds the lists {', '.join(lists)}; name them train, validation and test, or keep one."
+        )
+    if len(whole) > 1 and all(isinstance(own, dict) for own in whole.values()):
+        raise UserError(
+            f"{path} is one object of objects ({', '.join(list(whole)[:3])}, ...) and no list of rows; write "
+            '[{"prompt": ...}, ...], or one object per line (in pandas: orient="records").'
+        )
     return {"train": _table([whole], "JSON lines", "object")}
+
+
+def _json_splits(path: Path, lists: Mapping[str, list[Any]]) -> dict[str, Table]:
+    tables: dict[str, Table] = {}
+    for key, own in lists.items():
+        if SPLITS[key] in tables:
+            raise UserError(f"{path} holds {', '.join(lists)}, two of them for {SPLITS[key]}; keep one.")
+        tables[SPLITS[key]] = _objects(path, own, f"JSON, '{key}'")
+    return tables
 
 
 def _is_rows(value: Any) -> bool:
@@ -371,29 +410,35 @@ def _csv(path: Path, text: str) -> Table:
     records, quoted = _records(path, text, delimiter)
     between = DELIMITERS.get(delimiter, delimiter)
     format = f"{'TSV' if between == 'tabs' else 'CSV'}, cells between {between}"
-    if not records:
+    filled = [(number, cells) for number, cells in records if any(cells)]
+    if not filled:
         return Table([], (), format, first=2)
-    header = [name.strip() for name in records[0]]
+    header = [name.strip() for name in filled[0][1]]
     twice = _twice([name for name in header if name])
     if twice is not None:
         raise UserError(f"{path}: the header names '{twice}' twice; rename one.")
-    wrong = [number for number, cells in enumerate(records[1:], start=2) if len(cells) != len(header)]
+    wrong = [(number, len(cells)) for number, cells in filled[1:] if len(cells) != len(header)]
     if wrong:
-        cells = len(records[wrong[0] - 1])
+        number, cells = wrong[0]
         raise UserError(
-            f"{path}, row {wrong[0]}: it has other columns than the header, {cells} and not {len(header)} "
-            f"({len(wrong)} of {len(records) - 1} rows so); quote texts with {between} in them."
+            f"{path}, row {number}: it has other columns than the header, {cells} and not {len(header)} "
+            f"({len(wrong)} of {len(filled) - 1} rows so); quote texts with {between} in them."
         )
     rows: list[Row] = [
-        {name: cell for name, cell in zip(header, cells, strict=True) if name} for cells in records[1:]
+        {name: cell for name, cell in zip(header, cells, strict=True) if name} for _, cells in filled[1:]
     ]
+    if len(records) > len(filled):
+        format += f", {len(records) - len(filled):,} rows of empty cells left out"
     return Table(
-        rows, tuple(filter(None, header)), format + ("" if quoted else ", quotes as they are"), first=2
+        rows,
+        tuple(filter(None, header)),
+        format + ("" if quoted else ", quotes as they are"),
+        numbers=tuple(number for number, _ in filled[1:]),
     )
 
 
-def _records(path: Path, text: str, delimiter: str) -> tuple[list[list[str]], bool]:
-    """The cells of every line that is not blank, and whether quotes were taken for quotes."""
+def _records(path: Path, text: str, delimiter: str) -> tuple[list[tuple[int, list[str]]], bool]:
+    """The number and the cells of every row, and whether quotes were taken for quotes."""
     try:
         return _cells(text, delimiter, csv.QUOTE_MINIMAL), True
     except csv.Error as error:
@@ -404,10 +449,11 @@ def _records(path: Path, text: str, delimiter: str) -> tuple[list[list[str]], bo
         ) from None
 
 
-def _cells(text: str, delimiter: str, quoting: Any) -> list[list[str]]:
+def _cells(text: str, delimiter: str, quoting: Any) -> list[tuple[int, list[str]]]:
+    """The rows as a spreadsheet counts them: a blank line is counted, and is no row of cells."""
     # newline="" leaves line ends in quoted cells alone; strict refuses a quote that is never closed
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, quoting=quoting)
-    return [cells for cells in reader if cells and any(cells)]
+    return [(number, cells) for number, cells in enumerate(reader, start=1) if cells]
 
 
 def _delimiter(path: Path, text: str) -> str:

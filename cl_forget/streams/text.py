@@ -35,6 +35,18 @@ class Join(NamedTuple):
 PLAIN = Join()
 
 
+class Origin(NamedTuple):
+    """Where the samples of a file stand in it.
+
+    Attributes:
+        what: the file and its split.
+        numbers: what a person calls the row of each sample.
+    """
+
+    what: str
+    numbers: Sequence[int]
+
+
 class TextData(Data):
     """Prompts and responses; the loss is taken on the responses.
 
@@ -46,6 +58,7 @@ class TextData(Data):
         from_file: whether the source may change between two runs of one process.
         separator: what stands between a prompt that is text and the response (or choice), where no chat
             template says it: "" for nothing, None for what `joined` finds fit.
+        origin: where the samples stand in their file, for messages.
 
     Attributes:
         labels: zeros; text has no classes.
@@ -62,13 +75,14 @@ class TextData(Data):
         choices: Sequence[Sequence[str]] | None = None,
         from_file: bool = False,
         separator: str | None = "",
+        origin: Origin | None = None,
     ) -> None:
         import numpy as np
 
         self.responses = list(responses)
         self.prompts: list[Prompt] = [""] * len(self.responses) if prompts is None else list(prompts)
         self.choices = None if choices is None else [tuple(own) for own in choices]
-        self.from_file, self.separator = from_file, separator
+        self.from_file, self.separator, self.origin = from_file, separator, origin
         self._check()
         self.labels = np.zeros(len(self.responses), dtype=np.int64)
         content = [self.prompts, self.responses, self.choices]
@@ -84,7 +98,7 @@ class TextData(Data):
         empty = [i for i, response in enumerate(self.responses) if not response.strip()]
         if empty:
             raise UserError(
-                f"{len(empty)} responses are empty (the first is sample {empty[0]}): the loss is taken on "
+                f"{len(empty)} responses are empty (the first is {self.place(empty[0])}): the loss is taken on "
                 "responses, so remove these samples or fill them in."
             )
         if self.choices is None:
@@ -96,9 +110,15 @@ class TextData(Data):
         for i, (own, response) in enumerate(zip(self.choices, self.responses, strict=True)):
             if len(own) < 2 or own.count(response) != 1:
                 raise UserError(
-                    f"sample {i}: {len(own)} choices hold the response {response!r} {own.count(response)} "
+                    f"{self.place(i)}: {len(own)} choices hold the response {response!r} {own.count(response)} "
                     "times; give at least two choices, the response once among them."
                 )
+
+    def place(self, position: int) -> str:
+        """What a message calls a sample: its position, and its row where it comes from a file."""
+        if self.origin is None:
+            return f"sample {position}"
+        return f"sample {position} ({self.origin.what}, row {self.origin.numbers[position]})"
 
     @property
     def join(self) -> Join:
@@ -112,12 +132,14 @@ class TextData(Data):
 
     def subset(self, positions: Sequence[int]) -> TextData:  # type: ignore[override]
         """The samples at `positions`, in that order."""
+        origin = self.origin
         return TextData(
             [self.responses[i] for i in positions],
             [self.prompts[i] for i in positions],
             None if self.choices is None else [self.choices[i] for i in positions],
             self.from_file,
             self.separator,
+            None if origin is None else Origin(origin.what, [origin.numbers[i] for i in positions]),
         )
 
     def hints(self) -> Sequence[Hashable]:

@@ -7,10 +7,10 @@ aside, and a task is made of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -34,7 +34,7 @@ from cl_forget.streams._rows import (
 from cl_forget.streams.base import Experience
 from cl_forget.streams.judges import JUDGES, JudgeName
 from cl_forget.streams.scoring import Scoring, ScoringKind
-from cl_forget.streams.text import TextData, text_experience
+from cl_forget.streams.text import Origin, Prompt, TextData, text_experience
 
 Place = Annotated[str, BeforeValidator(lambda path: str(path) if isinstance(path, Path) else path)]
 
@@ -49,7 +49,8 @@ class TextSource(BaseModel):
             takes the responses as plain text.
         response: a column, or a template. For multiple choice it may hold the position of the right choice
             (from 0), its label or its letter.
-        choices: a column with the list of choices, the right one among them.
+        choices: a column with the list of choices, the right one among them, or a column for each choice, with
+            commas between their names: "A, B, C, D".
         separator: what stands between prompt and response where no chat template says it; null for a space
             (a new line for Alpaca), unless prompt or response has white space there or the script has no spaces.
         scoring: "exact match", "multiple choice" (the default with choices) or "perplexity" (without prompts).
@@ -173,8 +174,11 @@ def task_of(what: str, name: str, tables: Mapping[str, Table], source: TextSourc
         UserError: rows that are no samples, or splits that leave nothing.
     """
     columns = Columns(source.prompt, source.response, source.choices)
-    read = {split: columns.read(f"{what}, {split}", table) for split, table in tables.items()}
-    samples = {split: own.samples for split, own in read.items()}
+    read = columns.read(what, tables)
+    samples = {
+        split: [Placed(*both, f"{what}, {split}") for both in zip(own.samples, own.numbers, strict=True)]
+        for split, own in read.items()
+    }
     shares = {"validation": source.validation, "test": source.test}
     samples = _carve(what, samples, {k: v for k, v in shares.items() if k not in samples})
     separator = source.separator
@@ -187,7 +191,7 @@ def task_of(what: str, name: str, tables: Mapping[str, Table], source: TextSourc
     except ValueError as error:
         raise UserError(f"{what}: {error}.") from None
     experience = text_experience(name, data.get("train"), data["validation"], data["test"], judged)
-    return replace(experience, notes=_notes(read))
+    return replace(experience, notes=(*_notes(read), *_asked_in_train(data)))
 
 
 def _notes(read: Mapping[str, Read]) -> tuple[str, ...]:
@@ -198,8 +202,34 @@ def _notes(read: Mapping[str, Read]) -> tuple[str, ...]:
     return (*notes, *shared)
 
 
-def _data(samples: list[Sample], source: TextSource, separator: str | None, *key: str) -> TextData:
-    chosen = [samples[i] for i in balanced([0] * len(samples), source.limit, *key)]
+def _asked_in_train(data: Mapping[str, TextData]) -> list[str]:
+    """How many prompts of each split stand in train with another answer: that they are new to the model is not so."""
+    if "train" not in data:
+        return []
+    train = data["train"]
+    prompts, whole = {_asked(*own) for own in _questions(train)}, set(train.hints())
+    notes = []
+    for split in ("validation", "test"):
+        contents = zip(_questions(data[split]), data[split].hints(), strict=True)
+        known = sum(own[0] != "" and _asked(*own) in prompts and hint not in whole for own, hint in contents)
+        if known:
+            total = f"{known:,} of {len(data[split]):,} prompts of {split}"
+            notes.append(f"{total} stand in train, too, with other answers")
+    return notes
+
+
+def _questions(data: TextData) -> Iterator[tuple[Prompt, tuple[str, ...] | None]]:
+    return zip(data.prompts, data.choices or [None] * len(data.prompts), strict=True)
+
+
+def _asked(prompt: Prompt, choices: tuple[str, ...] | None) -> str:
+    """What a sample asks: one prompt over other choices ("Which is right?") is another question."""
+    return json.dumps([prompt, sorted(choices or ())])
+
+
+def _data(samples: list[Placed], source: TextSource, separator: str | None, *key: str) -> TextData:
+    placed = [samples[i] for i in balanced([0] * len(samples), source.limit, *key)]
+    chosen = [own.sample for own in placed]
     choices = [own.choices for own in chosen if own.choices is not None]
     return TextData(
         [own.response for own in chosen],
@@ -207,6 +237,7 @@ def _data(samples: list[Sample], source: TextSource, separator: str | None, *key
         choices or None,
         from_file=True,
         separator=separator,
+        origin=Origin(placed[0].what, [own.number for own in placed]),
     )
 
 
@@ -216,45 +247,74 @@ def _kind(data: TextData) -> ScoringKind:
     return "exact match" if any(prompt != "" for prompt in data.prompts) else "perplexity"
 
 
+class Placed(NamedTuple):
+    """A sample, the row that it stands in, and of what."""
+
+    sample: Sample
+    number: int
+    what: str
+
+
 def _carve(
-    what: str, samples: dict[str, list[Sample]], shares: Mapping[str, float]
-) -> dict[str, list[Sample]]:
-    """Set the missing splits aside, by the hash of each sample; the same text is never in two of them."""
+    what: str, samples: dict[str, list[Placed]], shares: Mapping[str, float]
+) -> dict[str, list[Placed]]:
+    """Set the missing splits aside by hashes; the same text, and the same question, is never in two of them."""
     source = "train" if "train" in samples else "test"
     check_shares(what, shares)
     if source == "test":  # a suite: no training data, and half of the rest for validation
         shares = {"validation": 0.5} if "validation" in shares else {}
-    kept: dict[str, list[Sample]] = {split: list(own) for split, own in samples.items() if split != source}
-    rest: dict[str, list[Sample]] = {source: [], **{split: [] for split in shares}}
-    for sample in samples[source]:
-        draw, bound, split = chance("carve", json.dumps(sample)), 0.0, source
+    kept: dict[str, list[Placed]] = {split: list(own) for split, own in samples.items() if split != source}
+    keys = _keys([own.sample for own in samples[source]])
+    rest: dict[str, list[int]] = {source: [], **{split: [] for split in shares}}  # positions
+    for position, key in enumerate(keys):
+        draw, bound, split = chance("carve", key), 0.0, source
         for candidate, share in shares.items():
             if bound <= draw < bound + share:
                 split = candidate
             bound += share
-        rest[split].append(sample)
+        rest[split].append(position)
     for split, own in rest.items():
-        if not own and not _move_one(rest, split):
-            unlike = len({json.dumps(sample) for sample in samples[source]})
+        if not own and not _move_one(rest, split, keys):
+            unlike = len(set(keys))
             raise UserError(
-                f"{what}: {counted(len(samples[source]), 'sample', unlike)} too few to set {split} aside; add some, "
+                f"{what}: {counted(len(keys), 'sample', unlike)} too few to set {split} aside; add some, "
                 f"or give {split} a larger share or a file of its own."
             )
-    return {**rest, **kept}
+    return {**{split: [samples[source][i] for i in own] for split, own in rest.items()}, **kept}
 
 
-def _move_one(rest: dict[str, list[Sample]], split: str) -> bool:
-    """Give an empty split one sample of the largest, with its repetitions; False where none can spare one.
+FORM = 0.25
+"""A prompt that a larger share of the rows has is a form, such as "Write a story.", and no question."""
+
+
+def _keys(samples: Sequence[Sample]) -> list[str]:
+    """What each sample is set aside by: its text, and for a question with several answers the first of their texts.
+
+    So the answers to one question stay together, and other samples stay where their own text puts them.
+    """
+    texts = [json.dumps(sample) for sample in samples]
+    groups: dict[str, list[str]] = {}
+    asked = [_asked(sample.prompt, sample.choices) if sample.prompt else "" for sample in samples]
+    for question, text in zip(asked, texts, strict=True):
+        groups.setdefault(question, []).append(text)
+    first = {
+        question: min(own) for question, own in groups.items() if question and len(own) <= FORM * len(texts)
+    }
+    return [first.get(question, text) for question, text in zip(asked, texts, strict=True)]
+
+
+def _move_one(rest: dict[str, list[int]], split: str, keys: Sequence[str]) -> bool:
+    """Give an empty split one sample of the largest, with those alike; False where none can spare one.
 
     Of few samples, the hash may put none into a small split.
     """
     largest = max(rest, key=lambda other: len(rest[other]))
-    keys = [json.dumps(sample) for sample in rest[largest]]
-    if len(set(keys)) < 2:
+    there = {keys[position] for position in rest[largest]}
+    if len(there) < 2:
         return False
-    chosen = min(keys, key=lambda key: chance("carve", split, key))
-    rest[split] = [sample for sample, key in zip(rest[largest], keys, strict=True) if key == chosen]
-    rest[largest] = [sample for sample, key in zip(rest[largest], keys, strict=True) if key != chosen]
+    chosen = min(there, key=lambda key: chance("carve", split, key))
+    rest[split] = [position for position in rest[largest] if keys[position] == chosen]
+    rest[largest] = [position for position in rest[largest] if keys[position] != chosen]
     return True
 
 

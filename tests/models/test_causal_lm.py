@@ -20,6 +20,7 @@ from cl_forget.models.base import Batch
 from cl_forget.models.causal_lm import CausalLM
 from cl_forget.models.options import TextOptions
 from cl_forget.streams import TextData, text_experience
+from cl_forget.streams.text import Origin
 
 TASK = sum_task()
 
@@ -219,6 +220,14 @@ def test_what_cannot_be_read_is_said_in_one_line() -> None:
     messages = TextData(["a"], [[{"role": "user", "content": "x"}]])
     assert "need a chat template" in said(TextOptions(), messages)
     assert "experience 'texts', train: sample 1 has" in said(TextOptions(), long)
+    rows = Origin("csv 'a.csv', test", [7, 9])
+    long = TextData(["a", "b" * 70], ["x", "y"], origin=rows)
+    assert "train: sample 1 (csv 'a.csv', test, row 9) has 73 tokens" in said(TextOptions(), long)
+    messages = TextData(["a"], [[{"role": "user", "content": "x"}]], origin=rows)
+    assert "sample 0 (csv 'a.csv', test, row 7): prompts given as messages" in said(TextOptions(), messages)
+    choices = TextData(["a", "b"], ["x", "y"], [["a", "c"], ["b", "c" * 70]], origin=rows)
+    with pytest.raises(UserError, match=r"sample 1 \(csv 'a.csv', test, row 9\) has"):
+        prepared(tiny_lm.tiny_lm(), text_experience("c", None, choices, choices)).wrong_choices()
 
 
 def test_truncation_takes_the_start_of_the_prompt_then_the_end_of_the_response() -> None:

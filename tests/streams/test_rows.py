@@ -234,7 +234,52 @@ def test_rows_of_a_split_keep_their_numbers(tmp_path: Path) -> None:
     path.write_text("\n".join(json.dumps(row) for row in rows))
     with pytest.raises(UserError, match="the first is row 18"):
         load_stream({"jsonl": {"path": str(path)}})
-    rows[17] |= {"answer": "a17", "split": "other"}
+    for row in rows:
+        row |= {"answer": "a", "split": "easy"}
     path.write_text("\n".join(json.dumps(row) for row in rows))
     (task,) = load_stream({"jsonl": {"path": str(path)}})
     assert any("columns not used: split" in note for note in task.notes), "a column of another meaning"
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [(None, "holds nothing"), ("tets", "holds 'tets', .* Did you mean 'test'?"), ("holdout", "Known are train, ")],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_a_row_of_no_split_is_refused(tmp_path: Path, kind: str, odd: str | None, words: str) -> None:
+    """Of a column that names splits in the other rows: else all rows were split at random, those of test too."""
+    names = ["train"] * 14 + ["test"] * 4 + [odd] + ["test"]
+    rows = [{"question": f"q{i}", "answer": f"a{i}", "split": name} for i, name in enumerate(names)]
+    lines = ["question,answer,split", *(",".join(value or "" for value in row.values()) for row in rows)]
+    path = tmp_path / f"rows.{kind}"
+    path.write_text("\n".join(lines if kind == "csv" else [json.dumps(row) for row in rows]))
+    with pytest.raises(
+        UserError, match=f"row {20 if kind == 'csv' else 19}: column 'split' .*{words}"
+    ) as caught:
+        load_stream({kind: {"path": str(path)}})
+    assert "1 of 20 rows so" in str(caught.value)
+
+
+def test_rows_of_a_csv_are_counted_as_a_spreadsheet_does(tmp_path: Path) -> None:
+    lines = ["", "question,answer", *(f'"q{i}\nagain",a{i}\n,\n' for i in range(30))]
+    task = load(written(tmp_path / "a.csv", "\n".join(lines)), "csv")
+    assert task.notes[0].startswith("CSV, cells between commas, 30 rows of empty cells left out, 30 rows")
+    lines[4] = (
+        "q,"  # below a blank line, the header, and two rows, each with a row of empty cells and a blank line
+    )
+    assert "(the first is row 9)" in said(written(tmp_path / "a.csv", "\n".join(lines)), "csv")
+    lines[4] = "q,a,b"
+    assert "row 9: it has other columns" in said(written(tmp_path / "a.csv", "\n".join(lines)), "csv")
+
+
+def test_json_that_holds_more_than_rows(tmp_path: Path) -> None:
+    splits = {"version": "1", "train": ROWS[:20], "dev": ROWS[20:22], "test": ROWS[22:], "tags": ["a"]}
+    task = load(written(tmp_path / "splits.json", json.dumps(splits)))
+    assert (len(task.train), len(task.validation), len(task.test)) == (20, 2, 8)
+    twice = {"train": ROWS[:20], "dev": ROWS[20:22], "val": ROWS[22:]}
+    assert "two of them for validation" in said(written(tmp_path / "t.json", json.dumps(twice)))
+    more = {"train": ROWS[:20], "hard": ROWS[20:]}
+    assert "name them train, validation and test" in said(written(tmp_path / "m.json", json.dumps(more)))
+    by_id = {str(i): row for i, row in enumerate(ROWS)}
+    message = said(written(tmp_path / "i.json", json.dumps(by_id)))
+    assert "one object of objects (0, 1, 2, ...) and no list of rows" in message

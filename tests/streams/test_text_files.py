@@ -170,3 +170,65 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path) -> None:
     assert "decodes nothing" in said("jsonl", path=file, scoring="perplexity", judge="holds")
     assert "judge" in said("jsonl", path=file, judge="contains")
     assert "cannot be read" in said("jsonl", path=file, prompt="{question", response="answer")
+
+
+def split_of_prompts(task: Experience) -> dict[str, set[str]]:
+    return {split: set(data.prompts) for split, data in task.splits().items()}
+
+
+def test_answers_to_one_question_stay_in_one_split(tmp_path: Path) -> None:
+    single = [{"question": f"q{i}", "answer": f"a{i}"} for i in range(40)]
+    several = [{"question": f"several {i}", "answer": f"{word} {i}"} for i in range(20) for word in "xyz"]
+    task = load("jsonl", path=write(tmp_path / "a.jsonl", single + several))
+    train, validation, test = split_of_prompts(task).values()
+    assert not train & validation and not train & test and not validation & test
+    assert any("several" in prompt for prompt in test)
+    assert not any("stand in train" in note for note in task.notes)
+    # where a question has one answer, nothing moves
+    alone = split_of_prompts(load("jsonl", path=write(tmp_path / "b.jsonl", single)))
+    assert all(alone[split] <= own for split, own in split_of_prompts(task).items())
+
+
+def test_a_prompt_that_most_rows_share_is_a_form(tmp_path: Path) -> None:
+    rows = [{"prompt": "Write a story.", "response": f"Story {i}."} for i in range(40)]
+    task = load("jsonl", path=write(tmp_path / "a.jsonl", rows))
+    assert len(task.test) > 1 and len(task.train) > 20
+    assert (
+        f"{len(task.test)} of {len(task.test)} prompts of test stand in train, too, with other answers"
+        in task.notes
+    )
+    rows = [{"q": "Which is right?", "c": [f"x{i}", f"y{i}"], "a": f"x{i}"} for i in range(40)]
+    task = load("jsonl", path=write(tmp_path / "b.jsonl", rows), prompt="q", response="a", choices="c")
+    assert not any("stand in train" in note for note in task.notes), "other choices make another question"
+
+
+def test_prompts_of_test_that_stand_in_train_are_counted(tmp_path: Path) -> None:
+    write(tmp_path / "sums" / "train.jsonl", ROWS)
+    test = [
+        {**ROWS[0], "answer": "none"},
+        {**ROWS[1], "answer": "none"},
+        ROWS[2],
+        {**ROWS[3], "question": "new"},
+    ]
+    write(tmp_path / "sums" / "test.jsonl", test)
+    task = load("jsonl", path=tmp_path / "sums", validation=0.01)
+    asked = {ROWS[i]["question"] for i in range(2)} & set(task.train.prompts)
+    assert (
+        asked and f"{len(asked)} of 4 prompts of test stand in train, too, with other answers" in task.notes
+    )
+
+
+def test_a_sample_knows_its_row(tmp_path: Path) -> None:
+    file = write(tmp_path / "sums.jsonl")
+    task = load("jsonl", path=file)
+    for data in task.splits().values():
+        for position, prompt in enumerate(data.prompts):
+            row = next(i for i, own in enumerate(ROWS, start=1) if own["question"] == prompt)
+            assert data.place(position) == f"sample {position} (jsonl '{file}', train, row {row})"
+    few = task.train.subset([3, 5])
+    assert few.place(1).split("(")[1] == task.train.place(5).split("(")[1]
+    choices = [{"q": f"q{i}", "c": ["x", "y" if i else "x"], "a": "x"} for i in range(30)]
+    message = said("jsonl", path=write(tmp_path / "c.jsonl", choices), prompt="q", response="a", choices="c")
+    assert (
+        f"(jsonl '{tmp_path / 'c.jsonl'}', train, row 1): 2 choices hold the response 'x' 2 times" in message
+    )

@@ -256,8 +256,10 @@ def test_names_that_may_mean_texts_or_turns(tmp_path: Path) -> None:
     assert samples(read(tmp_path, many(completion), response="completion"))["a3"]
     assert samples(read(tmp_path, many({"talk": turns}), response="talk"))["a3"]
     assert samples(read(tmp_path, many({"text": "t#", "label": "spam #"})))["spam 3"] == "t3"
-    numbers = read(tmp_path, many({"text": "t#", "label": 1}))  # says nothing, so the texts are read as texts
-    assert numbers.metric == "perplexity" and "columns not used: label" in numbers.notes
+    unknown = read(
+        tmp_path, many({"text": "t#", "label": None})
+    )  # says nothing, so the texts are read as texts
+    assert unknown.metric == "perplexity" and "columns not used: label" in unknown.notes
 
 
 def test_empty_prompts_and_holes_in_templates(tmp_path: Path) -> None:
@@ -340,11 +342,13 @@ def test_columns_that_a_question_is_about(tmp_path: Path, row: dict[str, Any], l
     assert lost in said(tmp_path, many(row))
 
 
-def test_classes_by_number_in_a_table_of_texts_are_no_answers(tmp_path: Path) -> None:
-    path = tmp_path / "rows.csv"
-    path.write_text("text,label\n" + "\n".join(f"t{i},{i % 2}" for i in range(COUNT)))
-    task = load(path, "csv")
-    assert set(samples(task)) == {f"t{i}" for i in range(COUNT)}, "plain text, as nothing answers it"
+@pytest.mark.parametrize("label", [1, 0.5, "3", [1, 2], True])
+def test_classes_by_number_in_a_table_of_texts_are_no_answers(tmp_path: Path, label: Any) -> None:
+    rows = many({"text": "t#", "label": label})
+    message = said(tmp_path, rows)
+    assert "'text' stands beside 'label'" in message and "`prompt: text` and `response: label`" in message
+    task = read(tmp_path, rows, response="text")
+    assert set(samples(task)) == {f"t{i}" for i in range(COUNT)} and task.metric == "perplexity"
 
 
 def test_numbers_that_are_none(tmp_path: Path) -> None:
@@ -372,7 +376,166 @@ def test_alpaca_s_word_for_no_input(tmp_path: Path, nothing: str) -> None:
 def test_positions_that_are_counted_from_one(tmp_path: Path) -> None:
     rows = [{"question": f"q{i}", "answer": 1 + i % 3, "choices": ["w", "x", "y", "z"]} for i in range(COUNT)]
     assert "'answer' holds positions and none of its 30 is 0" in said(tmp_path, rows, choices="choices")
+    assert "none of its 3 is 0" in said(tmp_path, rows[:3], choices="choices")
     rows[0]["answer"] = 0
     task = read(tmp_path, rows, choices="choices")
     assert set(samples(task)) == {"w", "x", "y", "z"}
     assert any("by position ('answer')" in note for note in task.notes)
+
+
+# -- one way of reading for all splits ---------------------------------------------------------------------------
+def folder(tmp_path: Path, **splits: list[Any]) -> Path:
+    for split, rows in splits.items():
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    return tmp_path
+
+
+def test_right_choices_are_read_alike_in_all_splits(tmp_path: Path) -> None:
+    """Ratings from 1 to 5 by position: a test split without position 0 alone looks as if given by text."""
+    train = [{"q": f"q{i}", "options": [1, 2, 3, 4, 5], "gold": i % 5} for i in range(COUNT)]
+    test = [{"q": f"t{i}", "options": [1, 2, 3, 4, 5], "gold": 1 + i % 4} for i in range(8)]
+    options = {"prompt": "q", "response": "gold", "choices": "options"}
+    task = load(folder(tmp_path, train=train, test=test), **options)
+    assert task.test.responses[:4] == ["2", "3", "4", "5"]
+    assert "test: 8 right choices are given by position ('gold')" in task.notes
+    with pytest.raises(
+        UserError, match=r"test, sample 3: the response 9 is none of its 5 choices.*\(row 3\); 1 of 33"
+    ):
+        load(folder(tmp_path, test=[*test[:2], {**test[2], "gold": 9}]), **options)
+
+
+TURNS = [{"role": "user", "content": "q#"}, {"role": "assistant", "content": "a#"}]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "lacks"),
+    [
+        ({"instruction": "i#", "input": "x", "output": "o"}, {"instruction": "t#", "output": "o"}, "'input'"),
+        ({"prompt": "p#", "completion": "c"}, {"text": "t#"}, "'prompt', which train has"),
+        ({"system": "Be brief.", "prompt": "p#", "response": "r"}, {"prompt": "t#", "response": "r"}, "'system'"),
+        ({"messages": TURNS, "tools": [{"name": "f"}]}, {"messages": TURNS}, "'tools', which every row of train"),
+        ({"prompt": "p#", "completion": "c", "label": True}, {"prompt": "t#", "completion": "c"}, "'label'"),
+        ({"question": "p#", "answer": "c"}, {"question": "t#", "answer": None, "response": "c"}, None),
+    ],
+)  # fmt: skip
+def test_a_split_that_is_unlike_train_is_refused(
+    tmp_path: Path, train: Any, test: Any, lacks: str | None
+) -> None:
+    path = folder(tmp_path, train=many(train), test=many(test)[:9])
+    with pytest.raises(
+        UserError, match="test has no column " + lacks if lacks else "test, row 1: column 'answer'"
+    ):
+        load(path)
+
+
+def test_a_split_with_a_column_that_train_lacks_is_refused(tmp_path: Path) -> None:
+    row = {"prompt": "p#", "response": "r"}
+    path = folder(tmp_path, train=many(row), test=many({**row, "system": "Be brief."})[:9])
+    with pytest.raises(UserError, match="train has no column 'system', which every row of test has"):
+        load(path)
+
+
+def test_a_column_that_is_empty_everywhere_may_be_missing_in_a_split(tmp_path: Path) -> None:
+    train = many({"instruction": "i#", "input": "", "output": "o"})
+    task = load(folder(tmp_path, train=train, test=many({"instruction": "t#", "output": "o"})[:9]))
+    assert task.test.prompts[0].endswith("### Instruction:\nt0\n\n### Response:")
+    assert "test: no column 'input', which is read as empty" in task.notes
+
+
+def test_a_test_split_whose_classes_are_withheld_is_no_plain_text(tmp_path: Path) -> None:
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["bad", "good"])})
+    parts = {
+        split: Dataset.from_dict({"text": [f"{split} {i}" for i in range(COUNT)], "label": labels}, features)
+        for split, labels in (("train", [0, 1] * (COUNT // 2)), ("test", [-1] * COUNT))
+    }
+    DatasetDict(parts).save_to_disk(tmp_path / "set")
+    with pytest.raises(UserError, match="test, row 1: column 'label' holds None"):
+        load(tmp_path / "set", "datasets")
+
+
+# -- flags of good and bad answers ----------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("yes", "no"), [("True", "False"), ("true", "false"), (1, 0), ("1", "0"), (1.0, 0.0), (True, "False")]
+)
+def test_true_and_false_in_every_spelling(tmp_path: Path, yes: Any, no: Any) -> None:
+    rows = [
+        {**own, "label": no if i % 2 else yes}
+        for i, own in enumerate(many({"prompt": "q#", "completion": "a#"}))
+    ]
+    assert set(samples(read(tmp_path, rows))) == {f"a{i}" for i in range(0, COUNT, 2)}
+
+
+@pytest.mark.parametrize(("value", "holds"), [(None, "None"), ("perhaps", "'perhaps'"), (2, "2")])
+def test_a_flag_that_is_neither_true_nor_false(tmp_path: Path, value: Any, holds: str) -> None:
+    rows = [{**own, "label": i % 2 == 0} for i, own in enumerate(many({"prompt": "q#", "completion": "a#"}))]
+    rows[4]["label"] = value
+    assert f"row 5: 'label' tells good answers from bad ones and holds {holds}" in said(tmp_path, rows)
+    assert len(samples(read(tmp_path, rows, prompt="prompt", response="completion"))) == COUNT
+
+
+def test_a_label_beside_other_formats_may_be_a_class(tmp_path: Path) -> None:
+    rows = [{**own, "label": i % 2} for i, own in enumerate(many({"question": "q#", "answer": "a#"}))]
+    assert len(samples(read(tmp_path, rows))) == COUNT
+    flags = [{**own, "label": "FALSE" if own["label"] else "TRUE"} for own in rows]
+    assert set(samples(read(tmp_path, flags))) == {f"a{i}" for i in range(0, COUNT, 2)}
+    flags[6]["label"] = None
+    assert "row 7: 'label' tells good answers" in said(tmp_path, flags)
+
+
+def test_an_instruction_that_is_empty(tmp_path: Path) -> None:
+    rows = many({"instruction": "i#", "input": "", "output": "o#"})
+    rows[3]["instruction"] = rows[8]["instruction"] = " "
+    assert "row 4: 'instruction' is empty" in said(tmp_path, rows)
+
+
+# -- choices that are no list ---------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "names", ["ABCD", ["option_a", "option_b", "option_c"], ["opa", "opb"], ["Choice A", "Choice B"]]
+)
+@pytest.mark.parametrize("how", ["letter", "position", "text"])
+def test_choices_in_columns_of_their_own(tmp_path: Path, names: list[str], how: str) -> None:
+    rows = []
+    for i in range(COUNT):
+        right = i % len(names)
+        answer = {"letter": "ABCD"[right], "position": right, "text": f"c{right} of {i}"}[how]
+        rows.append(
+            {"question": f"q{i}", **{name: f"c{k} of {i}" for k, name in enumerate(names)}, "answer": answer}
+        )
+    task = read(tmp_path, rows)
+    assert task.metric == "multiple choice" and f", choices {names[0]!r}, {names[1]!r}" in task.notes[1]
+    assert all(r == f"c{int(p[1:]) % len(names)} of {p[1:]}" for r, p in samples(task).items())
+    assert len(task.test.choices[0]) == len(names)
+    plain = read(tmp_path, rows, prompt="question", response="answer")
+    assert plain.metric == "exact match"
+
+
+def test_columns_of_choices_by_name(tmp_path: Path) -> None:
+    row = {"goal": "q#", "sol1": "x", "sol2": "y", "sol3": " ", "gold": 1}
+    rows = many(row)
+    task = read(tmp_path, rows, prompt="goal", response="gold", choices="sol1, sol2, sol3")
+    assert task.test.choices[0] == ("x", "y") and set(task.test.responses) == {"y"}
+    asked = many({"question": "q#", "sol1": "x", "sol2": "y", "answer": 1})
+    assert 'say `prompt: question`, and `choices: "sol1, sol2"`' in said(tmp_path, asked)
+    assert 'say `prompt: COLUMN`, and `choices: "sol1, sol2, sol3"`' in said(tmp_path, rows, response="gold")
+    rows[2]["sol1"] = None
+    message = said(tmp_path, rows, prompt="goal", response="gold", choices="sol1, sol2, sol3")
+    assert "row 3: column 'sol1' holds no choice" in message
+    sums = many({"question": "A + B?", "A": 1, "B": 2, "answer": 3})
+    assert (
+        read(tmp_path, sums[:4] + many({"question": "q#", "A": 1, "B": 2, "answer": 3})).metric
+        == "exact match"
+    )
+
+
+def test_lists_as_numpy_writes_them(tmp_path: Path) -> None:
+    for cell in ("['x' 'y']", "['x'\n 'y']"):
+        rows = many({"question": "q#", "choices": "", "answer": "x"})
+        for row in rows:
+            row["choices"] = cell
+        message = said(tmp_path, rows, choices="choices")
+        assert (
+            "row 1: column 'choices' holds" in message
+            and 'no commas and is no list; write ["one", "two"]' in message
+        )
