@@ -73,9 +73,9 @@ class Rows(ABC):
     def cell(self, name: str, row: int) -> Any:
         """One value; of an image what is stored, not what is seen."""
 
-    def sizes(self, name: str) -> list[int] | None:
-        """(rows,) bytes of the images of a column; None where that would take reading them."""
-        return None
+    def held(self, name: str) -> list[Any]:
+        """(rows,) what the cells of an image column hold: how many bytes, or what stands in their place."""
+        return [_held(value) for value in self.column(name)]
 
 
 class HubRows(Rows):
@@ -103,20 +103,28 @@ class HubRows(Rows):
     def cell(self, name: str, row: int) -> Any:
         return self._dataset[row][name]
 
-    def sizes(self, name: str) -> list[int] | None:
+    def held(self, name: str) -> list[Any]:
         import pyarrow
         import pyarrow.compute
 
-        if self._dataset._indices is not None:
-            return None
         column = self._dataset.data.column(name)
-        if pyarrow.types.is_struct(column.type):
-            column = pyarrow.compute.struct_field(column, "bytes")
-        if column.null_count or not (
-            pyarrow.types.is_binary(column.type) or pyarrow.types.is_large_binary(column.type)
+        record = pyarrow.types.is_struct(column.type)
+        content = pyarrow.compute.struct_field(column, "bytes") if record else column
+        if self._dataset._indices is not None or not (
+            pyarrow.types.is_binary(content.type) or pyarrow.types.is_large_binary(content.type)
         ):
-            return None
-        return [int(size) for size in pyarrow.compute.binary_length(column).to_pylist()]
+            return super().held(name)
+        sizes = pyarrow.compute.binary_length(content).to_pylist()
+        if not record or column.type.get_field_index("path") < 0:
+            return sizes
+        paths = pyarrow.compute.struct_field(column, "path").to_pylist()
+        return [size or path for size, path in zip(sizes, paths, strict=True)]
+
+
+def _held(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    return len(value) if isinstance(value, bytes | bytearray | memoryview) else value
 
 
 def _has_bytes(kind: Any) -> bool:
@@ -196,9 +204,43 @@ def encoded_image(what: str, value: Any, root: Path) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"{what}: '{path}' cannot be read ({reason}); say with `root:` which folder the paths start from."
-        ) from None
+        raise UserError(f"{what}: '{path}' cannot be read ({reason}); {_cure(path)}.") from None
+
+
+def _cure(path: Path) -> str:
+    """What to do about an image file that cannot be read."""
+    try:
+        others = [own for own in path.parent.iterdir() if own.stem == path.name] if path.name else []
+    except (OSError, ValueError):
+        others = []
+    found = sorted(own.name for own in others if own.suffix.lower() in SUFFIXES)
+    if found:
+        return f"'{found[0]}' is there: write the names of the files with their endings"
+    return "say with `root:` which folder the paths start from"
+
+
+def image_file(value: Any, root: Path) -> Path | None:
+    """The file that a cell names as its image; None where it names none below `root`."""
+    if not isinstance(value, str) or not value.strip() or _from_base64(value) is not None:
+        return None
+    try:
+        return _below("", value.strip(), root)
+    except (UserError, ValueError):
+        return None
+
+
+def image_size(value: Any, root: Path) -> int | None:
+    """The bytes of an image whose cell holds `value` (of `Rows.held`); None where it cannot be read."""
+    if isinstance(value, int):
+        return value
+    content = _from_base64(value) if isinstance(value, str) else None
+    if content is not None:
+        return len(content)
+    file = image_file(value, root)
+    try:
+        return file.stat().st_size if file is not None and file.is_file() else None
+    except (OSError, ValueError):
+        return None
 
 
 def _below(what: str, name: str, root: Path) -> Path:

@@ -9,12 +9,12 @@ from typing import Any
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.registry import closest
 from cl_forget.streams._choose import balanced
-from cl_forget.streams._image_rows import LABEL_COLUMNS, Rows, choose
+from cl_forget.streams._image_rows import LABEL_COLUMNS, Rows, choose, image_file
 from cl_forget.streams._image_source import Source, first_of
 from cl_forget.streams._layout import natural
 from cl_forget.streams.base import DEFAULT_TEMPLATES, Experience, ImageData
 from cl_forget.streams.images import Range
-from cl_forget.streams.own import carve, class_notes, label_space
+from cl_forget.streams.own import carve, class_notes, copies_note, label_space
 
 
 def images(
@@ -76,7 +76,10 @@ def images(
     labels = {split: _numbers(source.what, split, own, number) for split, own in named.items()}
     shares = {"validation": validation, **({"test": test} if main == "train" else {})}
     missing = {split: share for split, share in shares.items() if split not in labels}
-    chosen = _chosen(source.what, labels, main, missing, found)
+    copies = {split: source.copies(parts[split]) for split in labels}
+    for split, own in copies.items():
+        source.notes += copies_note(split, own, labels[split])
+    chosen = _chosen(source.what, labels, main, missing, found, copies[main])
 
     def data(split: str) -> ImageData:
         of, own = chosen[split]
@@ -108,27 +111,34 @@ def _classes(source: Source, parts: Mapping[str, Rows], column: str, main: str) 
 
 def _refuse_two_classes(source: Source, parts: Mapping[str, Rows], named: Mapping[str, list[str]]) -> None:
     """Refuse a file that stands in two classes, as tables with several labels per image have it."""
-    met: dict[str, str] = {}
+    met: dict[str | Path, str] = {}
     for split, own in named.items():
-        column = source.column(parts[split])
-        files = parts[split].column(column) if column not in parts[split].images else []
-        for file, name in zip(files, own, strict=False):
-            if isinstance(file, str) and met.setdefault(file, name) != name:
+        held = parts[split].held(source.column(parts[split]))
+        for value, name in zip(held, own, strict=True):
+            if not isinstance(value, str):
+                continue
+            file = image_file(value, source.start) or value  # two paths may lead to one file
+            if met.setdefault(file, name) != name:
                 raise UserError(
-                    f"{source.what}: image '{file[:80]}' is in the classes '{met[file]}' and '{name}'; an image "
+                    f"{source.what}: image '{value[:80]}' is in the classes '{met[file]}' and '{name}'; an image "
                     "has one: keep one of its rows."
                 )
 
 
 def _chosen(
-    what: str, labels: Mapping[str, list[int]], main: str, shares: Mapping[str, float], found: Sequence[str]
+    what: str,
+    labels: Mapping[str, list[int]],
+    main: str,
+    shares: Mapping[str, float],
+    found: Sequence[str],
+    copies: Sequence[int],
 ) -> dict[str, tuple[str, list[int]]]:
     """Split -> (the table's split, its rows); what is missing is set aside from the main one."""
     whole = {split: (split, list(range(len(own)))) for split, own in labels.items()}
     if not shares:
         return whole
     keys = [str(position) for position in range(len(labels[main]))]
-    carved = carve(what, labels[main], keys, shares, found)
+    carved = carve(what, labels[main], keys, shares, found, copies)
     carved[main] = carved.pop("train")
     return whole | {split: (main, own) for split, own in carved.items()}
 
