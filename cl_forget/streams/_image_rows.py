@@ -46,6 +46,7 @@ class Rows(ABC):
         format: what was read, in words.
         images: columns that are known to hold images.
         classes: column -> names of its classes, where the table knows them.
+        divided: whether these are what a column of a file gives to one split.
     """
 
     what: str
@@ -53,6 +54,7 @@ class Rows(ABC):
     format: str
     images: tuple[str, ...] = ()
     classes: Mapping[str, Sequence[str]] = {}
+    divided: bool = False
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -138,6 +140,7 @@ class TableRows(Rows):
     def __init__(self, what: str, table: Table) -> None:
         self.what, self.format, self.columns, self._table = what, table.format, table.columns, table
         self._rows = table.rows
+        self.divided = table.numbers is not None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -195,7 +198,7 @@ def encoded_image(what: str, value: Any, root: Path) -> bytes:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{what} holds {_kind(value)} in place of an image: fill it in, or remove the row.")
+        raise UserError(f"{what} holds {kind_of(value)} in place of an image: fill it in, or remove the row.")
     content = _from_base64(value)
     if content is not None:
         return content
@@ -279,7 +282,7 @@ def class_of(what: str, value: Any) -> str | None:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise UserError(
-            f"{what} holds {_kind(value)} in place of a class: an image has one class, by name or number."
+            f"{what} holds {kind_of(value)} in place of a class: an image has one class, by name or number."
         )
     return str(value).strip() or None
 
@@ -295,11 +298,14 @@ def caption_of(what: str, value: Any) -> tuple[str, bool]:
     if isinstance(first, Mapping):
         first = first.get("raw", first.get("text", first.get("caption")))
     if not isinstance(first, str) or not first.strip():
-        raise UserError(f"{what} holds {_kind(first)} in place of a caption: fill it in, or remove the row.")
+        raise UserError(
+            f"{what} holds {kind_of(first)} in place of a caption: fill it in, or remove the row."
+        )
     return " ".join(first.split()), several and len(value) > 1
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What a cell holds, in words."""
     if value is None or value == "":
         return "nothing"
     return {"list": "a list", "dict": "a record", "bool": "a truth value"}.get(

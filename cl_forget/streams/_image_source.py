@@ -23,6 +23,7 @@ from cl_forget.streams._image_rows import (
 )
 from cl_forget.streams._layout import SPLIT_NAMES
 from cl_forget.streams._rows import CSV_NAMES, only, read_file, split_files
+from cl_forget.streams._split_column import by_column
 from cl_forget.streams.base import ImageData
 from cl_forget.streams.images import Picture, Range, Survey, check_range, read_image, sampled
 from cl_forget.streams.own import alike, end_of, few
@@ -57,9 +58,14 @@ class Source:
         self.survey = Survey(self.what, self.value_range)
         self.start = (self.root or (place if place.is_dir() else place.parent)).expanduser()
 
-    def parts(self, config: str | None, splits: Mapping[str, str] | None) -> dict[str, Rows]:
-        """The rows of each split, under the names train, validation and test."""
-        found = _named(self.what, self._read(config), splits, self.notes)
+    def parts(
+        self, config: str | None, splits: Mapping[str, str] | None, used: str | None
+    ) -> dict[str, Rows]:
+        """The rows of each split, under the names train, validation and test; column `used` names no splits."""
+        read = self._read(config)
+        if list(read) == ["train"] and len(read["train"]) and not read["train"].divided:
+            read = by_column(self.what, read["train"], (self.image, used), self.notes)
+        found = _named(self.what, read, splits, self.notes)
         for split, rows in found.items():
             if not len(rows):
                 raise UserError(f"{self.what}, {split} holds no rows.")
@@ -88,6 +94,15 @@ class Source:
         """The column of the images."""
         return choose(rows, self.image, "image", IMAGE_COLUMNS, rows.images)
 
+    def check_column(self, parts: Mapping[str, Rows], column: str) -> None:
+        """Refuse a split that lacks a column of train."""
+        for split, rows in parts.items():
+            if column not in rows.columns:
+                raise UserError(
+                    f"{rows.what} has no column '{column}', which train has: add it, or leave {split} out by naming "
+                    f"the splits to use, as `splits: {{train: ...}}`. Its columns: {few(rows.columns)}."
+                )
+
     def classes(self, rows: Rows, column: str) -> list[str | None]:
         """The class that each row names; None where it names none."""
         names = rows.classes.get(column)
@@ -112,9 +127,10 @@ class Source:
     def copies(self, rows: Rows) -> list[int]:
         """(rows,) the first row that has the same image, by its file or its content."""
         column = self.column(rows)
+        held = rows.held(column)
 
         def end(position: int) -> bytes:
-            file = image_file(rows.cell(column, position), self.start)
+            file = image_file(held[position], self.start)
             return b"" if file is None else end_of(file)
 
         def content(position: int) -> bytes:

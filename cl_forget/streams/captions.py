@@ -93,7 +93,7 @@ class _Captions:
     def experience(self, name: str, shares: Mapping[str, float], training: bool) -> Experience:
         """The table as a task, or as a suite."""
         source = Source(f"captions '{self.path}'", self.path, self.image, self.root, self.value_range)
-        parts = source.parts(self.config, self.splits)
+        parts = source.parts(self.config, self.splits, self.caption)
         if "train" not in parts and training:
             raise UserError(
                 f"{source.what} has no train split; name it as `splits: {{train: ...}}`, or use a suite."
@@ -101,6 +101,7 @@ class _Captions:
         if not training:
             parts = _measured(parts)
         column = choose(first_of(parts), self.caption, "caption", CAPTION_COLUMNS)
+        source.check_column(parts, column)
         source.notes.append(source.said(parts, column, "caption"))
         texts = {split: self._texts(source, split, rows, column) for split, rows in parts.items()}
         chosen = _set_aside(source.what, texts, {s: share for s, share in shares.items() if s not in parts})

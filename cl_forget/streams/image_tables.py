@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from cl_forget.streams._layout import natural
 from cl_forget.streams.base import DEFAULT_TEMPLATES, Experience, ImageData
 from cl_forget.streams.images import Range
 from cl_forget.streams.own import carve, class_notes, copies_note, label_space
+
+NUMBER = re.compile(r"[0-9]+(\.0+)?")
+MINUS_ONE = re.compile(r"-1(\.0+)?")
 
 
 def images(
@@ -61,11 +65,12 @@ def images(
             a class, a class that train does not know, or an image that cannot be read.
     """
     source = Source(f"images '{path}'", path, image, root, value_range)
-    parts = source.parts(config, splits)
+    parts = source.parts(config, splits, label)
     if set(parts) == {"validation"}:  # as of ImageNet, whose public test data have no classes
         parts = {"test": parts["validation"]}
     main = "train" if "train" in parts else "test"  # a table without train is a suite
     column = choose(first_of(parts), label, "label", LABEL_COLUMNS, tuple(first_of(parts).classes))
+    source.check_column(parts, column)
     named = _classes(source, parts, column, main)
     _refuse_two_classes(source, parts, named)
     found = list(first_of(parts).classes.get(column, ())) or sorted(set(named[main]), key=natural)
@@ -93,20 +98,33 @@ def images(
 
 def _classes(source: Source, parts: Mapping[str, Rows], column: str, main: str) -> dict[str, list[str]]:
     """Split -> the class of each row; a split without any class is left out."""
+    found = {split: source.classes(rows, column) for split, rows in parts.items()}
+    none = "" if column in first_of(parts).classes else _without_minus_one(found)
     named: dict[str, list[str]] = {}
     for split, rows in parts.items():
-        own = source.classes(rows, column)
+        own = found[split]
         if split != main and not any(own):
             source.notes.append(f"{split} has no classes and is not read")
             continue
         if None in own:
             raise UserError(
                 f"{source.what}, {split}: {own.count(None):,} of {len(own):,} rows have no class in column "
-                f"'{column}' (the first is row {rows.number(own.index(None))}); remove them, or choose other "
+                f"'{column}' (the first is row {rows.number(own.index(None))}{none}); remove them, or choose other "
                 "`splits`."
             )
         named[split] = [str(name) for name in own]
     return named
+
+
+def _without_minus_one(found: dict[str, list[str | None]]) -> str:
+    """Take -1 among numbers from 0 for no class, as those who wrote it meant it; what is to be said of it."""
+    names = {name for own in found.values() for name in own if name is not None}
+    others = {name for name in names if not MINUS_ONE.fullmatch(name)}
+    if others == names or not all(NUMBER.fullmatch(name) for name in others):
+        return ""
+    for split, own in found.items():
+        found[split] = [None if name is None or MINUS_ONE.fullmatch(name) else name for name in own]
+    return "; -1 stands for no class, so call a class otherwise"
 
 
 def _refuse_two_classes(source: Source, parts: Mapping[str, Rows], named: Mapping[str, list[str]]) -> None:
