@@ -46,6 +46,7 @@ class Rows(ABC):
         format: what was read, in words.
         images: columns that are known to hold images.
         classes: column -> names of its classes, where the table knows them.
+        divided: whether these are what a column of a file gives to one split.
     """
 
     what: str
@@ -53,6 +54,7 @@ class Rows(ABC):
     format: str
     images: tuple[str, ...] = ()
     classes: Mapping[str, Sequence[str]] = {}
+    divided: bool = False
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -73,9 +75,9 @@ class Rows(ABC):
     def cell(self, name: str, row: int) -> Any:
         """One value; of an image what is stored, not what is seen."""
 
-    def sizes(self, name: str) -> list[int] | None:
-        """(rows,) bytes of the images of a column; None where that would take reading them."""
-        return None
+    def held(self, name: str) -> list[Any]:
+        """(rows,) what the cells of an image column hold: how many bytes, or what stands in their place."""
+        return [_held(value) for value in self.column(name)]
 
 
 class HubRows(Rows):
@@ -103,20 +105,28 @@ class HubRows(Rows):
     def cell(self, name: str, row: int) -> Any:
         return self._dataset[row][name]
 
-    def sizes(self, name: str) -> list[int] | None:
+    def held(self, name: str) -> list[Any]:
         import pyarrow
         import pyarrow.compute
 
-        if self._dataset._indices is not None:
-            return None
         column = self._dataset.data.column(name)
-        if pyarrow.types.is_struct(column.type):
-            column = pyarrow.compute.struct_field(column, "bytes")
-        if column.null_count or not (
-            pyarrow.types.is_binary(column.type) or pyarrow.types.is_large_binary(column.type)
+        record = pyarrow.types.is_struct(column.type)
+        content = pyarrow.compute.struct_field(column, "bytes") if record else column
+        if self._dataset._indices is not None or not (
+            pyarrow.types.is_binary(content.type) or pyarrow.types.is_large_binary(content.type)
         ):
-            return None
-        return [int(size) for size in pyarrow.compute.binary_length(column).to_pylist()]
+            return super().held(name)
+        sizes = pyarrow.compute.binary_length(content).to_pylist()
+        if not record or column.type.get_field_index("path") < 0:
+            return sizes
+        paths = pyarrow.compute.struct_field(column, "path").to_pylist()
+        return [size or path for size, path in zip(sizes, paths, strict=True)]
+
+
+def _held(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    return len(value) if isinstance(value, bytes | bytearray | memoryview) else value
 
 
 def _has_bytes(kind: Any) -> bool:
@@ -130,6 +140,7 @@ class TableRows(Rows):
     def __init__(self, what: str, table: Table) -> None:
         self.what, self.format, self.columns, self._table = what, table.format, table.columns, table
         self._rows = table.rows
+        self.divided = table.numbers is not None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -187,7 +198,7 @@ def encoded_image(what: str, value: Any, root: Path) -> bytes:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{what} holds {_kind(value)} in place of an image: fill it in, or remove the row.")
+        raise UserError(f"{what} holds {kind_of(value)} in place of an image: fill it in, or remove the row.")
     content = _from_base64(value)
     if content is not None:
         return content
@@ -196,9 +207,43 @@ def encoded_image(what: str, value: Any, root: Path) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"{what}: '{path}' cannot be read ({reason}); say with `root:` which folder the paths start from."
-        ) from None
+        raise UserError(f"{what}: '{path}' cannot be read ({reason}); {_cure(path)}.") from None
+
+
+def _cure(path: Path) -> str:
+    """What to do about an image file that cannot be read."""
+    try:
+        others = [own for own in path.parent.iterdir() if own.stem == path.name] if path.name else []
+    except (OSError, ValueError):
+        others = []
+    found = sorted(own.name for own in others if own.suffix.lower() in SUFFIXES)
+    if found:
+        return f"'{found[0]}' is there: write the names of the files with their endings"
+    return "say with `root:` which folder the paths start from"
+
+
+def image_file(value: Any, root: Path) -> Path | None:
+    """The file that a cell names as its image; None where it names none below `root`."""
+    if not isinstance(value, str) or not value.strip() or _from_base64(value) is not None:
+        return None
+    try:
+        return _below("", value.strip(), root)
+    except (UserError, ValueError):
+        return None
+
+
+def image_size(value: Any, root: Path) -> int | None:
+    """The bytes of an image whose cell holds `value` (of `Rows.held`); None where it cannot be read."""
+    if isinstance(value, int):
+        return value
+    content = _from_base64(value) if isinstance(value, str) else None
+    if content is not None:
+        return len(content)
+    file = image_file(value, root)
+    try:
+        return file.stat().st_size if file is not None and file.is_file() else None
+    except (OSError, ValueError):
+        return None
 
 
 def _below(what: str, name: str, root: Path) -> Path:
@@ -237,7 +282,7 @@ def class_of(what: str, value: Any) -> str | None:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise UserError(
-            f"{what} holds {_kind(value)} in place of a class: an image has one class, by name or number."
+            f"{what} holds {kind_of(value)} in place of a class: an image has one class, by name or number."
         )
     return str(value).strip() or None
 
@@ -253,11 +298,14 @@ def caption_of(what: str, value: Any) -> tuple[str, bool]:
     if isinstance(first, Mapping):
         first = first.get("raw", first.get("text", first.get("caption")))
     if not isinstance(first, str) or not first.strip():
-        raise UserError(f"{what} holds {_kind(first)} in place of a caption: fill it in, or remove the row.")
+        raise UserError(
+            f"{what} holds {kind_of(first)} in place of a caption: fill it in, or remove the row."
+        )
     return " ".join(first.split()), several and len(value) > 1
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What a cell holds, in words."""
     if value is None or value == "":
         return "nothing"
     return {"list": "a list", "dict": "a record", "bool": "a truth value"}.get(

@@ -18,12 +18,15 @@ from cl_forget.streams._image_rows import (
     choose,
     class_of,
     encoded_image,
+    image_file,
+    image_size,
 )
 from cl_forget.streams._layout import SPLIT_NAMES
 from cl_forget.streams._rows import CSV_NAMES, only, read_file, split_files
+from cl_forget.streams._split_column import by_column
 from cl_forget.streams.base import ImageData
 from cl_forget.streams.images import Picture, Range, Survey, check_range, read_image, sampled
-from cl_forget.streams.own import few
+from cl_forget.streams.own import alike, end_of, few
 
 READ_WHOLE = 256 * 2**20  # bytes: sets up to this size are checked and fingerprinted by their content
 
@@ -51,12 +54,18 @@ class Source:
     def __post_init__(self) -> None:
         check_range(self.what, self.value_range)
         place = Path(self.path).expanduser()
+        self._sizes: dict[str, list[int | None]] = {}
         self.survey = Survey(self.what, self.value_range)
         self.start = (self.root or (place if place.is_dir() else place.parent)).expanduser()
 
-    def parts(self, config: str | None, splits: Mapping[str, str] | None) -> dict[str, Rows]:
-        """The rows of each split, under the names train, validation and test."""
-        found = _named(self.what, self._read(config), splits, self.notes)
+    def parts(
+        self, config: str | None, splits: Mapping[str, str] | None, used: str | None
+    ) -> dict[str, Rows]:
+        """The rows of each split, under the names train, validation and test; column `used` names no splits."""
+        read = self._read(config)
+        if list(read) == ["train"] and len(read["train"]) and not read["train"].divided:
+            read = by_column(self.what, read["train"], (self.image, used), self.notes)
+        found = _named(self.what, read, splits, self.notes)
         for split, rows in found.items():
             if not len(rows):
                 raise UserError(f"{self.what}, {split} holds no rows.")
@@ -85,6 +94,15 @@ class Source:
         """The column of the images."""
         return choose(rows, self.image, "image", IMAGE_COLUMNS, rows.images)
 
+    def check_column(self, parts: Mapping[str, Rows], column: str) -> None:
+        """Refuse a split that lacks a column of train."""
+        for split, rows in parts.items():
+            if column not in rows.columns:
+                raise UserError(
+                    f"{rows.what} has no column '{column}', which train has: add it, or leave {split} out by naming "
+                    f"the splits to use, as `splits: {{train: ...}}`. Its columns: {few(rows.columns)}."
+                )
+
     def classes(self, rows: Rows, column: str) -> list[str | None]:
         """The class that each row names; None where it names none."""
         names = rows.classes.get(column)
@@ -99,6 +117,31 @@ class Source:
         rows = first_of(parts)
         return f"read as {rows.format}: images from column '{self.column(rows)}', the {role} from '{column}'"
 
+    def sizes(self, rows: Rows) -> list[int | None]:
+        """(rows,) bytes of each image; None where there is none to read."""
+        if rows.what not in self._sizes:
+            held = rows.held(self.column(rows))
+            self._sizes[rows.what] = [image_size(value, self.start) for value in held]
+        return self._sizes[rows.what]
+
+    def copies(self, rows: Rows) -> list[int]:
+        """(rows,) the first row that has the same image, by its file or its content."""
+        column = self.column(rows)
+        held = rows.held(column)
+
+        def end(position: int) -> bytes:
+            file = image_file(held[position], self.start)
+            return b"" if file is None else end_of(file)
+
+        def content(position: int) -> bytes:
+            return hashlib.sha256(
+                encoded_image(rows.row(position), rows.cell(column, position), self.start)
+            ).digest()
+
+        # Of an image that cannot be read nothing is known; whoever opens it says so.
+        rough = [-1 - position if size is None else size for position, size in enumerate(self.sizes(rows))]
+        return alike(rough, end, content)
+
     def data(self, rows: Rows, split: str, kept: list[int], labels: list[int]) -> ImageData:
         """The rows at `kept` as data; small sets are all read now, of large ones a few."""
         column = self.column(rows)
@@ -112,9 +155,12 @@ class Source:
         def picture(position: int) -> Picture:
             return read_image(encoded(position), what(position), self.value_range)
 
-        every = rows.sizes(column)
-        sizes = None if every is None else [every[position] for position in kept]
-        whole = sizes is not None and sum(sizes) <= READ_WHOLE
+        every = self.sizes(rows)
+        sizes = [
+            len(encoded(position)) if (size := every[row]) is None else size
+            for position, row in enumerate(kept)
+        ]
+        whole = sum(sizes) <= READ_WHOLE
         looked = list(range(len(kept))) if whole else sampled(len(kept))
         self.survey.look(split, map(picture, looked), len(kept))
         return ImageData(
@@ -127,7 +173,7 @@ class Source:
 
 
 def _fingerprint(
-    labels: list[int], sizes: list[int] | None, contents: Iterable[bytes], value_range: Range | None
+    labels: list[int], sizes: list[int], contents: Iterable[bytes], value_range: Range | None
 ) -> str:
     """Hash of labels, sizes and content; of large sets the content of an even sample."""
     digest = hashlib.sha256(repr((labels, sizes, value_range)).encode())

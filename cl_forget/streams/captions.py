@@ -93,7 +93,7 @@ class _Captions:
     def experience(self, name: str, shares: Mapping[str, float], training: bool) -> Experience:
         """The table as a task, or as a suite."""
         source = Source(f"captions '{self.path}'", self.path, self.image, self.root, self.value_range)
-        parts = source.parts(self.config, self.splits)
+        parts = source.parts(self.config, self.splits, self.caption)
         if "train" not in parts and training:
             raise UserError(
                 f"{source.what} has no train split; name it as `splits: {{train: ...}}`, or use a suite."
@@ -101,8 +101,9 @@ class _Captions:
         if not training:
             parts = _measured(parts)
         column = choose(first_of(parts), self.caption, "caption", CAPTION_COLUMNS)
+        source.check_column(parts, column)
         source.notes.append(source.said(parts, column, "caption"))
-        texts = {split: self._texts(source, rows, column) for split, rows in parts.items()}
+        texts = {split: self._texts(source, split, rows, column) for split, rows in parts.items()}
         chosen = _set_aside(source.what, texts, {s: share for s, share in shares.items() if s not in parts})
         chosen = {
             split: (of, [own[i] for i in balanced([0] * len(own), self.limit, "captions")])
@@ -131,22 +132,21 @@ class _Captions:
             notes=source.said_of_all(),
         )
 
-    def _texts(self, source: Source, rows: Rows, column: str) -> dict[int, str]:
+    def _texts(self, source: Source, split: str, rows: Rows, column: str) -> dict[int, str]:
         """Row -> its caption, one row for each image."""
-        images = source.column(rows)
-        names = [""] * len(rows) if images in rows.images else [str(own) for own in rows.column(images)]
         texts: dict[int, str] = {}
-        met: set[str] = set()
         several = False
-        for row, value in enumerate(rows.column(column)):
+        copies = source.copies(rows)
+        for row, (value, first) in enumerate(zip(rows.column(column), copies, strict=True)):
             text, more = caption_of(rows.row(row), value)
-            again = names[row] in met
-            several = several or more or again
-            if not again:
-                texts[row] = text
-                met |= {names[row]} - {""}
+            several |= texts.setdefault(first, text) != text or more
         if several:
             source.notes.append("images with several captions: the first of each image is taken")
+        if len(texts) < len(rows):
+            left = len(rows) - len(texts)
+            source.notes.append(
+                f"{left:,} of {len(rows):,} rows of {split} repeat an image: its first row is taken"
+            )
         return texts
 
 

@@ -23,7 +23,7 @@ from cl_forget.streams._layout import (
 )
 from cl_forget.streams.base import DEFAULT_TEMPLATES, Data, Experience, ImageData
 from cl_forget.streams.images import Picture, Range, Survey, check_range, printable, read_image, sampled
-from cl_forget.streams.own import carve, class_notes, label_space
+from cl_forget.streams.own import alike, carve, class_notes, copies_note, end_of, label_space
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -103,7 +103,9 @@ def folder(
     }
     train = found["train"]
     labels = [number[file.folder] for file in train]
-    positions = carve(what, labels, [file.inside for file in train], shares, folders)
+    copies = _copies(train)
+    notes += copies_note("train", copies, labels)
+    positions = carve(what, labels, [file.inside for file in train], shares, folders, copies)
     chosen = {split: [train[position] for position in own] for split, own in positions.items()}
     chosen |= {split: files for split, files in found.items() if split != "train"}
     reading = _Reading(number, limit, value_range, Survey(what, value_range))
@@ -133,6 +135,19 @@ def _files(tree: Tree, prefix: Parts, nested: bool, strict: bool, notes: list[st
     place = tree.root.joinpath(*prefix)
     inside = [parts for parts in tree.below(prefix) if parts[0] in names]
     return [_File(place.joinpath(*parts), "/".join(parts), normal(parts[0])) for parts in inside]
+
+
+def _copies(files: list[_File]) -> list[int]:
+    """(files,) the first file with the same content."""
+
+    def content(position: int) -> bytes | int:
+        try:
+            return hashlib.sha256(files[position].path.read_bytes()).digest()
+        except OSError:  # said, with its name, by whoever opens it
+            return position
+
+    sizes = [file.path.stat().st_size for file in files]
+    return alike(sizes, lambda position: end_of(files[position].path), content)
 
 
 def _shifted(path: Path, nested: bool, notes: list[str]) -> list[_File]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_forget.ground.errors import UserError
@@ -21,6 +22,7 @@ Classes = Mapping[Any, Any] | Sequence[Any]
 """Readable class names as users give them: one per class in order, or by the source's own names."""
 
 WNID = re.compile(r"n[0-9]{8}")
+END = 4096  # bytes at the end of a file that are compared before all of it is
 
 
 def label_space(
@@ -137,6 +139,7 @@ def carve(
     keys: Sequence[str],
     shares: Mapping[str, float],
     class_names: Sequence[str],
+    copies: Sequence[int] | None = None,
 ) -> dict[str, list[int]]:
     """Positions of the named shares and of the rest ("train"), class by class, fixed by the keys.
 
@@ -146,6 +149,8 @@ def carve(
         keys: something lasting about each sample (its path), which decides where it goes.
         shares: split name -> fraction of each class, in (0, 1); every split gets at least one of each class.
         class_names: for messages.
+        copies: (samples,) the first sample that each is a copy of, as `alike` finds it; copies in one class go to
+            one split.
 
     Raises:
         UserError: a share outside (0, 1), shares that leave nothing to train on, or a class with too few
@@ -154,18 +159,87 @@ def carve(
     check_shares(what, shares)
     splits: dict[str, list[int]] = {split: [] for split in ("train", *shares)}
     for label, positions in by_class(labels).items():
+        together: dict[int, list[int]] = {}
+        for position in positions:
+            together.setdefault(position if copies is None else copies[position], []).append(position)
         counts = {split: max(1, round(share * len(positions))) for split, share in shares.items()}
-        if sum(counts.values()) >= len(positions):
+        if sum(counts.values()) >= len(positions) or len(together) <= len(counts):
+            unlike = "" if len(together) == len(positions) else f", {len(together)} of them different"
             raise UserError(
-                f"{what}: class '{class_names[label]}' has {len(positions)} images, too few for "
+                f"{what}: class '{class_names[label]}' has {len(positions)} images{unlike}, too few for "
                 f"{', '.join(splits)}: add images, or remove the class."
             )
-        order = sorted(positions, key=lambda position: chance("carve", keys[position]))
-        for split, count in counts.items():
-            splits[split] += order[:count]
-            order = order[count:]
-        splits["train"] += order
+        rest = sorted(together.values(), key=lambda own: chance("carve", keys[own[0]]))
+        for still, (split, count) in enumerate(counts.items(), start=1):
+            own, rest = _take(rest, count, len(counts) - still + 1)
+            splits[split] += own
+        splits["train"] += [position for own in rest for position in own]
     return {split: sorted(positions) for split, positions in splits.items()}
+
+
+def _take(groups: list[list[int]], count: int, leave: int) -> tuple[list[int], list[list[int]]]:
+    """The first groups that fit into `count` samples, at least one, and the rest, at least `leave` groups."""
+    taken: list[int] = []
+    rest: list[list[int]] = []
+    for position, own in enumerate(groups):
+        if len(taken) + len(own) <= count and len(rest) + len(groups) - position > leave:
+            taken += own
+        else:
+            rest.append(own)
+    if not taken:  # copies are many: those of the picture that has the fewest
+        taken = min(rest, key=len)
+        rest.remove(taken)
+    return taken, rest
+
+
+def alike(rough: Sequence[Hashable], *looks: Callable[[int], Hashable]) -> list[int]:
+    """(samples,) the first sample that each is a copy of; itself where it is none.
+
+    Args:
+        rough: (samples,) something cheap that copies have in common, such as a file's size.
+        looks: position -> something that copies have in common, cheapest first; the last one tells for sure. Asked
+            only of samples that nothing before told apart.
+    """
+    groups = [list(range(len(rough)))]
+    for look in (rough.__getitem__, *looks):
+        finer = []
+        for group in groups:
+            found: dict[Hashable, list[int]] = {}
+            for position in group:
+                found.setdefault(look(position) if len(group) > 1 else None, []).append(position)
+            finer += found.values()
+        groups = finer
+    first = {position: group[0] for group in groups for position in group}
+    return [first[position] for position in range(len(rough))]
+
+
+def end_of(path: Path) -> bytes:
+    """The last bytes of a file, by which nearly all images of equal size differ; none where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - END))
+            return file.read()
+    except OSError:
+        return b""
+
+
+def copies_note(split: str, copies: Sequence[int], labels: Sequence[int] | None = None) -> list[str]:
+    """How many images of a split are copies, and whether copies have different classes."""
+    repeated = sum(first != position for position, first in enumerate(copies))
+    if not repeated:
+        return []
+    notes = [
+        f"{repeated:,} of {len(copies):,} images read as {split} are copies of another; copies in one class stay in "
+        "one split"
+    ]
+    classes: dict[int, set[int]] = {}
+    for first, label in zip(copies, labels or (), strict=bool(labels)):
+        classes.setdefault(first, set()).add(label)
+    several = sum(len(own) > 1 for own in classes.values())
+    if several:
+        notes.append(f"{several:,} of the images read as {split} have copies in another class")
+    return notes
 
 
 def few(names: Sequence[str]) -> str:

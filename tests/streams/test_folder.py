@@ -195,3 +195,28 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
     assert "has no option 'vaildation'. Did you mean 'validation'?" in message(path=path, vaildation=0.1)
     assert "option 'validation' should be a valid number" in message(path=path, validation="some")
     assert "limit is a number of samples, at least 1, not 0" in message(path=path, limit=0)
+
+
+def test_copies_in_a_class_stay_in_one_split(tmp_path: Path) -> None:
+    plain = load(path=str(plant(tmp_path / "scenes")))
+    for name in COLOURS:
+        for file in list((tmp_path / "scenes" / name).glob("*.*[gG]")):
+            file.with_name(f"again {file.name}").write_bytes(file.read_bytes())
+    experience = load(path=str(tmp_path / "scenes"))
+    splits = {split: set(pixels(data)) for split, data in experience.splits().items()}  # type: ignore[arg-type]
+    assert sum(map(len, splits.values())) == len(set().union(*splits.values())) == 30
+    assert any("27 of 57 images read as train are copies of another" in note for note in experience.notes)
+    assert not any("copies" in note for note in plain.notes)
+
+
+def test_copies_in_several_classes_are_said_and_too_few_pictures_refused(tmp_path: Path) -> None:
+    plant(tmp_path / "scenes")
+    (tmp_path / "scenes/rust/copy.png").write_bytes((tmp_path / "scenes/grass/2.png").read_bytes())
+    notes = load(path=str(tmp_path / "scenes")).notes
+    assert "1 of the images read as train have copies in another class" in notes
+    for number in range(8):
+        (tmp_path / f"scenes/blank/{number}.png").parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / f"scenes/blank/{number}.png")
+    assert "class 'blank' has 8 images, 1 of them different, too few" in message(
+        path=str(tmp_path / "scenes")
+    )

@@ -352,3 +352,167 @@ def test_a_table_that_names_the_splits(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(path.read_text())
     path.unlink()
     assert "holds several splits" in refused(tmp_path), "a file that stands for one split"
+
+
+# -- copies --------------------------------------------------------------------------------------------
+
+
+def shown(experience: Experience) -> dict[str, set[bytes]]:
+    return {
+        split: {pixels(data, position).tobytes() for position in range(len(data))}
+        for split, data in experience.splits().items()
+    }
+
+
+def apart(experience: Experience) -> bool:
+    """Whether no picture stands in two splits."""
+    every = shown(experience)
+    return sum(map(len, every.values())) == len(set().union(*every.values()))
+
+
+@pytest.mark.parametrize("kind", ["paths", "other paths", "other files", "bytes", "base64"])
+def test_rows_of_one_picture_stay_in_one_split(tmp_path: Path, kind: str) -> None:
+    listed(tmp_path, [])
+    contents = [(tmp_path / f"{i}.png").read_bytes() for i in range(20)]
+    for i in range(20):
+        (tmp_path / f"copy {i}.png").write_bytes(contents[i])
+    again: dict[str, list[Any]] = {
+        "paths": [f"{i}.png" for i in range(20)],
+        "other paths": [f"./{i}.png" for i in range(20)],
+        "other files": [f"copy {i}.png" for i in range(20)],
+        "bytes": contents,
+        "base64": [base64.b64encode(own).decode() for own in contents],
+    }
+    first = again[kind] if kind in ("bytes", "base64") else again["paths"]
+    columns = {"image": [*first, *again[kind]], "label": ["ab"[i % 2] for i in range(20)] * 2}
+    if kind == "bytes":
+        pyarrow.parquet.write_table(pyarrow.table(columns), path := tmp_path / "table.parquet")
+    else:
+        path = tmp_path / "table.jsonl"
+        rows = [{"image": image, "label": label} for image, label in zip(*columns.values(), strict=True)]
+        path.write_text("\n".join(map(json.dumps, rows)))
+    experience = load(path)
+    assert sizes(experience) == {"train": 28, "validation": 4, "test": 8}
+    assert apart(experience)
+    assert duplicates(experience) == {"validation": 0, "test": 0}
+    assert noted(experience, "20 of 40 images read as train are copies of another")
+
+
+def test_without_copies_the_splits_are_those_of_the_rows_numbers(tmp_path: Path) -> None:
+    experience = load(listed(tmp_path, [f"{i}.png,{'ab'[i % 2]}" for i in range(20)]))
+    found = {
+        split: {next(i for i in range(20) if picture(i).tobytes() == own) for own in pictures}
+        for split, pictures in shown(experience).items()
+    }
+    assert found["validation"] == {0, 7}
+    assert found["test"] == {2, 3, 6, 15}
+
+
+@pytest.mark.parametrize("form", ["column", "files"])
+def test_files_that_stand_in_train_and_test_are_counted(tmp_path: Path, form: str) -> None:
+    rows = [f"{i}.png,{'ab'[i % 2]}" for i in range(20)]
+    if form == "column":
+        path = listed(
+            tmp_path, [f"{row},{split}" for split in ("train", "test") for row in rows], "file,label,split"
+        )
+    else:
+        listed(tmp_path, rows).rename(tmp_path / "train.csv")
+        (tmp_path / "test.csv").write_text((tmp_path / "train.csv").read_text())
+        path = tmp_path
+    assert duplicates(load(path)) == {"validation": 0, "test": 18}
+
+
+def test_an_image_in_two_classes_by_two_paths(tmp_path: Path) -> None:
+    rows = [f"{i}.png,{'ab'[i % 2]}" for i in range(20)]
+    message = refused(listed(tmp_path, [*rows, "./3.png,a"]))
+    assert "image './3.png' is in the classes 'b' and 'a'" in message
+    assert "is in the classes" in refused(listed(tmp_path, [*rows, f"{tmp_path}/3.png,a"]))
+    (tmp_path / "copy.png").write_bytes((tmp_path / "3.png").read_bytes())
+    experience = load(listed(tmp_path, [*rows, "copy.png,a"]))
+    assert noted(experience, "1 of the images read as train have copies in another class")
+
+
+def test_too_few_different_images_are_refused(tmp_path: Path) -> None:
+    rows = [*(f"{i}.png,a" for i in range(10)), *["10.png,b", "11.png,b"] * 5]
+    assert "class 'b' has 10 images, 2 of them different, too few for" in refused(listed(tmp_path, rows))
+
+
+def test_captions_of_one_picture_in_bytes(tmp_path: Path) -> None:
+    images = [png(picture(i % 12)) for i in range(24)]
+    table = {"image": images, "caption": [f"{'ab'[i // 12]} {i % 12}" for i in range(24)]}
+    pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "x.parquet")
+    experience = load(tmp_path / "x.parquet", "captions", validation=0.3, test=0.3)
+    assert sum(sizes(experience).values()) == 12
+    assert all(name.startswith("a ") for name in classes(experience))
+    assert noted(experience, "12 of 24 rows of train repeat an image: its first row is taken")
+
+
+# -- cells that say less than they seem to -------------------------------------------------------------
+
+
+def test_a_split_column_that_is_not_whole(tmp_path: Path) -> None:
+    rows = [f"{i}.png,{'ab'[i % 2]},{'train' if i < 14 else 'test'}" for i in range(20)]
+    for odd, told in (("", "nothing"), ("holdout", "'holdout'")):
+        path = listed(tmp_path, [*rows[:16], f"16.png,a,{odd}", *rows[17:]], "file,label,Split")
+        message = refused(path)
+        assert f"row 18: column 'Split' holds {told} in place of a split (1 of 20 rows so)" in message
+        assert "write one of train, training, validation," in message
+    path = listed(tmp_path, [f"{row[:-1]}x" for row in rows], "file,label,split")
+    assert noted(load(path), "column 'split' is not used: it names no split")
+    path = listed(tmp_path, [f"{i}.png,{('train', 'bus')[i % 2]}" for i in range(20)], "file,set")
+    assert classes(load(path, label="set")) == ("bus", "train"), "a column of classes names no splits"
+
+
+def test_a_split_column_of_a_data_set(tmp_path: Path) -> None:
+    own = dataset(0, 30, split=["train"] * 20 + ["val"] * 4 + ["test"] * 6)
+    own.to_parquet(str(tmp_path / "d.parquet"))
+    experience = load(tmp_path / "d.parquet")
+    assert sizes(experience) == {"train": 20, "validation": 4, "test": 6}
+    assert np.array_equal(pixels(experience.test, 0), np.asarray(picture(24)))
+    assert noted(experience, "splits by column 'split'")
+    assert duplicates(experience) == {"validation": 0, "test": 0}
+    dataset(0, 30, split=["train"] * 29 + ["?"]).to_parquet(str(tmp_path / "e.parquet"))
+    assert "row 30: column 'split' holds '?' in place of a split" in refused(tmp_path / "e.parquet")
+
+
+@pytest.mark.parametrize("none", ["-1", " -1", "-1.0"])
+def test_minus_one_is_no_class(tmp_path: Path, none: str) -> None:
+    rows = [f"{i}.png,{i % 2}" for i in range(20)]
+    message = refused(listed(tmp_path, [*rows[:10], *(f"{i}.png,{none}" for i in range(10, 20))]))
+    assert "10 of 20 rows have no class in column 'label' (the first is row 12; -1 stands for no" in message
+    hidden = [f"{i}.png,{none},test" for i in range(16, 20)]
+    path = listed(tmp_path, [*(f"{row},train" for row in rows[:16]), *hidden], "file,label,split")
+    experience = load(path)
+    assert noted(experience, "test has no classes and is not read")
+    assert sum(sizes(experience).values()) == 16
+
+
+def test_minus_one_in_parquet_and_among_names(tmp_path: Path) -> None:
+    images = [png(picture(i)) for i in range(30)]
+    table = {"image": images, "label": [i % 3 - 1 for i in range(30)]}
+    pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "x.parquet")
+    assert "10 of 30 rows have no class in column 'label' (the first is row 1;" in refused(
+        tmp_path / "x.parquet"
+    )
+    path = listed(tmp_path, [f"{i}.png,{('-1', '+1')[i % 2]}" for i in range(20)])
+    assert set(classes(load(path))) == {"-1", "+1"}, "among names it is one"
+
+
+@pytest.mark.parametrize("source", ["images", "captions"])
+def test_a_split_that_lacks_the_column_of_train(tmp_path: Path, source: str) -> None:
+    column = {"images": "label", "captions": "caption"}[source]
+    rows = [f"{i}.png,{'ab'[i % 2]}{i if source == 'captions' else ''}" for i in range(20)]
+    listed(tmp_path, rows, f"file,{column}").rename(tmp_path / "train.csv")
+    (tmp_path / "test.csv").write_text("file,kind\n0.png,a\n1.png,b\n")
+    message = refused(tmp_path, source)
+    assert f"test has no column '{column}', which train has: add it, or leave test out" in message
+    assert "Its columns: file, kind." in message
+    alone = load(tmp_path, source, splits={"train": "train"}, validation=0.2, test=0.3)
+    assert sum(sizes(alone).values()) == 20
+
+
+def test_a_name_without_its_ending(tmp_path: Path) -> None:
+    message = refused(listed(tmp_path, [f"{i},{'ab'[i % 2]}" for i in range(20)]))
+    assert "cannot be read (No such file or directory); '1.png' is there: write the names" in message
+    assert "with their endings" in message
+    assert "`root:`" not in message
