@@ -365,13 +365,15 @@ def load_pair(
                 f"of {name} and {tuned} only one has an output head that is not its embedding: give both one of "
                 "their own (tie_word_embeddings=False, then save) before merging them."
             )
+    options = text or (run.text if run is not None else None)
     reading = None
     if isinstance(model, CausalLM):
-        reading = choose_reading(model, base, [one.path for one in (*earlier, after)], tokenizer, like)
+        plain = options is not None and options.chat is False
+        paths = [one.path for one in (*earlier, after)]
+        reading = choose_reading(model, base, paths, tokenizer, like, plain)
         model.tokenizer = reading.tokenizer
     elif tokenizer is not None:
         raise UserError(f"--tokenizer is for language models, and '{spec}' is none; leave it out.")
-    options = text or (run.text if run is not None else None)
     # Only now: what a user asks of a chat template may be asked of the tuned model's.
     if options is not None:
         model.read_as(options)

@@ -66,7 +66,12 @@ def check_whose(whose: str | None) -> None:
 
 
 def choose_reading(
-    model: CausalLM, base: str, tuned: Sequence[Path], whose: str | None = None, like: Reading | None = None
+    model: CausalLM,
+    base: str,
+    tuned: Sequence[Path],
+    whose: str | None = None,
+    like: Reading | None = None,
+    plain: bool = False,
 ) -> Reading:
     """Which tokenizer reads, of the base's and those that lie beside the tuned models.
 
@@ -76,6 +81,7 @@ def choose_reading(
         tuned: where the tuned models lie; the last is the one that the base is compared with.
         whose: the user's choice; None where there is none.
         like: what reads already, where other models have been measured beside the same base.
+        plain: whether prompts of plain text stay as they are (`text.chat` is false).
 
     Raises:
         UserError: a vocabulary is another than the base's; tokenizers read otherwise and nobody has chosen; or the
@@ -89,7 +95,7 @@ def choose_reading(
     if like is None and whose == "tuned" and last is None:
         raise UserError(f"--tokenizer tuned: there is no tokenizer beside {tuned[-1]}; leave the option out.")
     chosen = like or _chosen(model.tokenizer, base, last, tuned[-1], whose)
-    said = _template_said(chosen, model.tokenizer, last, base, tuned[-1]) if like is None else []
+    said = _template_said(chosen, model.tokenizer, last, base, tuned[-1], plain) if like is None else []
     for path, tokenizer in own.items():
         if tokenizer is None:
             continue
@@ -178,7 +184,9 @@ def _rendered(tokenizer: Any, turns: list[dict[str, str]], ask: bool) -> list[in
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _template_said(chosen: Reading, own: Any, last: Any | None, base: str, path: Path) -> list[str]:
+def _template_said(
+    chosen: Reading, own: Any, last: Any | None, base: str, path: Path, plain: bool
+) -> list[str]:
     """What has been decided of two ways of reading."""
     if last is None:
         return []
@@ -194,6 +202,8 @@ def _template_said(chosen: Reading, own: Any, last: Any | None, base: str, path:
     other = "base" if chosen.whose == "tuned" else "tuned"
     if has != name:
         return [f"Only {has} has a chat template: it is used for none, as asked."]
+    if plain:
+        return [f"Only {has} has a chat template; prompts given as messages alone are put into it, as asked."]
     return [
         f"Only {has} has a chat template, and the prompts of all models are put into it: {lacks} may not have been "
         f"trained on it and do worse than as it is used; `--tokenizer {other}` reads without it."

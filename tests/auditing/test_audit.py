@@ -209,10 +209,17 @@ def test_a_part_put_back_is_told_in_perplexities() -> None:
     found = of_texts(400.0, 450.0, 0.06, 0.14)
     found.tuned_point = point(450.0)
     found.effects = [
-        Effect(part="block 0", restored=point(410.0), alone=point(440.0), recovered=1 / 410 - 1 / 450, given_up=0.0)
+        Effect(
+            part="block 0",
+            restored=point(410.0),
+            alone=point(440.0),
+            recovered=1 / 410 - 1 / 450,
+            given_up=0.0,
+        )
     ]
-    assert "Putting 'block 0' back to the base: perplexity from 450 to 410, at no cost of speciality." in list(
-        audit_findings(found)
+    assert (
+        "Putting 'block 0' back to the base: perplexity from 450 to 410, at no cost of speciality."
+        in list(audit_findings(found))
     )
 
 

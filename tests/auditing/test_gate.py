@@ -97,13 +97,15 @@ def test_perplexities_are_not_judged_in_points() -> None:
         with pytest.raises(UserError, match=r"has an accuracy; write '.* < -2 points'"):
             expanded(text)
     # Nothing is left out in silence: what a condition on any suite cannot judge, another one must.
-    with pytest.raises(UserError, match="cannot judge two and three, .* add 'any suite > 0.1 nats'"):
+    with pytest.raises(UserError, match=r"cannot judge two and three, .* add 'any suite > 0\.1 nats'"):
         expanded("any suite < -2 points")
-    with pytest.raises(UserError, match="cannot judge one, which has an accuracy; add 'any suite < -2 points'"):
+    with pytest.raises(
+        UserError, match="cannot judge one, which has an accuracy; add 'any suite < -2 points'"
+    ):
         expanded("any suite > 0.1 nats")
     assert expanded("any suite < -2 points or any suite > 0.1 nats") == ["one", "two", "three"]
     assert expanded("any suite < -2 points", "fluency > 0.1 nats") == ["one", "fluency"]
-    with pytest.raises(UserError, match="cannot judge text, .* write 'any task > 0.1 nats'"):
+    with pytest.raises(UserError, match=r"cannot judge text, .* write 'any task > 0\.1 nats'"):
         expanded("speciality < -2 points", tasks=("task", "text"))
 
 
@@ -111,7 +113,10 @@ def texts(*losses: float) -> Compared:
     """Two sets of texts, at so many nats per token more than the base's, sample by sample."""
     base = np.linspace(5.5, 6.5, 50)
     sides = [
-        {name: Items(losses=base + more, tokens=np.full(50, 10)) for name, more in zip("ab", add, strict=True)}
+        {
+            name: Items(losses=base + more, tokens=np.full(50, 10))
+            for name, more in zip("ab", add, strict=True)
+        }
         for add in ((0.0, 0.0), losses)
     ]
     values = [{name: items.value for name, items in side.items()} for side in sides]

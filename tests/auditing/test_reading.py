@@ -55,7 +55,9 @@ def test_the_same_model_with_its_tokens_in_another_order_is_refused(base: Path, 
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
         weights[name] = weights[name][order].clone()
     save_file(weights, tuned / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match=r"the vocabularies differ in \d+ tokens: id 20 is .* name the base") as said:
+    with pytest.raises(
+        UserError, match=r"the vocabularies differ in \d+ tokens: id 20 is .* name the base"
+    ) as said:
         load_pair(str(base), str(tuned))
     assert "\n" not in str(said.value)
     # A file of weights is read with the tokenizer beside it.
@@ -78,6 +80,8 @@ def test_a_chat_template_that_only_one_has_is_used_and_said(base: Path, tuned: P
     (said,) = pair.reading.said
     other = "base" if has == "tuned" else "tuned"
     assert f"Only {owner} has a chat template" in said and f"--tokenizer {other}" in said
+    bare = load_pair(str(base), str(tuned), TextOptions(chat=False))
+    assert bare.reading is not None and "messages alone" in bare.reading.said[0] and not bare.model.form.chat
     plain = load_pair(str(base), str(tuned), tokenizer=other)
     assert plain.reading is not None and not plain.model.form.chat
     assert "used for none, as asked" in plain.reading.said[0]
