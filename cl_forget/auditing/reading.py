@@ -221,9 +221,10 @@ def _details(chosen: Reading, own: Any, base: str, other: Any, path: Path) -> li
     unknown = sorted(set(other.get_vocab()) - set(chosen.tokenizer.get_vocab()))
     if unknown:
         first = ", ".join(map(repr, unknown[:3])) + (", …" if len(unknown) > 3 else "")
+        cure = "; `--tokenizer tuned` reads them as tokens" if chosen.whose == "base" else ""
         said.append(
-            f"{path} has {len(unknown):,} tokens that {base} lacks ({first}), and they are read as plain text; "
-            "`--tokenizer tuned` reads them as tokens."
+            f"{path} has {len(unknown):,} tokens that the tokenizer which reads lacks ({first}): they are read as "
+            f"plain text{cure}."
         )
     return said
 
