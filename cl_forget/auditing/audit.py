@@ -11,6 +11,7 @@ from cl_forget.auditing.checkpoints import Data, compare, expand_names, short_na
 from cl_forget.auditing.conditions import Condition, expand, parse_conditions
 from cl_forget.auditing.gate import Compared, Decides, judge_gate
 from cl_forget.auditing.pair import Pair, load_pair, require_there, run_behind
+from cl_forget.auditing.reading import Reading
 from cl_forget.auditing.records import Audit, Checkpoint, Effect, Loss, Moved, Quantised
 from cl_forget.ground.environment import describe
 from cl_forget.ground.errors import UserError
@@ -40,6 +41,7 @@ def audit(
     part_samples: int = PART_SAMPLES,
     batch_size: int | None = None,
     text: TextOptions | None = None,
+    tokenizer: str | None = None,
     fail_if: str | Sequence[str] = (),
     control: str = BASE_CONTROL,
     decides: Decides = "every",
@@ -63,6 +65,8 @@ def audit(
         part_samples: samples per data set for that.
         batch_size: samples per forward pass; None for that of the tuned model's run, or 64.
         text: how a language model reads texts; by default as its run did.
+        tokenizer: whose reads the texts of all models, "base" or "tuned"; None for the base's where both read alike,
+            and the one with a chat template where only one has one.
         fail_if: what a gate refuses (`conditions`): "generality < -2 points".
         control: the gate's null control: "base", the base against itself; a model in which nothing should have been
             lost, such as a second seed of the base; or "none".
@@ -91,26 +95,27 @@ def audit(
             "name what to measure with --stream and --suite: weights alone tell nothing of losses."
         )
     conditions = _on_what_is_measured(conditions, data)
-    pair = load_pair(base, names[-1], text)
+    pair = load_pair(base, names[-1], text, tokenizer=tokenizer)
     found = Audit(
         base=redact(pair.base_name),
         tuned=redact(pair.tuned_name),
         format=pair.tuned.kind,
+        reading=[] if pair.reading is None else list(pair.reading.said),
         environment=describe(),
         **_moved(pair),
     )
     if data.tasks or data.suites:
-        named = pair.base_name, text or (pair.run.text if pair.run is not None else None)
+        named = _Base(pair.base_name, text or (pair.run.text if pair.run is not None else None), pair.reading)
         last = _last(found, pair, data, short[names[-1]], (by_part, part_samples), quantise)
         again = _base_again(last.bench) if conditions and control == BASE_CONTROL else None
         compared = last.compared
         del pair, last  # both models of it, before those of the next are read
         before = track(names[:-1], "checkpoint by checkpoint", len(names) - 1) if len(names) > 1 else ()
-        earlier = [_beside(found, *named, name, short[name], data) for name in before]
+        earlier = [_beside(found, named, name, short[name], data) for name in before]
         found.history = [*found.history[1:], found.history[0]]
         if conditions:
             if control not in (BASE_CONTROL, NO_CONTROL):
-                again = _control(*named, control, data)
+                again = _control(found, named, control, data)
             found.gate = judge_gate(conditions, [*earlier, compared], again, decides)
     if output is not None:
         from cl_forget.auditing.output import write_audit
@@ -129,7 +134,8 @@ def _refuse(decides: str, quantise: Sequence[int]) -> None:
 
 
 def _on_what_is_measured(conditions: Sequence[Condition], data: Data) -> list[Condition]:
-    fluent = [s.name for s in data.suites if s.scoring is not None and s.scoring.kind == "perplexity"]
+    measured = (*data.tasks, *data.suites)
+    fluent = {e.name for e in measured if e.scoring is not None and e.scoring.kind == "perplexity"}
     return expand(conditions, [t.name for t in data.tasks], [s.name for s in data.suites], fluent)
 
 
@@ -162,9 +168,24 @@ def _checkpoint(compared: Compared, of: list[Loss], relative: float | None) -> C
     return Checkpoint(name=compared.name, losses=of, changes=compared.changes(), relative=relative)
 
 
-def _beside(found: Audit, base: str, text: TextOptions | None, tuned: str, name: str, data: Data) -> Compared:
+class _Base(NamedTuple):
+    """What every model is measured beside, and how texts are read for all of them."""
+
+    name: str
+    text: TextOptions | None
+    reading: Reading | None
+
+    def pair(self, tuned: str, found: Audit) -> Pair:
+        """It and another model; what is to be said of how that one reads is said in `found`."""
+        pair = load_pair(self.name, tuned, self.text, like=self.reading)
+        said = () if pair.reading is None else pair.reading.said
+        found.reading += [one for one in said if one not in found.reading]
+        return pair
+
+
+def _beside(found: Audit, base: _Base, tuned: str, name: str, data: Data) -> Compared:
     """Another checkpoint, put at the end of the history."""
-    pair = load_pair(base, tuned, text)
+    pair = base.pair(tuned, found)
     moved = distances(pair.base.source, pair.tuned.source, lambda _: ())
     bench = data.bench(pair)
     before, after = bench.base(), bench.tested(lambda _: 1.0)
@@ -178,8 +199,8 @@ def _base_again(bench: Bench) -> Compared:
     return compare("the base itself", bench, bench.base(), bench.tested(lambda _: 0.0))
 
 
-def _control(base: str, text: TextOptions | None, control: str, data: Data) -> Compared:
-    bench = data.bench(load_pair(base, control, text))
+def _control(found: Audit, base: _Base, control: str, data: Data) -> Compared:
+    bench = data.bench(base.pair(control, found))
     return compare(redact(control), bench, bench.base(), bench.tested(lambda _: 1.0))
 
 

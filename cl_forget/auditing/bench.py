@@ -11,7 +11,7 @@ import torch
 from cl_forget.auditing.pair import Pair, Rounded
 from cl_forget.auditing.records import Point
 from cl_forget.evaluation.evaluate import Evaluator
-from cl_forget.evaluation.items import LEVEL, Interval, Items, difference, interval, of_mean
+from cl_forget.evaluation.items import LEVEL, Interval, Items, difference, interval, of_mean, rise
 from cl_forget.evaluation.metrics import mean
 from cl_forget.ground.environment import cache_folder
 from cl_forget.ground.errors import UserError
@@ -75,6 +75,33 @@ def range_of_difference(
         return None
     differences = [one[name].value - other[name].value for name in names]
     return of_mean(differences, [difference(one[name], other[name], level) for name in names])
+
+
+def by_perplexity(items: Mapping[str, Items], names: Sequence[str]) -> bool:
+    """Whether all of these data sets are seen sample by sample, and measured by perplexity."""
+    return bool(names) and all(name in items and items[name].right is None for name in names)
+
+
+def range_of_rise(
+    before: Mapping[str, Items], after: Mapping[str, Items], names: Sequence[str], level: float = LEVEL
+) -> Interval | None:
+    """The interval of the mean rise of the logarithm of the perplexity; None where samples are not seen."""
+    if not by_perplexity(before, names) or not by_perplexity(after, names):
+        return None
+    rises = [log_ratio(before[name].value, after[name].value) or 0.0 for name in names]
+    return of_mean(rises, [rise(before[name], after[name], level) for name in names])
+
+
+def log_ratio(one: float | None, other: float | None) -> float | None:
+    """ln(one/other), None where either is unknown or zero: how far the perplexity rises from 1/`one` to 1/`other`."""
+    return math.log(one / other) if one and other else None
+
+
+def inverse(interval: Interval | None) -> Interval | None:
+    """Of a perplexity, from that of its inverse."""
+    if interval is None or interval.low <= 0:
+        return None
+    return Interval(low=1 / interval.high, high=1 / interval.low)
 
 
 def choose_data(

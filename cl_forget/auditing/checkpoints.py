@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_forget.auditing.bench import Bench, Tested, quality
+from cl_forget.auditing.bench import Bench, Tested, by_perplexity, log_ratio, quality
 from cl_forget.auditing.gate import Compared
 from cl_forget.auditing.pair import Pair, require_there
 from cl_forget.auditing.records import Loss
-from cl_forget.evaluation.items import Interval, Items, difference, interval
+from cl_forget.evaluation.items import Interval, Items, difference, interval, rise
 from cl_forget.ground.errors import UserError
 from cl_forget.ground.records import Scores
 from cl_forget.ground.redact import redact
@@ -141,6 +141,9 @@ def losses(
                     base=base,
                     tuned=tuned,
                     drop=None if None in ends else ends[0] - ends[1],  # type: ignore[operator]
+                    perplexity_rise=log_ratio(tuned.perplexity, base.perplexity)
+                    if base.accuracy is None
+                    else None,
                     ranges=_ranges(experience.name, items),
                 )
             )
@@ -159,4 +162,9 @@ def _ranges(name: str, items: Mapping[str, Mapping[str, Items]]) -> dict[str, In
         for key, (one, other) in _COMPARED.items()
         if one in known and other in known
     }
-    return alone | pairs
+    found = alone | pairs
+    if by_perplexity(known, ["base", "tuned"]):
+        found["perplexity_rise"] = rise(known["base"], known["tuned"])
+    if by_perplexity(known, ["tuned", "repaired"]):
+        found["change_in_nats"] = rise(known["tuned"], known["repaired"])
+    return found

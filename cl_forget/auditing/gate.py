@@ -17,9 +17,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cl_forget.auditing.bench import range_of, range_of_difference
-from cl_forget.auditing.conditions import MEANS, Answer, Condition
+from cl_forget.auditing.bench import (
+    by_perplexity,
+    inverse,
+    log_ratio,
+    range_of,
+    range_of_difference,
+    range_of_rise,
+)
+from cl_forget.auditing.conditions import MEANS, Answer, Condition, Unit
 from cl_forget.auditing.records import Change, Gate, Judged
+from cl_forget.comparison.measures import Unit as Shown
 from cl_forget.evaluation.items import LEVEL, Interval, Items
 from cl_forget.evaluation.metrics import mean
 from cl_forget.reporting.numbers import number
@@ -54,15 +62,28 @@ class Compared:
     def value(self, condition: Condition) -> float | None:
         """What the condition is on: the change, or the level; None where it was not measured."""
         names = self.names(condition.measure)
+        if condition.unit == "nats":
+            return self._rise(names)
         before = mean([self.base[name] for name in names])
         after = mean([self.tuned[name] for name in names])
+        if condition.unit == "perplexity":
+            return 1 / after if after else None
         if condition.kind == "level" or after is None:
             return after
         return None if before is None else after - before
 
+    def _rise(self, names: Sequence[str]) -> float | None:
+        """Of the logarithm of the perplexity, the mean over data sets that are measured by it."""
+        rises = [log_ratio(self.base[name], self.tuned[name]) for name in names]
+        return None if None in rises else mean(rises)
+
     def interval(self, condition: Condition, level: float = LEVEL) -> Interval | None:
         """Of that value, paired where it is a change; None where samples are not seen one by one."""
         names = self.names(condition.measure)
+        if condition.unit == "nats":
+            return range_of_rise(self.base_items, self.tuned_items, names, level)
+        if condition.unit == "perplexity":
+            return inverse(range_of(self.tuned_items, names, level))
         if condition.kind == "level":
             return range_of(self.tuned_items, names, level)
         return range_of_difference(self.tuned_items, self.base_items, names, level)
@@ -80,8 +101,16 @@ class Compared:
                 "tuned": range_of(self.tuned_items, names),
                 "change": range_of_difference(self.tuned_items, self.base_items, names),
             }
-            known = {key: one for key, one in ranges.items() if one is not None}
-            found[measure] = Change(base=before, tuned=after, change=after - before, ranges=known)
+            fluent = measure == "fluency" or by_perplexity(self.base_items, names)
+            if fluent:
+                ranges["perplexity_rise"] = range_of_rise(self.base_items, self.tuned_items, names)
+            found[measure] = Change(
+                base=before,
+                tuned=after,
+                change=after - before,
+                perplexity_rise=self._rise(names) if fluent else None,
+                ranges={key: one for key, one in ranges.items() if one is not None},
+            )
         return found
 
 
@@ -140,6 +169,7 @@ def _judge(condition: Condition, model: Compared, level: float, control: Judged 
         condition=condition.written,
         checkpoint=model.name,
         measure=condition.measure,
+        unit=condition.unit,
         value=value,
         range=known,
         corrected=corrected,
@@ -154,7 +184,7 @@ def _bad(condition: Condition, control: Judged) -> bool:
 
 
 def _reason(condition: Condition, value: float, known: Interval, answer: Answer) -> str:
-    low, high = _number(condition, known.low), _number(condition, known.high)
+    low, high = (in_unit(end, condition.unit) for end in (known.low, known.high))
     ends = f"{_shown(condition, value)}, 95 % interval {low} to {high}"
     if answer != "cannot be told":
         return ends
@@ -173,11 +203,18 @@ def _times(factor: float) -> str:
     return f"{factor:.0f} times" if factor < 1000 else "a thousand times or more"
 
 
-def _number(condition: Condition, value: float) -> str:
-    return number(value, "change" if condition.kind == "change" else "percent")
+def in_unit(value: float | None, unit: Unit) -> str:
+    """A value of a condition as it is shown, without the unit."""
+    if unit == "nats":
+        return ("+" if value is not None and value >= 0.0005 else "") + number(value, "nats")
+    return number(value, _SHOWN[unit])
+
+
+_SHOWN: dict[Unit, Shown] = {"points": "change", "%": "percent", "perplexity": "number"}
 
 
 def _shown(condition: Condition, value: float | None) -> str:
     if value is None:
         return number(None, "change")
-    return f"{_number(condition, value)} {'points' if condition.kind == 'change' else '%'}"
+    shown = in_unit(value, condition.unit)
+    return f"perplexity {shown}" if condition.unit == "perplexity" else f"{shown} {condition.unit}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from cl_forget.auditing.conditions import MEANS, Answer, parse_conditions
+from cl_forget.auditing.conditions import MEANS, Answer, Unit, parse_conditions
 from cl_forget.auditing.pictures import BASE, GAINED, PAID, TUNED
 from cl_forget.auditing.records import Audit, Checkpoint, Judged
 from cl_forget.evaluation.items import Interval
@@ -25,24 +26,46 @@ SIDE_BY_SIDE = 3
 
 
 class Step(NamedTuple):
-    """A measure on one checkpoint: base, change from it, and the interval of the change."""
+    """A measure on one checkpoint: base, change from it, and the interval of the change.
+
+    Of a perplexity the base's is given, and the change is the rise of its logarithm, nats.
+    """
 
     base: float
     change: float
     range: Interval | None
+    fluent: bool = False
+
+    @property
+    def scale(self) -> float:
+        """From the change to what is drawn: points, or nats."""
+        return 1.0 if self.fluent else 100.0
+
+    @property
+    def ends(self) -> str:
+        """Base and model as a title shows them."""
+        if self.fluent:
+            after = self.base * math.exp(self.change)
+            return f"perplexity {number(self.base, 'number')} → {number(after, 'number')}"
+        return f"{number(self.base, 'percent')} → {number(self.base + self.change, 'percent')} %"
 
 
 def steps(checkpoint: Checkpoint) -> dict[str, Step]:
     """Every mean and every task and suite of a checkpoint."""
-    found = {name: Step(c.base, c.change, c.ranges.get("change")) for name, c in checkpoint.changes.items()}
+    found = {
+        name: Step(c.base, c.change, c.ranges.get("change"))
+        if c.perplexity_rise is None or not c.base
+        else Step(1 / c.base, c.perplexity_rise, c.ranges.get("perplexity_rise"), True)
+        for name, c in checkpoint.changes.items()
+    }
     for loss in checkpoint.losses:
-        before = (
-            loss.base.accuracy if loss.base.accuracy is not None else 1 / (loss.base.perplexity or math.inf)
-        )
-        if loss.drop is not None:
+        if loss.perplexity_rise is not None and loss.base.perplexity is not None:
+            rise = loss.ranges.get("perplexity_rise")
+            found[loss.name] = Step(loss.base.perplexity, loss.perplexity_rise, rise, True)
+        elif loss.drop is not None and loss.base.accuracy is not None:
             sure = loss.ranges.get("drop")
             change = None if sure is None else Interval(low=-sure.high, high=-sure.low)
-            found[loss.name] = Step(before, -loss.drop, change)
+            found[loss.name] = Step(loss.base.accuracy, -loss.drop, change)
     return found
 
 
@@ -89,10 +112,11 @@ def _panel(axes: Axes, audit: Audit, measure: str) -> None:
     known = [
         (x, step) for x, one in enumerate(audit.history, 1) if (step := steps(one).get(measure)) is not None
     ]
+    fluent = bool(known) and known[-1][1].fluent
     axes.axhline(0, color=MUTED, linewidth=0.8)
     axes.plot(
         [0, *(x for x, _ in known)],
-        [0.0, *(100 * step.change for _, step in known)],
+        [0.0, *(step.scale * step.change for _, step in known)],
         color=TUNED,
         linewidth=1.2,
     )
@@ -100,16 +124,15 @@ def _panel(axes: Axes, audit: Audit, measure: str) -> None:
     answers = _answers(audit, measure)
     for x, step in known:
         if step.range is not None:
-            axes.plot(
-                [x, x], [100 * step.range.low, 100 * step.range.high], color=TUNED, linewidth=1.2, alpha=0.6
-            )
+            ends = [step.scale * step.range.low, step.scale * step.range.high]
+            axes.plot([x, x], ends, color=TUNED, linewidth=1.2, alpha=0.6)
         marker, colour = LOOKS[answers[x - 1]] if answers else ("s", TUNED)
-        axes.plot(x, 100 * step.change, marker, color=colour, markersize=8, zorder=4)
+        axes.plot(x, step.scale * step.change, marker, color=colour, markersize=8, zorder=4)
     for bound, written in _bounds(audit, measure, known):
-        axes.axhline(100 * bound, color=PAID, linewidth=1.1, linestyle=(0, (4, 3)))
+        axes.axhline(bound, color=PAID, linewidth=1.1, linestyle=(0, (4, 3)))
         below = "<" in written  # the words stand where it fails
         axes.annotate(
-            f"fails if {written}", (1, 100 * bound), xycoords=("axes fraction", "data"),
+            f"fails if {written}", (1, bound), xycoords=("axes fraction", "data"),
             xytext=(-2, -4 if below else 4), textcoords="offset points", ha="right", va="top" if below else "bottom",
             size=7.5, color=PAID, parse_math=False, zorder=1.5,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
@@ -126,14 +149,10 @@ def _panel(axes: Axes, audit: Audit, measure: str) -> None:
     axes.set_xticks(shown, [_short(names[k]) for k in shown], rotation=30, ha="right")
     axes.set_xlim(-0.4, len(names) - 0.6)
     axes.margins(y=0.12)
-    axes.set_ylabel("change from the base, points, test data", size=8, color=MUTED)
-    last = known[-1][1] if known else None
-    ends = (
-        ""
-        if last is None
-        else f", {number(last.base, 'percent')} → {number(last.base + last.change, 'percent')} %"
-    )
-    axes.set_title(f"{measure}{ends}", size=10, color=INK, loc="left", parse_math=False)
+    what = "rise of the loss per token, nats" if fluent else "change from the base, points"
+    axes.set_ylabel(f"{what}, test data", size=8, color=MUTED)
+    moved = f", {known[-1][1].ends}" if known else ""
+    axes.set_title(f"{measure}{moved}", size=10, color=INK, loc="left", parse_math=False)
 
 
 def _answers(audit: Audit, measure: str) -> list[Answer]:
@@ -150,13 +169,19 @@ def _worst(judged: list[Judged]) -> Answer:
 
 
 def _bounds(audit: Audit, measure: str, known: list[tuple[int, Step]]) -> list[tuple[float, str]]:
-    """Where a condition's bound lies on this panel, as a change from the base."""
+    """Where a condition's bound lies on this panel, in what is drawn."""
     if audit.gate is None or not known:
         return []
     written = dict.fromkeys(one.condition for one in audit.gate.judged if one.measure == measure)
     conditions = parse_conditions(list(written))
     base = known[-1][1].base
-    return [(c.threshold - (base if c.kind == "level" else 0.0), c.written) for c in conditions]
+    places: dict[Unit, Callable[[float], float]] = {
+        "points": lambda bound: 100 * bound,
+        "%": lambda bound: 100 * (bound - base),
+        "nats": lambda bound: bound,
+        "perplexity": lambda bound: math.log(bound / base),
+    }
+    return [(places[c.unit](c.threshold), c.written) for c in conditions]
 
 
 def _short(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from cl_forget.auditing import pictures
 from cl_forget.auditing.bench import quality
 from cl_forget.auditing.history_picture import history_png
-from cl_forget.auditing.records import Audit, Change, Point, Repair
+from cl_forget.auditing.records import Audit, Change, Loss, Point, Repair
 from cl_forget.auditing.specification import specify_audit, specify_repair
 from cl_forget.evaluation.items import Interval
 from cl_forget.ground.errors import UserError
@@ -37,6 +37,9 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
             *_range(x.ranges.get("drop")),
             x.tuned.kl_to_base,
             x.tuned.samples,
+            *(scores.perplexity if x.perplexity_rise is not None else None for scores in (x.base, x.tuned)),
+            x.perplexity_rise,
+            *_range(x.ranges.get("perplexity_rise")),
         ]
         for x in audit.losses
     ]
@@ -76,11 +79,15 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
     return _write(folder, contents)
 
 
+RISE_COLUMNS = ("perplexity_rise", "perplexity_rise_low", "perplexity_rise_high")
+"""In nats; empty where there is an accuracy."""
 HISTORY_COLUMNS = (
     "checkpoint", "measure", "base", "tuned", "change", "change_low", "change_high", "distance_relative",
+    *RISE_COLUMNS,
 )  # fmt: skip
 QUANTISED_COLUMNS = (
     "model", "bits", "measure", "whole", "quantised", "change", "change_low", "change_high", "distance_relative",
+    *RISE_COLUMNS,
 )  # fmt: skip
 
 
@@ -88,18 +95,23 @@ def _history(audit: Audit) -> Iterator[list[Any]]:
     """Every checkpoint's means, then its tasks and suites."""
     for one in audit.history:
         for measure, found in one.changes.items():
-            yield [one.name, measure, *_changed(found), one.relative]
+            yield [one.name, measure, *_changed(found), one.relative, *_rise(found)]
         for loss in one.losses:
             change = None if loss.drop is None else -loss.drop
             low, high = _range(loss.ranges.get("drop"))
             ends = [None if end is None else -end for end in (high, low)]
-            yield [one.name, loss.name, quality(loss.base), quality(loss.tuned), change, *ends, one.relative]
+            values = quality(loss.base), quality(loss.tuned), change
+            yield [one.name, loss.name, *values, *ends, one.relative, *_rise(loss)]
 
 
 def _quantised(audit: Audit) -> Iterator[list[Any]]:
     for one in audit.quantised:
         for measure, found in one.changes.items():
-            yield [one.model, one.bits, measure, *_changed(found), one.relative]
+            yield [one.model, one.bits, measure, *_changed(found), one.relative, *_rise(found)]
+
+
+def _rise(found: Change | Loss) -> list[float | None]:
+    return [found.perplexity_rise, *_range(found.ranges.get("perplexity_rise"))]
 
 
 def _changed(found: Change) -> list[float | None]:
@@ -108,6 +120,7 @@ def _changed(found: Change) -> list[float | None]:
 
 LOSS_COLUMNS = (
     "name", "role", "metric", "base", "tuned", "drop", "drop_low", "drop_high", "kl_to_base", "samples",
+    "base_perplexity", "tuned_perplexity", *RISE_COLUMNS,
 )  # fmt: skip
 PART_COLUMNS = (
     "part", "parameters", "distance", "relative", "generality_recovered", "generality_recovered_low",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from cl_forget.auditing.reading import Reading, check_whose, choose_reading
 from cl_forget.auditing.settings import refuse_other_settings
 from cl_forget.comparison.recorded import recorded_run
 from cl_forget.evaluation.batch_norm import renewed, statistics
@@ -83,6 +84,7 @@ class Pair:
         base, tuned: the weights on disk.
         run: the finished run that the tuned model comes from, if it does.
         others: tuned models that came before it, to be merged with it.
+        reading: whose tokenizer reads texts for all of them; None where the model reads none.
         sources: data that BatchNorm statistics of an edit are re-estimated on; empty where they are mixed like
             weights.
     """
@@ -94,6 +96,7 @@ class Pair:
     tuned: Checkpoint
     run: Run | None
     others: tuple[Checkpoint, ...] = ()
+    reading: Reading | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.model, CausalLM) and self.model.tied and untied_head(self.tuned.source):
@@ -326,7 +329,12 @@ def run_behind(base: str | None, tuned: str) -> Run | None:
 
 
 def load_pair(
-    base: str | None, tuned: str, text: TextOptions | None = None, others: Sequence[str] = ()
+    base: str | None,
+    tuned: str,
+    text: TextOptions | None = None,
+    others: Sequence[str] = (),
+    tokenizer: str | None = None,
+    like: Reading | None = None,
 ) -> Pair:
     """Find, check and load two models, and those that are to be merged.
 
@@ -336,16 +344,19 @@ def load_pair(
         tuned: the same, a LoRA adapter's folder, or the folder of a finished run.
         text: how a language model reads texts; by default as its run did.
         others: tuned models that came before `tuned`, named likewise.
+        tokenizer: whose reads the texts of all models, "base" or "tuned"; None for `choose_reading`.
+        like: what reads already, where other models have been measured beside the same base.
 
     Raises:
         UserError: any of them cannot be found or read, or they do not fit each other.
     """
+    check_whose(tokenizer)
     run = run_behind(base, tuned)
     if base is None:
         assert run is not None, "refused otherwise"
         base = run.model
     spec = as_spec(base)
-    model = load_model(spec, text or (run.text if run is not None else None))
+    model = load_model(spec)
     before = _base_checkpoint(spec, model)
     *earlier, after = [_tuned_model(name, base, before, model) for name in (*others, tuned)]
     for name, other in zip(others, earlier, strict=True):
@@ -354,7 +365,19 @@ def load_pair(
                 f"of {name} and {tuned} only one has an output head that is not its embedding: give both one of "
                 "their own (tie_word_embeddings=False, then save) before merging them."
             )
-    return Pair(base, tuned, model, before, after, run, tuple(earlier))
+    options = text or (run.text if run is not None else None)
+    reading = None
+    if isinstance(model, CausalLM):
+        plain = options is not None and options.chat is False
+        paths = [one.path for one in (*earlier, after)]
+        reading = choose_reading(model, base, paths, tokenizer, like, plain)
+        model.tokenizer = reading.tokenizer
+    elif tokenizer is not None:
+        raise UserError(f"--tokenizer is for language models, and '{spec}' is none; leave it out.")
+    # Only now: what a user asks of a chat template may be asked of the tuned model's.
+    if options is not None:
+        model.read_as(options)
+    return Pair(base, tuned, model, before, after, run, tuple(earlier), reading)
 
 
 def _tuned_model(name: str, base: str, before: Checkpoint, model: FoundationModel) -> Checkpoint:

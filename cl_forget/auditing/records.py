@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cl_forget.auditing.conditions import Answer
+from cl_forget.auditing.conditions import Answer, Unit
 from cl_forget.evaluation.items import Interval
 from cl_forget.ground.records import Drift, Scores
 
@@ -29,7 +29,9 @@ class Loss(_Record):
         metric: what the accuracy is.
         base, tuned: every number of either model.
         drop: quality of base minus tuned; negative where tuning helped.
-        ranges: of the qualities "base" and "tuned", and of "drop"; empty where samples are not seen one by one.
+        perplexity_rise: ln of the perplexity, tuned minus base, nats: what a loss is where there is no accuracy.
+        ranges: of the qualities "base" and "tuned", of "drop", and of "perplexity_rise" where there is one; empty
+            where samples are not seen one by one.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Loss(_Record):
     base: Scores
     tuned: Scores
     drop: float | None
+    perplexity_rise: float | None = None
     ranges: dict[str, Interval] = Field(default_factory=dict)
 
 
@@ -115,12 +118,15 @@ class Change(_Record):
     Attributes:
         base, tuned: the mean quality of either model.
         change: tuned minus base.
-        ranges: of "base", "tuned" and "change"; empty where samples are not seen one by one.
+        perplexity_rise: mean rise of the logarithm of the perplexity, nats; None where there are accuracies.
+        ranges: of "base", "tuned" and "change", and of "perplexity_rise" where there is one; empty where samples are
+            not seen one by one.
     """
 
     base: float
     tuned: float
     change: float
+    perplexity_rise: float | None = None
     ranges: dict[str, Interval] = Field(default_factory=dict)
 
 
@@ -147,7 +153,8 @@ class Judged(_Record):
         condition: as the user wrote it.
         checkpoint: which model.
         measure: what it is judged on; the name of one data set where the condition is on any.
-        value: the change from the base, or the level, as the condition's unit says; as a fraction.
+        unit: of the condition.
+        value: the change from the base, or the level, as the unit says; points and % as a fraction.
         range: its 95 % interval; None where samples are not seen one by one.
         corrected: its interval at `Gate.level`.
         answer: "passes", "fails" or "cannot be told".
@@ -157,6 +164,7 @@ class Judged(_Record):
     condition: str
     checkpoint: str
     measure: str
+    unit: Unit = "points"
     value: float | None
     range: Interval | None
     corrected: Interval | None
@@ -217,6 +225,8 @@ class Audit(_Record):
     Attributes:
         base, tuned: the two models as they were named.
         format: what the tuned model is on disk.
+        reading: what has to be known of whose tokenizer reads the texts, in sentences; empty where the models read
+            alike.
         losses: every task and suite, test data.
         parts: weight distance by depth, input to output; the first entry is the whole model.
         kinds: weight distance by kind of tensor.
@@ -232,6 +242,7 @@ class Audit(_Record):
     base: str
     tuned: str
     format: str
+    reading: list[str] = Field(default_factory=list)
     losses: list[Loss] = Field(default_factory=list)
     parts: list[Moved]
     kinds: list[Moved]
@@ -297,6 +308,7 @@ class Repair(_Record):
         base, tuned: the two models as they were named.
         merged: the tuned models that came before `tuned` and were merged with it.
         format: of the model written.
+        reading: as in `Audit`.
         rule: how the choice was made, in words.
         statistics: what BatchNorm's running statistics of an edit are: "re-estimated" on the tasks' training data, or
             "mixed" like weights; None where both models have the same, or none.
@@ -314,6 +326,7 @@ class Repair(_Record):
     tuned: str
     merged: list[str] = Field(default_factory=list)
     format: str
+    reading: list[str] = Field(default_factory=list)
     rule: str
     statistics: Literal["re-estimated", "mixed"] | None = None
     keep: float | None = None
@@ -334,7 +347,10 @@ class Repair(_Record):
 
 
 class Repaired(Loss):
-    """`Loss`, and the repaired model; `ranges` also of it, and of its "change" from the tuned one."""
+    """`Loss`, and the repaired model; `ranges` also of it, and of its "change" from the tuned one.
+
+    Where there is no accuracy, `ranges` have "change_in_nats", too: the rise of ln perplexity from the tuned model.
+    """
 
     repaired: Scores
 

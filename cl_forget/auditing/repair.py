@@ -42,6 +42,7 @@ def repair(
     samples: int | None = 500,
     batch_size: int | None = None,
     text: TextOptions | None = None,
+    tokenizer: str | None = None,
     merge_adapter: bool = False,
     anyway: bool = False,
 ) -> Repair:
@@ -75,6 +76,7 @@ def repair(
         samples: samples per validation set for the search; None for all.
         batch_size: samples per forward pass; None for that of the tuned model's run, or 64.
         text: how a language model reads texts; by default as its run did.
+        tokenizer: as for `audit`.
         merge_adapter: write a LoRA adapter's edit merged, in the base's format, instead of as an adapter.
         anyway: write the chosen edit whatever the answer is.
 
@@ -97,7 +99,7 @@ def repair(
     tasks, chosen = choose_data([*earlier, last], stream, suites)
     require_data(tasks, "the task the model was tuned for", "--stream")
     require_data(chosen, "a suite of what must not be lost", "--suite")
-    pair = load_pair(base, names[-1], text, names[:-1])
+    pair = load_pair(base, names[-1], text, names[:-1], tokenizer)
     if pair.tuned.kind == "adapter" and not merge_adapter and set(asked.searched(pair)) & set(MERGES):
         raise UserError("what is merged of several adapters is no adapter: add --merge-adapter.")
     pair.add_tasks(tasks)
@@ -172,6 +174,7 @@ def _repaired(bench: Bench, asked: Asked) -> Repair:
         merged=[redact(str(model.path)) for model in pair.others],
         format=pair.base.kind if asked.merge_adapter else pair.tuned.kind,
         rule=rule,
+        reading=[] if pair.reading is None else list(pair.reading.said),
         statistics=None if renewed is None else "re-estimated" if renewed else "mixed",
         keep=asked.keep,
         base_point=search.base,

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cl_forget.auditing.bench import quality
-from cl_forget.auditing.conditions import parse_conditions
+from cl_forget.auditing.bench import inverse, quality
+from cl_forget.auditing.conditions import Unit, parse_conditions
 from cl_forget.auditing.edits import MERGES
+from cl_forget.auditing.gate import in_unit
 from cl_forget.auditing.records import (
     Audit,
     Candidate,
+    Change,
+    Effect,
     Gate,
     Loss,
     Moved,
@@ -52,6 +55,14 @@ _QUALITY = "accuracy, or 1/perplexity where there is none"
 SPECIALITY = Measure("speciality", "Speciality", "percent", f"mean {_QUALITY}, over the tasks", "higher")
 GENERALITY = Measure("generality", "Generality", "percent", "mean accuracy over the suites", "higher")
 FLUENCY = Measure("fluency", "Fluency", "percent", "mean 1/perplexity over the suites", "higher")
+PERPLEXITY = Measure(
+    "perplexity",
+    "Perplexity",
+    "number",
+    "1/(mean 1/perplexity) over the suites that have no accuracy",
+    "lower",
+)
+RISE = "rise of the loss per token (of ln perplexity), paired by sample"
 DEPTHS = (
     Measure(
         "relative", "Relative weight distance", "number",
@@ -130,14 +141,17 @@ def gate_findings(gate: Gate) -> Iterable[str]:
         yield f"So it is of {len(ended) - SAID} more."
     controls = [one for one in gate.controls if parse_conditions([one.condition])[0].spares_no_change]
     for one in controls[:1]:
-        ends = "" if one.range is None else f", 95\N{NO-BREAK SPACE}% interval {_ends_of(one.range)}"
-        yield f"Null control, {one.checkpoint}: {one.measure} {_points(one.value)} points{ends}."
+        ends = (
+            "" if one.range is None else f", 95\N{NO-BREAK SPACE}% interval {_ends_of(one.range, one.unit)}"
+        )
+        value = f"{in_unit(one.value, one.unit)} {one.unit}"
+        yield f"Null control, {one.checkpoint}: {one.measure} {value}{ends}."
     if any(one.answer == "cannot be told" for one in controls):
         yield "Even the null control cannot be told from a model that fails: these samples are too few for the gate."
 
 
-def _ends_of(interval: Interval) -> str:
-    return f"{_points(interval.low)} to {_points(interval.high)}"
+def _ends_of(interval: Interval, unit: Unit = "points") -> str:
+    return f"{in_unit(interval.low, unit)} to {in_unit(interval.high, unit)}"
 
 
 def quantised_findings(audit: Audit) -> Iterable[str]:
@@ -145,57 +159,32 @@ def quantised_findings(audit: Audit) -> Iterable[str]:
     for bits in dict.fromkeys(one.bits for one in audit.quantised):
         both = {one.model: one.changes for one in audit.quantised if one.bits == bits}
         for measure in both["base"]:
-            sides = [(model, changes[measure]) for model, changes in both.items()]
-            said = [
-                f"the {model} {_points(change.change)} points"
-                + (f" ({_ends_of(change.ranges['change'])})" if "change" in change.ranges else "")
-                for model, change in sides
-            ]
+            said = [f"the {model} {_changed(changes[measure])}" for model, changes in both.items()]
             yield f"{bits} bits change {measure} of {' and of '.join(said)}."
+
+
+def _changed(change: Change) -> str:
+    """A change with its interval: in points, or in nats where it is one of perplexities."""
+    unit: Unit = "points" if change.perplexity_rise is None else "nats"
+    value = change.change if change.perplexity_rise is None else change.perplexity_rise
+    sure = change.ranges.get("change" if change.perplexity_rise is None else "perplexity_rise")
+    loss = "" if unit == "points" else " of loss per token"
+    return f"{in_unit(value, unit)} {unit}{loss}" + ("" if sure is None else f" ({_ends_of(sure, unit)})")
 
 
 def audit_findings(audit: Audit) -> Iterable[str]:
     """The audit in sentences; each only if its numbers are known."""
     if audit.gate is not None:
         yield from gate_findings(audit.gate)
-    known = [(loss, loss.drop) for loss in audit.losses if loss.role == "suite" and loss.drop is not None]
-    if known:
-        worst, drop = max(known, key=lambda pair: pair[1])
-        ends = f"from {_percent(quality(worst.base))} to {_percent(quality(worst.tuned))}"
-        sure = worst.ranges.get("drop")
-        if not _shows(drop):
-            yield "No suite has lost anything."
-        elif drop > 0:
-            interval = (
-                "" if sure is None else f"; 95 % interval {_points(-sure.high)} to {_points(-sure.low)}"
-            )
-            doubt = " Too few samples to tell whether that is a loss." if sure and sure.low <= 0 else ""
-            yield f"Largest loss: {worst.name}, {ends} ({_points(-drop)} points{interval}).{doubt}"
-        else:
-            yield f"No suite has lost anything; the nearest to it is {worst.name}, {ends}."
+    yield from audit.reading
+    yield from _lost([loss for loss in audit.losses if loss.role == "suite" and loss.drop is not None])
     unseen = [loss.name for loss in audit.losses if loss.drop is not None and "drop" not in loss.ranges]
     if unseen:
         yield (
             f"No interval is known for {', '.join(unseen)}: their samples are not seen one by one (as in tasks of "
             "lm-eval), so a small change may be chance."
         )
-    effects = [e for e in audit.effects if e.recovered is not None]
-    if effects:
-        best = max(effects, key=lambda e: e.recovered or 0.0)
-        paid = best.given_up
-        price = "" if paid is None else (
-            f", and {_points(-paid)} of speciality" if _shows(paid) else ", at no cost of speciality"
-        )  # fmt: skip
-        sure = best.ranges.get("recovered")
-        if not _shows(best.recovered) or (best.recovered or 0.0) < 0:
-            yield "No part on its own brings generality back when it is put back to the base."
-        elif sure is not None and sure.low <= 0:
-            yield (
-                f"Putting '{best.part}' back to the base seems best ({_points(best.recovered)} points of generality"
-                f"{price}), but there are too few samples to tell."
-            )
-        else:
-            yield f"Putting '{best.part}' back to the base: {_points(best.recovered)} points of generality{price}."
+    yield from _put_back(audit)
     moved = [part for part in audit.parts[1:] if part.relative is not None]
     if moved and not any(part.distance for part in moved):
         yield "No weight has moved: the two models are the same."
@@ -205,16 +194,111 @@ def audit_findings(audit: Audit) -> Iterable[str]:
     yield from quantised_findings(audit)
 
 
+def _lost(suites: Sequence[Loss]) -> Iterable[str]:
+    """What the suites have lost: in points where they have an accuracy, else in nats and perplexities."""
+    kinds = [
+        [loss for loss in suites if (loss.perplexity_rise is None) == accurate] for accurate in (True, False)
+    ]
+    worst = [max(own, key=lambda loss: _loss(loss)[0]) for own in kinds if own]
+    if not worst:
+        return
+    lost = [loss for loss in worst if _is_lost(loss)]
+    for loss in lost:
+        value, sure = _loss(loss)
+        if loss.perplexity_rise is None:
+            what, change = "loss", f"{_points(-value)} points"
+            between = None if sure is None else Interval(low=-sure.high, high=-sure.low)
+            ends = "" if between is None else f"; 95 % interval {_ends_of(between)}"
+        else:
+            what, change = "rise of a perplexity", f"{in_unit(value, 'nats')} nats of loss per token"
+            ends = "" if sure is None else f"; 95 % interval {_ends_of(sure, 'nats')}"
+        doubt = " Too few samples to tell whether that is a loss." if sure and sure.low <= 0 else ""
+        yield f"Largest {what}: {loss.name}, {_from_to(loss)} ({change}{ends}).{doubt}"
+    if not lost:
+        nearest = next((loss for loss in worst if _visible(loss)), None)
+        near = "" if nearest is None else f"; the nearest to it is {nearest.name}, {_from_to(nearest)}"
+        yield f"No suite has lost anything{near}."
+
+
+def _loss(loss: Loss) -> tuple[float, Interval | None]:
+    """How much was lost, and its interval: accuracy, or nats of loss per token."""
+    if loss.perplexity_rise is not None:
+        return loss.perplexity_rise, loss.ranges.get("perplexity_rise")
+    return loss.drop or 0.0, loss.ranges.get("drop")
+
+
+def _visible(loss: Loss) -> bool:
+    """Whether what was lost or won is more than nothing to the digits shown."""
+    value, _ = _loss(loss)
+    return bool(number(value, "change" if loss.perplexity_rise is None else "nats").strip("0.\N{MINUS SIGN}"))
+
+
+def _is_lost(loss: Loss) -> bool:
+    """Whether it counts as a loss: one that the digits show, or that is sure however small it is."""
+    value, sure = _loss(loss)
+    return (value > 0 and _visible(loss)) or (sure is not None and sure.low > 0)
+
+
+def _from_to(loss: Loss) -> str:
+    if loss.perplexity_rise is not None:
+        ends = [number(scores.perplexity, "number") for scores in (loss.base, loss.tuned)]
+        return f"from {ends[0]} to {ends[1]}"
+    return f"from {_percent(quality(loss.base))} to {_percent(quality(loss.tuned))}"
+
+
+def _put_back(audit: Audit) -> Iterable[str]:
+    """What the best part to put back to the base brings, and what it costs."""
+    effects = [e for e in audit.effects if e.recovered is not None]
+    if not effects:
+        return
+    best = max(effects, key=lambda e: e.recovered or 0.0)
+    sure, tuned = best.ranges.get("recovered"), audit.tuned_point
+    fluency = _fluency_of(tuned), _fluency_of(best.restored)
+    if tuned is not None and _stays(tuned) is FLUENCY and None not in fluency:
+        before, after = (number(1 / (value or 1.0), "number") for value in fluency)
+        what, won = f"perplexity from {before} to {after}", before != after
+    else:
+        what, won = f"{_points(best.recovered)} points of generality", _shows(best.recovered)
+    price = _price(audit, best)
+    if not won or (best.recovered or 0.0) < 0:
+        yield "No part on its own brings generality back when it is put back to the base."
+    elif sure is not None and sure.low <= 0:
+        yield (
+            f"Putting '{best.part}' back to the base seems best ({what}{price}), but there are too few samples to "
+            "tell."
+        )
+    else:
+        yield f"Putting '{best.part}' back to the base: {what}{price}."
+
+
+def _fluency_of(point: Point | None) -> float | None:
+    return None if point is None or not point.fluency else point.fluency
+
+
+def _price(audit: Audit, best: Effect) -> str:
+    """The speciality that a part costs, as the end of a sentence."""
+    paid, tuned = best.given_up, audit.tuned_point
+    tasks = [loss for loss in audit.losses if loss.role == "task"]
+    if paid is None:
+        return ""
+    if tuned is not None and tasks and all(loss.perplexity_rise is not None for loss in tasks):
+        ends = [number(1 / s if s else None, "number") for s in (tuned.speciality, best.restored.speciality)]
+        return f", and the tasks' perplexity from {ends[0]} to {ends[1]}"
+    return f", and {_points(-paid)} of speciality" if _shows(paid) else ", at no cost of speciality"
+
+
 def repair_findings(found: Repair) -> Iterable[str]:
     """The answer and the choice in sentences."""
     yield f"{found.verdict[0].upper()}{found.verdict[1:]}: {found.reason}" if found.reason else "Repaired."
+    yield from found.reading
     yield f"Chosen on validation data: {_titled(found.choice)}. {_reason(found)}"
     if found.statistics is not None:
         yield _STATISTICS[found.statistics]
     for role, what in (("task", "Speciality"), ("suite", "Generality")):
         ends = [_mean_quality(found.losses, role, which) for which in ("base", "tuned", "repaired")]
         base, tuned, repaired = map(_percent, ends)
-        if None not in ends:
+        own = [loss for loss in found.losses if loss.role == role]
+        if None not in ends and any(loss.perplexity_rise is None for loss in own):
             same = len({base, tuned, repaired}) == 1
             told = (
                 f"{base} in all three models" if same else f"base {base}, tuned {tuned}, repaired {repaired}"
@@ -290,15 +374,20 @@ def _table(losses: Sequence[Loss], models: Sequence[str]) -> Table:
     rows: dict[str, dict[str, Cell]] = {model: {} for model in models}
     measures = []
     for loss in losses:
+        fluent = loss.perplexity_rise is not None
         group = {"task": "Tasks", "suite": "Suites"}[loss.role]
-        definition = (
-            f"{loss.metric} on test data" if loss.base.accuracy is not None else "1/perplexity on test data"
+        measures.append(
+            Measure(
+                loss.name, loss.name, "number", "perplexity on test data", "lower", f"{group}, perplexity"
+            )
+            if fluent
+            else Measure(loss.name, loss.name, "percent", f"{loss.metric} on test data", "higher", group)
         )
-        measures.append(Measure(loss.name, loss.name, "percent", definition, "higher", group))
         for model, which in fields.items():
-            sure = loss.ranges.get(which)
+            scores = getattr(loss, which)
+            sure = inverse(loss.ranges.get(which)) if fluent else loss.ranges.get(which)
             ends = (None, None) if sure is None else (sure.low, sure.high)
-            rows[model][loss.name] = Cell(quality(getattr(loss, which)), *ends)
+            rows[model][loss.name] = Cell(scores.perplexity if fluent else quality(scores), *ends)
     for loss in losses:
         key = f"kl:{loss.name}"
         measures.append(Measure(key, loss.name, "nats", DEFINITIONS["kl_to_base"], "lower", "KL to base"))
@@ -307,7 +396,7 @@ def _table(losses: Sequence[Loss], models: Sequence[str]) -> Table:
     return Table(
         "results",
         "Before and after",
-        "In %, on test data: what the model was tuned for, and what should have stayed.",
+        "On test data, in % where it is no perplexity: what the model was tuned for, and what should have stayed.",
         tuple(m for m in measures if any(row[m.name].mean is not None for row in rows.values())),
         rows,
     )
@@ -315,7 +404,12 @@ def _table(losses: Sequence[Loss], models: Sequence[str]) -> Table:
 
 Spot = tuple[str, float, Interval | None]
 """A place along a line, the value there, and its interval."""
-CHECKPOINTS = {"speciality": SPECIALITY, "generality": GENERALITY, "fluency": FLUENCY}
+CHECKPOINTS = {"speciality": SPECIALITY, "generality": GENERALITY, "fluency": PERPLEXITY}
+
+
+def _shown(measure: str, value: float, sure: Interval | None) -> tuple[float, Interval | None]:
+    """A mean of a checkpoint as its measure shows it: fluency as a perplexity."""
+    return (1 / value, inverse(sure)) if measure == FLUENCY.name and value > 0 else (value, sure)
 
 
 def _history(audit: Audit) -> list[Figure]:
@@ -325,14 +419,16 @@ def _history(audit: Audit) -> list[Figure]:
     names = [PRETRAINED, *(one.name for one in audit.history)]
     folded: Frame = {name: [] for name in ("method", "measure", "x", "mean", "low", "high", "count")}
     for measure, change in audit.history[-1].changes.items():
-        first: Spot = (PRETRAINED, change.base, change.ranges.get("base"))
+        first: Spot = (PRETRAINED, *_shown(measure, change.base, change.ranges.get("base")))
         found = [(one.name, one.changes[measure]) for one in audit.history]
-        later: list[Spot] = [(name, of.tuned, of.ranges.get("tuned")) for name, of in found]
-        flat: list[Spot] = [(name, change.base, None) for name in names]
+        later: list[Spot] = [(name, *_shown(measure, of.tuned, of.ranges.get("tuned"))) for name, of in found]
+        flat: list[Spot] = [(name, first[1], None) for name in names]
         for method, line in ((PRETRAINED, flat), (TUNED, [first, *later])):
             for x, value, sure in line:
                 ends = (None, None) if sure is None else (sure.low, sure.high)
-                for column, entry in zip(folded, (method, measure, x, value, *ends, 1), strict=True):
+                for column, entry in zip(
+                    folded, (method, CHECKPOINTS[measure].name, x, value, *ends, 1), strict=True
+                ):
                     folded[column].append(entry)
     data = {
         "method": folded["method"],
@@ -341,7 +437,7 @@ def _history(audit: Audit) -> list[Figure]:
         "x": folded["x"],
         "value": folded["mean"],
     }
-    measures = tuple(m for name, m in CHECKPOINTS.items() if name in folded["measure"])
+    measures = tuple(m for m in CHECKPOINTS.values() if m.name in folded["measure"])
     return [
         Lines(
             name="history",
@@ -366,21 +462,27 @@ def _bits(audit: Audit) -> list[Figure | Table]:
     """Base and tuned model as they are and at fewer bits, on test data."""
     if not audit.quantised:
         return []
-    known = list(audit.quantised[0].changes)
+    known = [CHECKPOINTS[m] for m in audit.quantised[0].changes]
     rows: dict[str, dict[str, Cell]] = {}
     for one in sorted(audit.quantised, key=lambda one: one.model):
         whole = PRETRAINED if one.model == "base" else TUNED
-        rows.setdefault(whole, {m: _cell(c.base, c.ranges.get("base")) for m, c in one.changes.items()})
-        rows[_at_bits(one)] = {m: _cell(c.tuned, c.ranges.get("tuned")) for m, c in one.changes.items()} | {
-            f"cost:{m}": _cell(c.change, c.ranges.get("change")) for m, c in one.changes.items()
+        named = [(CHECKPOINTS[m].name, m, c) for m, c in one.changes.items()]
+        rows.setdefault(whole, {n: _cell(*_shown(m, c.base, c.ranges.get("base"))) for n, m, c in named})
+        rows[_at_bits(one)] = {n: _cell(*_shown(m, c.tuned, c.ranges.get("tuned"))) for n, m, c in named} | {
+            f"cost:{n}": _cell(c.change, c.ranges.get("change"))
+            if n != PERPLEXITY.name or c.perplexity_rise is None
+            else _cell(c.perplexity_rise, c.ranges.get("perplexity_rise"))
+            for n, _, c in named
         }
         rows[_at_bits(one)]["rounded"] = Cell(one.relative)
-    columns = [*known, *(f"cost:{m}" for m in known), "rounded"]
+    columns = [*(m.name for m in known), *(f"cost:{m.name}" for m in known), "rounded"]
     rows = {model: {name: row.get(name, Cell(None)) for name in columns} for model, row in rows.items()}
     costs = [
-        Measure(
-            f"cost:{m}",
-            CHECKPOINTS[m].title,
+        Measure(f"cost:{m.name}", m.title, "nats", RISE, "lower", "Change")
+        if m is PERPLEXITY
+        else Measure(
+            f"cost:{m.name}",
+            m.title,
             "change",
             "rounded minus whole, paired by sample",
             "higher",
@@ -394,9 +496,10 @@ def _bits(audit: Audit) -> list[Figure | Table]:
         Table(
             "bits",
             "Base and tuned model at fewer bits",
-            "In %, on test data. Weights alone are rounded, tensor by tensor, and computed with in their own type.",
+            "On test data, in % where it is no perplexity. Weights alone are "
+            "rounded, tensor by tensor, and computed with in their own type.",
             (
-                *(CHECKPOINTS[m] for m in known),
+                *known,
                 *costs,
                 Measure("rounded", "Rounding", "percent", distance, "lower"),
             ),
@@ -446,21 +549,29 @@ def _stays(point: Point | None) -> Measure:
 
 def _effects(audit: Audit) -> list[Figure]:
     ends = {PRETRAINED: audit.base_point, TUNED: audit.tuned_point}
-    stays = _stays(audit.tuned_point)
+    stays = PERPLEXITY if _stays(audit.tuned_point) is FLUENCY else GENERALITY
+    back = "perplexity falls" if stays is PERPLEXITY else "generality jumps up"
 
     def entries() -> Iterable[tuple[dict[str, Any], float | None]]:
         for effect in audit.effects:
             points = {**ends, RESTORED: effect.restored, ALONE: effect.alone}
             for method, point in points.items():
-                for measure in (stays.name, SPECIALITY.name):
-                    value = None if point is None else getattr(point, measure)
+                fluency = _fluency_of(point)
+                kept = point.generality if stays is GENERALITY and point is not None else None
+                if stays is PERPLEXITY and fluency is not None:
+                    kept = 1 / fluency
+                values = {
+                    stays.name: kept,
+                    SPECIALITY.name: None if point is None else point.speciality,
+                }
+                for measure, value in values.items():
                     yield {"method": method, "seed": 0, "measure": measure, "x": effect.part}, value
 
     return _lines(
         "parts",
         "Which part of the model holds the loss?",
         "From input to output, on validation data. Restored: the tuned model with this one part put back to the "
-        "base; where generality jumps up, the damage sits. Alone: the base with only this part tuned; where "
+        f"base; where {back}, the damage sits. Alone: the base with only this part tuned; where "
         f"speciality jumps up, the skill sits.{_beside(audit)}",
         (stays, SPECIALITY),
         entries(),

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from cl_forget.auditing.bench import quality
+from cl_forget.auditing.bench import inverse, log_ratio, quality
 from cl_forget.auditing.conditions import Answer
-from cl_forget.auditing.records import Audit, Candidate, Effect, Gate, Judged, Loss, Moved, Repair, Repaired
+from cl_forget.auditing.gate import in_unit
+from cl_forget.auditing.records import (
+    Audit,
+    Candidate,
+    Change,
+    Effect,
+    Gate,
+    Judged,
+    Loss,
+    Moved,
+    Repair,
+    Repaired,
+)
 from cl_forget.auditing.specification import audit_findings, repair_findings
-from cl_forget.comparison.measures import Unit
 from cl_forget.evaluation.items import LEVEL
 from cl_forget.reporting.numbers import MISSING, number
 
@@ -19,6 +30,7 @@ if TYPE_CHECKING:
     from cl_forget.evaluation.items import Interval
 
 
+One = TypeVar("One", bound=Loss)
 Row = tuple[list[str], dict[str, Any]]
 """The cells of a line, and how rich shows it."""
 
@@ -32,15 +44,28 @@ def audit_tables(audit: Audit) -> Iterable[Table]:
     if audit.quantised:
         yield _bits_table(audit)
     if audit.losses:
-        lost = ("", "role", "base %", "tuned %", "change", "95 % interval", "KL to base")
-        yield _table("What was lost (test data)", lost, [_loss_row(loss) for loss in audit.losses])
+        accurate, fluent = _by_kind(audit.losses)
+        heads = ("", "role", "base %", "tuned %", "change", "95 % interval", "KL to base")
+        if accurate:
+            yield _table("What was lost (test data)", heads, [_loss_row(loss) for loss in accurate])
+        heads = ("", "role", "base", "tuned", "rise of the loss, nats", "95 % interval", "KL to base")
+        if fluent:
+            title = "What was lost, by perplexity (test data)"
+            yield _table(title, heads, [_perplexity_row(loss) for loss in fluent])
     effects = {effect.part: effect for effect in audit.effects}
+    tasks = [loss for loss in audit.losses if loss.role == "task"]
+    by = _ByPerplexity(
+        audit.tuned_point is not None and audit.tuned_point.generality is None,
+        bool(tasks) and not _by_kind(tasks)[0],
+    )
     heads = (
-        "part", "parameters", "distance", "relative %", "generality back", "95 % interval", "speciality given up",
-        "95 % interval ", "alone: speciality %",
+        "part", "parameters", "distance", "relative %",
+        "put back: perplexity" if by.kept else "generality back", "95 % interval",
+        "put back: tasks' perplexity" if by.speciality else "speciality given up", "95 % interval ",
+        "alone: tasks' perplexity" if by.speciality else "alone: speciality %",
     )  # fmt: skip
     title = "Where (validation data)" if effects else "How far each part moved (the weights alone)"
-    rows = [_part_row(part, effects.get(part.name)) for part in audit.all_parts]
+    rows = [_part_row(part, effects.get(part.name), by) for part in audit.all_parts]
     table = _table(title, heads, rows)
     table.caption = " ".join(audit_findings(audit))
     yield table
@@ -67,24 +92,23 @@ def _gate_table(gate: Gate) -> Table:
 
 
 def _judged_row(one: Judged, answer: str, style: str) -> Row:
-    unit: Unit = "percent" if one.condition.endswith("%") else "change"
-    value = number(one.value, unit)
-    return [one.condition, one.checkpoint, one.measure, value, _ends(one.range, unit=unit), answer], {
-        "style": style
-    }
+    sure = one.range
+    ends = "" if sure is None else f"[{in_unit(sure.low, one.unit)}, {in_unit(sure.high, one.unit)}]"
+    value = in_unit(one.value, one.unit)
+    return [one.condition, one.checkpoint, one.measure, value, ends, answer], {"style": style}
 
 
 def _history_table(audit: Audit) -> Table:
     """The means of every checkpoint, as changes from the base."""
     measures = list(audit.history[-1].changes)
-    heads = [head for name in measures for head in (f"{name} %", f"change of {name}", "95 % interval")]
+    heads = [head for name in measures for head in _heads(name)]
     rows: list[Row] = []
     for one in audit.history:
         cells = [one.name]
         for name in measures:
             found = one.changes[name]
-            cells += [number(found.tuned, "percent"), number(found.change, "change")]
-            cells.append(_ends(found.ranges.get("change")))
+            value, change, sure = _changed(found, name)
+            cells += [value, change, sure]
         rows.append(([*cells, number(one.relative, "percent")], {}))
     return _table("Checkpoint by checkpoint (test data)", ["", *heads, "moved %"], rows)
 
@@ -94,13 +118,61 @@ def _bits_table(audit: Audit) -> Table:
     rows: list[Row] = []
     for one in audit.quantised:
         for name, found in one.changes.items():
-            ends = [number(value, "percent") for value in (found.base, found.tuned)]
-            sure = _ends(found.ranges.get("change"))
-            rows.append(([one.model, str(one.bits), name, *ends, number(found.change, "change"), sure], {}))
-    heads = ("model", "bits", "of", "whole %", "rounded %", "change", "95 % interval")
+            value, change, sure = _changed(found, name)
+            perplexity = name == "fluency"
+            whole = _perplexity(found.base) if perplexity else number(found.base, "percent")
+            said = "perplexity, change in nats" if perplexity else f"{name}, %"
+            rows.append(([one.model, str(one.bits), said, whole, value, change, sure], {}))
+    heads = ("model", "bits", "of", "whole", "rounded", "change", "95 % interval")
     table = _table("At fewer bits (test data)", heads, rows)
     table.caption = "\n".join(dict.fromkeys(f"{one.bits} bits: {one.scheme}." for one in audit.quantised))
     return table
+
+
+def _heads(measure: str) -> tuple[str, str, str]:
+    """Of a mean's three columns."""
+    if measure == "fluency":
+        return "perplexity", "rise of the loss, nats", "95 % interval"
+    return f"{measure} %", f"change of {measure}", "95 % interval"
+
+
+def _changed(found: Change, measure: str) -> tuple[str, str, str]:
+    """Where a mean stands, how far it has changed, and the interval of that."""
+    if measure == "fluency":
+        rise = found.ranges.get("perplexity_rise")
+        return _perplexity(found.tuned), in_unit(found.perplexity_rise, "nats"), _nats(rise)
+    value, change = number(found.tuned, "percent"), number(found.change, "change")
+    return value, change, _ends(found.ranges.get("change"))
+
+
+def _perplexity(quality: float | None) -> str:
+    """Of its inverse."""
+    return number(1 / quality if quality else None, "number")
+
+
+def _nats(interval: Interval | None) -> str:
+    return "" if interval is None else f"[{in_unit(interval.low, 'nats')}, {in_unit(interval.high, 'nats')}]"
+
+
+def _by_kind(losses: Sequence[One]) -> tuple[list[One], list[One]]:
+    """Those that have an accuracy, and those that are measured by perplexity."""
+    fluent = [loss for loss in losses if loss.perplexity_rise is not None]
+    return [loss for loss in losses if loss not in fluent], fluent
+
+
+def _perplexity_row(x: Loss) -> Row:
+    sure = x.ranges.get("perplexity_rise")
+    cells = [
+        x.name,
+        x.role,
+        *(number(scores.perplexity, "number") for scores in (x.base, x.tuned)),
+        in_unit(x.perplexity_rise, "nats"),
+        _nats(sure),
+        number(x.tuned.kl_to_base, "nats"),
+    ]
+    return cells, {
+        "style": "red" if ((x.perplexity_rise if sure is None else sure.low) or 0.0) > 0.005 else ""
+    }
 
 
 def _loss_row(x: Loss) -> Row:
@@ -116,19 +188,38 @@ def _loss_row(x: Loss) -> Row:
     return cells, {"style": "red" if ((x.drop if sure is None else sure.low) or 0.0) > 0.005 else ""}
 
 
-def _part_row(part: Moved, effect: Effect | None) -> Row:
+class _ByPerplexity(NamedTuple):
+    """Whether what should have stayed, and the speciality, are measured by perplexity alone."""
+
+    kept: bool
+    speciality: bool
+
+
+def _part_row(part: Moved, effect: Effect | None, by: _ByPerplexity) -> Row:
+    restored = effect.restored if effect else None
+    ranges = effect.ranges if effect else {}
+    back = number(effect.recovered if effect else None, "change"), _ends(ranges.get("recovered"))
+    paid = number(effect.given_up if effect else None, "change"), _ends(ranges.get("given_up"))
+    if by.kept and restored is not None:
+        back = _perplexity(restored.fluency), _between(restored.ranges.get("fluency"))
+    if by.speciality and restored is not None:
+        paid = _perplexity(restored.speciality), _between(restored.ranges.get("speciality"))
+    alone = effect.alone.speciality if effect else None
     cells = [
         "whole model" if part.name == "all" else part.name,
         number(part.parameters, "count"),
         number(part.distance, "number"),
         number(part.relative, "percent"),
-        number(effect.recovered if effect else None, "change"),
-        _ends(effect.ranges.get("recovered") if effect else None),
-        number(effect.given_up if effect else None, "change"),
-        _ends(effect.ranges.get("given_up") if effect else None),
-        number(effect.alone.speciality if effect else None, "percent"),
+        *back,
+        *paid,
+        _perplexity(alone) if by.speciality else number(alone, "percent"),
     ]
     return cells, {"end_section": part.name == "all"}
+
+
+def _between(interval: Interval | None) -> str:
+    """The ends of a perplexity, from the interval of its inverse."""
+    return _ends(inverse(interval), unit="number")
 
 
 def repair_tables(found: Repair) -> Iterable[Table]:
@@ -137,10 +228,24 @@ def repair_tables(found: Repair) -> Iterable[Table]:
     title = "Edits no other is better than (validation data, 95 % intervals)"
     ordered = sorted(found.candidates, key=lambda c: c.validation.speciality or 0.0)
     rows = [_edit_row(c, c is found.choice, stays) for c in ordered if c.front or c is found.choice]
-    yield _table(title, ("edit", "speciality %", f"{stays} %"), rows)
+    heads: tuple[str, ...] = (
+        "edit",
+        "speciality %",
+        "perplexity" if stays == "fluency" else f"{stays} %",
+    )
+    yield _table(title, heads, rows)
     title = "Repaired" if found.verdict == "repaired" else f"{found.verdict[0].upper()}{found.verdict[1:]}"
-    heads = ("", "role", "base %", "tuned %", "repaired %", "change from tuned", "95 % interval")
-    table = _table(f"{title} (test data)", heads, [_repaired_row(loss) for loss in found.losses])
+    kinds = ("base %", "tuned %", "repaired %", "change from tuned"), (
+        "base", "tuned", "repaired", "rise of the loss, nats",
+    )  # fmt: skip
+    tables = []
+    for own, columns in zip(_by_kind(found.losses), kinds, strict=True):
+        if own:
+            heads = ("", "role", *columns, "95 % interval")
+            table = _table(f"{title} (test data)", heads, [_repaired_row(loss) for loss in own])
+            tables.append(table)
+    yield from tables[:-1]
+    table = tables[-1]
     table.caption = " ".join(repair_findings(found))
     yield table
 
@@ -148,7 +253,9 @@ def repair_tables(found: Repair) -> Iterable[Table]:
 def _edit_row(candidate: Candidate, chosen: bool, stays: str) -> Row:
     point = candidate.validation
     values = [
-        f"{number(value, 'percent')} {_ends(point.ranges.get(name), unit='percent')}".strip()
+        f"{_perplexity(value)} {_between(point.ranges.get(name))}".strip()
+        if name == "fluency"
+        else f"{number(value, 'percent')} {_ends(point.ranges.get(name), unit='percent')}".strip()
         for name, value in (("speciality", point.speciality), (stays, point.kept))
     ]
     label = f"{candidate.label} ← chosen" if chosen else candidate.label
@@ -156,6 +263,11 @@ def _edit_row(candidate: Candidate, chosen: bool, stays: str) -> Row:
 
 
 def _repaired_row(loss: Repaired) -> Row:
+    if loss.perplexity_rise is not None:
+        read = [scores.perplexity for scores in (loss.base, loss.tuned, loss.repaired)]
+        rise = in_unit(log_ratio(read[2], read[1]), "nats")
+        shown = [number(value, "number") for value in read]
+        return [loss.name, loss.role, *shown, rise, _nats(loss.ranges.get("change_in_nats"))], {}
     ends = [quality(scores) for scores in (loss.base, loss.tuned, loss.repaired)]
     change = None if None in ends[1:] else ends[2] - ends[1]  # type: ignore[operator]
     cells = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from cl_forget.cli.pair import Base, BatchSize, Limit, Streams, Suites, Text, named, text_options
+from cl_forget.cli.pair import Base, BatchSize, Limit, Streams, Suites, Text, Tokenizer, named, text_options
 from cl_forget.cli.shared import AllowCode, Log, Overwrite, print_table
 from cl_forget.ground.environment import quiet_libraries
 from cl_forget.ground.progress import begin
@@ -43,7 +43,8 @@ def audit(
         list[str] | None,
         typer.Option(
             help="End with code 3 if this is so, 4 if it cannot be told: 'generality < -2 points' is a change "
-            "from the base, 'facts < 90 %' a level; repeatable.",
+            "from the base, 'facts < 90 %' a level, 'texts > 0.1 nats' a rise of the loss per token where perplexity "
+            "is measured; repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -64,6 +65,7 @@ def audit(
     ] = None,
     batch_size: BatchSize = None,
     text: Text = None,
+    tokenizer: Tokenizer = None,
     allow_code: AllowCode = None,
     overwrite: Overwrite = False,
     log: Log = "text",
@@ -85,7 +87,7 @@ def audit(
         found = measure(
             base, tuned, named(stream), named(suite), output=output, limit=limit, by_part=by_part,
             part_samples=part_samples, batch_size=batch_size, text=text_options(text), fail_if=fail_if or (),
-            control=control, decides=cast("Decides", decides), quantise=quantise or (),
+            control=control, decides=cast("Decides", decides), quantise=quantise or (), tokenizer=tokenizer,
         )  # fmt: skip
     from cl_forget.auditing.tables import audit_tables
 

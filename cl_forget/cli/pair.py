@@ -38,6 +38,14 @@ Text = Annotated[
     typer.Option(help="How a language model reads texts, as `text` of an experiment: '{max_length: 512}'."),
 ]
 
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(
+        help="Whose tokenizer and chat template read the texts of all models, base or tuned [default: the base's, or "
+        "the one with a chat template where only one has one]."
+    ),
+]
+
 
 def text_options(given: str | None) -> Any:
     """`--text` as an experiment file's `text`."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cl_forget.cli.pair import Base, BatchSize, Limit, Streams, Suites, Text, named, text_options
+from cl_forget.cli.pair import Base, BatchSize, Limit, Streams, Suites, Text, Tokenizer, named, text_options
 from cl_forget.cli.shared import AllowCode, Log, Overwrite, print_table
 from cl_forget.ground.environment import quiet_libraries
 from cl_forget.ground.progress import begin
@@ -52,6 +52,7 @@ def repair(
     ] = False,
     batch_size: BatchSize = None,
     text: Text = None,
+    tokenizer: Tokenizer = None,
     allow_code: AllowCode = None,
     overwrite: Overwrite = False,
     log: Log = "text",
@@ -74,7 +75,7 @@ def repair(
         found = search(
             base, tuned, named(stream), named(suite), output=output, keep=keep, methods=method or None,
             limit=limit, samples=samples, merge_adapter=merge_adapter, batch_size=batch_size,
-            text=text_options(text), anyway=anyway,
+            text=text_options(text), tokenizer=tokenizer, anyway=anyway,
         )  # fmt: skip
     from cl_forget.auditing.tables import repair_tables
 

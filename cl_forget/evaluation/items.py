@@ -75,6 +75,11 @@ def difference(one: Items, other: Items, level: float = LEVEL) -> Interval:
     return _newcombe(one.right, other.right, _quantile(level))
 
 
+def rise(before: Items, after: Items, level: float = LEVEL) -> Interval:
+    """Of the rise of the logarithm of the perplexity, nats: two models on the same samples, both without answers."""
+    return _ends(_mean_losses(after) - _mean_losses(before), level)
+
+
 def of_mean(values: Sequence[float], intervals: Sequence[Interval]) -> Interval:
     """Of the mean of values that were measured on different samples."""
     mean, count = sum(values) / len(values), len(values)
@@ -114,6 +119,11 @@ def _newcombe(one: NDArray[np.bool_], other: NDArray[np.bool_], z: float) -> Int
 
 def _resampled(items: Items) -> NDArray[np.float64]:
     """(RESAMPLES,) values on samples drawn with replacement, the same draws for every model."""
+    return np.array([math.exp(-loss) for loss in _mean_losses(items)])
+
+
+def _mean_losses(items: Items) -> NDArray[np.float64]:
+    """(RESAMPLES,) mean losses per token, nats, on these samples."""
     assert items.losses is not None and items.tokens is not None
     count = len(items.losses)
     generator = np.random.default_rng(0)
@@ -121,7 +131,7 @@ def _resampled(items: Items) -> NDArray[np.float64]:
     found = np.empty(RESAMPLES)
     for number in range(RESAMPLES):
         chosen = generator.integers(0, count, count)
-        found[number] = math.exp(-sums[chosen].sum() / items.tokens[chosen].sum())
+        found[number] = sums[chosen].sum() / items.tokens[chosen].sum()
     return found
 
 

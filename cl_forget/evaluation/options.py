@@ -21,8 +21,9 @@ class Evaluation(Section):
         limit: samples per validation, test or shifted set at most, always the same ones, classes balanced;
             null reads all of them. A quick look needs few, a claim needs all.
         curves: whether a post-hoc method (WiSE-FT, LiNeS, ...) is also evaluated at every value of its knob.
-        export: whether the final model, every edit applied, is written in the format it came in. A run that trained
-            a LoRA also writes it as an adapter of peft; "merged" leaves that out, "adapter" writes it alone.
+        export: whether the final model, every edit applied, is written as its library saves it, in float32. A run
+            that trained a LoRA also writes it as an adapter of peft; "merged" leaves that out, "adapter" writes it
+            alone.
         keep_stages: whether the checkpoints after each task stay when all runs of the file are done. Without
             them nothing can be trained on from a finished run.
         probe_grid: values of C, the inverse strength of regularisation in scikit-learn's sense, from which a linear

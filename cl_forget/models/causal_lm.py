@@ -80,6 +80,16 @@ class CausalLM(FoundationModel):
         return f"config={digest}, embedding={self.options.embedding}, top_logits={self.top_logits}"
 
     # -- texts -----------------------------------------------------------------------------------------
+    @property
+    def tokenizer(self) -> Any:
+        """What texts are read with; one set anew reads what is prepared from then on."""
+        return self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.read_as(self.options)
+
     def read_as(self, options: TextOptions) -> None:
         """Set how texts are read; data prepared before keep their own way.
 

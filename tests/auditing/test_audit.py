@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,14 @@ from safetensors.torch import load_file
 
 import cl_forget
 from cl_forget.auditing import Audit, audit
+from cl_forget.auditing.output import write_audit
 from cl_forget.auditing.records import Effect, Loss, Moved, Point
 from cl_forget.auditing.specification import audit_findings, specify_audit
 from cl_forget.auditing.tables import audit_tables
+from cl_forget.evaluation.items import Interval
 from cl_forget.ground.records import Scores
 from cl_forget.models import load_model, weights_of
+from cl_forget.reporting.specification import Table
 from cl_forget.streams import load_suite
 
 
@@ -126,14 +130,14 @@ def test_a_gate_of_a_language_model(lm_run: Tuned) -> None:
     folder = lm_run.base.removeprefix("hf:")
     found = audit(
         lm_run.base, [folder, str(lm_run.folder / "model")], suites=["rhyme", "letters-copied"], by_part=False,
-        fail_if=["fluency < -0.1 points", "rhyme < 0.01 %"], control=folder,
+        fail_if=["fluency > 0.1 nats", "rhyme > 1000000000 perplexity"], control=folder,
     )  # fmt: skip
     assert found.gate is not None and found.gate.answer == "fails"
     answers = {(one.condition, one.checkpoint): one.answer for one in found.gate.judged}
     assert [one.name for one in found.history] == ["base", "model"]
-    assert answers["fluency < -0.1 points", "base"] == "passes"
-    assert answers["fluency < -0.1 points", "model"] == "fails"
-    assert answers["rhyme < 0.01 %", "model"] == "passes"
+    assert answers["fluency > 0.1 nats", "base"] == "passes"
+    assert answers["fluency > 0.1 nats", "model"] == "fails"
+    assert answers["rhyme > 1000000000 perplexity", "model"] == "passes"
     assert found.gate.control == folder and found.gate.controls[0].value == 0.0
 
 
@@ -147,6 +151,76 @@ def test_where_nothing_has_changed_no_change_is_told() -> None:
     said = list(audit_findings(found))
     assert said[0] == "No suite has lost anything."
     assert said[-1] == "No weight has moved: the two models are the same."
+
+
+def of_texts(base: float, tuned: float, low: float, high: float) -> Audit:
+    """An audit of one suite that is measured by perplexity, with the interval of the rise."""
+    rise = math.log(tuned / base)
+    loss = Loss(
+        name="texts", role="suite", metric="perplexity", base=Scores(perplexity=base), tuned=Scores(perplexity=tuned),
+        drop=1 / base - 1 / tuned, perplexity_rise=rise,
+        ranges={
+            "base": Interval(low=0.9 / base, high=1.1 / base),
+            "drop": Interval(low=0.0001, high=0.0003),
+            "perplexity_rise": Interval(low=low, high=high),
+        },
+    )  # fmt: skip
+    moved = [Moved(name=name, distance=1.0, relative=0.1, parameters=4) for name in ("all", "block 0")]
+    return Audit(base="a", tuned="b", format="folder", parts=moved, kinds=moved[1:], losses=[loss])
+
+
+def test_a_rise_of_perplexity_is_a_loss() -> None:
+    """In points of 1/perplexity it would be none: 0.2 % are 0.2 %, a tenth of a point at most."""
+    worse, (said, *_) = of_texts(403.5, 447.6, 0.06, 0.14), audit_findings(of_texts(403.5, 447.6, 0.06, 0.14))
+    assert said == (
+        "Largest rise of a perplexity: texts, from 404 to 448 (+0.104 nats of loss per token; 95 % interval "
+        "+0.060 to +0.140)."
+    )
+    (doubted, *_) = audit_findings(of_texts(403.5, 447.6, -0.1, 0.3))
+    assert doubted.endswith("Too few samples to tell whether that is a loss.")
+    # What is sure is a loss, however few of its digits are shown.
+    (sure, *_) = audit_findings(of_texts(403.5, 403.6, 0.0001, 0.0004))
+    assert sure.startswith("Largest rise of a perplexity")
+    (better, *_) = audit_findings(of_texts(403.5, 380.0, -0.1, -0.02))
+    assert better == "No suite has lost anything; the nearest to it is texts, from 404 to 380."
+    lost, *_ = audit_tables(worse)
+    assert "perplexity" in str(lost.title)
+    cells = [next(iter(column.cells)) for column in lost.columns]
+    assert cells == ["texts", "suite", "404", "448", "+0.104", "[+0.060, +0.140]"]
+
+
+def test_perplexities_are_perplexities_on_the_page_and_in_tables(tmp_path: Path) -> None:
+    found = of_texts(403.5, 447.6, 0.06, 0.14)
+    table = specify_audit(found).sections[0].items[0]
+    assert isinstance(table, Table)
+    assert [(m.unit, m.better) for m in table.measures] == [("number", "lower")]
+    cell = table.rows["pre-trained"]["texts"]
+    assert cell.mean == 403.5 and cell.low == pytest.approx(403.5 / 1.1)
+    write_audit(found, tmp_path)
+    (row,) = csv.DictReader((tmp_path / "losses.csv").read_text().splitlines())
+    assert (float(row["base_perplexity"]), float(row["tuned_perplexity"])) == (403.5, 447.6)
+    assert float(row["perplexity_rise_low"]) == 0.06
+
+
+def test_a_part_put_back_is_told_in_perplexities() -> None:
+    def point(perplexity: float) -> Point:
+        return Point(speciality=0.5, generality=None, fluency=1 / perplexity, qualities={})
+
+    found = of_texts(400.0, 450.0, 0.06, 0.14)
+    found.tuned_point = point(450.0)
+    found.effects = [
+        Effect(
+            part="block 0",
+            restored=point(410.0),
+            alone=point(440.0),
+            recovered=1 / 410 - 1 / 450,
+            given_up=0.0,
+        )
+    ]
+    assert (
+        "Putting 'block 0' back to the base: perplexity from 450 to 410, at no cost of speciality."
+        in list(audit_findings(found))
+    )
 
 
 def test_weights_alone_are_no_validation_data_and_leave_no_empty_column() -> None:

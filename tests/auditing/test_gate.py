@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,9 @@ GROUPS = {"speciality": ["task"], "generality": ["one", "two"], "fluency": []}
         ("'my facts' >= .5%", ("my facts", ">=", 0.005, "level")),
         ("any  suite < -5 points", ("any suite", "<", -0.05, "change")),
         ("speciality > +3 points", ("speciality", ">", 0.03, "change")),
+        ("texts > 0.1 nats", ("texts", ">", 0.1, "change")),
+        ("any suite >= 1 nat", ("any suite", ">=", 1.0, "change")),
+        ("fluency > 250 Perplexity", ("fluency", ">", 250.0, "level")),
     ],
 )
 def test_what_is_a_condition(text: str, expected: tuple[str, str, float, str]) -> None:
@@ -49,6 +54,9 @@ def test_what_is_a_condition(text: str, expected: tuple[str, str, float, str]) -
         ("generality < -2 %", "written in points"),
         ("generality < 120 %", "0 to 100 %"),
         ("generality < -200 points", "-100 to 100"),
+        ("texts > 0.5 perplexity", "1 and above"),
+        ("texts < -0.1 nats", "a loss is a rise"),
+        ("texts < 20 perplexity", "a loss is a rise"),
         ("generality < -2 points\n< 3", "is no condition"),
     ],
 )
@@ -62,7 +70,7 @@ def test_conditions_are_on_what_is_measured() -> None:
     def names(*texts: str) -> list[str]:
         return [c.measure for c in expand(parse_conditions(texts), ["task"], ["one", "two"], ["two"])]
 
-    assert names("any suite < 3 % or fluency < 2 points", "task < 1 %") == ["one", "two", "fluency", "task"]
+    assert names("any suite < 3 % or fluency > 2 nats", "task < 1 %") == ["one", "fluency", "task"]
     for text in ("fact < 3 %", "oen < 3 %"):
         with pytest.raises(
             UserError, match="Measures are speciality, generality, fluency, any suite"
@@ -72,6 +80,71 @@ def test_conditions_are_on_what_is_measured() -> None:
     for text in ("speciality < 3 %", "any task < 3 %"):
         with pytest.raises(UserError, match=r"not measured here\. Measures are"):
             expand(parse_conditions([text]), [], ["one"], [])
+
+
+def test_perplexities_are_not_judged_in_points() -> None:
+    """Of a perplexity of 20 there are 5 points in all to lose, so that such a gate could not fail."""
+
+    def expanded(*texts: str, tasks: tuple[str, ...] = ("task",)) -> list[str]:
+        fluent = ["two", "three", "text"]
+        found = expand(parse_conditions(texts), tasks, ["one", "two", "three"], fluent)
+        return [one.measure for one in found]
+
+    for text in ("two < -2 points", "fluency < -2 points", "two < 90 %"):
+        with pytest.raises(UserError, match=r"measured by perplexity; write '\w+.* > 0\.1 nats'"):
+            expanded(text)
+    for text in ("one > 0.1 nats", "generality > 20 perplexity"):
+        with pytest.raises(UserError, match=r"has an accuracy; write '.* < -2 points'"):
+            expanded(text)
+    # Nothing is left out in silence: what a condition on any suite cannot judge, another one must.
+    with pytest.raises(UserError, match=r"cannot judge two and three, .* add 'any suite > 0\.1 nats'"):
+        expanded("any suite < -2 points")
+    with pytest.raises(
+        UserError, match="cannot judge one, which has an accuracy; add 'any suite < -2 points'"
+    ):
+        expanded("any suite > 0.1 nats")
+    assert expanded("any suite < -2 points or any suite > 0.1 nats") == ["one", "two", "three"]
+    assert expanded("any suite < -2 points", "fluency > 0.1 nats") == ["one", "fluency"]
+    with pytest.raises(UserError, match=r"cannot judge text, .* write 'any task > 0\.1 nats'"):
+        expanded("speciality < -2 points", tasks=("task", "text"))
+
+
+def texts(*losses: float) -> Compared:
+    """Two sets of texts, at so many nats per token more than the base's, sample by sample."""
+    base = np.linspace(5.5, 6.5, 50)
+    sides = [
+        {
+            name: Items(losses=base + more, tokens=np.full(50, 10))
+            for name, more in zip("ab", add, strict=True)
+        }
+        for add in ((0.0, 0.0), losses)
+    ]
+    values = [{name: items.value for name, items in side.items()} for side in sides]
+    return Compared("tuned", *values, *sides, {"speciality": [], "generality": [], "fluency": ["a", "b"]})
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "value"),
+    [
+        ("a > 0.1 nats", "fails", 1.6),
+        ("b > 0.1 nats", "passes", 0.05),
+        ("fluency > 0.8 nats", "fails", 0.825),
+        ("fluency > 0.85 nats", "passes", 0.825),
+        ("b > 1000 perplexity", "passes", math.exp(6.05)),
+        ("a > 450 perplexity", "fails", math.exp(7.6)),
+    ],
+)
+def test_a_rise_of_perplexity_is_judged_in_nats(text: str, answer: str, value: float) -> None:
+    tuned = texts(1.6, 0.05)
+    found = judge_gate(expand(parse_conditions([text]), [], ["a", "b"], ["a", "b"]), [tuned])
+    (judged,) = found.judged
+    assert (found.answer, judged.unit) == (answer, text.split()[-1])
+    assert judged.value == pytest.approx(value)
+    if judged.unit == "nats":  # every sample rose alike, so there is no doubt
+        assert judged.range is not None and judged.range.low == pytest.approx(judged.range.high)
+        assert "nats, 95 % interval +" in judged.reason
+    change = tuned.changes()["fluency"]
+    assert change.perplexity_rise == pytest.approx(0.825) and change.change < 0
 
 
 def model(name: str, one: int, two: int = 500, count: int = 1000, task: int = 500) -> Compared:

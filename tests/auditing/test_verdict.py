@@ -60,6 +60,29 @@ def test_answers(
     assert answer(*(model(*one, count) for one in (base, tuned, edit))) == expected
 
 
+def of_texts(task: int, loss: float, spread: float = 0.5) -> Measured:
+    """A suite that is measured by perplexity, at so many nats per token, some samples far above it."""
+    rows = np.arange(200)
+    losses = np.where(rows % 4 == 0, loss + 3 * spread, loss - spread)
+    items = {"task": Items(right=rows < task), "suite": Items(losses=losses, tokens=np.full(200, 10))}
+    groups = {"speciality": ["task"], "generality": [], "fluency": ["suite"]}
+    point = Point(speciality=task / 200, generality=None, fluency=items["suite"].value, qualities={})
+    return Measured(point, items, groups)
+
+
+@pytest.mark.parametrize(
+    ("tuned", "edit", "expected"),
+    [
+        (of_texts(160, 7.6), of_texts(160, 6.1), "repaired"),
+        (of_texts(160, 6.0), of_texts(160, 6.0), "nothing to repair"),
+        # 0.06 nats more of a perplexity of 400 are 0.01 points of 1/perplexity, and a loss all the same.
+        (of_texts(160, 6.06, 0.9), of_texts(160, 6.0), "too few samples to tell"),
+    ],
+)
+def test_a_loss_of_perplexity_is_weighed_in_nats(tuned: Measured, edit: Measured, expected: str) -> None:
+    assert answer(of_texts(80, 6.0), tuned, edit) == expected
+
+
 def test_the_tuned_model_itself_is_no_repair() -> None:
     ends = model(100, 800, 1000), model(950, 400, 1000)
     assert answer(*ends, model(950, 700, 1000), share=1.0) == "no edit brings it back"
