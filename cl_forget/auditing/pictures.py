@@ -82,7 +82,7 @@ def _parts(axes: Axes, audit: Audit) -> None:
     """Generality gained and speciality paid by putting back each part."""
     places = range(len(audit.effects))
     tuned = audit.tuned_point
-    fluent = tuned is not None and tuned.generality is None
+    fluent = tuned is not None and tuned.generality is None and tuned.fluency is not None
     gained = [
         100 * (log_ratio(effect.restored.fluency, tuned.fluency) or 0.0)
         if fluent and tuned is not None

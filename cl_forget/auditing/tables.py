@@ -45,17 +45,17 @@ def audit_tables(audit: Audit) -> Iterable[Table]:
         yield _bits_table(audit)
     if audit.losses:
         accurate, fluent = _by_kind(audit.losses)
-        heads = ("", "role", "base %", "tuned %", "change", "95 % interval", "KL to base")
+        lost = ("", "role", "base %", "tuned %", "change", "95 % interval", "KL to base")
         if accurate:
-            yield _table("What was lost (test data)", heads, [_loss_row(loss) for loss in accurate])
-        heads = ("", "role", "base", "tuned", "rise of the loss, nats", "95 % interval", "KL to base")
+            yield _table("What was lost (test data)", lost, [_loss_row(loss) for loss in accurate])
+        risen = ("", "role", "base", "tuned", "rise of the loss, nats", "95 % interval", "KL to base")
         if fluent:
             title = "What was lost, by perplexity (test data)"
-            yield _table(title, heads, [_perplexity_row(loss) for loss in fluent])
+            yield _table(title, risen, [_perplexity_row(loss) for loss in fluent])
     effects = {effect.part: effect for effect in audit.effects}
-    tasks = [loss for loss in audit.losses if loss.role == "task"]
+    tuned, tasks = audit.tuned_point, [loss for loss in audit.losses if loss.role == "task"]
     by = _ByPerplexity(
-        audit.tuned_point is not None and audit.tuned_point.generality is None,
+        tuned is not None and tuned.generality is None and tuned.fluency is not None,
         bool(tasks) and not _by_kind(tasks)[0],
     )
     heads = (
