@@ -445,7 +445,7 @@ def _holds_words(table: Table, column: str) -> bool:
     """Whether what a column holds are texts, and not all of them numbers; cells may be empty."""
     held = [value for row in table.rows if not is_missing(value := row.get(column))]
     texts = bool(held) and all(isinstance(value, str) for value in held)
-    return texts and not all(value.strip("-. ").isdecimal() for value in held)
+    return texts and not all(str(value).strip("-. ").isdecimal() for value in held)
 
 
 # -- parts of a row --------------------------------------------------------------------------------------

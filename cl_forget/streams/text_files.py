@@ -219,7 +219,8 @@ def _asked_in_train(data: Mapping[str, TextData]) -> list[str]:
 
 
 def _questions(data: TextData) -> Iterator[tuple[Prompt, tuple[str, ...] | None]]:
-    return zip(data.prompts, data.choices or [None] * len(data.prompts), strict=True)
+    choices: Sequence[tuple[str, ...] | None] = data.choices or [None] * len(data.prompts)
+    return zip(data.prompts, choices, strict=True)
 
 
 def _asked(prompt: Prompt, choices: tuple[str, ...] | None) -> str:
