@@ -202,7 +202,7 @@ def alike(rough: Sequence[Hashable], *looks: Callable[[int], Hashable]) -> list[
     """
     groups = [list(range(len(rough)))]
     for look in (rough.__getitem__, *looks):
-        finer = []
+        finer: list[list[int]] = []
         for group in groups:
             found: dict[Hashable, list[int]] = {}
             for position in group:
