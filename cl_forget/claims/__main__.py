@@ -14,6 +14,7 @@ import argparse
 import time
 from pathlib import Path
 
+from cl_forget.claims.flatness import gone
 from cl_forget.claims.order import slices
 from cl_forget.claims.planning import Plan, plan
 from cl_forget.claims.records import RECORDS, keep_records, load_records
@@ -84,6 +85,8 @@ def _show(made: Plan, output: Path, records: Path, reuse: list[Path]) -> None:
     known = load_records(output, [records])
     source = Reuse(made, reuse, print)
     known |= {name: trial for name, (trial, _) in source.look(known).items()}
+    for name in gone(made, list(known.values()), output):
+        del known[name]
     total = 0.0
     print("fine-tunes  in all  trials  claim")
     for piece in slices(made, known, source.coming):

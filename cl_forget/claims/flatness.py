@@ -19,6 +19,15 @@ POINTS = 5
 
 def wanted(plan: Plan, trials: Sequence[Trial], folder: Path) -> dict[str, set[str]]:
     """Id of a finished trial -> the measures of flatness that a claim reads of it and its record does not hold."""
+    return {name: lacking for name, lacking in _lacking(plan, trials).items() if _has_weights(folder, name)}
+
+
+def gone(plan: Plan, trials: Sequence[Trial], folder: Path) -> set[str]:
+    """The trials that have to be run again: a claim reads their flatness, and their record is all that is left."""
+    return {name for name in _lacking(plan, trials) if not _has_weights(folder, name)}
+
+
+def _lacking(plan: Plan, trials: Sequence[Trial]) -> dict[str, set[str]]:
     read: dict[str, dict[str, set[str]]] = {}  # of a world, by arm
     for one in plan.asked:
         for arm in one.arms if one.claim.flatness else ():
@@ -30,11 +39,11 @@ def wanted(plan: Plan, trials: Sequence[Trial], folder: Path) -> dict[str, set[s
             name, trial = report.trial.id, known.get(report.trial.id)
             if trial is not None and trial.status == "finished":
                 found.setdefault(name, set()).update(of_arms.get(trial.method, set()) - set(trial.test))
-    return {
-        name: lacking
-        for name, lacking in found.items()
-        if lacking and (folder / "trials" / name / "result.json").exists()
-    }
+    return {name: lacking for name, lacking in found.items() if lacking}
+
+
+def _has_weights(folder: Path, name: str) -> bool:
+    return (folder / "trials" / name / "result.json").exists()
 
 
 def measure(lacking: Mapping[str, set[str]], folder: Path, jobs: int, tell: Callable[[str], None]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_forget.claims.flatness import measure, wanted
+from cl_forget.claims.flatness import gone, measure, wanted
 from cl_forget.claims.order import slices
 from cl_forget.claims.planning import Needed, Plan
 from cl_forget.claims.records import load_records
@@ -75,6 +75,11 @@ def run(
                 trial.save(folder)
         source = Reuse(plan, reuse, tell)
         trials = _taken_over(source, folder)
+        for name in gone(plan, list(trials.values()), folder):
+            (folder / "trials" / name / "trial.json").unlink()
+            tell(
+                f"{trials.pop(name).id}: a claim reads its flatness, and its weights are gone; it is run again"
+            )
         if cluster is not None:
             _with_ray(plan, folder, cluster, source, tell)
             flatten(list(_taken_over(source, folder).values()))

@@ -41,6 +41,16 @@ def test_run_judge_and_go_on(tmp_path, monkeypatch):
     assert said == []  # everything was known
     assert ledger(made, load_records(tmp_path / "elsewhere", []))[0].judged == found
 
+    # A record of which a flatness was never measured, and whose weights are gone, is run again: nothing else is.
+    lost = next(t for t in trials.values() if t.role == "report" and "sam_gap" in t.test)
+    without = {name: value for name, value in lost.test.items() if name != "sam_gap"}
+    others = [trial for trial in trials.values() if trial.id != lost.id]
+    keep_records([*others, lost.model_copy(update={"test": without})], tmp_path / "lacking.parquet")
+    assert run(made, tmp_path / "anew", [tmp_path / "lacking.parquet"], jobs=1, tell=said.append)
+    assert "is run again" in said[0] and all(lost.id in line for line in said)
+    assert ledger(made, load_records(tmp_path / "anew", []))[1].judged == gap
+    said.clear()
+
     # Another folder's runs count as they stand, and come with their checkpoints, from which others take over.
     assert run(made, tmp_path / "third", [], jobs=1, tell=said.append, reuse=[tmp_path / "runs"])
     assert said == []
