@@ -140,7 +140,7 @@ class TableRows(Rows):
     def __init__(self, what: str, table: Table) -> None:
         self.what, self.format, self.columns, self._table = what, table.format, table.columns, table
         self._rows = table.rows
-        self.divided = table.numbers is not None
+        self.divided = table.divided
 
     def __len__(self) -> int:
         return len(self._rows)

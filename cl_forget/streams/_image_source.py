@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from cl_forget.ground.errors import UserError
@@ -62,7 +63,7 @@ class Source:
         self, config: str | None, splits: Mapping[str, str] | None, used: str | None
     ) -> dict[str, Rows]:
         """The rows of each split, under the names train, validation and test; column `used` names no splits."""
-        read = self._read(config)
+        read = self._read(config, used)
         if list(read) == ["train"] and len(read["train"]) and not read["train"].divided:
             read = by_column(self.what, read["train"], (self.image, used), self.notes)
         found = _named(self.what, read, splits, self.notes)
@@ -71,18 +72,17 @@ class Source:
                 raise UserError(f"{self.what}, {split} holds no rows.")
         return found
 
-    def _read(self, config: str | None) -> dict[str, Rows]:
+    def _read(self, config: str | None, used: str | None) -> dict[str, Rows]:
         place = Path(self.path).expanduser()
         files = split_files(place, CSV_NAMES) if place.is_dir() else {"": place} if place.is_file() else {}
         if not files or any(file.suffix.lower() in FILE_KINDS for file in files.values()):
             loaded = load_datasets(self.what, self.path, config)
             return {split: HubRows(f"{self.what}, {split}", own) for split, own in loaded.items()}
+        read = partial(read_file, prefer="csv", used=(self.image, used))
         tables = {
             split or inside: table
             for split, file in files.items()
-            for inside, table in (
-                {split: only(file, read_file(file, "csv"))} if split else read_file(file, "csv")
-            ).items()
+            for inside, table in ({split: only(file, read(file))} if split else read(file)).items()
         }
         return {split: TableRows(f"{self.what}, {split}", table) for split, table in tables.items()}
 

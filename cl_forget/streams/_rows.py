@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class Table:
         first: number of the first row, as a person counts in that file.
         media: columns of pictures and sounds, which no row has.
         numbers: what a person calls each row, where they do not follow each other.
+        divided: whether these are what a column of the file gives to one split.
     """
 
     rows: list[Row]
@@ -65,18 +66,20 @@ class Table:
     first: int = 1
     media: tuple[str, ...] = ()
     numbers: tuple[int, ...] | None = None
+    divided: bool = False
 
     def number(self, position: int) -> int:
         """What a person calls the row at `position`."""
         return position + self.first if self.numbers is None else self.numbers[position]
 
 
-def read_file(path: Path, prefer: str) -> dict[str, Table]:
+def read_file(path: Path, prefer: str, used: Collection[str | None] = ()) -> dict[str, Table]:
     """The rows of a file by split; a file that names no splits is all "train".
 
     Args:
         path: the file.
         prefer: "json" or "csv": what a text is taken for whose name does not say it.
+        used: columns that hold something else than splits, whatever they are called.
 
     Raises:
         UserError: a file that cannot be read, or is none of what this module reads.
@@ -86,7 +89,7 @@ def read_file(path: Path, prefer: str) -> dict[str, Table]:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); check the path.") from None
     if data[:4] == b"PAR1" or data[:6] == b"ARROW1" or data[:4] == b"\xff\xff\xff\xff":
-        return _by_column(path, {"train": _arrow(path, data)})
+        return _by_column(path, {"train": _arrow(path, data)}, used)
     if data[:4] == b"PK\x03\x04":
         raise UserError(f"{path} is a zip or an Excel file; unpack it, or save its sheet as CSV.")
     text = _decoded(path, data)
@@ -99,13 +102,13 @@ def read_file(path: Path, prefer: str) -> dict[str, Table]:
         raise UserError(f"{path} is a web page and not the data; download the file itself.")
     suffix = next((s.lower() for s in reversed(path.suffixes) if s.lower() not in COMPRESSED_NAMES), "")
     named = "json" if suffix in JSON_NAMES else "csv" if suffix in CSV_NAMES[:3] else prefer
-    return _by_column(path, _json(path, text) if named == "json" else {"train": _csv(path, text)})
+    return _by_column(path, _json(path, text) if named == "json" else {"train": _csv(path, text)}, used)
 
 
 SPLIT_COLUMNS = ("split", "subset", "set", "partition")
 
 
-def _by_column(path: Path, tables: dict[str, Table]) -> dict[str, Table]:
+def _by_column(path: Path, tables: dict[str, Table], used: Collection[str | None]) -> dict[str, Table]:
     """The rows by the split that a column names; a column that names none in any row means something else.
 
     Raises:
@@ -114,7 +117,7 @@ def _by_column(path: Path, tables: dict[str, Table]) -> dict[str, Table]:
     table = tables.get("train")
     if table is None or len(tables) > 1 or not table.rows:
         return tables
-    by_name = {name.lower(): name for name in table.columns}
+    by_name = {name.lower(): name for name in table.columns if name not in used}
     for column in (by_name[name] for name in SPLIT_COLUMNS if name in by_name):
         named = [SPLITS.get(str(row.get(column)).strip().lower()) for row in table.rows]
         if not any(named):
@@ -127,13 +130,24 @@ def _by_column(path: Path, tables: dict[str, Table]) -> dict[str, Table]:
 
 def _no_split(path: Path, table: Table, column: str, named: Sequence[str | None]) -> UserError:
     first = named.index(None)
-    value = table.rows[first].get(column)
+    row = f"{path}, row {table.number(first)}"
+    return names_no_split(row, column, table.rows[first].get(column), named)
+
+
+def names_no_split(row: str, column: str, value: Any, named: Sequence[str | None]) -> UserError:
+    """That a column names splits in other rows than this one.
+
+    Args:
+        row: the first row without one, for the message.
+        column, value: what it holds there.
+        named: (rows,) the split of each row.
+    """
     said = "nothing" if is_missing(value) or not str(value).strip() else f"'{value}'"
     meant = closest(str(value).strip().lower(), list(SPLITS))
     return UserError(
-        f"{path}, row {table.number(first)}: column '{column}' holds {said}, which names no split, as others do "
-        f"({named.count(None):,} of {len(named):,} rows so).{meant} Known "
-        f"are {', '.join(SPLITS)}; correct the rows, or rename the column if it means something else."
+        f"{row}: column '{column}' holds {said}, which names no split, as others do ({named.count(None):,} of "
+        f"{len(named):,} rows so).{meant} Known are {', '.join(SPLITS)}; correct the rows, or rename the column if "
+        "it means something else."
     )
 
 
@@ -145,6 +159,7 @@ def _part(table: Table, column: str, split: str, named: Sequence[str | None]) ->
         columns=tuple(name for name in table.columns if name != column),
         format=f"{table.format}, splits by column '{column}'",
         numbers=tuple(table.number(place) for place in places),
+        divided=True,
     )
 
 

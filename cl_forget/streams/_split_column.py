@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from cl_forget.ground.errors import UserError
-from cl_forget.streams._image_rows import Rows, kind_of
-from cl_forget.streams._rows import SPLIT_COLUMNS, SPLITS
+from cl_forget.streams._image_rows import Rows
+from cl_forget.streams._rows import SPLIT_COLUMNS, SPLITS, names_no_split
 
 
 class Part(Rows):
@@ -60,11 +59,7 @@ def by_column(what: str, rows: Rows, used: Collection[str | None], notes: list[s
     for column, splits in named.items():
         if any(splits):
             first = splits.index(None)
-            raise UserError(
-                f"{rows.row(first)}: column '{column}' holds {kind_of(rows.column(column)[first])} in place of a "
-                f"split ({splits.count(None):,} of {len(rows):,} rows so); write one of {', '.join(SPLITS)}, or "
-                "rename the column."
-            )
+            raise names_no_split(rows.row(first), column, rows.column(column)[first], splits)
         notes.append(f"column '{column}' is not used: it names no split ({', '.join(SPLITS)})")
     return {"train": rows}
 

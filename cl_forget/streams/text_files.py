@@ -139,15 +139,15 @@ def datasets(source: DatasetSource) -> list[Experience]:
 
 
 def _from_files(kind: str, source: TextSource, prefer: str, endings: tuple[str, ...]) -> list[Experience]:
-    path = Path(source.path).expanduser()
+    path, used = Path(source.path).expanduser(), (source.prompt, source.response, source.choices)
     what = f"{kind} '{path}'"
     if path.is_file():
-        tables = read_file(path, prefer)
+        tables = read_file(path, prefer, used)
     elif path.is_dir():
         files = split_files(path, endings)
         if "train" not in files and "test" not in files:
             raise UserError(f"folder '{path}' holds no train.{kind} (nor test.{kind}); name the files so.")
-        tables = {split: only(file, read_file(file, prefer)) for split, file in files.items()}
+        tables = {split: only(file, read_file(file, prefer, used)) for split, file in files.items()}
     else:
         raise UserError(f"no file or folder at '{path}'; give a .{kind} file, or a folder with train.{kind}.")
     return [task_of(what, source.name or _stem(path), tables, source)]

@@ -455,8 +455,11 @@ def test_a_split_column_that_is_not_whole(tmp_path: Path) -> None:
     for odd, told in (("", "nothing"), ("holdout", "'holdout'")):
         path = listed(tmp_path, [*rows[:16], f"16.png,a,{odd}", *rows[17:]], "file,label,Split")
         message = refused(path)
-        assert f"row 18: column 'Split' holds {told} in place of a split (1 of 20 rows so)" in message
-        assert "write one of train, training, validation," in message
+        assert (
+            f"row 18: column 'Split' holds {told}, which names no split, as others do (1 of 20 rows so)"
+            in message
+        )
+        assert "Known are train, training, validation," in message
     path = listed(tmp_path, [f"{row[:-1]}x" for row in rows], "file,label,split")
     assert noted(load(path), "column 'split' is not used: it names no split")
     path = listed(tmp_path, [f"{i}.png,{('train', 'bus')[i % 2]}" for i in range(20)], "file,set")
@@ -472,7 +475,7 @@ def test_a_split_column_of_a_data_set(tmp_path: Path) -> None:
     assert noted(experience, "splits by column 'split'")
     assert duplicates(experience) == {"validation": 0, "test": 0}
     dataset(0, 30, split=["train"] * 29 + ["?"]).to_parquet(str(tmp_path / "e.parquet"))
-    assert "row 30: column 'split' holds '?' in place of a split" in refused(tmp_path / "e.parquet")
+    assert "row 30: column 'split' holds '?', which names no split" in refused(tmp_path / "e.parquet")
 
 
 @pytest.mark.parametrize("none", ["-1", " -1", "-1.0"])
