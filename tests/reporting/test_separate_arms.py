@@ -111,7 +111,8 @@ def test_arms_of_an_earlier_file_are_named_and_not_read(tmp_path: Path) -> None:
     assert [result.method for result in load_runs([tmp_path]).results] == [CONTROL]
     assert [result.method for result in load_runs([tmp_path / "LDIFS-seed0"]).results] == ["LDIFS"]
     assert specify_folders([tmp_path]).findings[-1] == (
-        "LDIFS-seed0 is left over from an earlier experiment in the same folder and not read."
+        "LDIFS-seed0 is not of the experiment that was last run into the same folder (experiment.json) and not read: "
+        "left over from an earlier one, or renamed."
     )
     (tmp_path / "experiment.json").write_text("{}")
     with pytest.raises(UserError, match=r"experiment\.json names no runs; delete it"):

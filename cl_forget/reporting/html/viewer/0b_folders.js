@@ -78,7 +78,7 @@ function runsIn(texts, problems) {
     const index = byPath.get(`${folderOf(folder)}/experiment.json`);
     try {
       if (index && !JSON.parse(index).runs.includes(fileName(folder))) {
-        refused.push(`${folder} is left over from an earlier experiment in the same folder`);
+        refused.push(`${folder} is not of the experiment that was last run into the same folder: left over from an earlier one, or renamed`);
         continue;
       }
     } catch {
