@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 import tiny  # noqa: F401  registers the tiny model and streams
+from hypothesis import settings
 from tiers import WHOLE_FIXTURES, is_whole
 
 from cl_forget.config.run import Run
+
+settings.register_profile("busy", deadline=None)  # a machine that does other work is slow, not wrong
+settings.load_profile("busy")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
