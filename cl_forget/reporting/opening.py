@@ -14,7 +14,7 @@ from cl_forget.ground.errors import UserError
 from cl_forget.ground.files import StrPath, as_paths
 from cl_forget.reporting._understood import find_understood
 from cl_forget.reporting.build import specify
-from cl_forget.reporting.loading import load_runs, refuse_missing
+from cl_forget.reporting.loading import Loaded, load_runs, refuse_missing
 from cl_forget.reporting.numbers import listed
 from cl_forget.reporting.specification import Section, Specification, Table
 from cl_forget.reporting.sweep import specify_sweep
@@ -42,7 +42,7 @@ def specify_folders(paths: StrPath | Sequence[StrPath], title: str | None = None
     if not sweeps:
         loaded = load_runs(paths)
         specification = specify(loaded.results, title, loaded.folders)
-        left_out = (*_left_out(loaded.unfinished), *_left_over(loaded.left_over), *_missing(loaded.missing))
+        left_out = tuple(_left_out(loaded))
         findings = (*specification.findings, *left_out)
         sections = tuple(_noted(section, left_out) for section in specification.sections)
         understood = find_understood(paths)
@@ -68,31 +68,25 @@ def _noted(section: Section, notes: Sequence[str]) -> Section:
     return replace(section, items=tuple(items))
 
 
-def _left_out(unfinished: Sequence[Path]) -> Iterable[str]:
-    if unfinished:
-        names = [folder.name for folder in unfinished]
-        verb = "has" if len(names) == 1 else "have"
-        yield f"{listed(names)} {verb} not finished and {verb} no part in this: resume with --resume."
-
-
-def _left_over(folders: Sequence[Path]) -> Iterable[str]:
+def _told(folders: Sequence[Path], one: str, several: str, rest: str) -> Iterable[str]:
+    """A sentence about folders, where there are any: `one` or `several` is its verb."""
     if folders:
         names = [folder.name for folder in folders]
-        verb = "is" if len(names) == 1 else "are"
-        yield (
-            f"{listed(names)} {verb} not of the experiment that was last run into the same folder (experiment.json) "
-            "and not read: left over from an earlier one, or renamed."
-        )
+        yield f"{listed(names)} {one if len(names) == 1 else several} {rest}"
 
 
-def _missing(folders: Sequence[Path]) -> Iterable[str]:
-    if folders:
-        names = [folder.name for folder in folders]
-        verb = "belongs" if len(names) == 1 else "belong"
-        yield (
-            f"{listed(names)} {verb} to the same experiment and cannot be found: the same command with --resume runs "
-            "what is missing."
-        )
+def _left_out(loaded: Loaded) -> Iterable[str]:
+    """What lies in the folders, or should, and has no part in the report."""
+    open_ = "not finished, and no part in this: resume with --resume."
+    yield from _told(loaded.unfinished, "has", "have", open_)
+    yield from _told(
+        loaded.left_over, "is", "are", "not of the experiment that was last run into the same folder "
+        "(experiment.json) and not read: left over from an earlier one, or renamed.",
+    )  # fmt: skip
+    yield from _told(
+        loaded.missing, "belongs", "belong", "to the same experiment and cannot be found: the same command with "
+        "--resume runs what is missing.",
+    )  # fmt: skip
 
 
 def _protocol(sweeps: Sequence[Path]) -> Protocol | None:

@@ -151,7 +151,7 @@ def test_runs_that_have_not_finished_are_named(results, tmp_path):
         (tmp_path / name / file).write_text(results[0].model_dump_json() if name == "done" else "{}")
     specification = specify_folders([tmp_path])
     assert specification.findings[-1] == (
-        "halfway has not finished and has no part in this: resume with --resume."
+        "halfway has not finished, and no part in this: resume with --resume."
     )
     with pytest.raises(UserError, match="1 run has not finished; resume with --resume"):
         load_runs([tmp_path / "halfway"])
